@@ -3,10 +3,13 @@ using Vmm.Console;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
 using Vmm.Devices.Memory;
+using Vmm.Devices.Virtio;
+using Vmm.Disks;
 using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 using Vmm.Options;
+using Vmm.Virtio;
 
 namespace Vmm;
 
@@ -171,6 +174,8 @@ internal sealed class Machine : IPowerControl, IDisposable
         Loop = Own(new EventLoop());
         Loop.Failed += error => End(MachineEnd.HostFailed(error.Message));
         AddLegacyDevices(vm);
+        MmioSlots slots = Own(new MmioSlots(vm, Loop, Mmio, Ram.Memory, new DeviceLog()));
+        AddDisks(slots);
 
         MpTable.Write(
             Ram.Memory,
@@ -179,7 +184,7 @@ internal sealed class Machine : IPowerControl, IDisposable
             new MpTableOptions { Cpus = _options.Cpus });
         Loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
         {
-            CommandLine = CommandLine.Compose(_options.CommandLine, _options.CommandLineOnly),
+            CommandLine = ComposeCommandLine(slots),
             Initrds = _options.Initrds,
         });
 
@@ -202,6 +207,28 @@ internal sealed class Machine : IPowerControl, IDisposable
         Ports.Add(I8042.DataPortNumber, 1, keyboard.DataPort);
         Ports.Add(I8042.CommandPortNumber, 1, keyboard.CommandPort);
         Ports.Add(DebugExit.Port, 1, new DebugExit(this));
+    }
+
+    private void AddDisks(MmioSlots slots)
+    {
+        for (int i = 0; i < _options.Disks.Count; i++)
+        {
+            DiskSpec spec = _options.Disks[i];
+            RawDisk backend = Own(new RawDisk(spec.Path, spec.ReadOnly));
+            slots.Plug(new Block($"virtio-blk{i}", backend, new BlockOptions { ReadOnly = spec.ReadOnly }));
+        }
+    }
+
+    private string ComposeCommandLine(MmioSlots slots)
+    {
+        List<string> added = [.. slots.Parameters];
+        if (_options.Disks.Count > 0 && _options.Initrds.Count == 0)
+        {
+            added.Add("root=/dev/vda");
+            added.Add(_options.Disks[0].ReadOnly ? "ro" : "rw");
+        }
+
+        return CommandLine.Compose(_options.CommandLine, _options.CommandLineOnly, [.. added]);
     }
 
     private void CreateVcpus(KvmSystem kvm, KvmVm vm)

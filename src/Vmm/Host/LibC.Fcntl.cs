@@ -22,6 +22,7 @@ internal static partial class LibC
     public const short F_RDLCK = 0;
     public const short F_WRLCK = 1;
     public const short SEEK_SET = 0;
+    public const int SEEK_END = 2;
 
     public const int FALLOC_FL_KEEP_SIZE = 1;
     public const int FALLOC_FL_PUNCH_HOLE = 2;
