@@ -9,6 +9,7 @@ using Vmm.Statistics;
 var clock = new StartClock();
 var root = new RootCommand("Boots a Linux kernel in a throw-away virtual machine.");
 new RunCommand().AddTo(root, clock);
+root.Subcommands.Add(CheckCommand.Create());
 
 // The library's own handler would print a stack trace.
 var invocation = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
