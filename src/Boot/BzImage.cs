@@ -122,7 +122,7 @@ public sealed class BzImage
 
         if (end < ShortestHeaderEnd)
         {
-            return $"has a setup header that ends at {end:#x}, before its fields do";
+            return $"has a setup header that ends at 0x{end:x}, before its fields do";
         }
 
         if ((header.xloadflags & SetupHeader.XLF_KERNEL_64) == 0)
@@ -158,13 +158,13 @@ public sealed class BzImage
 
         if (!BitOperations.IsPow2(header.kernel_alignment) || header.kernel_alignment < Layout.PageSize)
         {
-            return $"has an absurd kernel_alignment of {header.kernel_alignment:#x}";
+            return $"has an absurd kernel_alignment of 0x{header.kernel_alignment:x}";
         }
 
         if (header.pref_address < Layout.HighMemory || header.pref_address >= Layout.LowMemoryEnd
             || header.pref_address % Layout.PageSize != 0)
         {
-            return $"has an absurd pref_address of {header.pref_address:#x}";
+            return $"has an absurd pref_address of 0x{header.pref_address:x}";
         }
 
         return null;

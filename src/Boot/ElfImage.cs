@@ -80,7 +80,7 @@ public sealed class ElfImage
 
         if (!Holds(segments, header.e_entry))
         {
-            return $"has its entry point {header.e_entry:#x} in none of its segments";
+            return $"has its entry point 0x{header.e_entry:x} in none of its segments";
         }
 
         image = new ElfImage(header.e_class == Elf.ELFCLASS64, header.e_entry, segments, ElfNotes.Read(source, programs));
@@ -206,17 +206,17 @@ public sealed class ElfImage
 
             if (program.p_filesz > program.p_memsz)
             {
-                return $"has a segment at {program.p_paddr:#x} with more bytes in the file than in memory";
+                return $"has a segment at 0x{program.p_paddr:x} with more bytes in the file than in memory";
             }
 
             if (program.p_filesz != 0 && !Within(program.p_offset, program.p_filesz, (ulong)source.Length))
             {
-                return $"is cut short in its segment for {program.p_paddr:#x}";
+                return $"is cut short in its segment for 0x{program.p_paddr:x}";
             }
 
             if (!Within(program.p_paddr, program.p_memsz, ulong.MaxValue))
             {
-                return $"has a segment at {program.p_paddr:#x} of {program.p_memsz:#x} bytes, past the end of all addresses";
+                return $"has a segment at 0x{program.p_paddr:x} of 0x{program.p_memsz:x} bytes, past the end of all addresses";
             }
 
             found[count++] = new ElfSegment(
@@ -234,7 +234,7 @@ public sealed class ElfImage
         {
             if (found[i].PhysicalAddress < found[i - 1].PhysicalEnd)
             {
-                return $"has segments that overlap at {found[i].PhysicalAddress:#x}";
+                return $"has segments that overlap at 0x{found[i].PhysicalAddress:x}";
             }
         }
 

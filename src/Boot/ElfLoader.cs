@@ -24,8 +24,8 @@ internal static class ElfLoader
             ulong start = segment.PhysicalAddress + displacement;
             if (start < Layout.HighMemory || start > end || segment.MemorySize > end - start)
             {
-                throw new BootException($"kernel {source.Name}: its segment of {segment.MemorySize} bytes at {start:#x} lies "
-                    + $"outside the memory from {Layout.HighMemory:#x} to {end:#x}: give more --mem or another kernel");
+                throw new BootException($"kernel {source.Name}: its segment of {segment.MemorySize} bytes at 0x{start:x} lies "
+                    + $"outside the memory from 0x{Layout.HighMemory:x} to 0x{end:x}: give more --mem or another kernel");
             }
         }
 

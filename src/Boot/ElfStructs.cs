@@ -41,7 +41,7 @@ internal struct Elf64_Phdr
     public ulong p_align;
 }
 
-[StructLayout(LayoutKind.Sequential)]
+[StructLayout(LayoutKind.Sequential, Pack = 4)]
 internal struct Elf32_Ehdr
 {
     public uint e_magic;

@@ -62,7 +62,7 @@ internal sealed class InitialRamDisk : IDisposable
         {
             throw new BootException(
                 $"initrd {string.Join(" + ", _files.Select(file => file.Name))}: of {Size} bytes does not fit in the {room} bytes "
-                + $"between the kernel and {limit:#x}: give more --mem or a smaller initrd");
+                + $"between the kernel and 0x{limit:x}: give more --mem or a smaller initrd");
         }
 
         ulong position = start;
