@@ -233,12 +233,14 @@ public sealed class MsixTests
         var line = new RecordingLine();
         var pin = new IntxPin(line);
         pin.SetDisabled(true);
-        pin.SetRaised(true);
+        pin.Raise(1);
+        pin.Raise(2);
         Assert.False(line.Level);
         Assert.True(pin.IsRaised);
         pin.SetDisabled(false);
         Assert.True(line.Level);
-        pin.SetRaised(false);
+        Assert.Equal(3, pin.Take());
         Assert.False(line.Level);
+        Assert.Equal(0, pin.Take());
     }
 }
