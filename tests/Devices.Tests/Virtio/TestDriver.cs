@@ -22,10 +22,17 @@ internal sealed class TestDriver
     private readonly TestRig _rig;
     private ulong _next = DataStart;
 
-    public TestDriver(TestRig rig, TestTransport transport)
+    private readonly ulong _refuse;
+
+    /// <param name="rig">Around the device.</param>
+    /// <param name="device">Offers packed rings.</param>
+    /// <param name="variant">What it is driven over.</param>
+    /// <param name="resetPatience">See VirtioMmioTransport.</param>
+    public TestDriver(TestRig rig, VirtioDevice device, Variant variant, TimeSpan resetPatience = default)
     {
         _rig = rig;
-        Transport = transport;
+        _refuse = variant.Ring == RingKind.Packed ? 0 : VirtioFeatures.RingPacked;
+        Transport = TestTransports.Create(variant.Transport, rig, device, resetPatience);
     }
 
     public TestTransport Transport { get; }
@@ -51,7 +58,7 @@ internal sealed class TestDriver
     {
         Transport.Status = Acknowledge;
         Transport.Status |= DriverBit;
-        Features = Transport.DeviceFeatures & ~refuse;
+        Features = Transport.DeviceFeatures & ~(refuse | _refuse);
         Transport.DriverFeatures = Features;
         Transport.Status |= FeaturesOk;
         Assert.Equal(Acknowledge | DriverBit | FeaturesOk, Transport.Status);
@@ -78,7 +85,9 @@ internal sealed class TestDriver
         }
 
         bool eventIndex = (Features & VirtioFeatures.EventIndex) != 0;
-        TestDriverQueue queue = new TestDriverSplit(_rig.Memory, index, size, start, eventIndex);
+        TestDriverQueue queue = (Features & VirtioFeatures.RingPacked) != 0
+            ? new TestDriverPacked(_rig.Memory, index, size, start, eventIndex)
+            : new TestDriverSplit(_rig.Memory, index, size, start, eventIndex);
         Transport.SetQueue(index, size, queue.DescriptorArea, queue.DriverArea, queue.DeviceArea);
         Transport.EnableQueue(index);
         Assert.True(Transport.IsQueueEnabled(index));

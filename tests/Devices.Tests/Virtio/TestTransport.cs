@@ -60,8 +60,28 @@ public enum TransportKind
     Mmio,
 }
 
+public enum RingKind
+{
+    Split,
+    Packed,
+}
+
+/// <summary>What a test runs over.</summary>
+public readonly record struct Variant(TransportKind Transport, RingKind Ring)
+{
+    /// <summary>Every transport with every ring format.</summary>
+    public static TheoryData<Variant> All =>
+        [.. from t in Enum.GetValues<TransportKind>() from r in Enum.GetValues<RingKind>() select new Variant(t, r)];
+
+    /// <summary>For what has nothing to do with either.</summary>
+    public static Variant Default => new(TransportKind.Mmio, RingKind.Split);
+}
+
 internal static class TestTransports
 {
+    /// <summary>What devices offer in these tests.</summary>
+    public const ulong RingFeatures = VirtioFeatures.Default | VirtioFeatures.RingPacked;
+
     public static TestTransport Create(TransportKind kind, TestRig rig, VirtioDevice device, TimeSpan resetPatience = default) =>
         kind switch
         {
