@@ -24,7 +24,7 @@ public sealed class MultibootTests : IDisposable
     public void A_flat_image_is_loaded_as_its_address_fields_say()
     {
         // The header at offset 0x20 of the file, the kernel from offset 0x10 on.
-        byte[] file = Flat(header: Base + 0x10, load: Base, loadEnd: Base + 0x100, bssEnd: Base + 0x1000, entry: Base + 4);
+        byte[] file = Flat(Base + 0x10, Base, loadEnd: Base + 0x100, bssEnd: Base + 0x1000, entry: Base + 4);
         LoadedGuest guest = Load(file);
         Assert.Equal(EntryProtocol.Multiboot, guest.Protocol);
         Assert.Equal(Base + 4UL, guest.Entry.Rip);
@@ -112,7 +112,8 @@ public sealed class MultibootTests : IDisposable
     {
         byte[] body = Header(0x1_0000, Base, Base, 0, 0, Base);
         MadeUp.Open([.. new byte[8192 - 32], .. body]).Dispose();
-        Assert.Contains("cut short in its multiboot header", Wrong([.. new byte[8192 - 28], .. body]), StringComparison.Ordinal);
+        byte[] late = [.. new byte[8192 - 28], .. body];
+        Assert.Contains("cut short in its multiboot header", Wrong(late), StringComparison.Ordinal);
         Assert.Contains("no kernel that vmm knows", Wrong([.. new byte[8192], .. body]), StringComparison.Ordinal);
         Assert.Contains("no kernel that vmm knows", Wrong([.. new byte[2], .. body]), StringComparison.Ordinal);
         Assert.Contains("no kernel that vmm knows", Wrong(body.With(8, 0u)), StringComparison.Ordinal); // checksum
