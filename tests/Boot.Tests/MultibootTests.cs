@@ -54,6 +54,15 @@ public sealed class MultibootTests : IDisposable
     }
 
     [Fact]
+    public void The_test_kernel_is_the_same_in_both_formats()
+    {
+        Assert.Equal(0x10_000cUL, Load(MultibootKernel.Elf()).Entry.Rip);
+        uint first = Read<uint>(0x10_000c);
+        Assert.Equal(0x10_0020UL, Load(MultibootKernel.Flat()).Entry.Rip);
+        Assert.Equal(first, Read<uint>(0x10_0020));
+    }
+
+    [Fact]
     public void Address_fields_go_before_ELF_headers()
     {
         byte[] body = [.. Header(0x1_0003, Base, Base, Base + 32, 0, Base + 8)];
