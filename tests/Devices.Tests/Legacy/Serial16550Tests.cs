@@ -500,7 +500,7 @@ public sealed class Serial16550Tests
     [Fact]
     public void Two_threads_lose_no_byte_in_either_direction()
     {
-        const int Count = 200_000;
+        const int Count = 50_000;
         var console = new BoundedConsole();
         var port = new Serial16550("COM1", console, new RecordingLine());
         using var space = new AutoResetEvent(false);
