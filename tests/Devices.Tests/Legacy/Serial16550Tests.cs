@@ -466,7 +466,8 @@ public sealed class Serial16550Tests
     [Fact]
     public void The_line_is_up_exactly_while_an_interrupt_is_pending()
     {
-        Gen<(int, byte)> access = from register in Gen.Choose(0, 9) from value in Gen.Choose(0, 255)
+        Gen<(int, byte)> access = from register in Gen.Choose(0, 9)
+                                  from value in Gen.Choose(0, 255)
                                   select (register, (byte)value);
         Prop.ForAll(access.ArrayOf().ToArbitrary(), accesses =>
         {
