@@ -23,6 +23,7 @@ internal sealed class TestTransportPci : TestTransport
         Function = new VirtioPciTransport(device, rig.Memory, Vectors, Pin, 10, rig, rig);
         Pci.Bus.Add(Slot, Function);
         Pci.Bus.AssignBars(WindowAddress, 0x100_0000);
+        Pci.Write(Slot, 4, 0x0006, 2);
         uint pointer = Pci.Read(Slot, 0x34, 1);
         while (pointer != 0)
         {

@@ -7,7 +7,7 @@ namespace Vmm.Devices.Virtio.Transport;
 
 /// <summary>A virtio device as a PCI function (virtio 1.2, section 4.1; not transitional).</summary>
 /// <remarks>
-/// One window of 16 KiB, of 32 bits (sizing one of 64 would cost the guest twice the accesses), holds everything:
+/// One window of 16 KiB, of 32 bits (any guest can reach it), holds everything:
 /// <code>
 /// 0000 common configuration   0040 ISR status   0100 device configuration
 /// 1000 notifications, 4 bytes a queue           2000 MSI-X table          3000 MSI-X pending bits
