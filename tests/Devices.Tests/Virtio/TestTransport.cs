@@ -58,6 +58,7 @@ internal abstract class TestTransport
 public enum TransportKind
 {
     Mmio,
+    Pci,
 }
 
 public enum RingKind
@@ -86,6 +87,7 @@ internal static class TestTransports
         kind switch
         {
             TransportKind.Mmio => new TestTransportMmio(rig, device, resetPatience),
+            TransportKind.Pci => new TestTransportPci(rig, device),
             _ => throw new ArgumentOutOfRangeException(nameof(kind)),
         };
 }
