@@ -4,8 +4,8 @@ namespace Vmm.Boot.Acpi;
 
 /// <summary>Puts the ACPI tables into guest memory: RSDP, XSDT, FADT with FACS and DSDT, MADT, and MCFG and SPCR where
 /// there is a PCI bus and a serial port.</summary>
-/// <remarks>A machine with fixed hardware (not "hardware-reduced"): PM1 with a power button, PM timer and GPE0 answer
-/// at <see cref="AcpiPorts"/>.</remarks>
+/// <remarks>A machine with fixed hardware (not "hardware-reduced"): PM1 with a power button, PM timer and GPE0 are
+/// those of <see cref="Vmm.Devices.Acpi.PowerManagement"/>, the reset register is port 0xcf9.</remarks>
 public static class AcpiTables
 {
     /// <summary>Bytes of the RSDP.</summary>

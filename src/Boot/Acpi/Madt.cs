@@ -1,3 +1,5 @@
+using Vmm.Devices.Acpi;
+
 namespace Vmm.Boot.Acpi;
 
 /// <summary>The multiple APIC description table (ACPI 6.5, 5.2.12).</summary>
@@ -30,8 +32,8 @@ internal static class Madt
             w.U8(2);                                    // interrupt source override
             w.U8(10);
             w.U8(0);                                    // ISA
-            w.U8(AcpiPorts.SciIrq);
-            w.U32(AcpiPorts.SciIrq);
+            w.U8(PowerManagement.SciIrq);
+            w.U32(PowerManagement.SciIrq);
             w.U16(ActiveHigh | Level);
 
             LocalNmi(w, options.Cpus);

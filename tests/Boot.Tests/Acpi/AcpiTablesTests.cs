@@ -134,6 +134,7 @@ public sealed class AcpiTablesTests
         uint flags = BitConverter.ToUInt32(fadt, 112);
         Assert.Equal(0u, flags >> 4 & 1);               // the power button is fixed hardware
         Assert.Equal(0u, flags >> 20 & 1);              // and so is the rest
+        Assert.Equal(0u, flags >> 8 & 1);               // the timer has 24 bits
         Assert.Equal(1u, flags >> 10 & 1);
         Assert.Equal((0xcf9UL, 6), (BitConverter.ToUInt64(fadt, 120), fadt[128]));
 
@@ -220,6 +221,29 @@ public sealed class AcpiTablesTests
             {
                 Assert.Contains(line, source, StringComparison.Ordinal);
             }
+        }
+        finally
+        {
+            directory.Delete(recursive: true);
+        }
+    }
+
+    /// <summary>ACPICA, the interpreter that Linux has, runs the method: PCI's request comes back whole, another is
+    /// refused with "unrecognised UUID".</summary>
+    [AcpiExecTheory]
+    [InlineData("5B4DDB33F71F1C4096577441C03DD766", "01 00 00 00 1F 00 00 00 1D 00 00 00")]
+    [InlineData("00112233445566778899AABBCCDDEEFF", "05 00 00 00 1F 00 00 00 1D 00 00 00")]
+    public void The_guest_gets_the_pci_features_that_it_asks_for(string uuid, string answer)
+    {
+        DirectoryInfo directory = Directory.CreateTempSubdirectory("vmm-acpi-");
+        try
+        {
+            File.WriteAllBytes(Path.Combine(directory.FullName, "DSDT.dat"), Tables(Machines.Named("pci"))["DSDT"]);
+            string output = Iasl.Exec(
+                directory.FullName, $@"execute \_SB.PCI0._OSC ({uuid}) 1 3 (010000001F0000001D000000)");
+            Assert.Contains(answer, output, StringComparison.Ordinal);
+            Assert.DoesNotContain("Error", output, StringComparison.Ordinal);
+            Assert.DoesNotContain("Warning", output, StringComparison.Ordinal);
         }
         finally
         {
