@@ -225,6 +225,43 @@ public sealed class CpuidTemplateTests
         Assert.Equal(1u, table.Get(0x8000_000a).Eax);
     }
 
+    /// <summary>Whatever processor or KVM comes along: a table is made, never larger than KVM takes, and it shows only
+    /// what was offered.</summary>
+    [Fact]
+    public void Any_host_gives_a_table_or_a_refusal()
+    {
+        var random = new Random(33);
+        foreach (CpuidEntry[] sample in new[] { SampleCpuid.Intel(), SampleCpuid.Amd() })
+        {
+            for (int round = 0; round < 2000; round++)
+            {
+                CpuidEntry[] host = [.. sample.Where(_ => random.Next(20) != 0)];
+                for (int change = random.Next(8); change > 0; change--)
+                {
+                    ref CpuidEntry entry = ref host[random.Next(host.Length)];
+                    entry.Set((CpuidRegister)random.Next(4), (uint)random.NextInt64(1L << 32));
+                }
+
+                string model = random.Next(4) switch { 0 => "baseline", 1 => "host,-avx", 2 => "host,-xsave", _ => "host" };
+                int cpus = 1 + random.Next(300);
+                try
+                {
+                    var template = new CpuidTemplate(host, new CpuidOptions { Cpus = cpus, Model = CpuModel.Parse(model) });
+                    CpuidEntry[] table = template.ForVcpu(cpus - 1);
+                    Assert.InRange(table.Length, 1, 256);       // KVM_MAX_CPUID_ENTRIES
+                    Assert.Equal(table.Length, table.DistinctBy(entry => (entry.Function, entry.Index)).Count());
+                    Assert.Empty(template.Features.Names
+                        .Except(new CpuFeatureSet(host).Names).Except(["hypervisor", "x2apic", "tsc_deadline_timer"]));
+                }
+                catch (CpuModelException error)
+                {
+                    Assert.StartsWith("--cpu: ", error.Message, StringComparison.Ordinal);
+                    Assert.Equal("baseline", model);
+                }
+            }
+        }
+    }
+
     private static (uint Eax, uint Ebx, uint Ecx, uint Edx) Registers(CpuidEntry entry) =>
         (entry.Eax, entry.Ebx, entry.Ecx, entry.Edx);
 }
