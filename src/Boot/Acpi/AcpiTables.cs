@@ -47,15 +47,15 @@ public static class AcpiTables
     {
         if (rsdp.Value % 16 != 0 || tables.Value % Alignment != 0)
         {
-            throw new ArgumentException($"the RSDP needs a 16-byte boundary and the ACPI tables a {Alignment}-byte one, "
-                + $"not {rsdp} and {tables}");
+            throw new ArgumentException(
+                $"the RSDP needs a 16-byte boundary and the ACPI tables a {Alignment}-byte one, not {rsdp} and {tables}");
         }
 
         (TableWriter built, ulong xsdt) = Build(tables.Value, options);
         if (built.Length > room || tables.Value + (ulong)built.Length > 1UL << 32)
         {
             throw new ArgumentException(
-                $"the ACPI tables for {options.Cpus} CPUs take {built.Length} bytes and have room for {room} at {tables}",
+                $"the ACPI tables for {options.Cpus} CPUs take {built.Length} bytes and have {room} at {tables}",
                 nameof(room));
         }
 

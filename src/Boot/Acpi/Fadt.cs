@@ -3,7 +3,8 @@ using Vmm.Devices.Legacy;
 
 namespace Vmm.Boot.Acpi;
 
-/// <summary>The fixed ACPI description table, revision 6 (ACPI 6.5, 5.2.9), and the FACS that it names (5.2.10).</summary>
+/// <summary>The fixed ACPI description table, revision 6 (ACPI 6.5, 5.2.9), and the FACS that it names
+/// (5.2.10).</summary>
 internal static class Fadt
 {
     public const int FacsLength = 64;
@@ -11,12 +12,13 @@ internal static class Fadt
     // Bytes of the register blocks (4.8.1).
     private const int EventLength = 4, ControlLength = 2, TimerLength = 4, Gpe0Length = 4;
 
-    private const int LegacyDevices = 1 << 0, Keyboard8042 = 1 << 1, NoVga = 1 << 2, NoAspm = 1 << 4, NoCmosClock = 1 << 5;
+    private const int LegacyDevices = 1 << 0, Keyboard8042 = 1 << 1, NoVga = 1 << 2, NoAspm = 1 << 4,
+        NoCmosClock = 1 << 5;
 
     // Fixed feature flags, table 5.10. A clear PWR_BUTTON means that the power button is fixed hardware, a clear
     // TMR_VAL_EXT that the timer has 24 bits.
-    private const uint Wbinvd = 1 << 0, C1OnAllProcessors = 1 << 2, NoFixedSleepButton = 1 << 5, ClockDoesNotWake = 1 << 6,
-        ResetRegister = 1 << 10, Headless = 1 << 12;
+    private const uint Wbinvd = 1 << 0, C1OnAllProcessors = 1 << 2, NoFixedSleepButton = 1 << 5,
+        ClockDoesNotWake = 1 << 6, ResetRegister = 1 << 10, Headless = 1 << 12;
 
     // Latencies that say "there is no such state".
     private const int NoC2 = 0xffff, NoC3 = 0xffff;
@@ -73,7 +75,7 @@ internal static class Fadt
             w.Ascii("VMM", 8, 0);                       // hypervisor vendor
         });
 
-    /// <summary>Nothing sleeps here and no firmware shares a lock, but ACPI with fixed hardware must have one.</summary>
+    /// <summary>Nothing sleeps here and no firmware shares a lock, but fixed hardware must have one.</summary>
     public static void WriteFacs(TableWriter w)
     {
         w.Ascii("FACS", 4);

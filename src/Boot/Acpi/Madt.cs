@@ -3,7 +3,8 @@ using Vmm.Devices.Acpi;
 namespace Vmm.Boot.Acpi;
 
 /// <summary>The multiple APIC description table (ACPI 6.5, 5.2.12).</summary>
-/// <remarks>There is no override for the timer: KVM's default routing sends GSI n to IOAPIC pin n for n = 0 too.</remarks>
+/// <remarks>There is no override for the timer: KVM's default routing sends GSI n to IOAPIC pin n, for n = 0
+/// too.</remarks>
 internal static class Madt
 {
     // APIC ids from here on need an x2APIC entry: 255 is the broadcast id of the old ones.
