@@ -39,9 +39,10 @@ public sealed class CpuModel
     private static readonly string[] NeverGiven =
     [
         "dts", "dtes64", "ds_cpl", "pdcm", "arch_lbr", "arch_perfmon_ext", "intel_pt", "sgx", "sgx_lc", "sgx_keys",
-        "perfctr_core", "perfctr_nb", "perfctr_llc", "ibs", "lwp", "brs", "osxsave", "ospke", "acpi", "tm", "tm2", "est",
-        "smx", "cqm", "rdt_a", "dca", "pn", "monitor", "mwaitx", "dtherm", "ida", "pln", "pts", "hwp", "hw_pstate", "cpb",
-        "pconfig", "tme", "keylocker", "hybrid_cpu", "extapic", "skinit", "wdt", "nodeid_msr", "cppc", "amd_ppin", "hreset",
+        "perfctr_core", "perfctr_nb", "perfctr_llc", "ibs", "lwp", "brs", "osxsave", "ospke", "acpi", "tm", "tm2",
+        "est", "smx", "cqm", "rdt_a", "dca", "pn", "monitor", "mwaitx", "dtherm", "ida", "pln", "pts", "hwp", "hw_pstate",
+        "cpb", "pconfig", "tme", "keylocker", "hybrid_cpu", "extapic", "skinit", "wdt", "nodeid_msr", "cppc", "amd_ppin",
+        "hreset",
     ];
 
     private readonly bool _baseline;
@@ -77,7 +78,8 @@ public sealed class CpuModel
         {
             "host" => false,
             "baseline" => true,
-            "" => throw new CpuModelException("--cpu needs a model: host or baseline, then features as in host,-avx512f"),
+            "" => throw new CpuModelException(
+                "--cpu needs a model: host or baseline, then features as in host,-avx512f"),
             _ => throw new CpuModelException($"--cpu {Show(parts[0])}: no such model; there are host and baseline"),
         };
 
@@ -96,7 +98,8 @@ public sealed class CpuModel
             string name = part[1..].Trim();
             if (!CpuFeatureNames.TryFind(name, out CpuFeatureBit[] bits))
             {
-                unknown.Add(CpuFeatureNames.Nearest(name) is { } near ? $"{Show(name)} (did you mean {near}?)" : Show(name));
+                string hint = CpuFeatureNames.Nearest(name) is { } near ? $" (did you mean {near}?)" : "";
+                unknown.Add(Show(name) + hint);
                 continue;
             }
 
@@ -128,7 +131,8 @@ public sealed class CpuModel
     {
         if (Removed.FirstOrDefault(Required.Contains) is { } required)
         {
-            throw new CpuModelException($"--cpu: {required} cannot be taken away: a 64-bit guest does not start without it");
+            throw new CpuModelException(
+                $"--cpu: {required} cannot be taken away: a 64-bit guest does not start without it");
         }
 
         CpuFeatureSet usable = CpuFeatureDependencies.DropWithoutComponents(
@@ -175,7 +179,8 @@ public sealed class CpuModel
     /// <summary>A user's word, safe to print on one line.</summary>
     private static string Show(string word)
     {
-        string plain = string.Concat(word.Select(letter => char.IsControl(letter) || char.IsSurrogate(letter) ? '?' : letter));
+        string plain = string.Concat(
+            word.Select(letter => char.IsControl(letter) || char.IsSurrogate(letter) ? '?' : letter));
         return plain.Length <= 40 ? plain : string.Concat(plain.AsSpan(0, 37), "...");
     }
 }

@@ -1,6 +1,7 @@
 namespace Vmm.Boot.Acpi;
 
-/// <summary>The header that the description tables share (ACPI 6.5, 5.2.6), and the address structure (5.2.3.2).</summary>
+/// <summary>The header that the description tables share (ACPI 6.5, 5.2.6), and the address structure
+/// (5.2.3.2).</summary>
 internal static class AcpiHeader
 {
     private const int LengthAt = 4, ChecksumAt = 9;

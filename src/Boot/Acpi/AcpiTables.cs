@@ -4,8 +4,8 @@ namespace Vmm.Boot.Acpi;
 
 /// <summary>Puts the ACPI tables into guest memory: RSDP, XSDT, FADT with FACS and DSDT, MADT, and MCFG and SPCR where
 /// there is a PCI bus and a serial port.</summary>
-/// <remarks>A machine with fixed hardware (not "hardware-reduced"): PM1 with a power button, PM timer and GPE0 answer
-/// at <see cref="AcpiPorts"/>.</remarks>
+/// <remarks>A machine with fixed hardware (not "hardware-reduced"): PM1 with a power button, PM timer and GPE0 are
+/// those of <see cref="Vmm.Devices.Acpi.PowerManagement"/>, the reset register is port 0xcf9.</remarks>
 public static class AcpiTables
 {
     /// <summary>Bytes of the RSDP.</summary>
@@ -47,15 +47,15 @@ public static class AcpiTables
     {
         if (rsdp.Value % 16 != 0 || tables.Value % Alignment != 0)
         {
-            throw new ArgumentException($"the RSDP needs a 16-byte boundary and the ACPI tables a {Alignment}-byte one, "
-                + $"not {rsdp} and {tables}");
+            throw new ArgumentException(
+                $"the RSDP needs a 16-byte boundary and the ACPI tables a {Alignment}-byte one, not {rsdp} and {tables}");
         }
 
         (TableWriter built, ulong xsdt) = Build(tables.Value, options);
         if (built.Length > room || tables.Value + (ulong)built.Length > 1UL << 32)
         {
             throw new ArgumentException(
-                $"the ACPI tables for {options.Cpus} CPUs take {built.Length} bytes and have room for {room} at {tables}",
+                $"the ACPI tables for {options.Cpus} CPUs take {built.Length} bytes and have {room} at {tables}",
                 nameof(room));
         }
 

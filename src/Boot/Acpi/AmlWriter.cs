@@ -14,8 +14,8 @@ internal sealed class AmlWriter(TableWriter bytes)
 {
     private const byte NameOp = 0x08, BytePrefix = 0x0a, WordPrefix = 0x0b, DWordPrefix = 0x0c, StringPrefix = 0x0d,
         QWordPrefix = 0x0e, ScopeOp = 0x10, BufferOp = 0x11, PackageOp = 0x12, MethodOp = 0x14, DualNamePrefix = 0x2e,
-        MultiNamePrefix = 0x2f, ExtOpPrefix = 0x5b, DeviceOp = 0x82, Arg0Op = 0x68, OrOp = 0x7d, CreateDWordFieldOp = 0x8a,
-        LEqualOp = 0x93, IfOp = 0xa0, ReturnOp = 0xa4;
+        MultiNamePrefix = 0x2f, ExtOpPrefix = 0x5b, DeviceOp = 0x82, Arg0Op = 0x68, OrOp = 0x7d,
+        CreateDWordFieldOp = 0x8a, LEqualOp = 0x93, IfOp = 0xa0, ReturnOp = 0xa4;
 
     private const byte Serialized = 8;
 
@@ -188,7 +188,7 @@ internal sealed class AmlWriter(TableWriter bytes)
 
     private void Argument(int number) => bytes.U8(Arg0Op + number);
 
-    /// <summary>20.2.2: names of up to four characters, padded with underscores, with "\" in front for the root.</summary>
+    /// <summary>20.2.2: names of up to four characters, padded with underscores, and "\" in front for the root.</summary>
     private void NameString(string path)
     {
         if (path.StartsWith('\\'))

@@ -1,4 +1,6 @@
 using System.Globalization;
+using Vmm.Devices.Acpi;
+using Vmm.Devices.Legacy;
 
 namespace Vmm.Boot.Acpi;
 
@@ -6,10 +8,6 @@ namespace Vmm.Boot.Acpi;
 /// asking hardware, in AML.</summary>
 internal static class Dsdt
 {
-    public const int SerialPort = 0x3f8, SerialIrq = 4;
-
-    private const int ClockPort = 0x70;
-
     public static void Write(TableWriter w, AcpiOptions options) =>
         // Revision 2: integers have 64 bits.
         AcpiHeader.Table(w, "DSDT", 2, () =>
@@ -38,7 +36,7 @@ internal static class Dsdt
                     VirtioMmio(aml, i, options.VirtioMmio[i]);
                 }
             });
-            aml.Name("\\_S5").Package(AcpiPorts.SleepTypeS5, AcpiPorts.SleepTypeS5, 0, 0);
+            aml.Name("\\_S5").Package(PowerManagement.SoftOffSleepType, PowerManagement.SoftOffSleepType, 0, 0);
         });
 
     /// <summary>Processor devices in a processor container (8.4); _UID leads to the MADT.</summary>
@@ -65,8 +63,8 @@ internal static class Dsdt
             aml.Name("_UID").Integer(1);
             aml.Name("_CRS").ResourceTemplate(crs =>
             {
-                crs.Ports(SerialPort, 8);
-                crs.IsaIrq(SerialIrq);
+                crs.Ports(Serial16550.Com1Port, Serial16550.PortCount);
+                crs.IsaIrq(Serial16550.Com1Irq);
             });
         });
 
@@ -75,7 +73,7 @@ internal static class Dsdt
         aml.Device("RTC", () =>
         {
             aml.Name("_HID").EisaId("PNP0B00");
-            aml.Name("_CRS").ResourceTemplate(crs => crs.Ports(ClockPort, 2));
+            aml.Name("_CRS").ResourceTemplate(crs => crs.Ports(Cmos.Port, Cmos.PortCount));
         });
 
     /// <summary>LNRO0005 is the id that Linux's virtio-mmio driver has for ACPI.</summary>

@@ -1,7 +1,10 @@
+using Vmm.Devices.Acpi;
+
 namespace Vmm.Boot.Acpi;
 
 /// <summary>The multiple APIC description table (ACPI 6.5, 5.2.12).</summary>
-/// <remarks>There is no override for the timer: KVM's default routing sends GSI n to IOAPIC pin n for n = 0 too.</remarks>
+/// <remarks>There is no override for the timer: KVM's default routing sends GSI n to IOAPIC pin n, for n = 0
+/// too.</remarks>
 internal static class Madt
 {
     // APIC ids from here on need an x2APIC entry: 255 is the broadcast id of the old ones.
@@ -30,8 +33,8 @@ internal static class Madt
             w.U8(2);                                    // interrupt source override
             w.U8(10);
             w.U8(0);                                    // ISA
-            w.U8(AcpiPorts.SciIrq);
-            w.U32(AcpiPorts.SciIrq);
+            w.U8(PowerManagement.SciIrq);
+            w.U32(PowerManagement.SciIrq);
             w.U16(ActiveHigh | Level);
 
             LocalNmi(w, options.Cpus);

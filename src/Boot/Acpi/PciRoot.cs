@@ -73,7 +73,8 @@ internal static class PciRoot
             aml.Package((ulong)route.Device << 16 | 0xffff, (ulong)route.Pin, 0, (ulong)route.Gsi))]);
 
     /// <summary>_OSC (6.2.11): no firmware competes for PCI Express's features, so that the guest gets every one that
-    /// it asks for: its request is returned as it is. Anything but PCI's UUID is answered "unrecognised" (bit 2).</summary>
+    /// it asks for: its request is returned as it is. Anything but PCI's UUID is answered "unrecognised" (bit
+    /// 2).</summary>
     private static void OperatingSystemCapabilities(AmlWriter aml) =>
         aml.Method("_OSC", 4, () =>
         {

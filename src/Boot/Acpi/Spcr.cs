@@ -1,3 +1,5 @@
+using Vmm.Devices.Legacy;
+
 namespace Vmm.Boot.Acpi;
 
 /// <summary>Microsoft's serial port console redirection table, revision 2: COM1 is the console, so that a guest's
@@ -9,10 +11,10 @@ internal static class Spcr
         {
             w.U8(0);                                    // 16550
             w.Zeros(3);
-            AcpiHeader.PortAddress(w, Dsdt.SerialPort, 8, 1);
+            AcpiHeader.PortAddress(w, Serial16550.Com1Port, 8, 1);
             w.U8(1);                                    // an 8259 interrupt
-            w.U8(Dsdt.SerialIrq);
-            w.U32(Dsdt.SerialIrq);
+            w.U8(Serial16550.Com1Irq);
+            w.U32(Serial16550.Com1Irq);
             w.U8(7);                                    // 115200 baud
             w.U8(0);                                    // no parity
             w.U8(1);                                    // 1 stop bit

@@ -13,7 +13,8 @@ internal static class Machines
         "mmio" => new AcpiOptions
         {
             Cpus = 1,
-            VirtioMmio = [.. Enumerable.Range(0, 20).Select(i => new AcpiVirtioMmio(0xd100_0000 + ((uint)i * 0x1000), 0x200, 5 + i % 19, i == 3))],
+            VirtioMmio = [.. Enumerable.Range(0, 20).Select(i =>
+                new AcpiVirtioMmio(0xd100_0000 + ((uint)i * 0x1000), 0x200, 5 + (i % 19), Level: i == 3))],
         },
         "bare" => new AcpiOptions { Cpus = 1, Serial = false, Clock = false, Keyboard = true },
         _ => new AcpiOptions { Cpus = int.Parse(name), Pci = Pci(1) },
