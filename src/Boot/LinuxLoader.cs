@@ -1,3 +1,5 @@
+using Vmm.Boot.Kaslr;
+using Vmm.Boot.Unpack;
 using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
@@ -22,7 +24,8 @@ internal static class LinuxLoader
         using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds);
 
         SetupHeader header = kernel.BzImage?.Header ?? HeaderForVmlinux();
-        Placement placed = Place(memory, kernel, request.Unpacked);
+        ulong limit = initrd.KernelLimit(memory, header.initrd_addr_max);
+        Placement placed = Place(memory, kernel, request, limit, out UnpackReport? unpacked);
         CommandLine.Write(memory, request.CommandLine, header.cmdline_size, kernel.Name);
         GuestAddress initrdAddress = default;
         if (initrd.Size != 0)
@@ -35,42 +38,40 @@ internal static class LinuxLoader
         header.cmd_line_ptr = (uint)Layout.CommandLine;
         header.ramdisk_image = (uint)initrdAddress.Value; // low memory: the ext_ fields stay 0
         header.ramdisk_size = (uint)initrd.Size;
-        header.loadflags |= request.Unpacked is { IsRandomized: true } ? SetupHeader.KASLR_FLAG : (byte)0;
+        header.loadflags |= unpacked is { Kaslr: KaslrOutcome.Randomized } ? SetupHeader.KASLR_FLAG : (byte)0;
         WriteBootParams(memory, header, request);
 
         return new LoadedGuest(
             Entry64(memory, placed.Entry),
             EntryProtocol.Linux64,
             (placed.Start, placed.End - placed.Start),
-            (initrdAddress, initrd.Size));
+            (initrdAddress, initrd.Size)) { Unpacked = unpacked };
     }
 
-    private static Placement Place(GuestMemory memory, KernelImage kernel, UnpackedKernel? unpacked)
+    private static Placement Place(
+        GuestMemory memory, KernelImage kernel, BootRequest request, ulong limit, out UnpackReport? report)
     {
+        report = null;
         if (kernel.BzImage is not { } bzImage)
         {
             return ElfLoader.Load(memory, kernel.Source, kernel.Elf!, displacement: 0);
         }
 
-        if (unpacked is null)
+        if (request.Unpack)
         {
-            return PlaceBzImage(memory, kernel, bzImage);
+            var how = new UnpackRequest(limit, request.Kaslr && !HasNokaslr(request.CommandLine), Random: request.Random);
+            if (KernelUnpacker.TryLoad(memory, kernel, how, out report) is { } unpacked)
+            {
+                return unpacked.Placed;
+            }
         }
 
-        if (ElfImage.Parse(unpacked.Elf, out ElfImage? elf) is string wrong)
-        {
-            throw new BootException($"kernel {kernel.Name}: the kernel packed in it {wrong}");
-        }
-
-        if (!elf!.Is64Bit)
-        {
-            throw new BootException($"kernel {kernel.Name}: the kernel packed in it is a 32-bit one");
-        }
-
-        Placement placed = ElfLoader.Load(memory, unpacked.Elf, elf, unpacked.PhysicalDisplacement);
-        unpacked.Loaded?.Invoke(memory);
-        return placed;
+        return PlaceBzImage(memory, kernel, bzImage);
     }
+
+    /// <summary>As the kernel's unpacker looks for it: a word of its own, anywhere.</summary>
+    private static bool HasNokaslr(string commandLine) =>
+        commandLine.Split((char[]?)null).AsSpan().Contains("nokaslr");
 
     /// <summary>Loads the protected-mode part, which unpacks itself.</summary>
     private static Placement PlaceBzImage(GuestMemory memory, KernelImage kernel, BzImage bzImage)
