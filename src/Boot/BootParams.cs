@@ -42,6 +42,8 @@ internal struct E820Table
 [StructLayout(LayoutKind.Sequential, Pack = 1)]
 internal struct SetupData
 {
+    public const uint SETUP_RNG_SEED = 9;
+
     public ulong next;
     public uint type;
     public uint len;

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
@@ -49,6 +50,10 @@ public sealed class ElfImage
 
     /// <summary>What the note segments say.</summary>
     public ElfNotes Notes { get; }
+
+    /// <summary>The like of an ELF32 image for a file that is none.</summary>
+    internal static ElfImage OfOneSegment(in ElfSegment segment, ulong entry) =>
+        new(is64Bit: false, entry, [segment], default);
 
     internal static bool Claims(ImageSource source) => source.TryRead(0, out uint magic) && magic == Elf.Magic;
 
@@ -164,7 +169,7 @@ public sealed class ElfImage
 
         if (is64Bit)
         {
-            return source.TryRead((long)header.e_phoff, System.Runtime.InteropServices.MemoryMarshal.AsBytes(programs))
+            return source.TryRead((long)header.e_phoff, MemoryMarshal.AsBytes(programs))
                 ? null : CutShort;
         }
 

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vmm.Boot.Kaslr;
 using Vmm.Boot.Unpack;
 using Vmm.Devices.Memory;
@@ -7,13 +8,6 @@ namespace Vmm.Boot;
 /// <summary>Starts Linux by its 64-bit boot protocol (Documentation/arch/x86/boot.rst).</summary>
 internal static class LinuxLoader
 {
-    private const ulong CR0_PE = 1 << 0;
-    private const ulong CR0_ET = 1 << 4;
-    private const ulong CR0_PG = 1UL << 31;
-    private const ulong CR4_PAE = 1 << 5;
-    private const ulong EFER_LME = 1 << 8;
-    private const ulong EFER_LMA = 1 << 10;
-
     // A vmlinux has no header to say so; this is what the header of every x86-64 kernel says.
     private const uint DefaultInitrdAddrMax = 0x7fff_ffff;
     private const uint DefaultKernelAlignment = 0x100_0000;
@@ -21,11 +15,17 @@ internal static class LinuxLoader
 
     public static LoadedGuest Load(GuestMemory memory, KernelImage kernel, BootRequest request)
     {
-        using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds);
+        if (kernel.Kind is KernelKind.Elf32 or KernelKind.Flat)
+        {
+            throw new BootException($"kernel {kernel.Name}: is no 64-bit kernel: give a bzImage or a vmlinux for x86-64");
+        }
 
+        using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds);
         SetupHeader header = kernel.BzImage?.Header ?? HeaderForVmlinux();
         ulong limit = initrd.KernelLimit(memory, header.initrd_addr_max);
-        Placement placed = Place(memory, kernel, request, limit, out UnpackReport? unpacked);
+        Placement placed = ElfKernel.TryLoad(memory, kernel, request, limit, isCoupled: false, out UnpackReport? unpacked) is { } elf
+            ? elf.Placed
+            : PlaceBzImage(memory, kernel, kernel.BzImage!);
         CommandLine.Write(memory, request.CommandLine, header.cmdline_size, kernel.Name);
         GuestAddress initrdAddress = default;
         if (initrd.Size != 0)
@@ -39,39 +39,15 @@ internal static class LinuxLoader
         header.ramdisk_image = (uint)initrdAddress.Value; // low memory: the ext_ fields stay 0
         header.ramdisk_size = (uint)initrd.Size;
         header.loadflags |= unpacked is { Kaslr: KaslrOutcome.Randomized } ? SetupHeader.KASLR_FLAG : (byte)0;
+        header.setup_data = WriteSetupData(memory, request.RngSeed.Span);
         WriteBootParams(memory, header, request);
 
         return new LoadedGuest(
-            Entry64(memory, placed.Entry),
+            EntryState.LongMode(memory, placed.Entry, rsi: Layout.BootParams),
             EntryProtocol.Linux64,
             (placed.Start, placed.End - placed.Start),
             (initrdAddress, initrd.Size)) { Unpacked = unpacked };
     }
-
-    private static Placement Place(
-        GuestMemory memory, KernelImage kernel, BootRequest request, ulong limit, out UnpackReport? report)
-    {
-        report = null;
-        if (kernel.BzImage is not { } bzImage)
-        {
-            return ElfLoader.Load(memory, kernel.Source, kernel.Elf!, displacement: 0);
-        }
-
-        if (request.Unpack)
-        {
-            var how = new UnpackRequest(limit, request.Kaslr && !HasNokaslr(request.CommandLine), Random: request.Random);
-            if (KernelUnpacker.TryLoad(memory, kernel, how, out report) is { } unpacked)
-            {
-                return unpacked.Placed;
-            }
-        }
-
-        return PlaceBzImage(memory, kernel, bzImage);
-    }
-
-    /// <summary>As the kernel's unpacker looks for it: a word of its own, anywhere.</summary>
-    private static bool HasNokaslr(string commandLine) =>
-        commandLine.Split((char[]?)null).AsSpan().Contains("nokaslr");
 
     /// <summary>Loads the protected-mode part, which unpacks itself.</summary>
     private static Placement PlaceBzImage(GuestMemory memory, KernelImage kernel, BzImage bzImage)
@@ -108,6 +84,23 @@ internal static class LinuxLoader
         xloadflags = SetupHeader.XLF_KERNEL_64,
     };
 
+    /// <summary>Writes the list of setup_data (boot.rst, "setup_data"): one node with the seed, or none.</summary>
+    /// <returns>Its address, or 0.</returns>
+    private static ulong WriteSetupData(GuestMemory memory, ReadOnlySpan<byte> seed)
+    {
+        if (seed.IsEmpty)
+        {
+            return 0;
+        }
+
+        ulong headerSize = (ulong)Unsafe.SizeOf<SetupData>();
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((ulong)seed.Length, Layout.PageSize - headerSize);
+        var node = new SetupData { type = SetupData.SETUP_RNG_SEED, len = (uint)seed.Length };
+        memory.Write(new GuestAddress(Layout.SetupData), node);
+        memory.Write(new GuestAddress(Layout.SetupData + headerSize), seed);
+        return Layout.SetupData;
+    }
+
     private static void WriteBootParams(GuestMemory memory, in SetupHeader header, BootRequest request)
     {
         E820Range[] map = E820Map.Build(memory, [.. request.Reserved]);
@@ -135,23 +128,6 @@ internal static class LinuxLoader
 
         memory.Write(new GuestAddress(Layout.BootParams), parameters);
     }
-
-    /// <summary>boot.rst, "64-bit Boot Protocol": long mode, identity-mapped, flat segments, interrupts off, RSI with
-    /// the address of boot_params.</summary>
-    private static EntryState Entry64(GuestMemory memory, GuestAddress entry) => new()
-    {
-        Rip = entry.Value,
-        Rsp = Layout.BootStack,
-        Rsi = Layout.BootParams,
-        Cr0 = CR0_PE | CR0_ET | CR0_PG,
-        Cr3 = PageTables.Write(memory),
-        Cr4 = CR4_PAE,
-        Efer = EFER_LME | EFER_LMA,
-        GdtLimit = GlobalDescriptorTable.Write(memory, GlobalDescriptorTable.Code64),
-        Code = GlobalDescriptorTable.Code64,
-        Data = GlobalDescriptorTable.Data,
-        Tss = GlobalDescriptorTable.Tss,
-    };
 
     private static ulong Mib(ulong bytes) => (bytes + 0xf_ffff) >> 20;
 }

@@ -44,10 +44,28 @@ public sealed class FuzzTests
     }
 
     [Fact]
+    public void Damaged_multiboot_images_are_refused_or_understood()
+    {
+        byte[] good = MultibootTests.Flat(0x10_0010, 0x10_0000, 0x10_0100, 0x10_1000, 0x10_0004);
+        Feed(good, fieldsAt: 0x20 + 12, fieldsLength: 20, seed: 5, image =>
+        {
+            ElfImage flat = image.Multiboot!.Flat!;
+            Assert.True((ulong)flat.Segments[0].FileOffset + flat.Segments[0].FileSize <= (ulong)image.Source.Length);
+            Assert.True(flat.Holds(flat.Entry));
+        });
+    }
+
+    [Fact]
     public void Damaged_kernels_are_loaded_or_refused()
     {
         using var test = new TestMemory(20 << 20);
-        byte[][] kernels = [MadeUp.BzImage(0x800), MadeUp.Vmlinux(), MadeUp.Elf32(0x10_0000, new MadeUp.Part(0x10_0000, 9, 9))];
+        byte[][] kernels =
+        [
+            MadeUp.BzImage(0x800),
+            MadeUp.Vmlinux(),
+            MadeUp.Elf32(0x10_0000, new MadeUp.Part(0x10_0000, 9, 9), new MadeUp.Part(0, 20, 0, 4, MadeUp.Note("Xen", 18, 0, 0, 16, 0))),
+            MultibootTests.Flat(0x10_0010, 0x10_0000, 0x10_0100, 0x10_1000, 0x10_0004),
+        ];
         var damage = new Damage(seed: 4);
         var source = new MemoryImageSource("it", default);
         var request = new BootRequest();

@@ -150,10 +150,24 @@ public sealed class LinuxLoaderTests : IDisposable
         AssertRefused(MadeUp.Elf64(0x1ff_f000, new MadeUp.Part(0x1ff_f000, 4, 0x1001)), "outside the memory");
         AssertRefused(MadeUp.Elf64(0xf_f000, new MadeUp.Part(0xf_f000, 4, 4)), "outside the memory");
         AssertRefused(MadeUp.Elf64(0xffff_ffff_ffff_f000, new MadeUp.Part(0xffff_ffff_ffff_f000, 4, 4)), "outside the memory");
-        AssertRefused(MadeUp.Elf32(0x10_0000, new MadeUp.Part(0x10_0000, 4, 4)), "32-bit ELF");
+        AssertRefused(MadeUp.Elf32(0x10_0000, new MadeUp.Part(0x10_0000, 4, 4)), "no 64-bit kernel");
         using var tiny = new TestMemory(0x1000);
         using KernelImage kernel = MadeUp.Open(MadeUp.Vmlinux());
         Assert.Throws<BootException>(() => KernelLoader.Load(tiny.Memory, kernel, new BootRequest()));
+    }
+
+    [Fact]
+    public void A_seed_for_the_random_generator_is_handed_over_as_setup_data()
+    {
+        Load(MadeUp.Vmlinux(), new BootRequest { RngSeed = new byte[] { 7, 8, 9 } });
+        ulong node = Parameters().hdr.setup_data;
+        Assert.Equal(Layout.SetupData, node);
+        Assert.Equal(0UL, Memory.Read<ulong>(new GuestAddress(node)));
+        Assert.Equal((9u, 3u), (Memory.Read<uint>(new GuestAddress(node + 8)), Memory.Read<uint>(new GuestAddress(node + 12))));
+        Assert.Equal(0x0009_0807u, Memory.Read<uint>(new GuestAddress(node + 16)));
+
+        Load(MadeUp.Vmlinux());
+        Assert.Equal(0UL, Parameters().hdr.setup_data);
     }
 
     [Fact]

@@ -23,12 +23,6 @@ public sealed record UnpackReport(
 internal sealed record UnpackRequest(
     ulong Limit, bool Randomize, bool IsCoupled = false, Func<ulong>? Random = null, SystemLibraries? Libraries = null);
 
-/// <summary>A vmlinux that has been unpacked into guest memory.</summary>
-/// <param name="Placed">Where it lies, and its 64-bit entry point.</param>
-/// <param name="Elf">Its program headers, with the addresses that it was linked for.</param>
-/// <param name="Displacement">Bytes, modulo 2^64, from its linked to its present physical addresses.</param>
-internal sealed record UnpackedKernel(Placement Placed, ElfImage Elf, ulong Displacement);
-
 /// <summary>Does the work of a bzImage's own unpacker (extract_kernel of arch/x86/boot/compressed/misc.c): unpacks the
 /// vmlinux straight into guest memory, moves its segments into place and relocates it.</summary>
 /// <remarks>The payload is unpacked where the kernel goes, so that no second copy of it ever exists. Segments lie
@@ -46,7 +40,7 @@ internal static unsafe class KernelUnpacker
     /// <param name="report">What was done.</param>
     /// <returns>The kernel in memory, or null if the report names an obstacle: then nothing was written.</returns>
     /// <exception cref="BootException">The payload or what is in it is damaged, or does not fit.</exception>
-    public static UnpackedKernel? TryLoad(
+    public static ElfKernel? TryLoad(
         GuestMemory memory, KernelImage kernel, UnpackRequest request, out UnpackReport report)
     {
         BzImage image = kernel.BzImage!;
@@ -82,7 +76,7 @@ internal static unsafe class KernelUnpacker
             }
 
             payload.Dispose(); // some MiB, of no use any more
-            UnpackedKernel unpacked = window.Settle(randomize ? chosen : null, need, out bool isRandomized);
+            ElfKernel unpacked = window.Settle(randomize ? chosen : null, need, out bool isRandomized);
             report = report with
             {
                 Kaslr = isRandomized ? KaslrOutcome.Randomized
@@ -128,7 +122,7 @@ internal static unsafe class KernelUnpacker
         /// <param name="chosen">Random bases, for a kernel that can be relocated; else null.</param>
         /// <param name="need">Bytes that the chosen bases leave room for.</param>
         /// <param name="isRandomized">Were they used?</param>
-        public UnpackedKernel Settle(KernelBase? chosen, ulong need, out bool isRandomized)
+        public ElfKernel Settle(KernelBase? chosen, ulong need, out bool isRandomized)
         {
             ElfImage elf = Parse();
             RelocationTable table = default;
@@ -161,10 +155,7 @@ internal static unsafe class KernelUnpacker
             }
 
             ClearRest(elf, displacement);
-            return new UnpackedKernel(
-                new Placement(elf.Start + displacement, elf.End + displacement, new GuestAddress(elf.Entry + displacement)),
-                elf,
-                displacement);
+            return new ElfKernel(elf, displacement);
         }
 
         private ElfImage Parse()

@@ -62,16 +62,17 @@ public sealed class PackedPayload : IDisposable
             return $"has a payload of {length} bytes, which holds no kernel";
         }
 
+        const string Shorter = "became shorter while it was read"; // its header was checked against its length
         if (length > source.Length)
         {
-            return "is cut short in its payload";
+            return Shorter;
         }
 
         var bytes = new NativeBuffer((int)length);
         Prefault.Populate(bytes.GetSpan());
         string? wrong = source.TryRead(offset, bytes.GetSpan())
             ? Parse(bytes, libraries, out payload)
-            : "is cut short in its payload";
+            : Shorter;
         if (wrong is not null)
         {
             ((IDisposable)bytes).Dispose();
