@@ -1,3 +1,4 @@
+using Vmm.Boot.Unpack;
 using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
@@ -40,20 +41,19 @@ public sealed record BootRequest
     /// the 64-bit entry and need not gather its own, which costs a slow host seconds.</summary>
     public ReadOnlyMemory<byte> RngSeed { get; init; }
 
-    /// <summary>The vmlinux that was inside the bzImage, to be started in its place; null lets the guest unpack
-    /// itself.</summary>
-    public UnpackedKernel? Unpacked { get; init; }
-}
+    /// <summary>Unpack a bzImage, so that the guest need not (--no-unpack says false).</summary>
+    public bool Unpack { get; init; } = true;
 
-/// <summary>A vmlinux that the VMM has unpacked from a bzImage, and relocated if it was to be.</summary>
-/// <param name="Elf">The ELF file. It belongs to the caller and is only read during the load.</param>
-/// <param name="PhysicalDisplacement">How many bytes above (or, wrapping, below) its linked physical addresses it is
-/// to be loaded; a multiple of the kernel's alignment.</param>
-/// <param name="IsRandomized">Has KASLR been done? Linux then randomizes its other memory areas as well.</param>
-/// <param name="Loaded">Called once with the guest's memory when the segments are in it, for relocations that are
-/// best applied there; or null.</param>
-public sealed record UnpackedKernel(
-    ImageSource Elf, ulong PhysicalDisplacement = 0, bool IsRandomized = false, Action<GuestMemory>? Loaded = null);
+    /// <summary>Randomize the addresses of a kernel that vmm unpacks (--no-kaslr says false). The word nokaslr on the
+    /// command line turns it off too.</summary>
+    public bool Kaslr { get; init; } = true;
+
+    /// <summary>Where random numbers come from, 64 bits at a time; the system if null. For tests.</summary>
+    internal Func<ulong>? Random { get; init; }
+
+    /// <summary>Where compression libraries come from; the system if null. For tests.</summary>
+    internal SystemLibraries? Libraries { get; init; }
+}
 
 /// <summary>What <see cref="KernelLoader.Load"/> did.</summary>
 /// <param name="Entry">How to set the first virtual CPU.</param>
@@ -64,4 +64,9 @@ public sealed record LoadedGuest(
     EntryState Entry,
     EntryProtocol Protocol,
     (GuestAddress Start, ulong Length) Kernel,
-    (GuestAddress Start, ulong Length) Initrd);
+    (GuestAddress Start, ulong Length) Initrd)
+{
+    /// <summary>What vmm did in place of a bzImage's own unpacker; null if it was not asked to, or it is no bzImage.
+    /// If this names an obstacle, the user is to be told.</summary>
+    public UnpackReport? Unpacked { get; init; }
+}

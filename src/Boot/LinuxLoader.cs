@@ -1,4 +1,6 @@
 using System.Runtime.CompilerServices;
+using Vmm.Boot.Kaslr;
+using Vmm.Boot.Unpack;
 using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
@@ -21,9 +23,10 @@ internal static class LinuxLoader
 
         using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds);
         SetupHeader header = kernel.BzImage?.Header ?? HeaderForVmlinux();
-        Placement placed = ElfKernel.Of(kernel, request.Unpacked) is { } elf
-            ? elf.Load(memory)
-            : PlaceBzImage(memory, kernel, kernel.BzImage!);
+        ulong limit = initrd.KernelLimit(memory, header.initrd_addr_max);
+        ElfKernel? elf = ElfKernel.TryLoad(
+            memory, kernel, request, limit, isCoupled: false, out UnpackReport? unpacked);
+        Placement placed = elf?.Placed ?? PlaceBzImage(memory, kernel, kernel.BzImage!);
         CommandLine.Write(memory, request.CommandLine, header.cmdline_size, kernel.Name);
         GuestAddress initrdAddress = default;
         if (initrd.Size != 0)
@@ -36,7 +39,7 @@ internal static class LinuxLoader
         header.cmd_line_ptr = (uint)Layout.CommandLine;
         header.ramdisk_image = (uint)initrdAddress.Value; // low memory: the ext_ fields stay 0
         header.ramdisk_size = (uint)initrd.Size;
-        header.loadflags |= request.Unpacked is { IsRandomized: true } ? SetupHeader.KASLR_FLAG : (byte)0;
+        header.loadflags |= unpacked is { Kaslr: KaslrOutcome.Randomized } ? SetupHeader.KASLR_FLAG : (byte)0;
         header.setup_data = WriteSetupData(memory, request.RngSeed.Span);
         WriteBootParams(memory, header, request);
 
@@ -44,7 +47,7 @@ internal static class LinuxLoader
             EntryState.LongMode(memory, placed.Entry, rsi: Layout.BootParams),
             EntryProtocol.Linux64,
             (placed.Start, placed.End - placed.Start),
-            (initrdAddress, initrd.Size));
+            (initrdAddress, initrd.Size)) { Unpacked = unpacked };
     }
 
     /// <summary>Loads the protected-mode part, which unpacks itself.</summary>

@@ -17,9 +17,9 @@ internal static class MultibootLoader
         }
 
         // 3.1.3: the address fields go before the ELF headers. Without them KernelImage has seen to an ELF file.
-        var image = new ElfKernel(kernel.Source, header.Flat ?? kernel.Elf!, Unpacked: null);
+        ElfImage image = header.Flat ?? kernel.Elf!;
         using InitialRamDisk modules = InitialRamDisk.Open(request.Initrds);
-        Placement placed = image.Load(memory);
+        Placement placed = ElfKernel.Load(memory, kernel.Source, image).Placed;
         CommandLine.Write(memory, request.CommandLine, Layout.CommandLineRoom, kernel.Name);
 
         var writer = new StartInfoWriter(memory);

@@ -1,3 +1,4 @@
+using Vmm.Boot.Unpack;
 using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
@@ -6,19 +7,28 @@ namespace Vmm.Boot;
 /// docs/misc/pvh.pandoc; Linux takes it in arch/x86/platform/pvh).</summary>
 internal static class PvhLoader
 {
+    /// <summary>The highest address that the last byte of an initramfs may have.</summary>
+    private const ulong HighestInitrd = Layout.LowMemoryEnd - 1;
+
     public static LoadedGuest Load(GuestMemory memory, KernelImage kernel, BootRequest request)
     {
-        ElfKernel elf = ElfKernel.Of(kernel, request.Unpacked) ?? throw new BootException(
-            $"kernel {kernel.Name}: is a bzImage that unpacks itself, which has no PVH entry: give the vmlinux");
-        GuestAddress entry = EntryOf(kernel, elf);
-
         using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds);
-        Placement placed = elf.Load(memory);
+        ulong limit = initrd.KernelLimit(memory, HighestInitrd);
+        ElfKernel? elf = ElfKernel.TryLoad(memory, kernel, request, limit, isCoupled: true, out UnpackReport? unpacked);
+        if (elf is null)
+        {
+            throw new BootException(
+                $"kernel {kernel.Name}: is a bzImage that unpacks itself, which has no PVH entry: give the vmlinux"
+                + (unpacked?.Obstacle is string obstacle ? $", as vmm cannot unpack it ({obstacle})" : ""));
+        }
+
+        GuestAddress entry = EntryOf(kernel, elf);
+        Placement placed = elf.Placed;
         CommandLine.Write(memory, request.CommandLine, CommandLine.LinuxLimit, kernel.Name);
         GuestAddress initrdAddress = default;
         if (initrd.Size != 0)
         {
-            initrdAddress = initrd.Load(memory, placed.End, Layout.LowMemoryEnd - 1);
+            initrdAddress = initrd.Load(memory, placed.End, HighestInitrd);
         }
 
         WriteStartInfo(memory, request, initrdAddress, initrd.Size);
@@ -26,7 +36,7 @@ internal static class PvhLoader
             EntryState.ProtectedMode(memory, entry, eax: 0, ebx: (uint)Layout.StartInfo),
             EntryProtocol.Pvh,
             (placed.Start, placed.End - placed.Start),
-            (initrdAddress, initrd.Size));
+            (initrdAddress, initrd.Size)) { Unpacked = unpacked };
     }
 
     private static GuestAddress EntryOf(KernelImage kernel, ElfKernel elf)
@@ -43,11 +53,8 @@ internal static class PvhLoader
             throw new BootException($"kernel {kernel.Name}: has its PVH entry 0x{entry:x} in none of its segments");
         }
 
-        // The 32-bit code behind the entry uses the addresses it was linked for.
-        return elf.Displacement == 0
-            ? new GuestAddress(entry)
-            : throw new BootException(
-                $"kernel {kernel.Name}: cannot be moved and entered by PVH: turn KASLR off (--no-kaslr)");
+        // The 32-bit code behind the entry takes its physical addresses from relocated virtual ones; both moved alike.
+        return new GuestAddress(entry) + elf.Displacement;
     }
 
     private static void WriteStartInfo(

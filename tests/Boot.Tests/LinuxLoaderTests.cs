@@ -60,50 +60,6 @@ public sealed class LinuxLoaderTests : IDisposable
     }
 
     [Fact]
-    public void A_kernel_unpacked_by_the_VMM_takes_the_place_of_the_packed_one_and_keeps_its_header()
-    {
-        ulong seen = 0;
-        using ImageSource elf = ImageSource.FromMemory("unpacked", MadeUp.Vmlinux());
-        var request = new BootRequest
-        {
-            Unpacked = new UnpackedKernel(
-                elf, 0x20_0000, IsRandomized: true, memory => seen = memory.Read<byte>(new GuestAddress(0x120_0001))),
-        };
-        LoadedGuest guest = Load(MadeUp.BzImage(), request);
-        Assert.Equal(0x120_0010UL, guest.Entry.Rip);
-        Assert.Equal(MadeUp.Pattern(1), seen);
-        AssertPattern(0x120_0000, 0x800);
-        AssertPattern(0x140_0000, 0x400);
-        Assert.Equal(0, Memory.Read<byte>(new GuestAddress(0x100_0001)));
-
-        SetupHeader header = Parameters().hdr;
-        Assert.Equal(0x20_0000u, header.init_size);
-        Assert.Equal(SetupHeader.LOADED_HIGH | SetupHeader.KASLR_FLAG, header.loadflags);
-    }
-
-    [Theory]
-    [InlineData(0x100_0000UL)] // past the end
-    [InlineData(unchecked(0UL - 0x100_0000))] // to 0
-    [InlineData(unchecked(0UL - 0x120_0000))] // wraps
-    public void An_unpacked_kernel_displaced_out_of_memory_is_refused(ulong displacement)
-    {
-        using ImageSource elf = ImageSource.FromMemory("unpacked", MadeUp.Vmlinux());
-        var request = new BootRequest { Unpacked = new UnpackedKernel(elf, displacement) };
-        AssertRefused(MadeUp.BzImage(), request, "outside the memory");
-    }
-
-    [Fact]
-    public void What_was_unpacked_must_be_a_64_bit_ELF_file()
-    {
-        foreach (byte[] bytes in new[] { [1, 2, 3], MadeUp.Elf32(0x10_0000, new MadeUp.Part(0x10_0000, 4, 4)) })
-        {
-            using ImageSource elf = ImageSource.FromMemory("unpacked", bytes);
-            var request = new BootRequest { Unpacked = new UnpackedKernel(elf) };
-            AssertRefused(MadeUp.BzImage(), request, "the kernel packed in it");
-        }
-    }
-
-    [Fact]
     public void The_first_vCPU_is_in_long_mode_with_flat_segments_and_its_memory_mapped_to_itself()
     {
         EntryState entry = Load(MadeUp.Vmlinux()).Entry;

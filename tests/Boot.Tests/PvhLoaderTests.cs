@@ -97,16 +97,6 @@ public sealed class PvhLoaderTests : IDisposable
     }
 
     [Fact]
-    public void The_kernel_inside_a_bzImage_has_a_PVH_entry_only_where_it_was_linked()
-    {
-        using ImageSource elf = ImageSource.FromMemory("unpacked", Vmlinux(EntryNote));
-        var request = new BootRequest { Protocol = EntryProtocol.Pvh, Unpacked = new UnpackedKernel(elf) };
-        Assert.Equal(0x100_0600UL, Load(BzImage(), request).Entry.Rip);
-        AssertRefused(BzImage(), request with { Unpacked = new UnpackedKernel(elf, 0x20_0000) }, "--no-kaslr");
-        AssertRefused(BzImage(), request with { Unpacked = null }, "give the vmlinux");
-    }
-
-    [Fact]
     public void A_note_that_is_missing_damaged_or_points_outside_is_refused()
     {
         var request = new BootRequest { Protocol = EntryProtocol.Pvh };
