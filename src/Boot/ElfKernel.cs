@@ -53,8 +53,9 @@ internal sealed record ElfKernel(ImageSource Source, ElfImage Image, UnpackedKer
             ulong start = segment.PhysicalAddress + Displacement;
             if (start < Layout.HighMemory || start > end || segment.MemorySize > end - start)
             {
-                throw new BootException($"kernel {Source.Name}: its segment of {segment.MemorySize} bytes at 0x{start:x} lies "
-                    + $"outside the memory from 0x{Layout.HighMemory:x} to 0x{end:x}: give more --mem or another kernel");
+                throw new BootException($"kernel {Source.Name}: its segment of {segment.MemorySize} bytes at "
+                    + $"0x{start:x} lies outside the memory from 0x{Layout.HighMemory:x} to 0x{end:x}: "
+                    + "give more --mem or another kernel");
             }
         }
 

@@ -15,7 +15,8 @@ internal static class LinuxLoader
     {
         if (kernel.Kind is KernelKind.Elf32 or KernelKind.Flat)
         {
-            throw new BootException($"kernel {kernel.Name}: is no 64-bit kernel: give a bzImage or a vmlinux for x86-64");
+            throw new BootException(
+                $"kernel {kernel.Name}: is no 64-bit kernel: give a bzImage or a vmlinux for x86-64");
         }
 
         using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds);

@@ -34,8 +34,8 @@ internal static class PvhLoader
         ElfNotes notes = elf.Image.Notes;
         if (notes.PvhEntry is not uint entry)
         {
-            throw new BootException(
-                $"kernel {kernel.Name}: {notes.Damage ?? "has no PVH entry note (CONFIG_PVH)"}: start it in another way");
+            string wrong = notes.Damage ?? "has no PVH entry note (CONFIG_PVH)";
+            throw new BootException($"kernel {kernel.Name}: {wrong}: start it in another way");
         }
 
         if (!elf.Image.Holds(entry))
@@ -46,7 +46,8 @@ internal static class PvhLoader
         // The 32-bit code behind the entry uses the addresses it was linked for.
         return elf.Displacement == 0
             ? new GuestAddress(entry)
-            : throw new BootException($"kernel {kernel.Name}: cannot be moved and entered by PVH: turn KASLR off (--no-kaslr)");
+            : throw new BootException(
+                $"kernel {kernel.Name}: cannot be moved and entered by PVH: turn KASLR off (--no-kaslr)");
     }
 
     private static void WriteStartInfo(

@@ -171,7 +171,18 @@ internal sealed class Machine : IPowerControl, IDisposable
             vm.EnableCapability(KvmCapability.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
         }
 
+        if (_hostKind == HostKind.Pvm)
+        {
+            // SYSCALL needs help there: see SyscallLanding.
+            vm.ExitOnMsr(MsrInitial.LStar);
+        }
+
         Loop = Own(new EventLoop());
+        if (_hostKind == HostKind.Pvm)
+        {
+            WatchForStuckHypercalls();
+        }
+
         Loop.Failed += error => End(MachineEnd.HostFailed(error.Message));
         AddLegacyDevices(vm);
         MmioSlots slots = Own(new MmioSlots(vm, Loop, Mmio, Ram.Memory, new DeviceLog()));
@@ -197,6 +208,22 @@ internal sealed class Machine : IPowerControl, IDisposable
         {
             throw new UsageException($"--cpus {_options.Cpus}: KVM on this host allows {kvm.MaximumVcpus}");
         }
+    }
+
+    /// <summary>On PVM hosts VMCALL repeats for ever inside KVM; a regular kick finds that (StuckHypercall).</summary>
+    private void WatchForStuckHypercalls()
+    {
+        const int PeriodMilliseconds = 100;
+        var timer = Own(new TimerFd());
+        Loop.Add(timer.Number, LibC.EPOLLIN, _ =>
+        {
+            timer.Drain();
+            foreach (VcpuThread vcpu in _vcpus)
+            {
+                vcpu.Kick();
+            }
+        });
+        timer.StartPeriodic(TimeSpan.FromMilliseconds(PeriodMilliseconds));
     }
 
     private void AddLegacyDevices(KvmVm vm)
@@ -228,6 +255,12 @@ internal sealed class Machine : IPowerControl, IDisposable
             added.Add(_options.Disks[0].ReadOnly ? "ro" : "rw");
         }
 
+        if (_hostKind == HostKind.Pvm)
+        {
+            // The landing for SYSCALL must be in the page tables of every process (SyscallLanding).
+            added.Add("nopti");
+        }
+
         return CommandLine.Compose(_options.CommandLine, _options.CommandLineOnly, [.. added]);
     }
 
@@ -241,11 +274,12 @@ internal sealed class Machine : IPowerControl, IDisposable
             HostHidesFeatures = _hostKind != HostKind.Pvm,
         });
         var setup = new VcpuSetup(cpuid);
+        int xsaveSize = vm.XsaveSize ?? 4096;
         for (int id = 0; id < _options.Cpus; id++)
         {
             Vcpu vcpu = Own(vm.CreateVcpu(id, Ram.Memory));
             setup.Apply(vcpu, id == 0 ? Loaded.Entry : null);
-            var assist = new VcpuAssist(vcpu);
+            VcpuAssist assist = Own(new VcpuAssist(vcpu, _hostKind, xsaveSize));
             _vcpus.Add(Own(new VcpuThread(vcpu, ExitHandlerFor(vcpu, assist), assist, End)));
         }
     }

@@ -69,8 +69,8 @@ public sealed class PciBar
     /// <summary>Where the window is now; null while it is nowhere.</summary>
     public ulong? MappedAt => Volatile.Read(ref _range)?.Start;
 
-    /// <summary>Raised with the address before and after, on the thread that moved the window (at start, or a vCPU's in
-    /// the middle of a configuration write). Do not access PCI configuration from here.</summary>
+    /// <summary>Raised with the address before and after, on the vCPU thread that moved the window, in
+    /// the middle of a configuration write. Do not access PCI configuration from here.</summary>
     public event Action<ulong?, ulong?>? Moved;
 
     internal bool IsDecoded => (_config.Get16(PciConfigSpace.Command) & PciConfigSpace.CommandMemory) != 0;

@@ -41,8 +41,9 @@ public sealed class PciBus
         }
     }
 
-    /// <summary>Does what firmware does: gives every window a place and has it answer there, so that the guest finds
-    /// all done. Windows of 32 bits come first, then those of 64, by slot and
+    /// <summary>Does what firmware does: gives every window a place, so that the guest finds that done. It answers there
+    /// once the guest turns memory decoding on; were it on already, Linux would turn it off and on again for each of
+    /// seven registers that it sizes, and the window, with its ioeventfds, would come and go as often. Windows of 32 bits come first, then those of 64, by slot and
     /// index, each aligned to its size.</summary>
     /// <param name="start">First address to use, below 4 GiB for windows of 32 bits.</param>
     /// <param name="length">Bytes.</param>
@@ -67,12 +68,9 @@ public sealed class PciBus
 
                         bar.Address = address;
                         next = address + bar.Size;
-                        function!.EnableMemory();
                     }
                 }
             }
-
-            PlaceBars();
         }
     }
 

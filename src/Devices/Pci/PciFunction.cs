@@ -29,8 +29,4 @@ public abstract class PciFunction(string name, PciIdentity identity)
 
     /// <summary>The guest writes to configuration space.</summary>
     protected internal virtual void WriteConfig(int offset, ReadOnlySpan<byte> data) => Config.Write(offset, data);
-
-    /// <summary>As firmware does before it starts an operating system: the windows are placed, now answer there.</summary>
-    internal void EnableMemory() => Config.Set16(
-        PciConfigSpace.Command, (ushort)(Config.Get16(PciConfigSpace.Command) | PciConfigSpace.CommandMemory));
 }

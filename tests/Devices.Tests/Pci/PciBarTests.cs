@@ -105,13 +105,16 @@ public sealed class PciBarTests
     }
 
     [Fact]
-    public void Firmware_places_all_windows_apart_and_turns_them_on()
+    public void Firmware_places_all_windows_apart_and_the_guest_turns_them_on()
     {
         _pci.Bus.AssignBars(0xc000_0000, 1UL << 40);
+        Assert.Equal((0xc000_0000UL, 0xc000_4000UL), (_one.Bar.Address, _two.Bar.Address));
+        Assert.Empty(_moves);
+        _pci.Write(1, Command, 2, 2);
         Assert.Equal(0xc000_0000UL, _one.Bar.MappedAt);
         Assert.Equal(0x2_0000_0000UL, _one.Bar64!.MappedAt);
         Assert.Equal([(null, 0xc000_0000UL)], _moves);
-        Assert.Equal(2u, _pci.Read(1, Command, 2));
+        Assert.Null(_two.Bar.MappedAt);
     }
 
     [Fact]
@@ -125,6 +128,11 @@ public sealed class PciBarTests
 
         Assert.Throws<InvalidOperationException>(() => pci.Bus.AssignBars(0xc000_0000, 0x40_0000));
         pci.Bus.AssignBars(0xc000_0000, 0x50_0000);
+        for (int slot = 1; slot < 6; slot++)
+        {
+            pci.Write(slot, Command, 2, 2);
+        }
+
         Assert.Equal(0x50_0000UL, (ulong)pci.Memory.Ranges.ToArray().Where(r => r.Device is Window).Sum(r => (long)r.Length));
     }
 

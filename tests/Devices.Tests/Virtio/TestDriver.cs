@@ -39,6 +39,10 @@ internal sealed class TestDriver
 
     public ulong Features { get; private set; }
 
+    public ulong RingBase { get; set; } = RingStart;
+
+    public ulong RingGap { get; set; } = RingStride;
+
     public TestDriverQueue[] Queues { get; private set; } = [];
 
     public TestDriverSplit Split(int queue = 0) => (TestDriverSplit)Queues[queue];
@@ -78,11 +82,8 @@ internal sealed class TestDriver
     public TestDriverQueue SetUpQueue(int index, uint queueSize = 0)
     {
         uint size = queueSize != 0 ? queueSize : Transport.QueueMaxSize(index);
-        ulong start = RingStart + ((ulong)index * RingStride);
-        for (ulong at = 0; at < RingStride; at += 8)
-        {
-            _rig.Memory.Write(new Devices.Memory.GuestAddress(start + at), 0UL);
-        }
+        ulong start = RingBase + ((ulong)index * RingGap);
+        _rig.Memory.Write(new Devices.Memory.GuestAddress(start), new byte[(size * 32) + 256]);
 
         bool eventIndex = (Features & VirtioFeatures.EventIndex) != 0;
         TestDriverQueue queue = (Features & VirtioFeatures.RingPacked) != 0

@@ -58,6 +58,7 @@ internal abstract class TestTransport
 public enum TransportKind
 {
     Mmio,
+    Pci,
 }
 
 public enum RingKind
@@ -70,8 +71,10 @@ public enum RingKind
 public readonly record struct Variant(TransportKind Transport, RingKind Ring)
 {
     /// <summary>Every transport with every ring format.</summary>
-    public static TheoryData<Variant> All =>
-        [.. from t in Enum.GetValues<TransportKind>() from r in Enum.GetValues<RingKind>() select new Variant(t, r)];
+    public static TheoryData<Variant> All => [.. AllVariants];
+
+    public static IEnumerable<Variant> AllVariants =>
+        from t in Enum.GetValues<TransportKind>() from r in Enum.GetValues<RingKind>() select new Variant(t, r);
 
     /// <summary>For what has nothing to do with either.</summary>
     public static Variant Default => new(TransportKind.Mmio, RingKind.Split);
@@ -86,6 +89,7 @@ internal static class TestTransports
         kind switch
         {
             TransportKind.Mmio => new TestTransportMmio(rig, device, resetPatience),
+            TransportKind.Pci => new TestTransportPci(rig, device),
             _ => throw new ArgumentOutOfRangeException(nameof(kind)),
         };
 }

@@ -7,7 +7,7 @@ namespace Vmm.Devices.Virtio.Transport;
 
 /// <summary>A virtio device as a PCI function (virtio 1.2, section 4.1; not transitional).</summary>
 /// <remarks>
-/// One window of 16 KiB, of 32 bits (sizing one of 64 would cost the guest twice the accesses), holds everything:
+/// One window of 16 KiB, of 32 bits (any guest can reach it), holds everything:
 /// <code>
 /// 0000 common configuration   0040 ISR status   0100 device configuration
 /// 1000 notifications, 4 bytes a queue           2000 MSI-X table          3000 MSI-X pending bits
@@ -24,7 +24,7 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
 
     private const int WindowIndex = 0;
     private const ulong WindowSize = 0x4000, Page = 0x1000;
-    private const uint CommonLength = 0x40, IsrStart = 0x40, IsrLength = 4, ConfigStart = 0x100;
+    private const uint CommonLength = VirtioPciCommon.Length, IsrStart = 0x40, IsrLength = 4, ConfigStart = 0x100;
     private const uint TableStart = 0x2000, PendingStart = 0x3000;
     private const int MostQueues = (int)(Page / NotifyStride);
 
@@ -32,15 +32,13 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
     private const byte CommonCfg = 1, NotifyCfg = 2, IsrCfg = 3, DeviceCfg = 4, PciCfg = 5;     // cfg_type
     private const int CapabilityLength = 16, LongCapabilityLength = 20;
 
-    private const ushort NoVector = 0xffff;
     private const int UsedBuffer = 1, ConfigurationChange = 2;                                  // ISR status
 
     private readonly CommonConfiguration _common;
+    private readonly VirtioPciCommon _registers;
     private readonly Msix _msix;
     private readonly IntxPin _pin;
     private readonly int _msixCapability, _pciCfg;
-    private readonly ushort[] _queueVectors;
-    private volatile ushort _configVector = NoVector;
 
     /// <param name="device">Not plugged in anywhere else.</param>
     /// <param name="memory">The guest's.</param>
@@ -59,11 +57,10 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
             throw new ArgumentException($"{device.Name}: more queues or configuration than a PCI window has room for");
         }
 
-        _queueVectors = new ushort[device.QueueSizes.Length];
-        _queueVectors.AsSpan().Fill(NoVector);
         _msix = new Msix(vectors);
         _pin = new IntxPin(interruptPin);
         _common = new CommonConfiguration(device, memory, this, notifier, log);
+        _registers = new VirtioPciCommon(_common, _msix.Count);
         Window = AddBar(WindowIndex, WindowSize, is64Bit: false, isPrefetchable: false, this);
         Config.Set8(PciConfigSpace.InterruptPin, 1);
         Config.Set8(PciConfigSpace.InterruptLine, interruptLine);
@@ -72,7 +69,7 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
         AddStructure(CommonCfg, 0, CommonLength);
         AddStructure(IsrCfg, IsrStart, IsrLength);
         int notify = AddStructure(
-            NotifyCfg, (uint)NotifyStart, NotifyStride * (uint)Math.Max(1, _queueVectors.Length), LongCapabilityLength);
+            NotifyCfg, (uint)NotifyStart, NotifyStride * (uint)Math.Max(1, _common.QueueCount), LongCapabilityLength);
         Config.Set32(notify + CapabilityLength, NotifyStride);
         if (device.ConfigLength > 0)
         {
@@ -101,7 +98,7 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
         switch (offset)
         {
             case < CommonLength:
-                ReadCommon((int)offset, data);
+                _registers.Read((int)offset, data);
                 break;
             case IsrStart:
                 data[0] = (byte)_pin.Take();
@@ -124,7 +121,7 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
         switch (offset)
         {
             case < CommonLength:
-                WriteCommon((PciCommonRegister)offset, data);
+                _registers.Write((PciCommonRegister)offset, data);
                 break;
             case >= ConfigStart and < NotifyStart:
                 _common.WriteConfig(offset - ConfigStart, data);
@@ -150,14 +147,13 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
         _ => null,
     };
 
-    void IVirtioInterrupts.NotifyQueue(int queue) => Interrupt(Volatile.Read(ref _queueVectors[queue]), UsedBuffer);
+    void IVirtioInterrupts.NotifyQueue(int queue) => Interrupt(_registers.QueueVector(queue), UsedBuffer);
 
-    void IVirtioInterrupts.NotifyConfiguration() => Interrupt(_configVector, ConfigurationChange);
+    void IVirtioInterrupts.NotifyConfiguration() => Interrupt(_registers.ConfigVector, ConfigurationChange);
 
     void IVirtioInterrupts.Reset()
     {
-        _configVector = NoVector;
-        _queueVectors.AsSpan().Fill(NoVector);
+        _registers.UnmapVectors();
         _pin.Take();
     }
 
@@ -217,155 +213,11 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
     {
         if (_msix.IsEnabled)
         {
-            _msix.Trigger(vector);                      // NoVector is none of the table's
+            _msix.Trigger(vector);                      // VIRTIO_MSI_NO_VECTOR is none of the table's
         }
         else
         {
             _pin.Raise(reason);
         }
     }
-
-    private void ReadCommon(int offset, Span<byte> data)
-    {
-        Span<byte> word = stackalloc byte[4];
-        int at = -1;
-        for (int i = 0; i < data.Length && offset + i < CommonLength; i++)
-        {
-            if (at != ((offset + i) & ~3))
-            {
-                at = (offset + i) & ~3;
-                BinaryPrimitives.WriteUInt32LittleEndian(word, ReadCommonWord((PciCommonRegister)at));
-            }
-
-            data[i] = word[(offset + i) & 3];
-        }
-    }
-
-    private uint ReadCommonWord(PciCommonRegister register) => register switch
-    {
-        PciCommonRegister.device_feature_select => _common.DeviceFeaturesSelect,
-        PciCommonRegister.device_feature => _common.DeviceFeatures,
-        PciCommonRegister.driver_feature_select => _common.DriverFeaturesSelect,
-        PciCommonRegister.driver_feature => _common.DriverFeatures,
-        PciCommonRegister.config_msix_vector => _configVector | ((uint)_common.QueueCount << 16),
-        PciCommonRegister.device_status =>
-            _common.Status | ((uint)_common.ConfigGeneration << 8) | (_common.QueueSelect << 16),
-        PciCommonRegister.queue_size => (_common.QueueSize & 0xffff) | ((uint)QueueVector << 16),
-        PciCommonRegister.queue_enable => (_common.QueueEnable ? 1u : 0) | (QueueNotifyOffset << 16),
-        PciCommonRegister.queue_desc => (uint)_common.QueueDescriptorArea,
-        PciCommonRegister.queue_desc + 4 => (uint)(_common.QueueDescriptorArea >> 32),
-        PciCommonRegister.queue_driver => (uint)_common.QueueDriverArea,
-        PciCommonRegister.queue_driver + 4 => (uint)(_common.QueueDriverArea >> 32),
-        PciCommonRegister.queue_device => (uint)_common.QueueDeviceArea,
-        PciCommonRegister.queue_device + 4 => (uint)(_common.QueueDeviceArea >> 32),
-        PciCommonRegister.queue_notif_config_data => (_common.QueueReset ? 1u : 0) << 16,
-        _ => 0,
-    };
-
-    private void WriteCommon(PciCommonRegister register, ReadOnlySpan<byte> data)
-    {
-        switch (data.Length)
-        {
-            case 1 when register == PciCommonRegister.device_status:
-                _common.Status = data[0];
-                break;
-            case 2:
-                WriteCommon16(register, BinaryPrimitives.ReadUInt16LittleEndian(data));
-                break;
-            case 4:
-                WriteCommon32(register, BinaryPrimitives.ReadUInt32LittleEndian(data));
-                break;
-            case 8 when register is PciCommonRegister.queue_desc or PciCommonRegister.queue_driver
-                or PciCommonRegister.queue_device:
-                WriteCommon32(register, BinaryPrimitives.ReadUInt32LittleEndian(data));
-                WriteCommon32(register + 4, BinaryPrimitives.ReadUInt32LittleEndian(data[4..]));
-                break;
-        }
-    }
-
-    private void WriteCommon16(PciCommonRegister register, ushort value)
-    {
-        switch (register)
-        {
-            case PciCommonRegister.config_msix_vector:
-                _configVector = Valid(value);
-                break;
-            case PciCommonRegister.queue_select:
-                _common.QueueSelect = value;
-                break;
-            case PciCommonRegister.queue_size:
-                _common.QueueSize = value;
-                break;
-            case PciCommonRegister.queue_msix_vector:
-                QueueVector = Valid(value);
-                break;
-            case PciCommonRegister.queue_enable when value == 1:
-                _common.EnableQueue();
-                break;
-            case PciCommonRegister.queue_reset when value == 1:
-                _common.ResetQueue(byRingReset: true);
-                break;
-        }
-    }
-
-    private void WriteCommon32(PciCommonRegister register, uint value)
-    {
-        switch (register)
-        {
-            case PciCommonRegister.device_feature_select:
-                _common.DeviceFeaturesSelect = value;
-                break;
-            case PciCommonRegister.driver_feature_select:
-                _common.DriverFeaturesSelect = value;
-                break;
-            case PciCommonRegister.driver_feature:
-                _common.DriverFeatures = value;
-                break;
-            case PciCommonRegister.queue_desc:
-                _common.QueueDescriptorArea = WithLow(_common.QueueDescriptorArea, value);
-                break;
-            case PciCommonRegister.queue_desc + 4:
-                _common.QueueDescriptorArea = WithHigh(_common.QueueDescriptorArea, value);
-                break;
-            case PciCommonRegister.queue_driver:
-                _common.QueueDriverArea = WithLow(_common.QueueDriverArea, value);
-                break;
-            case PciCommonRegister.queue_driver + 4:
-                _common.QueueDriverArea = WithHigh(_common.QueueDriverArea, value);
-                break;
-            case PciCommonRegister.queue_device:
-                _common.QueueDeviceArea = WithLow(_common.QueueDeviceArea, value);
-                break;
-            case PciCommonRegister.queue_device + 4:
-                _common.QueueDeviceArea = WithHigh(_common.QueueDeviceArea, value);
-                break;
-        }
-    }
-
-    private uint QueueNotifyOffset => _common.QueueSelect < (uint)_queueVectors.Length ? _common.QueueSelect : 0;
-
-    private ushort QueueVector
-    {
-        get
-        {
-            uint queue = _common.QueueSelect;
-            return queue < (uint)_queueVectors.Length ? Volatile.Read(ref _queueVectors[queue]) : NoVector;
-        }
-
-        set
-        {
-            uint queue = _common.QueueSelect;
-            if (queue < (uint)_queueVectors.Length)
-            {
-                Volatile.Write(ref _queueVectors[queue], value);
-            }
-        }
-    }
-
-    /// <summary>A vector that there is not reads back as none (4.1.5.1.2.1): the driver sees that it failed.</summary>
-    private ushort Valid(ushort vector) => vector < _msix.Count ? vector : NoVector;
-
-    private static ulong WithLow(ulong address, uint low) => (address & 0xffff_ffff_0000_0000) | low;
-
-    private static ulong WithHigh(ulong address, uint high) => (address & 0xffff_ffff) | ((ulong)high << 32);
 }
