@@ -14,12 +14,15 @@ public sealed class CpuModel
     // The x86-64 psABI's level 2, with level 1 under it.
     private static readonly string[] Level2 =
     [
-        "fpu", "tsc", "cx8", "sep", "cmov", "clflush", "mmx", "fxsr", "sse", "sse2", "syscall", "lm", "rdtscp",
+        "fpu", "cx8", "cmov", "mmx", "fxsr", "sse", "sse2", "syscall", "lm",
         "cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2",
     ];
 
+    // Where the host has them. The few that programs can execute too (tsc, rdtscp, sep, clflush) are older than level 2
+    // and only tell the time or enter the kernel.
     private static readonly string[] ForKernels =
     [
+        "tsc", "rdtscp", "sep", "clflush",
         "vme", "de", "pse", "msr", "pae", "mce", "apic", "mtrr", "pge", "mca", "pat", "pse36", "ss", "ht", "pcid",
         "invpcid", "x2apic", "tsc_deadline_timer", "hypervisor", "tsc_adjust", "smep", "smap", "umip", "nx", "pdpe1gb",
         "arat", "nonstop_tsc", "md_clear", "spec_ctrl", "ibrs", "ibpb", "stibp", "stibp_always_on", "ssbd", "virt_ssbd",
@@ -40,9 +43,9 @@ public sealed class CpuModel
     [
         "dts", "dtes64", "ds_cpl", "pdcm", "arch_lbr", "arch_perfmon_ext", "intel_pt", "sgx", "sgx_lc", "sgx_keys",
         "perfctr_core", "perfctr_nb", "perfctr_llc", "ibs", "lwp", "brs", "osxsave", "ospke", "acpi", "tm", "tm2",
-        "est", "smx", "cqm", "rdt_a", "dca", "pn", "monitor", "mwaitx", "dtherm", "ida", "pln", "pts", "hwp", "hw_pstate",
-        "cpb", "pconfig", "tme", "keylocker", "hybrid_cpu", "extapic", "skinit", "wdt", "nodeid_msr", "cppc", "amd_ppin",
-        "hreset",
+        "est", "smx", "cqm", "rdt_a", "dca", "pn", "monitor", "mwaitx", "dtherm", "ida", "pln", "pts", "hwp",
+        "hw_pstate", "cpb", "pconfig", "tme", "keylocker", "hybrid_cpu", "extapic", "skinit", "wdt", "nodeid_msr",
+        "cppc", "amd_ppin", "hreset",
     ];
 
     private readonly bool _baseline;

@@ -48,7 +48,7 @@ public static class AcpiTables
         if (rsdp.Value % 16 != 0 || tables.Value % Alignment != 0)
         {
             throw new ArgumentException(
-                $"the RSDP needs a 16-byte boundary and the ACPI tables a {Alignment}-byte one, not {rsdp} and {tables}");
+                $"the RSDP needs a 16-byte boundary and the tables a {Alignment}-byte one, not {rsdp} and {tables}");
         }
 
         (TableWriter built, ulong xsdt) = Build(tables.Value, options);

@@ -188,7 +188,7 @@ internal sealed class AmlWriter(TableWriter bytes)
 
     private void Argument(int number) => bytes.U8(Arg0Op + number);
 
-    /// <summary>20.2.2: names of up to four characters, padded with underscores, and "\" in front for the root.</summary>
+    /// <summary>20.2.2: names of up to four characters, padded with underscores; "\" in front for the root.</summary>
     private void NameString(string path)
     {
         if (path.StartsWith('\\'))

@@ -47,6 +47,15 @@ public sealed class CpuModelTests
             "--cpu: cx16, popcnt: needed by --cpu baseline and not supported by this host's KVM",
             Assert.Throws<CpuModelException>(() => Select("baseline", "popcnt", "cx16")).Message);
 
+    /// <summary>Such a host is the one of kind 3 that builds this project: it has level 2 and no RDTSCP.</summary>
+    [Fact]
+    public void Baseline_needs_level_2_of_the_host_and_nothing_else()
+    {
+        CpuFeatureSet features = Select("baseline", "rdtscp", "sep", "clflush", "smep", "smap", "umip", "pcid", "invpcid");
+        Assert.True(features.Contains("sse4_2"));
+        Assert.False(features.Contains("rdtscp"));
+    }
+
     [Fact]
     public void An_added_feature_brings_what_it_needs()
     {
