@@ -132,6 +132,9 @@ internal sealed unsafe class Vcpu : IDisposable
     /// <summary>KVM_SET_XSAVE: takes as many bytes as KVM_GET_XSAVE2 gives (KVM API 4.43).</summary>
     public void SetXsave(byte* area) => Call(KvmRequest.KVM_SET_XSAVE, area);
 
+    /// <summary>Frequency of the guest's time-stamp counter in kHz; 0 where KVM does not know it.</summary>
+    public uint TscKhz => (uint)Math.Max(0, LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_GET_TSC_KHZ, 0));
+
     public ulong GetXcr0()
     {
         KvmXcrs xcrs;
