@@ -17,10 +17,10 @@ internal sealed class BlockRig : IDisposable
 
     public BlockRig(
         Variant variant, BlockOptions? options = null, FakeDisk? disk = null, ulong refuse = 0, bool start = true,
-        TimeSpan resetPatience = default)
+        TimeSpan resetPatience = default, TimeProvider? time = null)
     {
         Disk = disk ?? new FakeDisk(1 << 20);
-        Block = new Block("virtio-blk0", Disk, options ?? new BlockOptions()) { RingFeatures = TestTransports.RingFeatures };
+        Block = new Block("virtio-blk0", Disk, options ?? new BlockOptions(), time) { RingFeatures = TestTransports.RingFeatures };
         Driver = new TestDriver(Rig, Block, variant, resetPatience);
         if (start)
         {

@@ -29,10 +29,15 @@ internal sealed class TestDriver
     /// <param name="variant">What it is driven over.</param>
     /// <param name="resetPatience">See VirtioMmioTransport.</param>
     public TestDriver(TestRig rig, VirtioDevice device, Variant variant, TimeSpan resetPatience = default)
+        : this(rig, TestTransports.Create(variant.Transport, rig, device, resetPatience), variant.Ring)
+    {
+    }
+
+    public TestDriver(TestRig rig, TestTransport transport, RingKind ring)
     {
         _rig = rig;
-        _refuse = variant.Ring == RingKind.Packed ? 0 : VirtioFeatures.RingPacked;
-        Transport = TestTransports.Create(variant.Transport, rig, device, resetPatience);
+        _refuse = ring == RingKind.Packed ? 0 : VirtioFeatures.RingPacked;
+        Transport = transport;
     }
 
     public TestTransport Transport { get; }

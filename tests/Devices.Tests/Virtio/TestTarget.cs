@@ -18,6 +18,7 @@ internal sealed class TestTarget : IDisposable
 {
     private readonly TargetKind _kind;
     private readonly FakeNet? _net;
+    private readonly FakeEntropy _entropy = new();
 
     public TestTarget(TargetKind kind, Variant variant, bool start = true, ulong refuse = 0, TimeSpan resetPatience = default)
     {
@@ -28,7 +29,7 @@ internal sealed class TestTarget : IDisposable
             {
                 RingFeatures = TestTransports.RingFeatures,
             },
-            TargetKind.Rng => new Rng("rng", new FakeEntropy()) { RingFeatures = TestTransports.RingFeatures },
+            TargetKind.Rng => new Rng("rng", _entropy) { RingFeatures = TestTransports.RingFeatures },
             _ => new Net("net", _net = new FakeNet(pairs: 2), new NetOptions { Mac = new byte[] { 2, 0, 0, 0, 0, 1 }, QueueSize = 64 })
             {
                 RingFeatures = TestTransports.RingFeatures,
@@ -98,6 +99,39 @@ internal sealed class TestTarget : IDisposable
         Driver.Transport.Notify((uint)Queue);
         int turns = Rig.RunLoop(1000);
         Assert.True(turns < 1000, "the loop spins");
+    }
+
+    /// <summary>Requests served, in terms of what left the device.</summary>
+    public long Served => _kind switch
+    {
+        TargetKind.Block => Disk!.Submits,
+        TargetKind.NetReceive => _net!.Received,
+        TargetKind.Rng => _entropy.Bytes / 2048,
+        _ => long.MaxValue,
+    };
+
+    public void KeepNoRecord()
+    {
+        if (Disk is not null)
+        {
+            Disk.KeepNoRecord = true;
+        }
+
+        if (_net is not null)
+        {
+            _net.KeepNoRecord = true;
+            _net.Flood = _kind == TargetKind.NetReceive ? new byte[72] : null;
+        }
+    }
+
+    /// <summary>The loop's turn, without anything of the tests around it.</summary>
+    public void ServeNow()
+    {
+        Device.Notify(Queue);
+        if (_kind == TargetKind.NetReceive)
+        {
+            ((Net)Device).ReceiveReady(0);
+        }
     }
 
     /// <summary>A request goes through from start to end.</summary>

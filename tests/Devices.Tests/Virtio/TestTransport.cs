@@ -1,4 +1,5 @@
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Transport;
 
 namespace Vmm.Devices.Tests.Virtio;
 
@@ -88,7 +89,8 @@ internal static class TestTransports
     public static TestTransport Create(TransportKind kind, TestRig rig, VirtioDevice device, TimeSpan resetPatience = default) =>
         kind switch
         {
-            TransportKind.Mmio => new TestTransportMmio(rig, device, resetPatience),
+            TransportKind.Mmio => new TestTransportMmio(
+                new VirtioMmioTransport(device, rig.Memory, rig, rig, rig, resetPatience)),
             TransportKind.Pci => new TestTransportPci(rig, device),
             _ => throw new ArgumentOutOfRangeException(nameof(kind)),
         };
