@@ -69,21 +69,31 @@ internal static class NativeAllowList
             }
         }
 
+        bool isVectorSet = false;
         foreach (CpuidFeature feature in instruction.CpuidFeatures)
         {
-            units |= feature switch
+            switch (feature)
             {
-                CpuidFeature.FPU or CpuidFeature.FPU287 or CpuidFeature.FPU387 => NativeUnits.X87,
-                CpuidFeature.MMX when !usesVector => NativeUnits.Mmx,
-                _ => NativeUnits.None,
-            };
+                case CpuidFeature.FPU or CpuidFeature.FPU287 or CpuidFeature.FPU387:
+                    units |= NativeUnits.X87;
+                    break;
+                case CpuidFeature.MMX when !usesVector:
+                    units |= NativeUnits.Mmx;
+                    break;
+                case CpuidFeature.SSE or CpuidFeature.SSE2 or CpuidFeature.SSE3 or CpuidFeature.AVX:
+                    isVectorSet = true;
+                    break;
+            }
         }
 
+        // CVTSS2SI with a memory operand names no vector register, but rounds as MXCSR says and sets its flags.
+        bool isOnMmx = (units & NativeUnits.Mmx) != 0 && instruction.Mnemonic is not Mnemonic.Cvtps2pi
+            and not Mnemonic.Cvttps2pi and not Mnemonic.Cvtpd2pi and not Mnemonic.Cvttpd2pi;
+        usesVector |= isVectorSet && !isOnMmx && instruction.Mnemonic != Mnemonic.Movnti;
         units |= instruction.Encoding switch
         {
             EncodingKind.EVEX => NativeUnits.Evex,
-            EncodingKind.VEX when usesVector || instruction.Mnemonic is Mnemonic.Vzeroupper or Mnemonic.Vzeroall =>
-                NativeUnits.Vex,
+            EncodingKind.VEX when usesVector => NativeUnits.Vex,
             EncodingKind.Legacy when usesVector => NativeUnits.Sse,
             _ => NativeUnits.None,
         };
@@ -108,6 +118,30 @@ internal static class NativeAllowList
         or Mnemonic.Movntps or Mnemonic.Movntpd or Mnemonic.Movntdq or Mnemonic.Movntdqa
         or Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovdqa or Mnemonic.Vmovdqa32 or Mnemonic.Vmovdqa64
         or Mnemonic.Vmovntps or Mnemonic.Vmovntpd or Mnemonic.Vmovntdq or Mnemonic.Vmovntdqa;
+
+    /// <summary>The instructions that, masked or not, read all of their memory operand.</summary>
+    public static bool MixesElements(Mnemonic mnemonic) => mnemonic
+        is Mnemonic.Vpermb or Mnemonic.Vpermw or Mnemonic.Vpermd or Mnemonic.Vpermq or Mnemonic.Vpermps
+        or Mnemonic.Vpermpd or Mnemonic.Vpermilps or Mnemonic.Vpermilpd
+        or Mnemonic.Vpermi2b or Mnemonic.Vpermi2w or Mnemonic.Vpermi2d or Mnemonic.Vpermi2q
+        or Mnemonic.Vpermi2ps or Mnemonic.Vpermi2pd
+        or Mnemonic.Vpermt2b or Mnemonic.Vpermt2w or Mnemonic.Vpermt2d or Mnemonic.Vpermt2q
+        or Mnemonic.Vpermt2ps or Mnemonic.Vpermt2pd
+        or Mnemonic.Vunpckhps or Mnemonic.Vunpckhpd or Mnemonic.Vunpcklps or Mnemonic.Vunpcklpd
+        or Mnemonic.Vpunpckhbw or Mnemonic.Vpunpckhwd or Mnemonic.Vpunpckhdq or Mnemonic.Vpunpckhqdq
+        or Mnemonic.Vpunpcklbw or Mnemonic.Vpunpcklwd or Mnemonic.Vpunpckldq or Mnemonic.Vpunpcklqdq
+        or Mnemonic.Vshufps or Mnemonic.Vshufpd or Mnemonic.Vshuff32x4 or Mnemonic.Vshuff64x2
+        or Mnemonic.Vshufi32x4 or Mnemonic.Vshufi64x2 or Mnemonic.Vpshufb or Mnemonic.Vpshufd
+        or Mnemonic.Vpshufhw or Mnemonic.Vpshuflw or Mnemonic.Vpshufbitqmb
+        or Mnemonic.Vpackssdw or Mnemonic.Vpacksswb or Mnemonic.Vpackusdw or Mnemonic.Vpackuswb
+        or Mnemonic.Vpalignr or Mnemonic.Valignd or Mnemonic.Valignq
+        or Mnemonic.Vpmaddubsw or Mnemonic.Vpmaddwd or Mnemonic.Vdbpsadbw or Mnemonic.Vpsadbw
+        or Mnemonic.Vpmultishiftqb or Mnemonic.Vpconflictd or Mnemonic.Vpconflictq
+        or Mnemonic.Vmovshdup or Mnemonic.Vmovsldup or Mnemonic.Vmovddup
+        or Mnemonic.Vpsllw or Mnemonic.Vpslld or Mnemonic.Vpsllq or Mnemonic.Vpsrlw or Mnemonic.Vpsrld
+        or Mnemonic.Vpsrlq or Mnemonic.Vpsraw or Mnemonic.Vpsrad or Mnemonic.Vpsraq
+        or Mnemonic.Vinsertf32x4 or Mnemonic.Vinsertf32x8 or Mnemonic.Vinsertf64x2 or Mnemonic.Vinsertf64x4
+        or Mnemonic.Vinserti32x4 or Mnemonic.Vinserti32x8 or Mnemonic.Vinserti64x2 or Mnemonic.Vinserti64x4;
 
     private static bool MayBeUnaligned(Mnemonic mnemonic) => mnemonic
         is Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu

@@ -85,6 +85,16 @@ internal unsafe ref struct NativeMemoryOperand
     /// <summary>Elements that are masked out are not accessed, so they cannot fault either.</summary>
     private Step LoadElements()
     {
+        if (!_plan.WritesMemory)
+        {
+            // Mostly all of it can be read, and what is masked out does not matter.
+            AccessResult result = _context.Memory.Read(_linear, Scratch);
+            if (result == AccessResult.Ok || _plan.MixesElements)
+            {
+                return _context.From(result);
+            }
+        }
+
         _active = ActiveElements();
         Scratch.Clear();
         return EachRun(isStore: false);

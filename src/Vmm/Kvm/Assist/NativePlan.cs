@@ -72,6 +72,10 @@ internal sealed class NativePlan
 
     public ElementMask Mask { get; private init; }
 
+    /// <summary>Do elements of the result come from others' places in memory? Then a masked operand is read as a
+    /// whole (the exception classes "NF" of Intel SDM volume 2, 2.8).</summary>
+    public bool MixesElements { get; private init; }
+
     /// <summary>Number of the register that is the <see cref="Mask"/>.</summary>
     public int MaskRegister { get; private init; }
 
@@ -106,7 +110,7 @@ internal sealed class NativePlan
         OpAccess access = memory >= 0 ? info.GetOpAccess(memory) : OpAccess.None;
         MemorySize size = instruction.MemorySize;
         ElementMask mask = MaskOf(in instruction, memory);
-        int elementSize = Math.Max(size.GetElementSize(), 1);
+        int elementSize = ElementSizeOf(in instruction);
         return new NativePlan
         {
             Answer = FeatureAnswer.Present,
@@ -124,6 +128,7 @@ internal sealed class NativePlan
             Waits = (units & NativeUnits.Mmx) != 0
                 || ((units & NativeUnits.X87) != 0 && !instruction.OpCode.IsFpuNoWait),
             Mask = mask,
+            MixesElements = NativeAllowList.MixesElements(instruction.Mnemonic),
             MaskRegister = mask == ElementMask.Vector
                 ? instruction.GetOpRegister(1).GetNumber()
                 : instruction.OpMask.GetNumber(),
@@ -161,6 +166,25 @@ internal sealed class NativePlan
                 return instruction.HasOpMask ? ElementMask.OpmaskCount : ElementMask.None;
             default:
                 return instruction.HasOpMask ? ElementMask.Opmask : ElementMask.None;
+        }
+    }
+
+    /// <summary>The decoder takes the operand of a narrowing store for one number.</summary>
+    private static int ElementSizeOf(in Instruction instruction)
+    {
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Vpmovqb or Mnemonic.Vpmovsqb or Mnemonic.Vpmovusqb
+                or Mnemonic.Vpmovdb or Mnemonic.Vpmovsdb or Mnemonic.Vpmovusdb
+                or Mnemonic.Vpmovwb or Mnemonic.Vpmovswb or Mnemonic.Vpmovuswb:
+                return 1;
+            case Mnemonic.Vpmovqw or Mnemonic.Vpmovsqw or Mnemonic.Vpmovusqw
+                or Mnemonic.Vpmovdw or Mnemonic.Vpmovsdw or Mnemonic.Vpmovusdw:
+                return 2;
+            case Mnemonic.Vpmovqd or Mnemonic.Vpmovsqd or Mnemonic.Vpmovusqd:
+                return 4;
+            default:
+                return Math.Max(instruction.MemorySize.GetElementSize(), 1);
         }
     }
 
