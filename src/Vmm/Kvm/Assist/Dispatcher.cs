@@ -3,12 +3,15 @@ using Iced.Intel;
 namespace Vmm.Kvm.Assist;
 
 /// <summary>From a decoded instruction to the code for it.</summary>
-internal sealed class Dispatcher(AssistContext context)
+internal sealed class Dispatcher(AssistContext context) : IDisposable
 {
     private readonly XsaveInstructions _xsave = new(context, XsaveLayout.Host);
     private readonly FxsaveInstructions _fxsave = new(context);
 
-    public Step Execute()
+    private readonly NativeRunner _native = new(context);
+
+    /// <param name="bytes">The instruction's bytes, no more.</param>
+    public Step Execute(ReadOnlySpan<byte> bytes)
     {
         switch (context.Instruction.Mnemonic)
         {
@@ -101,7 +104,9 @@ internal sealed class Dispatcher(AssistContext context)
                 context.SetStatusFlags(Bits.StatusFlags, 0);
                 return Step.Next;
 
-            default: return Step.Unknown;
+            default: return _native.Run(bytes);
         }
     }
+
+    public void Dispose() => _native.Dispose();
 }

@@ -5,7 +5,7 @@ namespace Vmm.Kvm.Assist;
 
 /// <summary>Finishes instructions of the guest's kernel that KVM's emulator cannot (KVM_EXIT_INTERNAL_ERROR,
 /// suberror KVM_INTERNAL_ERROR_EMULATION). One per vCPU, used by that vCPU's thread.</summary>
-internal sealed class InstructionAssist
+internal sealed class InstructionAssist : IDisposable
 {
     /// <summary>Longest instruction (Intel SDM volume 2, 2.3.11).</summary>
     private const int MaxLength = 15;
@@ -70,7 +70,7 @@ internal sealed class InstructionAssist
             return failure;
         }
 
-        Step step = _dispatcher.Execute();
+        Step step = _dispatcher.Execute(_bytes.Seen[.._context.Instruction.Length]);
         if (step != Step.Unknown)
         {
             _counters.Add(_context.Instruction.Mnemonic);
@@ -92,6 +92,8 @@ internal sealed class InstructionAssist
                 return Unknown(_context.Instruction.ToString(), _bytes.Seen[.._context.Instruction.Length]);
         }
     }
+
+    public void Dispose() => _dispatcher.Dispose();
 
     private AssistOutcome Inject()
     {

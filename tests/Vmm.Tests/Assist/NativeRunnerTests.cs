@@ -1,0 +1,348 @@
+using System.Buffers.Binary;
+using Iced.Intel;
+using Vmm.Devices.Memory;
+using Vmm.Kvm.Assist;
+using Xunit.Abstractions;
+
+namespace Vmm.Tests.Assist;
+
+/// <summary>Everything that the decoder knows and the allow-list lets pass, over all opcode maps, is executed by the
+/// assist and by this processor as it stands, and must come out the same.</summary>
+public sealed class NativeRunnerTests(ITestOutputHelper output)
+{
+    private const int Rounds = 3;
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    public void Legacy_encodings_do_what_this_processor_does(int map)
+    {
+        using var sweep = new Sweep(seed: 100 + map);
+        for (int round = 0; round < Rounds; round++)
+        {
+            for (int opcode = 0; opcode < 256; opcode++)
+            {
+                foreach (byte prefix in (ReadOnlySpan<byte>)[0, 0x66, 0xF2, 0xF3])
+                {
+                    for (int rex = 0; rex < 2; rex++)
+                    {
+                        for (int reg = 0; reg < 8; reg++)
+                        {
+                            sweep.TryLegacy(map, opcode, prefix, isWide: rex == 1, reg);
+                        }
+                    }
+                }
+            }
+        }
+
+        sweep.Report(output);
+        Assert.True(sweep.Codes > 20, $"only {sweep.Codes} kinds of instruction");
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    public void Vex_encodings_do_what_this_processor_does(int map)
+    {
+        if (!System.Runtime.Intrinsics.X86.Avx.IsSupported)
+        {
+            output.WriteLine("SKIPPED: this processor has no AVX");
+            return;
+        }
+
+        using var sweep = new Sweep(seed: 200 + map);
+        for (int round = 0; round < Rounds; round++)
+        {
+            for (int opcode = 0; opcode < 256; opcode++)
+            {
+                for (int form = 0; form < 16; form++)
+                {
+                    sweep.TryVex(map, opcode, pp: form & 3, w: form >> 2 & 1, l: form >> 3);
+                }
+            }
+        }
+
+        sweep.Report(output);
+        Assert.True(sweep.Codes > 20, $"only {sweep.Codes} kinds of instruction");
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(5)]
+    [InlineData(6)]
+    public void Evex_encodings_do_what_this_processor_does(int map)
+    {
+        if (!System.Runtime.Intrinsics.X86.Avx512F.IsSupported)
+        {
+            output.WriteLine("SKIPPED: this processor has no AVX-512");
+            return;
+        }
+
+        using var sweep = new Sweep(seed: 300 + map);
+        for (int round = 0; round < Rounds; round++)
+        {
+            for (int opcode = 0; opcode < 256; opcode++)
+            {
+                for (int form = 0; form < 32; form++)
+                {
+                    sweep.TryEvex(map, opcode, pp: form & 3, w: form >> 2 & 1, l: form >> 3);
+                }
+            }
+        }
+
+        sweep.Report(output);
+        Assert.True(map > 3 || sweep.Codes > 20, $"only {sweep.Codes} kinds of instruction");
+    }
+
+    /// <summary>Builds encodings, runs them on both sides and compares.</summary>
+    private sealed class Sweep(int seed) : IDisposable
+    {
+        private const int DataLength = 256;
+
+        private readonly RandomState _random = new(seed);
+        private readonly FakeCpu _cpu = new();
+        private readonly Processor _processor = new();
+        private readonly HashSet<Code> _codes = [];
+        private readonly SortedSet<string> _refused = [];
+        private InstructionAssist? _assist;
+        private int _runs;
+
+        public int Codes => _codes.Count;
+
+        public void Report(ITestOutputHelper output)
+        {
+            output.WriteLine($"{_runs} runs of {_codes.Count} kinds of instruction");
+            output.WriteLine("not run: " + string.Join(' ', _refused));
+        }
+
+        public void Dispose()
+        {
+            _assist?.Dispose();
+            _processor.Dispose();
+            _cpu.Dispose();
+        }
+
+        public void TryLegacy(int map, int opcode, byte prefix, bool isWide, int reg)
+        {
+            Span<byte> code = stackalloc byte[24];
+            int at = 0;
+            if (prefix != 0)
+            {
+                code[at++] = prefix;
+            }
+
+            int extension = _random.Next(2);
+            if (isWide || _random.Next(4) == 0)
+            {
+                code[at++] = (byte)(0x40 | (isWide ? 8 : 0) | extension << 2);
+            }
+
+            if (map > 0)
+            {
+                code[at++] = 0x0F;
+            }
+
+            if (map > 1)
+            {
+                code[at++] = map == 2 ? (byte)0x38 : (byte)0x3A;
+            }
+
+            code[at++] = (byte)opcode;
+            Finish(code, at, reg);
+        }
+
+        public void TryVex(int map, int opcode, int pp, int w, int l)
+        {
+            Span<byte> code = stackalloc byte[24];
+            code[0] = 0xC4;
+            code[1] = (byte)(0x60 | _random.Next(2) << 7 | map);
+            code[2] = (byte)(w << 7 | (_random.Next(2) == 0 ? 15 : _random.Next(16)) << 3 | l << 2 | pp);
+            code[3] = (byte)opcode;
+            Finish(code, 4, _random.Next(8));
+        }
+
+        public void TryEvex(int map, int opcode, int pp, int w, int l)
+        {
+            Span<byte> code = stackalloc byte[24];
+            bool hasMask = _random.Next(2) == 0;
+            bool usesV = _random.Next(2) == 0;
+            code[0] = 0x62;
+            code[1] = (byte)(0x60 | _random.Next(2) << 7 | _random.Next(2) << 4 | map);
+            code[2] = (byte)(w << 7 | (usesV ? _random.Next(16) : 15) << 3 | 4 | pp);
+            code[3] = (byte)((hasMask ? _random.Next(2) << 7 : 0) | l << 5 | (_random.Next(3) == 0 ? 16 : 0) | 8
+                | (hasMask ? 1 + _random.Next(7) : 0));
+            code[4] = (byte)opcode;
+            Finish(code, 5, _random.Next(8));
+        }
+
+        /// <summary>ModRM: a register, or [RBX]; then room for an immediate.</summary>
+        private void Finish(Span<byte> code, int at, int reg)
+        {
+            int rm = _random.Next(2) == 0 ? 0xC0 | _random.Next(8) : GuestRegisters.Rbx;
+            code[at++] = (byte)(rm | reg << 3);
+            _random.Fill(code[at..]);
+            var decoder = Decoder.Create(64, new ByteArrayCodeReader(code[..15].ToArray()));
+            decoder.IP = FakeCpu.CodeAddress;
+            decoder.Decode(out Instruction instruction);
+            if (!instruction.IsInvalid)
+            {
+                Try(in instruction, code[..instruction.Length]);
+            }
+        }
+
+        private void Try(in Instruction instruction, ReadOnlySpan<byte> code)
+        {
+            if (NativeAllowList.Ask(in instruction) != FeatureAnswer.Present)
+            {
+                _refused.Add(instruction.Mnemonic.ToString());
+                return;
+            }
+
+            if (instruction.Mnemonic is Mnemonic.Rdrand or Mnemonic.Rdseed || !IsFit(in instruction))
+            {
+                return;
+            }
+
+            _codes.Add(instruction.Code);
+            _runs++;
+            Prepare(HasMemory(in instruction));
+
+            _processor.Run(code);
+            _assist ??= new InstructionAssist(_cpu);
+            AssistOutcome outcome = _assist.TryHandle(code);
+            string name = $"{instruction} ({Convert.ToHexString(code)}), run {_runs}";
+            Assert.True(outcome.Kind == AssistKind.Handled, $"{name}: {outcome} {_cpu.Injected}");
+            Compare(name);
+        }
+
+        /// <summary>The judge runs the guest's bytes as they are: so without RSP, and without RBX as a result while
+        /// it is the pointer.</summary>
+        private static bool IsFit(in Instruction instruction)
+        {
+            bool isFit = true;
+            foreach (UsedRegister register in new InstructionInfoFactory().GetInfo(in instruction).GetUsedRegisters())
+            {
+                isFit &= register.Register.GetFullRegister() != Register.RSP;
+            }
+
+            for (int i = 0; i < instruction.OpCount; i++)
+            {
+                if (instruction.GetOpKind(i) == OpKind.Memory)
+                {
+                    isFit &= instruction.MemoryBase == Register.RBX && instruction.MemoryIndex == Register.None
+                        && instruction.MemoryDisplacement64 == 0 && instruction.MemorySegment == Register.DS;
+                }
+                else if (instruction.GetOpKind(i) == OpKind.Register)
+                {
+                    isFit &= instruction.GetOpRegister(i).GetFullRegister() != Register.RBX
+                        || !HasMemory(in instruction);
+                }
+            }
+
+            return isFit;
+        }
+
+        private static bool HasMemory(in Instruction instruction)
+        {
+            for (int i = 0; i < instruction.OpCount; i++)
+            {
+                if (instruction.GetOpKind(i) == OpKind.Memory)
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+
+        private void Prepare(bool hasMemory)
+        {
+            for (int i = 0; i < GuestRegisters.Count; i++)
+            {
+                ulong value = _random.Next(4) == 0 ? (ulong)_random.Next(256) : _random.Next64();
+                _processor.State.General[i] = value;
+                GuestRegisters.At(ref _cpu.Regs, i) = value;
+            }
+
+            if (hasMemory)
+            {
+                _processor.State.General[GuestRegisters.Rbx] = _processor.MemoryAddress;
+                _cpu.Regs.Rbx = FakeCpu.DataAddress;
+            }
+
+            ulong flags = _random.Next64() & Bits.StatusFlags | 2;
+            _processor.State.Flags = flags;
+            _cpu.Regs.Rflags = flags;
+            _cpu.Regs.Rip = FakeCpu.CodeAddress;
+            _cpu.Injected = null;
+
+            uint mxcsr = 0x1F80 | (uint)_random.Next(4) << 13 | (uint)_random.Next(2) << 6 | (uint)_random.Next(2) << 15
+                | (uint)_random.Next(64);
+            _random.FillImage(_processor.Image, _random.Next(4) == 0 ? _random.Next64() : ulong.MaxValue, mxcsr);
+            _processor.Image[..Math.Min(_processor.Image.Length, _cpu.Xsave.Length)].CopyTo(_cpu.Xsave);
+            _random.FillVector(_processor.Memory[..DataLength]);
+            _cpu.Memory.Write(new GuestAddress(FakeCpu.DataAddress), _processor.Memory[..DataLength]);
+        }
+
+        private void Compare(string name)
+        {
+            for (int i = 0; i < GuestRegisters.Count; i++)
+            {
+                if (i is not GuestRegisters.Rsp && _processor.State.General[i] != GuestRegisters.At(ref _cpu.Regs, i)
+                    && _processor.State.General[i] != _processor.MemoryAddress)
+                {
+                    Assert.Fail($"{name}: register {i}: 0x{_processor.State.General[i]:x} natively, "
+                        + $"0x{GuestRegisters.At(ref _cpu.Regs, i):x} by the assist");
+                }
+            }
+
+            ulong flags = (_processor.State.Flags ^ _cpu.Regs.Rflags) & Bits.StatusFlags;
+            Assert.True(flags == 0, $"{name}: flags 0x{flags:x} differ");
+            Span<byte> memory = stackalloc byte[DataLength];
+            _cpu.Memory.Read(new GuestAddress(FakeCpu.DataAddress), memory);
+            Assert.True(memory.SequenceEqual(_processor.Memory[..DataLength]), $"{name}: memory differs: natively "
+                + $"{Convert.ToHexString(_processor.Memory[..64])}, by the assist {Convert.ToHexString(memory[..64])}");
+            CompareImages(name);
+        }
+
+        private void CompareImages(string name)
+        {
+            Span<byte> expected = _processor.Image, actual = _cpu.Xsave;
+            ulong mine = BinaryPrimitives.ReadUInt64LittleEndian(actual[XsaveLayout.HeaderOffset..]);
+
+            // What is in its initial configuration has no contents that count; both sides write the initial ones.
+            CompareBytes(name, "x87 control", expected[..6], actual[..6]);
+            CompareBytes(name, "MXCSR", expected.Slice(24, 4), actual.Slice(24, 4));
+            CompareBytes(name, "x87 registers", expected.Slice(32, 128), actual.Slice(32, 128));
+            CompareBytes(name, "XMM", expected.Slice(160, 256), actual.Slice(160, 256));
+            for (int i = 2; i < 8; i++)
+            {
+                XsaveLayout.Component component = XsaveLayout.Host[i];
+                if ((NativeEntry.Components >> i & 1) != 0)
+                {
+                    CompareBytes(
+                        name, $"component {i} (in use: {mine >> i & 1})",
+                        expected.Slice(component.Offset, component.Size),
+                        actual.Slice(component.Offset, component.Size));
+                }
+            }
+        }
+
+        private static void CompareBytes(string name, string what, ReadOnlySpan<byte> expected, ReadOnlySpan<byte> actual)
+        {
+            int at = expected.CommonPrefixLength(actual);
+            if (at < expected.Length)
+            {
+                int length = Math.Min(16, expected.Length - at);
+                Assert.Fail($"{name}: {what} differs at byte {at}: "
+                    + $"{Convert.ToHexString(expected.Slice(at, length))} natively, "
+                    + $"{Convert.ToHexString(actual.Slice(at, length))} by the assist");
+            }
+        }
+    }
+}
