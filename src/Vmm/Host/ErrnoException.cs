@@ -8,6 +8,7 @@ internal sealed class ErrnoException : Exception
     public const int EPERM = 1;
     public const int ENOENT = 2;
     public const int EINTR = 4;
+    public const int EIO = 5;
     public const int E2BIG = 7;
     public const int EAGAIN = 11;
     public const int ENOMEM = 12;
@@ -17,6 +18,7 @@ internal sealed class ErrnoException : Exception
     public const int EEXIST = 17;
     public const int ENODEV = 19;
     public const int EINVAL = 22;
+    public const int ENOSPC = 28;
     public const int EPIPE = 32;
     public const int ENOSYS = 38;
     public const int EOPNOTSUPP = 95;
