@@ -14,7 +14,7 @@ internal static class RunStatistics
     {
         var text = new StringBuilder();
         Line(text, "time", $"{clock.SinceExec(machine.FirstEntry):0.0} ms from exec to the first guest instruction, "
-            + $"{Stopwatch.GetElapsedTime(machine.FirstEntry).TotalSeconds:0.00} s in the guest");
+            + $"{Stopwatch.GetElapsedTime(machine.FirstEntry).TotalSeconds:0.000} s in the guest");
         if (machine.Loaded.Unpacked is { Obstacle: null } unpacked)
         {
             Line(text, "kernel", $"unpacked by vmm ({unpacked.Compression}, {unpacked.UnpackedSize >> 10} KiB), KASLR "
