@@ -59,6 +59,7 @@ internal abstract class TestTransport
 public enum TransportKind
 {
     Mmio,
+    Pci,
 }
 
 public enum RingKind
@@ -90,6 +91,7 @@ internal static class TestTransports
         {
             TransportKind.Mmio => new TestTransportMmio(
                 new VirtioMmioTransport(device, rig.Memory, rig, rig, rig, resetPatience)),
+            TransportKind.Pci => new TestTransportPci(rig, device),
             _ => throw new ArgumentOutOfRangeException(nameof(kind)),
         };
 }
