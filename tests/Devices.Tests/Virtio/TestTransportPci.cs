@@ -157,7 +157,7 @@ internal sealed class TestTransportPci : TestTransport
             Write(16, 0, 2);
             Write(26, (uint)queue + 1, 2);
             Assert.Equal(0u, Read(16, 2));
-            Assert.Equal((uint)queue + 1, Read(26, 2));
+            Assert.Equal(queue + 1 < Vectors.Length ? (uint)queue + 1 : 0xffff, Read(26, 2));
         }
     }
 
