@@ -5,7 +5,8 @@ namespace Vmm.Boot;
 
 // The structures of <asm/bootparam.h>, with the header's own names; a test lets the C compiler check each offset.
 
-/// <summary>struct boot_params, the "zero page" (Documentation/arch/x86/zero-page.rst): the fields that vmm sets.</summary>
+/// <summary>The fields that vmm sets of struct boot_params, the "zero page" (Documentation/arch/x86/zero-page.rst).
+/// </summary>
 [StructLayout(LayoutKind.Explicit, Size = 4096)]
 internal struct BootParams
 {
@@ -42,6 +43,8 @@ internal struct E820Table
 [StructLayout(LayoutKind.Sequential, Pack = 1)]
 internal struct SetupData
 {
+    public const uint SETUP_RNG_SEED = 9;
+
     public ulong next;
     public uint type;
     public uint len;

@@ -112,7 +112,8 @@ internal static class CpuFeatureDependencies
         return set;
     }
 
-    /// <summary>The XSAVE components that a set of features may use, as a mask over XCR0 and IA32_XSS together.</summary>
+    /// <summary>The XSAVE components that a set of features may use, as a mask over XCR0 and IA32_XSS
+    /// together.</summary>
     public static ulong ComponentsOf(CpuFeatureSet set)
     {
         if (!set.Contains("xsave"))

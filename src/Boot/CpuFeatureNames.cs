@@ -46,8 +46,8 @@ internal static class CpuFeatureNames
             ". . . . . . . . . . . syscall . . . . . . . mp nx . mmxext . . fxsr_opt pdpe1gb rdtscp . lm 3dnowext "
             + "3dnow"),
         (new(0x8000_0001, 0, CpuidRegister.Ecx),
-            "lahf_lm cmp_legacy svm extapic cr8_legacy abm/lzcnt sse4a misalignsse 3dnowprefetch osvw ibs xop skinit wdt "
-            + ". lwp fma4 tce . nodeid_msr . tbm topoext perfctr_core perfctr_nb . bpext ptsc perfctr_llc mwaitx"),
+            "lahf_lm cmp_legacy svm extapic cr8_legacy abm/lzcnt sse4a misalignsse 3dnowprefetch osvw ibs xop skinit "
+            + "wdt . lwp fma4 tce . nodeid_msr . tbm topoext perfctr_core perfctr_nb . bpext ptsc perfctr_llc mwaitx"),
         (new(0x8000_0007, 0, CpuidRegister.Edx), ". . . . . . . hw_pstate nonstop_tsc/constant_tsc/invtsc cpb"),
         (new(0x8000_0007, 0, CpuidRegister.Ebx), "overflow_recov succor . smca"),
         (new(0x8000_0008, 0, CpuidRegister.Ebx),

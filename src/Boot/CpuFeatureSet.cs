@@ -52,7 +52,7 @@ public sealed class CpuFeatureSet
         }
     }
 
-    /// <summary>Is a feature of that name (as in /proc/cpuinfo) in the set? False for names that nobody knows.</summary>
+    /// <summary>Is a feature of that name (as in /proc/cpuinfo) in the set? False for unknown names.</summary>
     public bool Contains(string name) => CpuFeatureNames.TryFind(name, out CpuFeatureBit[] bits) && Has(bits);
 
     /// <summary>A word of the set: the bits for one register of CPUID.</summary>

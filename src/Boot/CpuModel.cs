@@ -14,12 +14,15 @@ public sealed class CpuModel
     // The x86-64 psABI's level 2, with level 1 under it.
     private static readonly string[] Level2 =
     [
-        "fpu", "tsc", "cx8", "sep", "cmov", "clflush", "mmx", "fxsr", "sse", "sse2", "syscall", "lm", "rdtscp",
+        "fpu", "cx8", "cmov", "mmx", "fxsr", "sse", "sse2", "syscall", "lm",
         "cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2",
     ];
 
+    // Where the host has them. The few that programs can execute too (tsc, rdtscp, sep, clflush) are older than level 2
+    // and only tell the time or enter the kernel.
     private static readonly string[] ForKernels =
     [
+        "tsc", "rdtscp", "sep", "clflush",
         "vme", "de", "pse", "msr", "pae", "mce", "apic", "mtrr", "pge", "mca", "pat", "pse36", "ss", "ht", "pcid",
         "invpcid", "x2apic", "tsc_deadline_timer", "hypervisor", "tsc_adjust", "smep", "smap", "umip", "nx", "pdpe1gb",
         "arat", "nonstop_tsc", "md_clear", "spec_ctrl", "ibrs", "ibpb", "stibp", "stibp_always_on", "ssbd", "virt_ssbd",
@@ -39,9 +42,10 @@ public sealed class CpuModel
     private static readonly string[] NeverGiven =
     [
         "dts", "dtes64", "ds_cpl", "pdcm", "arch_lbr", "arch_perfmon_ext", "intel_pt", "sgx", "sgx_lc", "sgx_keys",
-        "perfctr_core", "perfctr_nb", "perfctr_llc", "ibs", "lwp", "brs", "osxsave", "ospke", "acpi", "tm", "tm2", "est",
-        "smx", "cqm", "rdt_a", "dca", "pn", "monitor", "mwaitx", "dtherm", "ida", "pln", "pts", "hwp", "hw_pstate", "cpb",
-        "pconfig", "tme", "keylocker", "hybrid_cpu", "extapic", "skinit", "wdt", "nodeid_msr", "cppc", "amd_ppin", "hreset",
+        "perfctr_core", "perfctr_nb", "perfctr_llc", "ibs", "lwp", "brs", "osxsave", "ospke", "acpi", "tm", "tm2",
+        "est", "smx", "cqm", "rdt_a", "dca", "pn", "monitor", "mwaitx", "dtherm", "ida", "pln", "pts", "hwp",
+        "hw_pstate", "cpb", "pconfig", "tme", "keylocker", "hybrid_cpu", "extapic", "skinit", "wdt", "nodeid_msr",
+        "cppc", "amd_ppin", "hreset",
     ];
 
     private readonly bool _baseline;
@@ -77,7 +81,8 @@ public sealed class CpuModel
         {
             "host" => false,
             "baseline" => true,
-            "" => throw new CpuModelException("--cpu needs a model: host or baseline, then features as in host,-avx512f"),
+            "" => throw new CpuModelException(
+                "--cpu needs a model: host or baseline, then features as in host,-avx512f"),
             _ => throw new CpuModelException($"--cpu {Show(parts[0])}: no such model; there are host and baseline"),
         };
 
@@ -96,7 +101,8 @@ public sealed class CpuModel
             string name = part[1..].Trim();
             if (!CpuFeatureNames.TryFind(name, out CpuFeatureBit[] bits))
             {
-                unknown.Add(CpuFeatureNames.Nearest(name) is { } near ? $"{Show(name)} (did you mean {near}?)" : Show(name));
+                string hint = CpuFeatureNames.Nearest(name) is { } near ? $" (did you mean {near}?)" : "";
+                unknown.Add(Show(name) + hint);
                 continue;
             }
 
@@ -128,7 +134,8 @@ public sealed class CpuModel
     {
         if (Removed.FirstOrDefault(Required.Contains) is { } required)
         {
-            throw new CpuModelException($"--cpu: {required} cannot be taken away: a 64-bit guest does not start without it");
+            throw new CpuModelException(
+                $"--cpu: {required} cannot be taken away: a 64-bit guest does not start without it");
         }
 
         CpuFeatureSet usable = CpuFeatureDependencies.DropWithoutComponents(
@@ -175,7 +182,8 @@ public sealed class CpuModel
     /// <summary>A user's word, safe to print on one line.</summary>
     private static string Show(string word)
     {
-        string plain = string.Concat(word.Select(letter => char.IsControl(letter) || char.IsSurrogate(letter) ? '?' : letter));
+        string plain = string.Concat(
+            word.Select(letter => char.IsControl(letter) || char.IsSurrogate(letter) ? '?' : letter));
         return plain.Length <= 40 ? plain : string.Concat(plain.AsSpan(0, 37), "...");
     }
 }

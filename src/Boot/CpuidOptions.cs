@@ -3,7 +3,8 @@ namespace Vmm.Boot;
 /// <summary>What the machine knows and CPUID must tell.</summary>
 public sealed record CpuidOptions
 {
-    /// <summary>Number of vCPUs, from 1; vCPU n has APIC id n. They are the cores of one package, one thread each.</summary>
+    /// <summary>Number of vCPUs, from 1; vCPU n has APIC id n. They are the single-threaded cores of one
+    /// package.</summary>
     public required int Cpus { get; init; }
 
     /// <summary>Features to show.</summary>

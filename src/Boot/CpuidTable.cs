@@ -31,7 +31,8 @@ internal sealed class CpuidTable(ReadOnlySpan<CpuidEntry> entries)
     }
 
     /// <summary>A leaf's answer, all zeros when there is none.</summary>
-    public CpuidEntry Get(uint function, uint index = 0) => TryFind(function, index, out int at) ? Entries[at] : default;
+    public CpuidEntry Get(uint function, uint index = 0) =>
+        TryFind(function, index, out int at) ? Entries[at] : default;
 
     public bool Has(uint function) => TryFind(function, 0, out _);
 

@@ -177,9 +177,12 @@ public sealed class CpuidTemplate
         return a;
     }
 
-    private static bool IsAmd(CpuidEntry vendor) =>
-        (vendor.Ebx == FourLetters("Auth") && vendor.Edx == FourLetters("enti") && vendor.Ecx == FourLetters("cAMD"))
-        || (vendor.Ebx == FourLetters("Hygo") && vendor.Edx == FourLetters("nGen") && vendor.Ecx == FourLetters("uine"));
+    private static bool IsAmd(CpuidEntry vendor)
+    {
+        (uint, uint, uint) name = (vendor.Ebx, vendor.Edx, vendor.Ecx);
+        return name == (FourLetters("Auth"), FourLetters("enti"), FourLetters("cAMD"))
+            || name == (FourLetters("Hygo"), FourLetters("nGen"), FourLetters("uine"));
+    }
 
     private static uint FourLetters(string text) => BitConverter.ToUInt32(Encoding.ASCII.GetBytes(text));
 

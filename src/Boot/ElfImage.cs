@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
@@ -50,6 +51,10 @@ public sealed class ElfImage
     /// <summary>What the note segments say.</summary>
     public ElfNotes Notes { get; }
 
+    /// <summary>The like of an ELF32 image for a file that is none.</summary>
+    internal static ElfImage OfOneSegment(in ElfSegment segment, ulong entry) =>
+        new(is64Bit: false, entry, [segment], default);
+
     internal static bool Claims(ImageSource source) => source.TryRead(0, out uint magic) && magic == Elf.Magic;
 
     /// <returns>What is wrong with the image, or null and the image.</returns>
@@ -83,7 +88,8 @@ public sealed class ElfImage
             return $"has its entry point 0x{header.e_entry:x} in none of its segments";
         }
 
-        image = new ElfImage(header.e_class == Elf.ELFCLASS64, header.e_entry, segments, ElfNotes.Read(source, programs));
+        ElfNotes notes = ElfNotes.Read(source, programs);
+        image = new ElfImage(header.e_class == Elf.ELFCLASS64, header.e_entry, segments, notes);
         return null;
     }
 
@@ -164,7 +170,7 @@ public sealed class ElfImage
 
         if (is64Bit)
         {
-            return source.TryRead((long)header.e_phoff, System.Runtime.InteropServices.MemoryMarshal.AsBytes(programs))
+            return source.TryRead((long)header.e_phoff, MemoryMarshal.AsBytes(programs))
                 ? null : CutShort;
         }
 
@@ -216,7 +222,8 @@ public sealed class ElfImage
 
             if (!Within(program.p_paddr, program.p_memsz, ulong.MaxValue))
             {
-                return $"has a segment at 0x{program.p_paddr:x} of 0x{program.p_memsz:x} bytes, past the end of all addresses";
+                return $"has a segment at 0x{program.p_paddr:x} of 0x{program.p_memsz:x} bytes, "
+                    + "past the end of all addresses";
             }
 
             found[count++] = new ElfSegment(

@@ -1,3 +1,5 @@
+using Vmm.Devices.Memory;
+
 namespace Vmm.Boot;
 
 /// <summary>A segment register with its hidden part, field by field as in struct kvm_segment.</summary>
@@ -20,9 +22,17 @@ public readonly record struct EntrySegment(
 }
 
 /// <summary>How the first virtual CPU has to look at the guest's first instruction: to be copied into kvm_regs and
-/// kvm_sregs as it is. Registers not named here are 0; there is no IDT (base and limit 0) and no LDT (unusable).</summary>
+/// kvm_sregs as it is. Registers not named here are 0; there is no IDT (base and limit 0) and no LDT (unusable).
+/// </summary>
 public sealed record EntryState
 {
+    private const ulong CR0_PE = 1 << 0;
+    private const ulong CR0_ET = 1 << 4;
+    private const ulong CR0_PG = 1UL << 31;
+    private const ulong CR4_PAE = 1 << 5;
+    private const ulong EFER_LME = 1 << 8;
+    private const ulong EFER_LMA = 1 << 10;
+
     public required ulong Rip { get; init; }
     public ulong Rsp { get; init; }
     public ulong Rax { get; init; }
@@ -50,4 +60,36 @@ public sealed record EntryState
 
     /// <summary>TR.</summary>
     public required EntrySegment Tss { get; init; }
+
+    /// <summary>64-bit mode as the Linux boot protocol wants it (boot.rst, "64-bit Boot Protocol"): paging on with
+    /// memory mapped to itself, flat segments. Writes the page tables and the GDT.</summary>
+    internal static EntryState LongMode(GuestMemory memory, GuestAddress entry, ulong rsi) => new()
+    {
+        Rip = entry.Value,
+        Rsp = Layout.BootStack,
+        Rsi = rsi,
+        Cr0 = CR0_PE | CR0_ET | CR0_PG,
+        Cr3 = PageTables.Write(memory),
+        Cr4 = CR4_PAE,
+        Efer = EFER_LME | EFER_LMA,
+        GdtLimit = GlobalDescriptorTable.Write(memory, GlobalDescriptorTable.Code64),
+        Code = GlobalDescriptorTable.Code64,
+        Data = GlobalDescriptorTable.Data,
+        Tss = GlobalDescriptorTable.Tss,
+    };
+
+    /// <summary>32-bit protected mode without paging and with flat segments, as PVH (Xen's pvh.pandoc) and multiboot
+    /// (0.6.96, 3.2) both want it. Writes the GDT.</summary>
+    internal static EntryState ProtectedMode(GuestMemory memory, GuestAddress entry, uint eax, uint ebx) => new()
+    {
+        Rip = entry.Value,
+        Rsp = Layout.BootStack,
+        Rax = eax,
+        Rbx = ebx,
+        Cr0 = CR0_PE | CR0_ET, // ET cannot be cleared
+        GdtLimit = GlobalDescriptorTable.Write(memory, GlobalDescriptorTable.Code32),
+        Code = GlobalDescriptorTable.Code32,
+        Data = GlobalDescriptorTable.Data,
+        Tss = GlobalDescriptorTable.Tss,
+    };
 }

@@ -47,6 +47,15 @@ internal sealed class InitialRamDisk : IDisposable
         return new InitialRamDisk(files);
     }
 
+    /// <summary>First address that a kernel of free choice may not touch: where <see cref="Load"/> will put the
+    /// initramfs, or the end of low memory if there is none or it does not fit anyway.</summary>
+    public ulong KernelLimit(GuestMemory memory, ulong highest)
+    {
+        ulong limit = Limit(memory, highest);
+        ulong start = (limit - Size) & ~(Layout.PageSize - 1);
+        return Size == 0 || Size > limit || start < Layout.HighMemory ? memory.Regions[0].End.Value : start;
+    }
+
     /// <summary>Copies it to the highest page-aligned place in low memory that the kernel can reach, as boot.rst
     /// ("ramdisk_image") and every loader do, out of the way of a kernel that unpacks itself.</summary>
     /// <param name="memory">Guest memory that nobody has written to: the padding is not.</param>
@@ -55,14 +64,14 @@ internal sealed class InitialRamDisk : IDisposable
     /// <exception cref="BootException">It does not fit between the two.</exception>
     public GuestAddress Load(GuestMemory memory, GuestAddress kernelEnd, ulong highest)
     {
-        ulong limit = Math.Min(memory.Regions[0].End.Value, highest == ulong.MaxValue ? highest : highest + 1);
+        ulong limit = Limit(memory, highest);
         ulong room = limit > kernelEnd.Value ? limit - kernelEnd.Value : 0;
         ulong start = (limit - Size) & ~(Layout.PageSize - 1);
         if (Size > room || start < kernelEnd.Value)
         {
             throw new BootException(
-                $"initrd {string.Join(" + ", _files.Select(file => file.Name))}: of {Size} bytes does not fit in the {room} bytes "
-                + $"between the kernel and 0x{limit:x}: give more --mem or a smaller initrd");
+                $"initrd {string.Join(" + ", _files.Select(file => file.Name))}: of {Size} bytes does not fit in the "
+                + $"{room} bytes between the kernel and 0x{limit:x}: give more --mem or a smaller initrd");
         }
 
         ulong position = start;
@@ -75,6 +84,9 @@ internal sealed class InitialRamDisk : IDisposable
 
         return new GuestAddress(start);
     }
+
+    private static ulong Limit(GuestMemory memory, ulong highest) =>
+        Math.Min(memory.Regions[0].End.Value, highest == ulong.MaxValue ? highest : highest + 1);
 
     public void Dispose() => Array.ForEach(_files, file => file.Dispose());
 

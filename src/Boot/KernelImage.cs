@@ -11,6 +11,9 @@ public enum KernelKind
 
     /// <summary>ELF32 for i386.</summary>
     Elf32,
+
+    /// <summary>Bytes to be loaded as a multiboot header among them says.</summary>
+    Flat,
 }
 
 /// <summary>A kernel file, opened and checked. Nothing but its headers has been read.</summary>
@@ -35,6 +38,9 @@ public sealed class KernelImage : IDisposable
 
     /// <summary>The program headers, if it is an ELF file.</summary>
     public ElfImage? Elf { get; private init; }
+
+    /// <summary>The multiboot header, if it has one.</summary>
+    public MultibootHeader? Multiboot { get; private init; }
 
     /// <summary>Opens a kernel and finds out what it is.</summary>
     /// <exception cref="BootException">There is no such file, or it is no kernel that vmm can boot.</exception>
@@ -65,29 +71,62 @@ public sealed class KernelImage : IDisposable
     internal static string? TryParse(ImageSource source, out KernelImage? image)
     {
         image = null;
-        string? wrong;
         if (ElfImage.Claims(source))
         {
-            wrong = ElfImage.Parse(source, out ElfImage? elf);
-            if (wrong is null)
-            {
-                image = new KernelImage(source, elf!.Is64Bit ? KernelKind.Elf64 : KernelKind.Elf32) { Elf = elf };
-            }
-        }
-        else if (BzImage.Claims(source))
-        {
-            wrong = BzImage.Parse(source, out BzImage? bzImage);
-            if (wrong is null)
-            {
-                image = new KernelImage(source, KernelKind.BzImage) { BzImage = bzImage };
-            }
-        }
-        else
-        {
-            wrong = WhatElse(source);
+            return ParseElf(source, out image);
         }
 
-        return wrong;
+        if (BzImage.Claims(source))
+        {
+            string? wrong = BzImage.Parse(source, out BzImage? bzImage);
+            image = wrong is null ? new KernelImage(source, KernelKind.BzImage) { BzImage = bzImage } : null;
+            return wrong;
+        }
+
+        return ParseFlat(source, out image);
+    }
+
+    private static string? ParseElf(ImageSource source, out KernelImage? image)
+    {
+        image = null;
+        if (ElfImage.Parse(source, out ElfImage? elf) is string wrong)
+        {
+            return wrong;
+        }
+
+        if (MultibootHeader.Find(source, out MultibootHeader? multiboot) is string wrongHeader)
+        {
+            return wrongHeader;
+        }
+
+        image = new KernelImage(source, elf!.Is64Bit ? KernelKind.Elf64 : KernelKind.Elf32)
+        {
+            Elf = elf,
+            Multiboot = multiboot,
+        };
+        return null;
+    }
+
+    private static string? ParseFlat(ImageSource source, out KernelImage? image)
+    {
+        image = null;
+        if (MultibootHeader.Find(source, out MultibootHeader? multiboot) is string wrong)
+        {
+            return wrong;
+        }
+
+        if (multiboot is null)
+        {
+            return WhatElse(source);
+        }
+
+        if (multiboot.Flat is null)
+        {
+            return "has a multiboot header without addresses, and is no ELF file to take them from";
+        }
+
+        image = new KernelImage(source, KernelKind.Flat) { Multiboot = multiboot };
+        return null;
     }
 
     /// <summary>Names what people give by mistake.</summary>

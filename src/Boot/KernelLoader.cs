@@ -22,11 +22,26 @@ public static class KernelLoader
             throw new BootException($"memory: {memory.Size} bytes are too few for any kernel: give more --mem");
         }
 
-        if (kernel.Kind == KernelKind.Elf32)
+        EntryProtocol protocol = request.Protocol == EntryProtocol.Auto ? Suits(kernel) : request.Protocol;
+        return protocol switch
         {
-            throw new BootException($"kernel {kernel.Name}: is a 32-bit ELF file: give a kernel for x86-64");
+            EntryProtocol.Linux64 => LinuxLoader.Load(memory, kernel, request),
+            EntryProtocol.Pvh => PvhLoader.Load(memory, kernel, request),
+            EntryProtocol.Multiboot => MultibootLoader.Load(memory, kernel, request),
+            _ => throw new ArgumentOutOfRangeException(nameof(request)),
+        };
+    }
+
+    private static EntryProtocol Suits(KernelImage kernel)
+    {
+        if (kernel.Multiboot is not null)
+        {
+            return EntryProtocol.Multiboot;
         }
 
-        return LinuxLoader.Load(memory, kernel, request);
+        // A Linux with both entries is better off with the one that is in 64-bit mode already.
+        return kernel.Elf is { } elf && elf.Notes is { IsLinux: false, PvhEntry: not null }
+            ? EntryProtocol.Pvh
+            : EntryProtocol.Linux64;
     }
 }

@@ -1,3 +1,6 @@
+using System.Runtime.CompilerServices;
+using Vmm.Boot.Kaslr;
+using Vmm.Boot.Unpack;
 using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
@@ -5,13 +8,6 @@ namespace Vmm.Boot;
 /// <summary>Starts Linux by its 64-bit boot protocol (Documentation/arch/x86/boot.rst).</summary>
 internal static class LinuxLoader
 {
-    private const ulong CR0_PE = 1 << 0;
-    private const ulong CR0_ET = 1 << 4;
-    private const ulong CR0_PG = 1UL << 31;
-    private const ulong CR4_PAE = 1 << 5;
-    private const ulong EFER_LME = 1 << 8;
-    private const ulong EFER_LMA = 1 << 10;
-
     // A vmlinux has no header to say so; this is what the header of every x86-64 kernel says.
     private const uint DefaultInitrdAddrMax = 0x7fff_ffff;
     private const uint DefaultKernelAlignment = 0x100_0000;
@@ -19,10 +15,18 @@ internal static class LinuxLoader
 
     public static LoadedGuest Load(GuestMemory memory, KernelImage kernel, BootRequest request)
     {
-        using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds);
+        if (kernel.Kind is KernelKind.Elf32 or KernelKind.Flat)
+        {
+            throw new BootException(
+                $"kernel {kernel.Name}: is no 64-bit kernel: give a bzImage or a vmlinux for x86-64");
+        }
 
+        using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds);
         SetupHeader header = kernel.BzImage?.Header ?? HeaderForVmlinux();
-        Placement placed = Place(memory, kernel, request.Unpacked);
+        ulong limit = initrd.KernelLimit(memory, header.initrd_addr_max);
+        ElfKernel? elf = ElfKernel.TryLoad(
+            memory, kernel, request, limit, isCoupled: false, out UnpackReport? unpacked);
+        Placement placed = elf?.Placed ?? PlaceBzImage(memory, kernel, kernel.BzImage!);
         CommandLine.Write(memory, request.CommandLine, header.cmdline_size, kernel.Name);
         GuestAddress initrdAddress = default;
         if (initrd.Size != 0)
@@ -35,41 +39,15 @@ internal static class LinuxLoader
         header.cmd_line_ptr = (uint)Layout.CommandLine;
         header.ramdisk_image = (uint)initrdAddress.Value; // low memory: the ext_ fields stay 0
         header.ramdisk_size = (uint)initrd.Size;
-        header.loadflags |= request.Unpacked is { IsRandomized: true } ? SetupHeader.KASLR_FLAG : (byte)0;
+        header.loadflags |= unpacked is { Kaslr: KaslrOutcome.Randomized } ? SetupHeader.KASLR_FLAG : (byte)0;
+        header.setup_data = WriteSetupData(memory, request.RngSeed.Span);
         WriteBootParams(memory, header, request);
 
         return new LoadedGuest(
-            Entry64(memory, placed.Entry),
+            EntryState.LongMode(memory, placed.Entry, rsi: Layout.BootParams),
             EntryProtocol.Linux64,
             (placed.Start, placed.End - placed.Start),
-            (initrdAddress, initrd.Size));
-    }
-
-    private static Placement Place(GuestMemory memory, KernelImage kernel, UnpackedKernel? unpacked)
-    {
-        if (kernel.BzImage is not { } bzImage)
-        {
-            return ElfLoader.Load(memory, kernel.Source, kernel.Elf!, displacement: 0);
-        }
-
-        if (unpacked is null)
-        {
-            return PlaceBzImage(memory, kernel, bzImage);
-        }
-
-        if (ElfImage.Parse(unpacked.Elf, out ElfImage? elf) is string wrong)
-        {
-            throw new BootException($"kernel {kernel.Name}: the kernel packed in it {wrong}");
-        }
-
-        if (!elf!.Is64Bit)
-        {
-            throw new BootException($"kernel {kernel.Name}: the kernel packed in it is a 32-bit one");
-        }
-
-        Placement placed = ElfLoader.Load(memory, unpacked.Elf, elf, unpacked.PhysicalDisplacement);
-        unpacked.Loaded?.Invoke(memory);
-        return placed;
+            (initrdAddress, initrd.Size)) { Unpacked = unpacked };
     }
 
     /// <summary>Loads the protected-mode part, which unpacks itself.</summary>
@@ -107,6 +85,23 @@ internal static class LinuxLoader
         xloadflags = SetupHeader.XLF_KERNEL_64,
     };
 
+    /// <summary>Writes the list of setup_data (boot.rst, "setup_data"): one node with the seed, or none.</summary>
+    /// <returns>Its address, or 0.</returns>
+    private static ulong WriteSetupData(GuestMemory memory, ReadOnlySpan<byte> seed)
+    {
+        if (seed.IsEmpty)
+        {
+            return 0;
+        }
+
+        ulong headerSize = (ulong)Unsafe.SizeOf<SetupData>();
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((ulong)seed.Length, Layout.PageSize - headerSize);
+        var node = new SetupData { type = SetupData.SETUP_RNG_SEED, len = (uint)seed.Length };
+        memory.Write(new GuestAddress(Layout.SetupData), node);
+        memory.Write(new GuestAddress(Layout.SetupData + headerSize), seed);
+        return Layout.SetupData;
+    }
+
     private static void WriteBootParams(GuestMemory memory, in SetupHeader header, BootRequest request)
     {
         E820Range[] map = E820Map.Build(memory, [.. request.Reserved]);
@@ -134,23 +129,6 @@ internal static class LinuxLoader
 
         memory.Write(new GuestAddress(Layout.BootParams), parameters);
     }
-
-    /// <summary>boot.rst, "64-bit Boot Protocol": long mode, identity-mapped, flat segments, interrupts off, RSI with
-    /// the address of boot_params.</summary>
-    private static EntryState Entry64(GuestMemory memory, GuestAddress entry) => new()
-    {
-        Rip = entry.Value,
-        Rsp = Layout.BootStack,
-        Rsi = Layout.BootParams,
-        Cr0 = CR0_PE | CR0_ET | CR0_PG,
-        Cr3 = PageTables.Write(memory),
-        Cr4 = CR4_PAE,
-        Efer = EFER_LME | EFER_LMA,
-        GdtLimit = GlobalDescriptorTable.Write(memory, GlobalDescriptorTable.Code64),
-        Code = GlobalDescriptorTable.Code64,
-        Data = GlobalDescriptorTable.Data,
-        Tss = GlobalDescriptorTable.Tss,
-    };
 
     private static ulong Mib(ulong bytes) => (bytes + 0xf_ffff) >> 20;
 }

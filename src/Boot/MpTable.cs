@@ -36,7 +36,7 @@ public sealed record MpTableOptions
 /// </remarks>
 public static class MpTable
 {
-    /// <summary>Most processors that fit: ids 0 to 253; 254 is left for the IOAPIC and 255 is the broadcast id.</summary>
+    /// <summary>Most processors that fit: ids 0 to 253; 254 is left for the IOAPIC, 255 is the broadcast id.</summary>
     public const int MaxCpus = 254;
 
     private const int PointerLength = 16, HeaderLength = 44;
@@ -57,7 +57,8 @@ public static class MpTable
     {
         if (at.Value % 16 != 0 || at.Value > uint.MaxValue)
         {
-            throw new ArgumentException($"the MP table must lie on a 16-byte boundary below 4 GiB, not at {at}", nameof(at));
+            throw new ArgumentException(
+                $"the MP table must lie on a 16-byte boundary below 4 GiB, not at {at}", nameof(at));
         }
 
         TableWriter table = Build((uint)at.Value, options);

@@ -1,5 +1,8 @@
+using System.Security.Cryptography;
 using Vmm.Boot;
+using Vmm.Boot.Acpi;
 using Vmm.Console;
+using Vmm.Devices.Acpi;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
 using Vmm.Devices.Memory;
@@ -17,6 +20,8 @@ namespace Vmm;
 /// comes to be; <see cref="Run"/> is its life.</summary>
 internal sealed class Machine : IPowerControl, IDisposable
 {
+    private const int RngSeedLength = 32;
+
     private readonly MachineOptions _options;
     private readonly ManualResetEventSlim _over = new(false);
     private readonly List<IDisposable> _owned = [];
@@ -24,6 +29,8 @@ internal sealed class Machine : IPowerControl, IDisposable
     private readonly Lock _ending = new();
     private readonly HostKind _hostKind = HostKinds.Detect();
     private MachineEnd? _end;
+    private int _buttonPressed;
+    private DiskHost? _disks;
 
     private Machine(MachineOptions options) => _options = options;
 
@@ -38,6 +45,8 @@ internal sealed class Machine : IPowerControl, IDisposable
     public IReadOnlyList<VcpuThread> Vcpus => _vcpus;
 
     public GuestConsole Console { get; private set; } = null!;
+
+    public PowerManagement Power { get; private set; } = null!;
 
     /// <summary>What the boot loader did.</summary>
     public LoadedGuest Loaded { get; private set; } = null!;
@@ -86,6 +95,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
 
         Loop.Stop();
+        _disks?.Close();
         Console.Finish();
         return _end!;
     }
@@ -110,6 +120,15 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
 
         _over.Set();
+    }
+
+    /// <summary>Presses the power button, once; a second time, or where no guest listens to it, ends the machine.</summary>
+    public void PressPowerButton(MachineEnd otherwise)
+    {
+        if (Interlocked.Exchange(ref _buttonPressed, 1) != 0 || !Power.PressPowerButton())
+        {
+            End(otherwise);
+        }
     }
 
     public void RequestReset() => End(MachineEnd.Reset);
@@ -164,6 +183,43 @@ internal sealed class Machine : IPowerControl, IDisposable
             vm.AddMemory(region);
         }
 
+        SetUpKvm(kvm, vm);
+        Loop = Own(new EventLoop());
+        Loop.Failed += error => End(MachineEnd.HostFailed(error.Message));
+
+        AddLegacyDevices(vm);
+        IVirtioSlots slots = AddSlots(kvm, vm);
+        AddDisks(slots);
+        CpuidEntry[] processor = kvm.GetSupportedCpuid();
+        IReadOnlyList<E820Range> reserved = Describe(slots, processor).Write(Ram.Memory);
+
+        Loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
+        {
+            CommandLine = ComposeCommandLine(slots),
+            Initrds = _options.Initrds,
+            Protocol = _options.Entry,
+            AcpiRsdp = FirmwareTables.Rsdp,
+            Reserved = reserved,
+            Unpack = _options.Unpack,
+            Kaslr = _options.Kaslr,
+            RngSeed = RandomNumberGenerator.GetBytes(RngSeedLength),
+        });
+        if (Loaded.Unpacked?.Obstacle is { } obstacle)
+        {
+            Stderr.WriteLine($"vmm: {obstacle}");
+        }
+
+        CreateVcpus(kvm, vm, processor);
+    }
+
+    private void SetUpKvm(KvmSystem kvm, KvmVm vm)
+    {
+        if (_options.Cpus > 255)
+        {
+            // Needed for x2APIC ids above 254 (KVM API 7.13): 32-bit ids, no broadcast quirk.
+            vm.EnableCapability(KvmCapability.KVM_CAP_X2APIC_API, 3);
+        }
+
         vm.SetRealModePages(new GuestAddress(Layout.KvmIdentityMap), new GuestAddress(Layout.KvmTss));
         vm.CreateInterruptControllers();
         if (kvm.Check(KvmCapability.KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0)
@@ -171,24 +227,38 @@ internal sealed class Machine : IPowerControl, IDisposable
             vm.EnableCapability(KvmCapability.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
         }
 
-        Loop = Own(new EventLoop());
-        Loop.Failed += error => End(MachineEnd.HostFailed(error.Message));
-        AddLegacyDevices(vm);
-        MmioSlots slots = Own(new MmioSlots(vm, Loop, Mmio, Ram.Memory, new DeviceLog()));
-        AddDisks(slots);
-
-        MpTable.Write(
-            Ram.Memory,
-            new GuestAddress(Layout.MpTable),
-            (int)Layout.MpTableRoom,
-            new MpTableOptions { Cpus = _options.Cpus });
-        Loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
+        if (_hostKind == HostKind.Pvm)
         {
-            CommandLine = ComposeCommandLine(slots),
-            Initrds = _options.Initrds,
-        });
+            // SYSCALL needs help there: see SyscallLanding.
+            vm.ExitOnMsr(MsrInitial.LStar);
+        }
+    }
 
-        CreateVcpus(kvm, vm);
+    private IVirtioSlots AddSlots(KvmSystem kvm, KvmVm vm)
+    {
+        var log = new DeviceLog();
+        bool anyLength = kvm.Check(KvmCapability.KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
+        return _options.Transport == Transport.Pci
+            ? Own(new PciSlots(vm, Loop, Ports, Mmio, Ram.Memory, log, anyLength))
+            : Own(new MmioSlots(vm, Loop, Mmio, Ram.Memory, log));
+    }
+
+    private FirmwareTables Describe(IVirtioSlots slots, ReadOnlySpan<CpuidEntry> processor)
+    {
+        if (slots is not PciSlots pci)
+        {
+            return new FirmwareTables(_options.Cpus, pci: null, ((MmioSlots)slots).Devices);
+        }
+
+        pci.AssignWindows();
+        (GuestAddress start, ulong length) = Layout.PciWindow64(Ram.Memory, PhysicalAddressBits(processor));
+        return new FirmwareTables(_options.Cpus, new AcpiPci
+        {
+            Ecam = new GuestAddress(Layout.PciEcam),
+            Window32 = (Layout.PciWindow32, Layout.PciWindow32Size),
+            Window64 = (start.Value, length),
+            Interrupts = pci.Interrupts,
+        }, virtioMmio: []);
     }
 
     private void CheckCpus(KvmSystem kvm)
@@ -199,6 +269,22 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
     }
 
+    /// <summary>On PVM hosts VMCALL repeats for ever inside KVM; a regular kick finds that (StuckHypercall).</summary>
+    private void WatchForStuckHypercalls()
+    {
+        const int PeriodMilliseconds = 100;
+        var timer = Own(new TimerFd());
+        Loop.Add(timer.Number, LibC.EPOLLIN, _ =>
+        {
+            timer.Drain();
+            foreach (VcpuThread vcpu in _vcpus)
+            {
+                vcpu.Kick();
+            }
+        });
+        timer.StartPeriodic(TimeSpan.FromMilliseconds(PeriodMilliseconds));
+    }
+
     private void AddLegacyDevices(KvmVm vm)
     {
         Console = Own(new GuestConsole(this, Loop, new IrqLine(vm, Serial16550.Com1Irq)));
@@ -206,47 +292,99 @@ internal sealed class Machine : IPowerControl, IDisposable
         var keyboard = new I8042(this);
         Ports.Add(I8042.DataPortNumber, 1, keyboard.DataPort);
         Ports.Add(I8042.CommandPortNumber, 1, keyboard.CommandPort);
+        (ulong low, ulong high) = Layout.SplitMemory(_options.Memory);
+        Ports.Add(Cmos.Port, Cmos.PortCount, new Cmos(TimeProvider.System, low, high));
         Ports.Add(DebugExit.Port, 1, new DebugExit(this));
+        Ports.Add(ResetPort.Port, 1, new ResetPort(this));
+        Power = new PowerManagement(new IrqLine(vm, PowerManagement.SciIrq), this, TimeProvider.System);
+        Ports.Add(PowerManagement.Port, PowerManagement.PortCount, Power);
+        NullPort.AddAll(Ports);
     }
 
-    private void AddDisks(MmioSlots slots)
+    /// <summary>CPUID 0x80000008 EAX[7:0]; 36 where a processor does not say.</summary>
+    private static int PhysicalAddressBits(ReadOnlySpan<CpuidEntry> processor)
     {
+        foreach (ref readonly CpuidEntry entry in processor)
+        {
+            if (entry.Function == 0x8000_0008)
+            {
+                return (int)(entry.Eax & 0xff);
+            }
+        }
+
+        return 36;
+    }
+
+    private void AddDisks(IVirtioSlots slots)
+    {
+        if (_options.Disks.Count == 0)
+        {
+            return;
+        }
+
+        _disks = Own(new DiskHost(Loop));
         for (int i = 0; i < _options.Disks.Count; i++)
         {
-            DiskSpec spec = _options.Disks[i];
-            RawDisk backend = Own(new RawDisk(spec.Path, spec.ReadOnly));
-            slots.Plug(new Block($"virtio-blk{i}", backend, new BlockOptions { ReadOnly = spec.ReadOnly }));
+            OpenDisk disk = _disks.Open(_options.Disks[i]);
+            slots.Plug(new Block($"virtio-blk{i}", disk.Backend, disk.Options));
         }
     }
 
-    private string ComposeCommandLine(MmioSlots slots)
+    /// <summary>vmm's defaults, what the devices need, then what the user gave: in Linux the last one wins.</summary>
+    private string ComposeCommandLine(IVirtioSlots slots)
     {
-        List<string> added = [.. slots.Parameters];
+        // Kernels with ACPI find devices on mmio in its tables; the words are for those without.
+        List<string> added = slots is MmioSlots mmio ? [.. mmio.Parameters] : [];
         if (_options.Disks.Count > 0 && _options.Initrds.Count == 0)
         {
             added.Add("root=/dev/vda");
             added.Add(_options.Disks[0].ReadOnly ? "ro" : "rw");
         }
 
+        if (_hostKind == HostKind.Pvm)
+        {
+            // The landing for SYSCALL must be in the page tables of every process (SyscallLanding).
+            added.Add("nopti");
+        }
+
         return CommandLine.Compose(_options.CommandLine, _options.CommandLineOnly, [.. added]);
     }
 
-    private void CreateVcpus(KvmSystem kvm, KvmVm vm)
+    private void CreateVcpus(KvmSystem kvm, KvmVm vm, CpuidEntry[] processor)
     {
-        var cpuid = new CpuidTemplate(kvm.GetSupportedCpuid(), new CpuidOptions
+        Vcpu[] vcpus = new Vcpu[_options.Cpus];
+        for (int id = 0; id < vcpus.Length; id++)
+        {
+            vcpus[id] = Own(vm.CreateVcpu(id, Ram.Memory));
+        }
+
+        var cpuid = new CpuidTemplate(processor, new CpuidOptions
         {
             Cpus = _options.Cpus,
+            Model = _options.CpuModel,
             TscDeadlineTimer = kvm.Check(KvmCapability.KVM_CAP_TSC_DEADLINE_TIMER) > 0,
+            TscKhz = vcpus[0].TscKhz,
             HideHypercalls = _hostKind == HostKind.Pvm,
             HostHidesFeatures = _hostKind != HostKind.Pvm,
         });
-        var setup = new VcpuSetup(cpuid);
-        for (int id = 0; id < _options.Cpus; id++)
+        if (cpuid.HiddenButPresent.Count > 0)
         {
-            Vcpu vcpu = Own(vm.CreateVcpu(id, Ram.Memory));
-            setup.Apply(vcpu, id == 0 ? Loaded.Entry : null);
-            var assist = new VcpuAssist(vcpu);
+            Stderr.WriteLine("vmm: this host cannot hide from the guest's programs: "
+                + string.Join(' ', cpuid.HiddenButPresent));
+        }
+
+        var setup = new VcpuSetup(cpuid);
+        int xsaveSize = vm.XsaveSize ?? 4096;
+        foreach (Vcpu vcpu in vcpus)
+        {
+            setup.Apply(vcpu, vcpu.Id == 0 ? Loaded.Entry : null);
+            VcpuAssist assist = Own(new VcpuAssist(vcpu, _hostKind, xsaveSize));
             _vcpus.Add(Own(new VcpuThread(vcpu, ExitHandlerFor(vcpu, assist), assist, End)));
+        }
+
+        if (_hostKind == HostKind.Pvm)
+        {
+            WatchForStuckHypercalls();
         }
     }
 

@@ -2,7 +2,8 @@ using System.Runtime.InteropServices;
 
 namespace Vmm;
 
-/// <summary>SIGTERM, SIGINT, SIGHUP and SIGQUIT end the machine in good order: devices closed, terminal restored.</summary>
+/// <summary>SIGTERM presses the guest's power button, so that it shuts down by itself; again, or where no guest listens,
+/// it ends the machine, as SIGINT, SIGHUP and SIGQUIT do: in good order, devices closed, terminal restored.</summary>
 internal sealed class StopSignals : IDisposable
 {
     private static readonly (PosixSignal Signal, int Number)[] Signals =
@@ -20,7 +21,15 @@ internal sealed class StopSignals : IDisposable
         .. Signals.Select(pair => PosixSignalRegistration.Create(pair.Signal, context =>
         {
             context.Cancel = true; // the runtime would end the process at once
-            machine.End(MachineEnd.StoppedBySignal(pair.Number, pair.Signal.ToString()));
+            MachineEnd end = MachineEnd.StoppedBySignal(pair.Number, pair.Signal.ToString());
+            if (pair.Signal == PosixSignal.SIGTERM)
+            {
+                machine.PressPowerButton(otherwise: end);
+            }
+            else
+            {
+                machine.End(end);
+            }
         })),
     ];
 

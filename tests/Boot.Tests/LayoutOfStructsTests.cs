@@ -13,6 +13,7 @@ public sealed class LayoutOfStructsTests
             .Struct<BootE820Entry>("struct boot_e820_entry")
             .Struct<SetupData>("struct setup_data")
             .Constant("E820_MAX_ENTRIES_ZEROPAGE", E820Table.MaxEntries)
+            .Constant("SETUP_RNG_SEED", SetupData.SETUP_RNG_SEED)
             .Constant("LOADED_HIGH", SetupHeader.LOADED_HIGH)
             .Constant("KASLR_FLAG", SetupHeader.KASLR_FLAG)
             .Constant("XLF_KERNEL_64", SetupHeader.XLF_KERNEL_64)
@@ -26,7 +27,8 @@ public sealed class LayoutOfStructsTests
     {
         (string, string)[] ident =
         [
-            ("e_magic", "") /* four bytes of e_ident as one number */, ("e_class", "e_ident[EI_CLASS]"), ("e_data", "e_ident[EI_DATA]"),
+            ("e_magic", ""), // four bytes of e_ident as one number
+            ("e_class", "e_ident[EI_CLASS]"), ("e_data", "e_ident[EI_DATA]"),
             ("e_ident_version", "e_ident[EI_VERSION]"), ("e_osabi", "e_ident[EI_OSABI]"), ("e_pad", ""),
         ];
         new CLayout("elf.h")

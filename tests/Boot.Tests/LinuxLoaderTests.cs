@@ -60,52 +60,6 @@ public sealed class LinuxLoaderTests : IDisposable
     }
 
     [Fact]
-    public void A_kernel_unpacked_by_the_VMM_takes_the_place_of_the_packed_one_and_keeps_its_header()
-    {
-        ulong seen = 0;
-        using ImageSource elf = ImageSource.FromMemory("unpacked", MadeUp.Vmlinux());
-        var request = new BootRequest
-        {
-            Unpacked = new UnpackedKernel(
-                elf, 0x20_0000, IsRandomized: true, memory => seen = memory.Read<byte>(new GuestAddress(0x120_0001))),
-        };
-        LoadedGuest guest = Load(MadeUp.BzImage(), request);
-        Assert.Equal(0x120_0010UL, guest.Entry.Rip);
-        Assert.Equal(MadeUp.Pattern(1), seen);
-        AssertPattern(0x120_0000, 0x800);
-        AssertPattern(0x140_0000, 0x400);
-        Assert.Equal(0, Memory.Read<byte>(new GuestAddress(0x100_0001)));
-
-        SetupHeader header = Parameters().hdr;
-        Assert.Equal(0x20_0000u, header.init_size);
-        Assert.Equal(SetupHeader.LOADED_HIGH | SetupHeader.KASLR_FLAG, header.loadflags);
-    }
-
-    [Theory]
-    [InlineData(0x100_0000UL)] // past the end
-    [InlineData(unchecked(0UL - 0x100_0000))] // to 0
-    [InlineData(unchecked(0UL - 0x120_0000))] // wraps
-    public void An_unpacked_kernel_displaced_out_of_memory_is_refused(ulong displacement)
-    {
-        using ImageSource elf = ImageSource.FromMemory("unpacked", MadeUp.Vmlinux());
-        var error = Assert.Throws<BootException>(
-            () => Load(MadeUp.BzImage(), new BootRequest { Unpacked = new UnpackedKernel(elf, displacement) }));
-        Assert.Contains("outside the memory", error.Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public void What_was_unpacked_must_be_a_64_bit_ELF_file()
-    {
-        foreach (byte[] bytes in new[] { [1, 2, 3], MadeUp.Elf32(0x10_0000, new MadeUp.Part(0x10_0000, 4, 4)) })
-        {
-            using ImageSource elf = ImageSource.FromMemory("unpacked", bytes);
-            var error = Assert.Throws<BootException>(
-                () => Load(MadeUp.BzImage(), new BootRequest { Unpacked = new UnpackedKernel(elf) }));
-            Assert.Contains("the kernel packed in it", error.Message, StringComparison.Ordinal);
-        }
-    }
-
-    [Fact]
     public void The_first_vCPU_is_in_long_mode_with_flat_segments_and_its_memory_mapped_to_itself()
     {
         EntryState entry = Load(MadeUp.Vmlinux()).Entry;
@@ -143,8 +97,7 @@ public sealed class LinuxLoaderTests : IDisposable
 
         foreach (byte[] kernel in new[] { MadeUp.BzImage(), MadeUp.Vmlinux() })
         {
-            var error = Assert.Throws<BootException>(() => Load(kernel, new BootRequest { CommandLine = longest + "x" }));
-            Assert.Contains("is 2048 bytes long, kernel", error.Message, StringComparison.Ordinal);
+            AssertRefused(kernel, new BootRequest { CommandLine = longest + "x" }, "is 2048 bytes long, kernel");
         }
 
         Assert.Throws<BootException>(() => Load(MadeUp.BzImage(), new BootRequest { CommandLine = "a\0b" }));
@@ -158,7 +111,8 @@ public sealed class LinuxLoaderTests : IDisposable
         string path = _files.Write(new byte[5000]);
         LoadedGuest guest = Load(MadeUp.BzImage(), new BootRequest { Initrds = [path] });
         Assert.Equal((new GuestAddress((32 * Mib) - 0x2000), 5000UL), guest.Initrd);
-        Assert.Equal(((uint)guest.Initrd.Start.Value, 5000u), (Parameters().hdr.ramdisk_image, Parameters().hdr.ramdisk_size));
+        SetupHeader header = Parameters().hdr;
+        Assert.Equal(((uint)guest.Initrd.Start.Value, 5000u), (header.ramdisk_image, header.ramdisk_size));
 
         byte[] lower = MadeUp.BzImage().With(0x22c, 0x17f_ffffu); // initrd_addr_max
         Assert.Equal(0x17f_e000UL, Load(lower, new BootRequest { Initrds = [path] }).Initrd.Start.Value);
@@ -181,11 +135,11 @@ public sealed class LinuxLoaderTests : IDisposable
         Load(MadeUp.BzImage(), new BootRequest { Initrds = [fits] });
 
         string tooLarge = _files.WriteSparse((long)((32 - 18) * Mib) + 1);
-        var error = Assert.Throws<BootException>(() => Load(MadeUp.BzImage(), new BootRequest { Initrds = [tooLarge] }));
-        Assert.Contains("give more --mem", error.Message, StringComparison.Ordinal);
-        Assert.Throws<BootException>(
-            () => Load(MadeUp.BzImage(), new BootRequest { Initrds = [_files.WriteSparse(1L << 40)] }));
-        Assert.Throws<BootException>(() => Load(MadeUp.BzImage().With(0x22c, 0u), new BootRequest { Initrds = [fits] }));
+        AssertRefused(MadeUp.BzImage(), new BootRequest { Initrds = [tooLarge] }, "give more --mem");
+        string huge = _files.WriteSparse(1L << 40);
+        AssertRefused(MadeUp.BzImage(), new BootRequest { Initrds = [huge] }, "give more --mem");
+        byte[] cannotReach = MadeUp.BzImage().With(0x22c, 0u); // initrd_addr_max
+        AssertRefused(cannotReach, new BootRequest { Initrds = [fits] }, "does not fit in the 0 bytes");
     }
 
     [Fact]
@@ -195,11 +149,26 @@ public sealed class LinuxLoaderTests : IDisposable
         AssertRefused(MadeUp.BzImage().With(0x258, 0x200_0000UL), "give more --mem"); // pref_address
         AssertRefused(MadeUp.Elf64(0x1ff_f000, new MadeUp.Part(0x1ff_f000, 4, 0x1001)), "outside the memory");
         AssertRefused(MadeUp.Elf64(0xf_f000, new MadeUp.Part(0xf_f000, 4, 4)), "outside the memory");
-        AssertRefused(MadeUp.Elf64(0xffff_ffff_ffff_f000, new MadeUp.Part(0xffff_ffff_ffff_f000, 4, 4)), "outside the memory");
-        AssertRefused(MadeUp.Elf32(0x10_0000, new MadeUp.Part(0x10_0000, 4, 4)), "32-bit ELF");
+        const ulong Top = 0xffff_ffff_ffff_f000;
+        AssertRefused(MadeUp.Elf64(Top, new MadeUp.Part(Top, 4, 4)), "outside the memory");
+        AssertRefused(MadeUp.Elf32(0x10_0000, new MadeUp.Part(0x10_0000, 4, 4)), "no 64-bit kernel");
         using var tiny = new TestMemory(0x1000);
         using KernelImage kernel = MadeUp.Open(MadeUp.Vmlinux());
         Assert.Throws<BootException>(() => KernelLoader.Load(tiny.Memory, kernel, new BootRequest()));
+    }
+
+    [Fact]
+    public void A_seed_for_the_random_generator_is_handed_over_as_setup_data()
+    {
+        Load(MadeUp.Vmlinux(), new BootRequest { RngSeed = new byte[] { 7, 8, 9 } });
+        ulong node = Parameters().hdr.setup_data;
+        Assert.Equal(Layout.SetupData, node);
+        Assert.Equal(
+            new SetupData { next = 0, type = 9, len = 3 }, Memory.Read<SetupData>(new GuestAddress(node)));
+        Assert.Equal(0x0009_0807u, Memory.Read<uint>(new GuestAddress(node + 16)));
+
+        Load(MadeUp.Vmlinux());
+        Assert.Equal(0UL, Parameters().hdr.setup_data);
     }
 
     [Fact]
@@ -234,9 +203,11 @@ public sealed class LinuxLoaderTests : IDisposable
         return KernelLoader.Load(Memory, kernel, request ?? new BootRequest());
     }
 
-    private void AssertRefused(byte[] file, string because)
+    private void AssertRefused(byte[] file, string because) => AssertRefused(file, new BootRequest(), because);
+
+    private void AssertRefused(byte[] file, BootRequest request, string because)
     {
-        var error = Assert.Throws<BootException>(() => Load(file));
+        var error = Assert.Throws<BootException>(() => Load(file, request));
         Assert.Contains(because, error.Message, StringComparison.Ordinal);
     }
 

@@ -80,7 +80,8 @@ public sealed class MpTableTests
         Assert.Equal(length, Write(new MpTableOptions { Cpus = 4 }, length).Length);
         Assert.Throws<ArgumentException>(() => Write(new MpTableOptions { Cpus = 4 }, length - 1));
         using var test = new TestMemory(0x100000);
-        Assert.Throws<ArgumentException>(() => MpTable.Write(test.Memory, new GuestAddress(0xf0008), 0x1000, new MpTableOptions { Cpus = 1 }));
-        Assert.Throws<GuestMemoryException>(() => MpTable.Write(test.Memory, new GuestAddress(0xffff0), 0x1000, new MpTableOptions { Cpus = 1 }));
+        var one = new MpTableOptions { Cpus = 1 };
+        Assert.Throws<ArgumentException>(() => MpTable.Write(test.Memory, new GuestAddress(0xf0008), 0x1000, one));
+        Assert.Throws<GuestMemoryException>(() => MpTable.Write(test.Memory, new GuestAddress(0xffff0), 0x1000, one));
     }
 }

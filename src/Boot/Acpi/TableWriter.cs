@@ -42,7 +42,8 @@ internal sealed class TableWriter
     public void SetU32(int at, uint value) =>
         BinaryPrimitives.WriteUInt32LittleEndian(_bytes.AsSpan(0, Length)[at..], value);
 
-    /// <summary>Makes room for <paramref name="count"/> bytes at <paramref name="at"/>; what was there moves up.</summary>
+    /// <summary>Makes room for <paramref name="count"/> bytes at <paramref name="at"/>; what was there moves
+    /// up.</summary>
     public Span<byte> Insert(int at, int count)
     {
         int moved = Length - at;

@@ -41,10 +41,6 @@ public sealed class Serial16550 : IBusDevice
 
     private const int FifoDepth = 16;
 
-    /// <summary>More than the FIFO that the guest is told of: Linux's console waits 10 ms for a full port to drain
-    /// and then writes on, byte by byte.</summary>
-    private const int TransmitCapacity = 1024;
-
     /// <summary>So many reads of LSR in a row that find the transmitter idle and nothing received mean that the
     /// guest polls for input. A wait for the transmitter ends at its first.</summary>
     private const int PollsThatMeanListening = 8;
@@ -52,20 +48,17 @@ public sealed class Serial16550 : IBusDevice
     private static readonly byte[] TriggerLevels = [1, 4, 8, 14];
 
     private readonly Lock _lock = new();
-    private readonly ISerialOutput _output;
     private readonly IInterruptLine _interrupt;
 
     private readonly ReceiveFifo _received = new();
     private readonly ReceiveFifo _wire = new();             // taken from the sender, kept back by a FIFO reset
-    private readonly byte[] _transmit = new byte[TransmitCapacity];
-    private int _transmitFirst, _transmitCount;
+    private readonly SerialTransmitter _transmitter;
 
     private byte _ier, _fcr, _lcr, _mcr, _scr, _lineErrors, _modemDeltas;
     private byte _divisorLow = 12, _divisorHigh;            // 9600 baud
     private bool _transmitterEmptied;                       // the THRE interrupt, until IIR shows it or THR is written
     private bool _polled, _senderWaits;
     private int _polls;
-    private long _lost;
 
     /// <param name="name">For people: <c>COM1</c>.</param>
     /// <param name="output">Where the guest's bytes go.</param>
@@ -73,7 +66,7 @@ public sealed class Serial16550 : IBusDevice
     public Serial16550(string name, ISerialOutput output, IInterruptLine interrupt)
     {
         Name = name;
-        _output = output;
+        _transmitter = new SerialTransmitter(output);
         _interrupt = interrupt;
     }
 
@@ -84,7 +77,7 @@ public sealed class Serial16550 : IBusDevice
     public event Action? InputSpaceAvailable;
 
     /// <summary>Bytes that the guest wrote although told that there is no room, and that found none.</summary>
-    public long OutputLost => Interlocked.Read(ref _lost);
+    public long OutputLost => _transmitter.Lost;
 
     private bool FifosEnabled => (_fcr & FcrEnable) != 0;
     private bool Loop => (_mcr & McrLoop) != 0;
@@ -135,20 +128,9 @@ public sealed class Serial16550 : IBusDevice
     {
         lock (_lock)
         {
-            while (_transmitCount > 0)
-            {
-                int run = Math.Min(_transmitCount, TransmitCapacity - _transmitFirst);
-                int taken = Math.Clamp(_output.Write(_transmit.AsSpan(_transmitFirst, run)), 0, run);
-                _transmitFirst = (_transmitFirst + taken) % TransmitCapacity;
-                _transmitCount -= taken;
-                if (taken < run)
-                {
-                    return;
-                }
-
-                _transmitterEmptied |= _transmitCount == 0;
-            }
-
+            bool waited = !_transmitter.IsEmpty;
+            _transmitter.Drain();
+            _transmitterEmptied |= waited && _transmitter.IsEmpty;
             UpdateInterrupt();
         }
     }
@@ -245,7 +227,7 @@ public sealed class Serial16550 : IBusDevice
                 break;
             case Ier:
                 bool turnedOn = (value & ~_ier & IerTransmitterEmpty) != 0;
-                _transmitterEmptied |= turnedOn && _transmitCount == 0;
+                _transmitterEmptied |= turnedOn && _transmitter.IsEmpty;
                 _ier = (byte)(value & 0x0f);
                 break;
             case IirFcr:
@@ -292,7 +274,7 @@ public sealed class Serial16550 : IBusDevice
 
     private byte ReadLineStatus()
     {
-        int status = _lineErrors | (DataReady ? LsrDataReady : 0) | (_transmitCount == 0 ? LsrIdle : 0);
+        int status = _lineErrors | (DataReady ? LsrDataReady : 0) | (_transmitter.IsEmpty ? LsrIdle : 0);
         if (FifosEnabled && ((_lineErrors & LsrBreak) != 0 || _received.HasBreak))
         {
             status |= LsrFifoError;
@@ -323,7 +305,7 @@ public sealed class Serial16550 : IBusDevice
     {
         if (Loop)
         {
-            _transmitterEmptied |= _transmitCount == 0;
+            _transmitterEmptied |= _transmitter.IsEmpty;
             if (FifoRoom > 0)
             {
                 Arrive((ushort)(value | ReceiveFifo.Looped));
@@ -336,20 +318,8 @@ public sealed class Serial16550 : IBusDevice
             return;
         }
 
-        if (_transmitCount == 0 && _output.Write(new ReadOnlySpan<byte>(in value)) > 0)
-        {
-            _transmitterEmptied = true;
-            return;
-        }
-
-        _transmitterEmptied = false;
-        if (_transmitCount == TransmitCapacity)
-        {
-            Interlocked.Increment(ref _lost);
-            return;
-        }
-
-        _transmit[(_transmitFirst + _transmitCount++) % TransmitCapacity] = value;
+        _transmitter.Send(value);
+        _transmitterEmptied = _transmitter.IsEmpty;
     }
 
     private void WriteFifoControl(byte value)

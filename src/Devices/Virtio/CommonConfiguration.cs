@@ -20,6 +20,7 @@ public sealed class CommonConfiguration : IVirtqueueOwner
     private readonly IDeviceLog _log;
     private readonly QueueConfiguration[] _configurations;
     private readonly Virtqueue[] _split;
+    private readonly Virtqueue[] _packed;
     private readonly Virtqueue[] _current;
     private DeviceStatus _status;
     private ulong _driverFeatures;
@@ -39,10 +40,12 @@ public sealed class CommonConfiguration : IVirtqueueOwner
         int count = device.QueueSizes.Length;
         _configurations = new QueueConfiguration[count];
         _split = new Virtqueue[count];
+        _packed = new Virtqueue[count];
         for (int i = 0; i < count; i++)
         {
             _configurations[i] = new QueueConfiguration(device.QueueSizes[i]);
             _split[i] = new VirtqueueSplit(this, memory, i);
+            _packed[i] = new VirtqueuePacked(this, memory, i);
         }
 
         _current = (Virtqueue[])_split.Clone();
@@ -183,7 +186,7 @@ public sealed class CommonConfiguration : IVirtqueueOwner
                 return;
             }
 
-            Virtqueue queue = _split[index];
+            Virtqueue queue = ((NegotiatedFeatures & VirtioFeatures.RingPacked) != 0 ? _packed : _split)[index];
             string? fault = queue.Enable(configuration, NegotiatedFeatures);
             if (fault is not null)
             {

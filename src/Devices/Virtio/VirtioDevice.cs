@@ -13,6 +13,7 @@ public abstract class VirtioDevice
 {
     private readonly ushort[] _queueSizes;
     private CommonConfiguration? _configuration;
+    private DelayedKick? _delayed;
 
     /// <param name="name">For people: <c>virtio-blk0</c>.</param>
     /// <param name="deviceId">virtio 1.2, section 5: 1 network, 2 block, 4 entropy.</param>
@@ -44,6 +45,9 @@ public abstract class VirtioDevice
     /// is always offered.</summary>
     public ulong RingFeatures { get; init; } = VirtioFeatures.Default;
 
+    /// <summary>The clock that limits go by.</summary>
+    protected TimeProvider Time { get; init; } = TimeProvider.System;
+
     /// <summary>Everything that is offered to the driver.</summary>
     public ulong OfferedFeatures => DeviceFeatures | RingFeatures | VirtioFeatures.Version1;
 
@@ -62,7 +66,7 @@ public abstract class VirtioDevice
     /// <summary>Features in force; zero before FEATURES_OK.</summary>
     protected ulong NegotiatedFeatures => _configuration?.NegotiatedFeatures ?? 0;
 
-    private protected CommonConfiguration Configuration =>
+    internal CommonConfiguration Configuration =>
         _configuration ?? throw new InvalidOperationException($"{Name} is not plugged into a transport");
 
     /// <summary>The driver notified a queue: serves it. Called on the event-loop thread only; a queue that does not
@@ -132,6 +136,14 @@ public abstract class VirtioDevice
 
     /// <summary>Has <see cref="ProcessQueue"/> called again, after others had their turn.</summary>
     protected void KickLater(Virtqueue queue) => Configuration.Kick(queue.Index);
+
+    /// <summary>Has <see cref="ProcessQueue"/> called again once some time has passed, for limits. Kicks that wait
+    /// already come no later for it.</summary>
+    protected void KickAfter(TimeSpan delay, Virtqueue queue)
+    {
+        _delayed ??= new DelayedKick(this, Time, _queueSizes.Length);
+        _delayed.Add(delay, queue.Index);
+    }
 
     /// <summary>The configuration space changed: new generation, and an interrupt.</summary>
     protected void ConfigChanged() => Configuration.ConfigChanged();

@@ -48,6 +48,35 @@ internal static unsafe class VirtqueueBuffers
         return done;
     }
 
+    /// <summary>Copies to <paramref name="offset"/> bytes behind the start of the buffers; all of it must fit.</summary>
+    public static void CopyTo(ReadOnlySpan<IoVector> buffers, ulong offset, ReadOnlySpan<byte> source)
+    {
+        foreach (IoVector buffer in buffers)
+        {
+            if (offset >= buffer.Length)
+            {
+                offset -= buffer.Length;
+                continue;
+            }
+
+            var part = new IoVector(buffer.Base + (nint)offset, buffer.Length - (nuint)offset);
+            offset = 0;
+            source = source[CopyTo(new ReadOnlySpan<IoVector>(in part), source)..];
+            if (source.IsEmpty)
+            {
+                return;
+            }
+        }
+    }
+
+    /// <summary>Up to <paramref name="most"/> bytes of a buffer, for writing into without a copy. Never read through
+    /// it: the guest changes what is there at any time.</summary>
+    public static Span<byte> AsSpan(IoVector buffer, int most)
+    {
+        // SAFETY: the vector lies in guest memory, which outlives every device.
+        return new Span<byte>((void*)buffer.Base, (int)Math.Min(buffer.Length, (nuint)most));
+    }
+
     /// <summary>Takes <paramref name="bytes"/> off the front, which must be there; how many vectors are used up. The
     /// one behind them may have become shorter.</summary>
     public static int Skip(Span<IoVector> buffers, ulong bytes)

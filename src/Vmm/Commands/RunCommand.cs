@@ -53,6 +53,35 @@ internal sealed class RunCommand
         HelpName = "PATH[,readonly]",
     };
 
+    private readonly Option<Transport> _transport = new("--transport")
+    {
+        Description = "How disks and other devices are attached: pci or mmio (for the smallest kernels)",
+        HelpName = "pci|mmio",
+        DefaultValueFactory = _ => Transport.Pci,
+    };
+
+    private readonly Option<string> _cpu = new("--cpu")
+    {
+        Description = "host, or baseline (x86-64-v2), with features added or taken away: host,-avx512f",
+        HelpName = "MODEL[,+NAME][,-NAME]",
+    };
+
+    private readonly Option<string> _entry = new("--entry")
+    {
+        Description = "How the kernel is entered: auto, linux64, pvh or multiboot",
+        HelpName = "PROTOCOL",
+    };
+
+    private readonly Option<bool> _noKaslr = new("--no-kaslr")
+    {
+        Description = "Leave the kernel at the addresses that it was linked to",
+    };
+
+    private readonly Option<bool> _noUnpack = new("--no-unpack")
+    {
+        Description = "Let a bzImage unpack itself in the guest",
+    };
+
     private readonly Option<bool> _stats = new("--stats")
     {
         Description = "At the end say where time, exits and memory went",
@@ -68,6 +97,11 @@ internal sealed class RunCommand
         root.Options.Add(_initrd);
         root.Options.Add(_commandLine);
         root.Options.Add(_commandLineOnly);
+        root.Options.Add(_transport);
+        root.Options.Add(_cpu);
+        root.Options.Add(_entry);
+        root.Options.Add(_noKaslr);
+        root.Options.Add(_noUnpack);
         root.Options.Add(_stats);
         root.SetAction(result => Run(Read(result), clock));
     }
@@ -84,7 +118,21 @@ internal sealed class RunCommand
             : MachineOptions.DefaultMemory,
         Cpus = MachineOptions.CheckCpus(result.GetValue(_cpus)),
         Disks = [.. (result.GetValue(_disk) ?? []).Select(DiskSpec.Parse)],
+        Transport = result.GetValue(_transport),
+        CpuModel = result.GetValue(_cpu) is { } model ? CpuModel.Parse(model) : CpuModel.Host,
+        Entry = ParseEntry(result.GetValue(_entry)),
+        Kaslr = !result.GetValue(_noKaslr),
+        Unpack = !result.GetValue(_noUnpack),
         Stats = result.GetValue(_stats),
+    };
+
+    private static EntryProtocol ParseEntry(string? name) => name switch
+    {
+        null or "auto" => EntryProtocol.Auto,
+        "linux64" => EntryProtocol.Linux64,
+        "pvh" => EntryProtocol.Pvh,
+        "multiboot" => EntryProtocol.Multiboot,
+        _ => throw new UsageException($"--entry {name}: no such protocol; there are auto, linux64, pvh and multiboot"),
     };
 
     private static int Run(MachineOptions options, StartClock clock)

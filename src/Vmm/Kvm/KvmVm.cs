@@ -20,6 +20,10 @@ internal sealed unsafe class KvmVm : IDisposable
 
     public int Fd => _fd.Number;
 
+    /// <summary>Bytes of KVM_GET_XSAVE2 in this VM; null where KVM has only KVM_GET_XSAVE with its 4096 bytes.</summary>
+    public int? XsaveSize => KvmIoctl.Call(
+        Fd, KvmRequest.KVM_CHECK_EXTENSION, (nint)KvmCapability.KVM_CAP_XSAVE2) is > 0 and int size ? size : null;
+
     /// <summary>Lets the guest see a region of this process's memory.</summary>
     public void AddMemory(GuestRegion region)
     {
@@ -117,7 +121,7 @@ internal sealed unsafe class KvmVm : IDisposable
     public Vcpu CreateVcpu(int id, GuestMemory memory)
     {
         int fd = KvmIoctl.Call(Fd, KvmRequest.KVM_CREATE_VCPU, id);
-        return new Vcpu(new FileDescriptor(fd), _vcpuMmapSize, id, memory);
+        return new Vcpu(new FileDescriptor(fd), _vcpuMmapSize, XsaveSize is not null, id, memory);
     }
 
     public void Dispose() => _fd.Dispose();

@@ -7,13 +7,15 @@ namespace Vmm.Kvm;
 
 /// <summary>One vCPU of KVM: its registers and the page it shares with the kernel (KVM API section 4, "vcpu
 /// ioctls"). Used by its own thread only, except for <see cref="RequestExit"/>.</summary>
-internal sealed unsafe partial class Vcpu : IDisposable
+internal sealed unsafe class Vcpu : IDisposable
 {
     private readonly FileDescriptor _fd;
     private readonly int _mmapSize;
+    private readonly bool _hasXsave2;
 
-    internal Vcpu(FileDescriptor fd, int mmapSize, int id, GuestMemory memory)
+    internal Vcpu(FileDescriptor fd, int mmapSize, bool hasXsave2, int id, GuestMemory memory)
     {
+        _hasXsave2 = hasXsave2;
         _fd = fd;
         _mmapSize = mmapSize;
         Id = id;
@@ -120,6 +122,31 @@ internal sealed unsafe partial class Vcpu : IDisposable
     {
         MsrTable table = new() { Count = 1, Entry = new KvmMsrEntry { Index = index, Data = value } };
         return KvmIoctl.Call(_fd.Number, KvmRequest.KVM_SET_MSRS, (nint)(&table)) == 1;
+    }
+
+    /// <summary>KVM_GET_XSAVE2 into a block of the size that KVM_CAP_XSAVE2 says; KVM_GET_XSAVE where there is no
+    /// such capability writes 4096 bytes.</summary>
+    public void GetXsave(byte* area) =>
+        Call(_hasXsave2 ? KvmRequest.KVM_GET_XSAVE2 : KvmRequest.KVM_GET_XSAVE, area);
+
+    /// <summary>KVM_SET_XSAVE: takes as many bytes as KVM_GET_XSAVE2 gives (KVM API 4.43).</summary>
+    public void SetXsave(byte* area) => Call(KvmRequest.KVM_SET_XSAVE, area);
+
+    /// <summary>Frequency of the guest's time-stamp counter in kHz; 0 where KVM does not know it.</summary>
+    public uint TscKhz => (uint)Math.Max(0, LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_GET_TSC_KHZ, 0));
+
+    public ulong GetXcr0()
+    {
+        KvmXcrs xcrs;
+        Call(KvmRequest.KVM_GET_XCRS, &xcrs);
+        return xcrs.FirstValue;
+    }
+
+    /// <returns>False where KVM refuses the value.</returns>
+    public bool TrySetXcr0(ulong value)
+    {
+        KvmXcrs xcrs = new() { NrXcrs = 1, FirstXcr = 0, FirstValue = value };
+        return LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_SET_XCRS, (nint)(&xcrs)) == 0;
     }
 
     public void Dispose()

@@ -1,3 +1,5 @@
+using Vmm.Boot;
+
 namespace Vmm.Options;
 
 /// <summary>What the user asked for, checked as far as that goes without looking at files or the host.</summary>
@@ -22,6 +24,18 @@ internal sealed record MachineOptions
     public int Cpus { get; init; } = 1;
 
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    public Transport Transport { get; init; } = Transport.Pci;
+
+    public CpuModel CpuModel { get; init; } = CpuModel.Host;
+
+    public EntryProtocol Entry { get; init; } = EntryProtocol.Auto;
+
+    /// <summary>Unpack a bzImage on the host.</summary>
+    public bool Unpack { get; init; } = true;
+
+    /// <summary>Randomize the addresses of a kernel that vmm unpacks.</summary>
+    public bool Kaslr { get; init; } = true;
 
     /// <summary>Print figures about the run at its end.</summary>
     public bool Stats { get; init; }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Vmm.Boot;
+using Vmm.Boot.Acpi;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
@@ -13,7 +14,7 @@ namespace Vmm.Virtio;
 /// <remarks>Interrupts are edges on the IOAPIC's ISA pins that no legacy device here uses. With more devices than pins
 /// they share: every edge makes Linux ask all drivers on the line.</remarks>
 internal sealed class MmioSlots(KvmVm vm, EventLoop loop, AddressBus bus, GuestMemory memory, IDeviceLog log)
-    : IDisposable
+    : IVirtioSlots
 {
     // Without 0 timer, 1 keyboard, 2 cascade, 3 and 4 serial, 8 clock, 9 ACPI, 13 coprocessor. 12 is what a mouse had,
     // and 6 a floppy drive: Linux may still look for them, so they come last.
@@ -21,12 +22,15 @@ internal sealed class MmioSlots(KvmVm vm, EventLoop loop, AddressBus bus, GuestM
 
     private readonly List<IDisposable> _owned = [];
     private readonly List<string> _parameters = [];
+    private readonly List<AcpiVirtioMmio> _devices = [];
 
     /// <summary>For the kernel's command line, one for each device: <c>virtio_mmio.device=4K@0xd1000000:5</c>
     /// (Linux, Documentation/admin-guide/kernel-parameters.txt).</summary>
     public IReadOnlyList<string> Parameters => _parameters;
 
-    /// <exception cref="UsageException">There are more devices than fit.</exception>
+    /// <summary>For the ACPI tables.</summary>
+    public IReadOnlyList<AcpiVirtioMmio> Devices => _devices;
+
     public void Plug(VirtioDevice device)
     {
         ulong start = Layout.VirtioMmio + ((ulong)_parameters.Count * Layout.VirtioMmioStride);
@@ -47,6 +51,7 @@ internal sealed class MmioSlots(KvmVm vm, EventLoop loop, AddressBus bus, GuestM
             vm.AddIoEventFd(events[queue], start + VirtioMmioTransport.QueueNotifyOffset, sizeof(uint), (ulong)queue);
         }
 
+        _devices.Add(new AcpiVirtioMmio((uint)start, (uint)Layout.VirtioMmioStride, (int)pin));
         _parameters.Add(string.Create(
             CultureInfo.InvariantCulture, $"virtio_mmio.device={Layout.VirtioMmioStride >> 10}K@0x{start:x}:{pin}"));
     }

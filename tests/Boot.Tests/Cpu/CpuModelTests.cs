@@ -23,8 +23,10 @@ public sealed class CpuModelTests
     [InlineData("host,avx2", "--cpu: write +avx2 to add that feature or -avx2 to take it away")]
     [InlineData("host,", "--cpu: a feature name is missing; write for example host,-avx512f")]
     [InlineData("host,-", "--cpu: a feature name is missing; write for example host,-avx512f")]
-    [InlineData("host,-avx521f", "--cpu: unknown feature avx521f (did you mean avx512f?); names are those of /proc/cpuinfo")]
-    [InlineData("host,-xx,+qwertyuiop", "--cpu: unknown feature xx (did you mean nx?), qwertyuiop; names are those of /proc/cpuinfo")]
+    [InlineData("host,-avx521f",
+        "--cpu: unknown feature avx521f (did you mean avx512f?); names are those of /proc/cpuinfo")]
+    [InlineData("host,-xx,+qwertyuiop",
+        "--cpu: unknown feature xx (did you mean nx?), qwertyuiop; names are those of /proc/cpuinfo")]
     [InlineData("host,-avx,+avx", "--cpu: avx is both added and taken away")]
     [InlineData("host,-sse3,+pni", "--cpu: pni is both added and taken away")]
     public void A_wrong_model_is_refused_with_one_line(string text, string message) =>
@@ -44,6 +46,15 @@ public sealed class CpuModelTests
         Assert.Equal(
             "--cpu: cx16, popcnt: needed by --cpu baseline and not supported by this host's KVM",
             Assert.Throws<CpuModelException>(() => Select("baseline", "popcnt", "cx16")).Message);
+
+    /// <summary>Such a host is the one of kind 3 that builds this project: it has level 2 and no RDTSCP.</summary>
+    [Fact]
+    public void Baseline_needs_level_2_of_the_host_and_nothing_else()
+    {
+        CpuFeatureSet features = Select("baseline", "rdtscp", "sep", "clflush", "smep", "smap", "umip", "pcid", "invpcid");
+        Assert.True(features.Contains("sse4_2"));
+        Assert.False(features.Contains("rdtscp"));
+    }
 
     [Fact]
     public void An_added_feature_brings_what_it_needs()
@@ -84,7 +95,8 @@ public sealed class CpuModelTests
         var random = new System.Random(20261122);
         for (int round = 0; round < 2000; round++)
         {
-            string text = "host" + string.Concat(Enumerable.Range(0, random.Next(6)).Select(_ => ",-" + names[random.Next(names.Length)]));
+            string text = "host" + string.Concat(
+                Enumerable.Range(0, random.Next(6)).Select(_ => ",-" + names[random.Next(names.Length)]));
             try
             {
                 CpuFeatureSet features = Select(text);
@@ -102,8 +114,9 @@ public sealed class CpuModelTests
         Check.One(
             Config.QuickThrowOnFailure.WithMaxTest(2000).WithReplay(11, 33),
             Prop.ForAll(
-                Gen.Elements("host", "baseline", ",", "+", "-", "avx", "avx512", "f", "\n", "\u001b[31m", " ", "sse4.2", "\ud800", "0").ListOf()
-                    .Select(parts => string.Concat(parts)).ToArbitrary(),
+                Gen.Elements(
+                    "host", "baseline", ",", "+", "-", "avx", "avx512", "f", "\n", "\u001b[31m", " ", "sse4.2", "\ud800", "0")
+                    .ListOf().Select(parts => string.Concat(parts)).ToArbitrary(),
                 text =>
                 {
                     try

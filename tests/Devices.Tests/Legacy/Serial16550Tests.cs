@@ -466,7 +466,8 @@ public sealed class Serial16550Tests
     [Fact]
     public void The_line_is_up_exactly_while_an_interrupt_is_pending()
     {
-        Gen<(int, byte)> access = from register in Gen.Choose(0, 9) from value in Gen.Choose(0, 255)
+        Gen<(int, byte)> access = from register in Gen.Choose(0, 9)
+                                  from value in Gen.Choose(0, 255)
                                   select (register, (byte)value);
         Prop.ForAll(access.ArrayOf().ToArbitrary(), accesses =>
         {
@@ -500,7 +501,7 @@ public sealed class Serial16550Tests
     [Fact]
     public void Two_threads_lose_no_byte_in_either_direction()
     {
-        const int Count = 200_000;
+        const int Count = 50_000;
         var console = new BoundedConsole();
         var port = new Serial16550("COM1", console, new RecordingLine());
         using var space = new AutoResetEvent(false);

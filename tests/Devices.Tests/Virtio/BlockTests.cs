@@ -16,11 +16,12 @@ internal sealed class BlockRig : IDisposable
     public const uint WriteZeroes = 13;
 
     public BlockRig(
-        TransportKind kind, BlockOptions? options = null, FakeDisk? disk = null, ulong refuse = 0, bool start = true)
+        Variant variant, BlockOptions? options = null, FakeDisk? disk = null, ulong refuse = 0, bool start = true,
+        TimeSpan resetPatience = default, TimeProvider? time = null)
     {
         Disk = disk ?? new FakeDisk(1 << 20);
-        Block = new Block("virtio-blk0", Disk, options ?? new BlockOptions());
-        Driver = new TestDriver(Rig, TestTransports.Create(kind, Rig, Block));
+        Block = new Block("virtio-blk0", Disk, options ?? new BlockOptions(), time) { RingFeatures = TestTransports.RingFeatures };
+        Driver = new TestDriver(Rig, Block, variant, resetPatience);
         if (start)
         {
             Driver.Start(refuse);
@@ -91,13 +92,11 @@ internal sealed class BlockRig : IDisposable
 
 public sealed class BlockTests
 {
-    public static TheoryData<TransportKind> Transports => [.. Enum.GetValues<TransportKind>()];
-
     [Theory]
-    [MemberData(nameof(Transports))]
-    public void The_configuration_space_describes_the_disk(TransportKind kind)
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void The_configuration_space_describes_the_disk(Variant variant)
     {
-        using var rig = new BlockRig(kind, new BlockOptions { BlockSize = 1024, PhysicalBlockSize = 4096, Queues = 2 });
+        using var rig = new BlockRig(variant, new BlockOptions { BlockSize = 1024, PhysicalBlockSize = 4096, Queues = 2 });
         TestTransport transport = rig.Driver.Transport;
         Assert.Equal(2u, transport.DeviceId);
         Assert.Equal(2048UL, transport.ReadConfig64(0));
@@ -110,10 +109,10 @@ public sealed class BlockTests
     }
 
     [Theory]
-    [MemberData(nameof(Transports))]
-    public void What_is_written_is_read_back(TransportKind kind)
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void What_is_written_is_read_back(Variant variant)
     {
-        using var rig = new BlockRig(kind);
+        using var rig = new BlockRig(variant);
         byte[] data = new byte[4096];
         new Random(1).NextBytes(data);
         ulong from = rig.Place(data);
@@ -127,10 +126,10 @@ public sealed class BlockTests
     }
 
     [Theory]
-    [MemberData(nameof(Transports))]
-    public void Boundaries_of_descriptors_mean_nothing(TransportKind kind)
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void Boundaries_of_descriptors_mean_nothing(Variant variant)
     {
-        using var rig = new BlockRig(kind);
+        using var rig = new BlockRig(variant);
         byte[] data = new byte[1024];
         new Random(2).NextBytes(data);
         byte[] request = [.. BlockRig.Header(BlockRig.Out, 3), .. data];
@@ -158,10 +157,10 @@ public sealed class BlockTests
     }
 
     [Theory]
-    [MemberData(nameof(Transports))]
-    public void The_serial_number_is_told(TransportKind kind)
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void The_serial_number_is_told(Variant variant)
     {
-        using var rig = new BlockRig(kind, new BlockOptions { Serial = "disk-7" });
+        using var rig = new BlockRig(variant, new BlockOptions { Serial = "disk-7" });
         ulong to = rig.Place(Enumerable.Repeat((byte)0xcc, 20).ToArray());
         Assert.Equal(0, rig.Do(BlockRig.GetId, 0, to, 20, out uint written));
         Assert.Equal(21u, written);
@@ -169,10 +168,10 @@ public sealed class BlockTests
     }
 
     [Theory]
-    [MemberData(nameof(Transports))]
-    public void Ranges_are_zeroed_and_discarded(TransportKind kind)
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void Ranges_are_zeroed_and_discarded(Variant variant)
     {
-        using var rig = new BlockRig(kind);
+        using var rig = new BlockRig(variant);
         Array.Fill(rig.Disk.Bytes, (byte)0x55);
         byte[] ranges = [.. Range(2, 4, 1), .. Range(100, 1, 0), .. Range(7, 0, 0)];
         Assert.Equal(0, rig.Do(BlockRig.WriteZeroes, 0, rig.Place(ranges), (uint)ranges.Length));
@@ -208,7 +207,7 @@ public sealed class BlockTests
         bool refuseFlush, bool refuseWce, bool writeback, DiskOptions expected)
     {
         ulong refuse = (refuseFlush ? 1UL << 9 : 0) | (refuseWce ? 1UL << 11 : 0);
-        using var rig = new BlockRig(TransportKind.Mmio, new BlockOptions { Writeback = writeback }, refuse: refuse);
+        using var rig = new BlockRig(Variant.Default, new BlockOptions { Writeback = writeback }, refuse: refuse);
         rig.Do(BlockRig.Out, 0, rig.Driver.Allocate(512), 512);
         Assert.Equal(expected, rig.Disk.Seen[^1].Options);
         Assert.Equal(0, rig.Do(BlockRig.Flush, 0, 0, 0));
@@ -216,10 +215,10 @@ public sealed class BlockTests
     }
 
     [Theory]
-    [MemberData(nameof(Transports))]
-    public void The_driver_chooses_writethrough_and_back(TransportKind kind)
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void The_driver_chooses_writethrough_and_back(Variant variant)
     {
-        using var rig = new BlockRig(kind);
+        using var rig = new BlockRig(variant);
         ulong data = rig.Driver.Allocate(512);
         rig.Driver.Transport.WriteConfig(32, [0]);
         rig.Do(BlockRig.Out, 0, data, 512);
@@ -233,10 +232,10 @@ public sealed class BlockTests
     }
 
     [Theory]
-    [MemberData(nameof(Transports))]
-    public void A_failing_backend_is_an_I_O_error_and_nothing_more(TransportKind kind)
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void A_failing_backend_is_an_I_O_error_and_nothing_more(Variant variant)
     {
-        using var rig = new BlockRig(kind);
+        using var rig = new BlockRig(variant);
         ulong data = rig.Driver.Allocate(512);
         rig.Disk.Result = DiskResult.Error;
         Assert.Equal(1, rig.Do(BlockRig.In, 0, data, 512, out uint written));
@@ -252,11 +251,11 @@ public sealed class BlockTests
     }
 
     [Theory]
-    [MemberData(nameof(Transports))]
-    public void Requests_complete_in_any_order_on_several_queues(TransportKind kind)
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void Requests_complete_in_any_order_on_several_queues(Variant variant)
     {
         var disk = new FakeDisk(1 << 20) { Immediate = false };
-        using var rig = new BlockRig(kind, new BlockOptions { Queues = 2, MaxInFlight = 3 }, disk);
+        using var rig = new BlockRig(variant, new BlockOptions { Queues = 2, MaxInFlight = 3 }, disk);
         for (int i = 0; i < 4; i++)
         {
             rig.Add(BlockRig.In, (ulong)i, rig.Driver.Allocate(512), 512, out _, queue: 0);

@@ -22,15 +22,31 @@ internal sealed class TestDriver
     private readonly TestRig _rig;
     private ulong _next = DataStart;
 
-    public TestDriver(TestRig rig, TestTransport transport)
+    private readonly ulong _refuse;
+
+    /// <param name="rig">Around the device.</param>
+    /// <param name="device">Offers packed rings.</param>
+    /// <param name="variant">What it is driven over.</param>
+    /// <param name="resetPatience">See VirtioMmioTransport.</param>
+    public TestDriver(TestRig rig, VirtioDevice device, Variant variant, TimeSpan resetPatience = default)
+        : this(rig, TestTransports.Create(variant.Transport, rig, device, resetPatience), variant.Ring)
+    {
+    }
+
+    public TestDriver(TestRig rig, TestTransport transport, RingKind ring)
     {
         _rig = rig;
+        _refuse = ring == RingKind.Packed ? 0 : VirtioFeatures.RingPacked;
         Transport = transport;
     }
 
     public TestTransport Transport { get; }
 
     public ulong Features { get; private set; }
+
+    public ulong RingBase { get; set; } = RingStart;
+
+    public ulong RingGap { get; set; } = RingStride;
 
     public TestDriverQueue[] Queues { get; private set; } = [];
 
@@ -51,7 +67,7 @@ internal sealed class TestDriver
     {
         Transport.Status = Acknowledge;
         Transport.Status |= DriverBit;
-        Features = Transport.DeviceFeatures & ~refuse;
+        Features = Transport.DeviceFeatures & ~(refuse | _refuse);
         Transport.DriverFeatures = Features;
         Transport.Status |= FeaturesOk;
         Assert.Equal(Acknowledge | DriverBit | FeaturesOk, Transport.Status);
@@ -71,14 +87,13 @@ internal sealed class TestDriver
     public TestDriverQueue SetUpQueue(int index, uint queueSize = 0)
     {
         uint size = queueSize != 0 ? queueSize : Transport.QueueMaxSize(index);
-        ulong start = RingStart + ((ulong)index * RingStride);
-        for (ulong at = 0; at < RingStride; at += 8)
-        {
-            _rig.Memory.Write(new Devices.Memory.GuestAddress(start + at), 0UL);
-        }
+        ulong start = RingBase + ((ulong)index * RingGap);
+        _rig.Memory.Write(new Devices.Memory.GuestAddress(start), new byte[(size * 32) + 256]);
 
         bool eventIndex = (Features & VirtioFeatures.EventIndex) != 0;
-        TestDriverQueue queue = new TestDriverSplit(_rig.Memory, index, size, start, eventIndex);
+        TestDriverQueue queue = (Features & VirtioFeatures.RingPacked) != 0
+            ? new TestDriverPacked(_rig.Memory, index, size, start, eventIndex)
+            : new TestDriverSplit(_rig.Memory, index, size, start, eventIndex);
         Transport.SetQueue(index, size, queue.DescriptorArea, queue.DriverArea, queue.DeviceArea);
         Transport.EnableQueue(index);
         Assert.True(Transport.IsQueueEnabled(index));

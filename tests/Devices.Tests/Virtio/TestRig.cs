@@ -8,9 +8,9 @@ namespace Vmm.Devices.Tests.Virtio;
 /// itself: a test decides when the loop takes its turn.</summary>
 internal sealed class TestRig : IDisposable, IQueueNotifier, IInterruptTrigger, IDeviceLog
 {
-    public const ulong LowMemory = 4 << 20;
+    public const ulong LowMemory = 2 << 20;
     public const ulong HighStart = 0x1_0000_0000;
-    public const ulong HighMemory = 1 << 20;
+    public const ulong HighMemory = 64 << 10;
 
     private readonly Queue<(VirtioDevice Device, int Queue)> _kicks = new();
     private int _interrupts;
@@ -18,6 +18,9 @@ internal sealed class TestRig : IDisposable, IQueueNotifier, IInterruptTrigger, 
     public TestMemory Test { get; } = new((0, LowMemory), (HighStart, HighMemory));
 
     public Devices.Memory.GuestMemory Memory => Test.Memory;
+
+    /// <summary>A backend with something to do: false when it has not.</summary>
+    public Func<bool>? Poller { get; set; }
 
     public List<string> Log { get; } = [];
 
@@ -55,15 +58,23 @@ internal sealed class TestRig : IDisposable, IQueueNotifier, IInterruptTrigger, 
         while (taken < turns)
         {
             (VirtioDevice Device, int Queue) kick;
+            bool kicked;
             lock (_kicks)
             {
-                if (!_kicks.TryDequeue(out kick))
-                {
-                    break;
-                }
+                kicked = _kicks.TryDequeue(out kick);
             }
 
-            kick.Device.Notify(kick.Queue);
+            if (kicked)
+            {
+                kick.Device.Notify(kick.Queue);
+            }
+
+            bool polled = Poller?.Invoke() ?? false;
+            if (!kicked && !polled)
+            {
+                break;
+            }
+
             taken++;
         }
 

@@ -1,4 +1,5 @@
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Transport;
 
 namespace Vmm.Devices.Tests.Virtio;
 
@@ -58,14 +59,39 @@ internal abstract class TestTransport
 public enum TransportKind
 {
     Mmio,
+    Pci,
+}
+
+public enum RingKind
+{
+    Split,
+    Packed,
+}
+
+/// <summary>What a test runs over.</summary>
+public readonly record struct Variant(TransportKind Transport, RingKind Ring)
+{
+    /// <summary>Every transport with every ring format.</summary>
+    public static TheoryData<Variant> All => [.. AllVariants];
+
+    public static IEnumerable<Variant> AllVariants =>
+        from t in Enum.GetValues<TransportKind>() from r in Enum.GetValues<RingKind>() select new Variant(t, r);
+
+    /// <summary>For what has nothing to do with either.</summary>
+    public static Variant Default => new(TransportKind.Mmio, RingKind.Split);
 }
 
 internal static class TestTransports
 {
+    /// <summary>What devices offer in these tests.</summary>
+    public const ulong RingFeatures = VirtioFeatures.Default | VirtioFeatures.RingPacked;
+
     public static TestTransport Create(TransportKind kind, TestRig rig, VirtioDevice device, TimeSpan resetPatience = default) =>
         kind switch
         {
-            TransportKind.Mmio => new TestTransportMmio(rig, device, resetPatience),
+            TransportKind.Mmio => new TestTransportMmio(
+                new VirtioMmioTransport(device, rig.Memory, rig, rig, rig, resetPatience)),
+            TransportKind.Pci => new TestTransportPci(rig, device),
             _ => throw new ArgumentOutOfRangeException(nameof(kind)),
         };
 }

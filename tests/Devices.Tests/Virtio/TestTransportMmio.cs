@@ -1,11 +1,10 @@
-using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Transport;
 
 namespace Vmm.Devices.Tests.Virtio;
 
-internal sealed class TestTransportMmio(TestRig rig, VirtioDevice device, TimeSpan resetPatience) : TestTransport
+internal sealed class TestTransportMmio(VirtioMmioTransport registers) : TestTransport
 {
-    public VirtioMmioTransport Registers { get; } = new(device, rig.Memory, rig, rig, rig, resetPatience);
+    public VirtioMmioTransport Registers => registers;
 
     public override uint DeviceId => Read(0x008);
 

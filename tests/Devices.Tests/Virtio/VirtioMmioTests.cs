@@ -7,7 +7,7 @@ public sealed class VirtioMmioTests
     [Fact]
     public void The_fixed_registers_say_what_it_is()
     {
-        using var rig = new BlockRig(TransportKind.Mmio, start: false);
+        using var rig = new BlockRig(Variant.Default, start: false);
         var transport = (TestTransportMmio)rig.Driver.Transport;
         Assert.Equal(0x74726976u, transport.Read(0x000));
         Assert.Equal(2u, transport.Read(0x004));
@@ -22,7 +22,7 @@ public sealed class VirtioMmioTests
     [Fact]
     public void Control_registers_answer_to_aligned_32_bits_only()
     {
-        using var rig = new BlockRig(TransportKind.Mmio, start: false);
+        using var rig = new BlockRig(Variant.Default, start: false);
         TestTransport transport = rig.Driver.Transport;
         foreach (int width in new[] { 1, 2, 3, 5, 8 })
         {
@@ -43,7 +43,7 @@ public sealed class VirtioMmioTests
     [Fact]
     public void An_interrupt_stands_until_it_is_acknowledged()
     {
-        using var rig = new BlockRig(TransportKind.Mmio);
+        using var rig = new BlockRig(Variant.Default);
         var transport = (TestTransportMmio)rig.Driver.Transport;
         int before = rig.Rig.Interrupts;
         rig.Do(BlockRig.Flush, 0, 0, 0);
@@ -58,7 +58,7 @@ public sealed class VirtioMmioTests
     [Fact]
     public void QueueReady_0_stops_a_queue()
     {
-        using var rig = new BlockRig(TransportKind.Mmio);
+        using var rig = new BlockRig(Variant.Default);
         var transport = (TestTransportMmio)rig.Driver.Transport;
         transport.Write(0x030, 0);
         transport.Write(0x044, 0);

@@ -1,0 +1,59 @@
+# The project's whole interface. `make demo` boots Linux to a shell; `make test` builds and runs all tests.
+
+# The package registry has no NativeAOT runtime pack for net10.0 (NU1101), so the native binary is published from
+# net9.0; everything else is built and tested as net10.0 too. When the pack is there, change this one line.
+AOT_FRAMEWORK = net9.0
+
+export DOTNET_CLI_TELEMETRY_OPTOUT = 1
+export DOTNET_NOLOGO = 1
+
+BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
+SOURCES := $(shell find src -name '*.cs' -o -name '*.csproj') Directory.Build.props Directory.Packages.props global.json
+
+.PHONY: demo test test-distro build publish guest deps bench-start format check-format clean
+
+## demo: boot the reference guest to a shell (runs a few commands and ends when standard input is no terminal)
+demo: publish guest
+	@scripts/demo
+
+## test: build everything and run every test; without /dev/kvm those that need it run in firmware/kvm-host/run
+test: build publish guest
+	@scripts/test
+
+build: deps
+	$(BUILD)
+
+## publish: the native binary, out/vmm
+publish: deps out/vmm
+
+out/vmm: $(SOURCES)
+	dotnet publish src/Vmm -f $(AOT_FRAMEWORK) -c Release -o out --nologo -v quiet -clp:NoSummary
+	@touch $@
+
+## guest: the reference kernel and root file system, out/guest/{vmlinux,bzImage,rootfs.img}
+guest:
+	@firmware/kernel/build
+	@firmware/rootfs/build
+
+## bench-start: how fast it starts and how small it is, beside QEMU; the README's figures
+bench-start: publish guest
+	@scripts/bench-start
+
+## test-distro: boot Debian's stock cloud kernel to a shell (minutes; not part of CI)
+test-distro: publish guest
+	@scripts/test-distro
+
+## deps: install by apt what is missing of what the build needs
+deps:
+	@scripts/deps
+
+## format: apply the code style
+format:
+	dotnet format Vmm.sln
+
+## check-format: fail when `make format` would change something
+check-format:
+	dotnet format Vmm.sln --verify-no-changes
+
+clean:
+	rm -rf out

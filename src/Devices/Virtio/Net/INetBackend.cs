@@ -1,0 +1,40 @@
+namespace Vmm.Devices.Virtio;
+
+/// <summary>Where a network card's frames go to and come from: a tap, passt, a socket.</summary>
+/// <remarks>
+/// Every frame has <see cref="Net.HeaderBytes"/> bytes of <c>struct virtio_net_hdr_v1</c> (virtio 1.2, section 5.1.6;
+/// that of a tap with IFF_VNET_HDR and a header size of 12) in front. A backend that offers no
+/// <see cref="Offloads"/> skips it when sending, and receives one of all zeroes. All calls come with the device's gate
+/// held, most of them on the event-loop thread; none blocks.
+/// </remarks>
+public interface INetBackend
+{
+    /// <summary>What it can take from the guest and give to it.</summary>
+    NetOffloads Offloads { get; }
+
+    /// <summary>Queue pairs that it can serve, 1 to <see cref="Net.MostPairs"/>.</summary>
+    int QueuePairs { get; }
+
+    /// <summary>Names the card. Called once, first.</summary>
+    void Attach(Net card);
+
+    /// <summary>The driver is ready: what it takes of the offloads (TUNSETOFFLOAD), and how many pairs it uses. Called
+    /// again whenever that changes; with no offloads and no pair when the driver is gone.</summary>
+    void Configure(NetOffloads accepted, int pairs);
+
+    /// <summary>Sends a frame, now or not at all: the memory is the guest's again when this returns.</summary>
+    /// <returns>False when there is no room; then <see cref="Net.SendReady"/> is called once there is. A frame that
+    /// cannot be sent for any other reason is dropped: true.</returns>
+    bool TrySend(int pair, ReadOnlySpan<IoVector> frame);
+
+    /// <summary>Takes the next frame, cut off where the buffers end.</summary>
+    /// <param name="pair">The queue pair.</param>
+    /// <param name="buffers">Room for any frame (the last one is the device's own, for what is too long).</param>
+    /// <returns>Bytes with header; 0 when there is none.</returns>
+    int Receive(int pair, ReadOnlySpan<IoVector> buffers);
+
+    /// <summary>Whether <see cref="Net.ReceiveReady"/> is to be called, on the event-loop thread, as long as there are
+    /// frames (level-triggered). False to begin with. Without buffers the card does not want it, so that a flood costs
+    /// nothing and waits, or is dropped, where it is.</summary>
+    void WantReceive(int pair, bool want);
+}

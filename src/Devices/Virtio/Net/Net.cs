@@ -1,0 +1,199 @@
+using System.Buffers.Binary;
+using System.Numerics;
+using System.Runtime.InteropServices;
+
+namespace Vmm.Devices.Virtio;
+
+/// <summary>A network card (virtio 1.2, section 5.1) over an <see cref="INetBackend"/>.</summary>
+/// <remarks>Frames move between guest memory and the backend without a copy. Queues: receive 0, transmit 0, receive 1,
+/// transmit 1 and so on, then control. A turn of the loop moves a bounded number of frames.</remarks>
+public sealed partial class Net : VirtioDevice
+{
+    /// <summary>Bytes of the header in front of every frame.</summary>
+    public const int HeaderBytes = 12;
+
+    /// <summary>The longest frame without its header: 65,536 bytes of segmented IP and an Ethernet header
+    /// (section 5.1.6.3.1 asks for buffers of 65,562 bytes).</summary>
+    public const int MostFrameBytes = 65550;
+
+    /// <summary>The most queue pairs of a card.</summary>
+    public const int MostPairs = 16;
+
+    private const uint DeviceIdNetwork = 1;
+    private const int EthernetHeaderBytes = 14;
+    private const int ConfigBytes = 12;
+    private const int StatusOffset = 6;
+    private const int FramesPerTurn = 128;
+    private const ushort ControlQueueSize = 64;
+
+    private readonly INetBackend _backend;
+    private readonly byte[] _config = new byte[ConfigBytes];
+    private readonly ReceiveQueue[] _receive;
+    private readonly bool[] _sendBlocked;
+    private readonly TokenBucket? _sendLimit;
+    private readonly TokenBucket? _receiveLimit;
+    private readonly byte[] _header;                // pinned; the header of the frame being sent, out of the guest's reach
+    private readonly byte[] _overflow;              // pinned; takes what does not fit the guest's buffers
+    private readonly IoVector[] _sendVectors;       // pinned
+    private readonly int _maxPairs;
+    private int _pairs = 1;
+
+    /// <exception cref="ArgumentException">The options cannot be; the message is for the user.</exception>
+    /// <param name="name">For people: <c>virtio-net0</c>.</param>
+    /// <param name="backend">Where frames go.</param>
+    /// <param name="options">What the guest sees.</param>
+    /// <param name="time">The clock that limits go by.</param>
+    public Net(string name, INetBackend backend, NetOptions options, TimeProvider? time = null)
+        : base(name, DeviceIdNetwork, Checked(backend, options), Sizes(backend, options))
+    {
+        _backend = backend;
+        _maxPairs = backend.QueuePairs;
+        Time = time ?? TimeProvider.System;
+        _sendLimit = TokenBucket.Limit(Time, options.SendLimit);
+        _receiveLimit = TokenBucket.Limit(Time, options.ReceiveLimit);
+        options.Mac.Span.CopyTo(_config);
+        BinaryPrimitives.WriteUInt16LittleEndian(_config.AsSpan(StatusOffset), 1);      // VIRTIO_NET_S_LINK_UP
+        BinaryPrimitives.WriteUInt16LittleEndian(_config.AsSpan(8), (ushort)_maxPairs);
+        BinaryPrimitives.WriteUInt16LittleEndian(_config.AsSpan(10), options.Mtu);
+        _header = GC.AllocateArray<byte>(HeaderBytes, pinned: true);
+        _overflow = GC.AllocateArray<byte>(HeaderBytes + MostFrameBytes, pinned: true);
+        _sendVectors = GC.AllocateArray<IoVector>(Math.Max(options.QueueSize, ControlQueueSize) + 1, pinned: true);
+        _sendBlocked = new bool[_maxPairs];
+        _receive = new ReceiveQueue[_maxPairs];
+        for (int i = 0; i < _maxPairs; i++)
+        {
+            _receive[i] = new ReceiveQueue(options.QueueSize);
+        }
+
+        backend.Attach(this);
+    }
+
+    /// <summary>Frames that the guest sent and nobody will see: malformed, or too long.</summary>
+    public long SendDropped { get; private set; }
+
+    /// <summary>Frames for the guest that did not fit the buffers it had ready.</summary>
+    public long ReceiveDropped { get; private set; }
+
+    /// <inheritdoc/>
+    public override int ConfigLength => ConfigBytes;
+
+    private bool HasMergeableBuffers => (NegotiatedFeatures & NetFeatures.MrgRxbuf) != 0;
+
+    /// <summary>Section 5.1.2: behind all pairs, or behind the first when the driver knows of one only.</summary>
+    private int ControlQueue => (NegotiatedFeatures & NetFeatures.Mq) != 0 ? _maxPairs * 2 : 2;
+
+    /// <summary>Plugs the cable in or out. Any thread.</summary>
+    public void SetLink(bool up)
+    {
+        lock (Gate)
+        {
+            if ((_config[StatusOffset] == 1) != up)
+            {
+                _config[StatusOffset] = (byte)(up ? 1 : 0);
+                ConfigChanged();
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    protected internal override void ReadConfig(int offset, Span<byte> data) =>
+        _config.AsSpan(offset, data.Length).CopyTo(data);
+
+    /// <inheritdoc/>
+    protected internal override bool AcceptFeatures(ulong features) => NetFeatures.AreConsistent(features);
+
+    /// <inheritdoc/>
+    protected internal override void Activate() =>
+        _backend.Configure(NetFeatures.ToGuest(NegotiatedFeatures), _pairs);
+
+    /// <inheritdoc/>
+    protected internal override void StopQueue(Virtqueue queue)
+    {
+        int pair = queue.Index / 2;
+        if (pair >= _maxPairs || queue.Index == ControlQueue)
+        {
+            return;
+        }
+
+        if (queue.Index % 2 == 0)
+        {
+            WantReceive(pair, false);
+            _receive[pair].Drop(queue);
+        }
+        else
+        {
+            _sendBlocked[pair] = false;
+        }
+    }
+
+    /// <inheritdoc/>
+    protected internal override void Reset()
+    {
+        _pairs = 1;
+        _backend.Configure(NetOffloads.None, 0);
+    }
+
+    /// <inheritdoc/>
+    protected override void ProcessQueue(Virtqueue queue)
+    {
+        if (queue.Index == ControlQueue && (NegotiatedFeatures & NetFeatures.CtrlVq) != 0)
+        {
+            ProcessControl(queue);
+        }
+        else if (queue.Index / 2 >= _pairs)
+        {
+            // A pair that the driver has not switched on: left alone until it is.
+        }
+        else if (queue.Index % 2 == 0)
+        {
+            WantReceive(queue.Index / 2, true);     // there are buffers (again); the backend tells when there is a frame
+        }
+        else
+        {
+            Transmit(queue);
+        }
+    }
+
+    private static ulong Checked(INetBackend backend, NetOptions options)
+    {
+        Require(options.Mac.Length == 6 && (options.Mac.Span[0] & 1) == 0, "mac: six bytes, not a multicast address");
+        Require(options.QueueSize is >= 16 and <= 512 && BitOperations.IsPow2((uint)options.QueueSize),
+            "queue size: a power of two from 16 to 512");
+        Require(options.Mtu is 0 or >= 68, "mtu: 68 to 65535");
+        Require(backend.QueuePairs is >= 1 and <= MostPairs, $"queues: 1 to {MostPairs}");
+        return NetFeatures.Offered(options, backend);
+    }
+
+    private static void Require(bool condition, string what)
+    {
+        if (!condition)
+        {
+            throw new ArgumentException(what);
+        }
+    }
+
+    private static ushort[] Sizes(INetBackend backend, NetOptions options)
+    {
+        int pairs = backend.QueuePairs;
+        var sizes = new ushort[(pairs * 2) + (pairs > 1 ? 1 : 0)];
+        Array.Fill(sizes, options.QueueSize);
+        if (pairs > 1)
+        {
+            sizes[^1] = ControlQueueSize;
+        }
+
+        return sizes;
+    }
+
+    private void WantReceive(int pair, bool want)
+    {
+        if (_receive[pair].Wanted != want)
+        {
+            _receive[pair].Wanted = want;
+            _backend.WantReceive(pair, want);
+        }
+    }
+
+    /// <summary>The address of a pinned array's element.</summary>
+    private static nint AddressOf<T>(T[] pinned, int index) => Marshal.UnsafeAddrOfPinnedArrayElement(pinned, index);
+}

@@ -1,0 +1,110 @@
+using System.Buffers.Binary;
+
+namespace Vmm.Devices.Virtio;
+
+/// <summary>Frames for the guest (virtio 1.2, sections 5.1.6.3 and 5.1.6.4).</summary>
+public sealed partial class Net
+{
+    private const string ShortBuffer = "a receive buffer is shorter than the header";
+
+    /// <summary>The backend has frames. Called on the event-loop thread, while they were wanted
+    /// (<see cref="INetBackend.WantReceive"/>), again and again as long as there are any: a turn takes a bounded
+    /// number.</summary>
+    public void ReceiveReady(int pair)
+    {
+        lock (Gate)
+        {
+            if (pair < _pairs && TryGetRunning(pair * 2, out Virtqueue? queue))
+            {
+                Receive(pair, queue);
+                queue.Publish();
+            }
+            else
+            {
+                WantReceive(pair, false);
+            }
+        }
+    }
+
+    private void Receive(int pair, Virtqueue queue)
+    {
+        ReceiveQueue held = _receive[pair];
+        queue.DisableNotify();
+        for (int budget = FramesPerTurn; budget > 0; budget--)
+        {
+            if (_receiveLimit is not null && !_receiveLimit.CanTake(1))
+            {
+                WantReceive(pair, false);
+                KickAfter(_receiveLimit.WaitFor(1), queue);     // which wants it again
+                return;
+            }
+
+            if (!Gather(queue, held))
+            {
+                WantReceive(pair, false);       // the driver's notification of buffers wants it again
+                return;
+            }
+
+            int length = _backend.Receive(pair, held.VectorsAnd(new IoVector(AddressOf(_overflow, 0), (nuint)_overflow.Length)));
+            if (length <= 0)
+            {
+                return;
+            }
+
+            _receiveLimit?.Spend((ulong)length);
+            if (length < HeaderBytes || (ulong)length > held.Bytes)
+            {
+                ReceiveDropped++;       // the buffers, as good as new, wait for the next frame
+                continue;
+            }
+
+            Deliver(queue, held, (ulong)length);
+        }
+    }
+
+    /// <summary>Takes buffers until the longest frame fits (one only, when buffers cannot be merged). False when there
+    /// is none at all, and the driver will notify when there is.</summary>
+    private bool Gather(Virtqueue queue, ReceiveQueue held)
+    {
+        int most = HasMergeableBuffers ? int.MaxValue : 1;
+        while (held.Count < most && held.HasRoom && held.Bytes < (ulong)(HeaderBytes + MostFrameBytes))
+        {
+            if (!queue.TryPop(held.Room(), out DescriptorChain chain))
+            {
+                if (held.Count > 0 || !queue.EnableNotify())
+                {
+                    break;
+                }
+
+                queue.DisableNotify();
+                continue;
+            }
+
+            if (chain.WritableBytes < HeaderBytes)
+            {
+                queue.Complete(chain, 0);
+                queue.Break(ShortBuffer);
+                break;
+            }
+
+            held.Add(chain);
+        }
+
+        return held.Count > 0 && queue.IsRunning;
+    }
+
+    private static void Deliver(Virtqueue queue, ReceiveQueue held, ulong length)
+    {
+        Span<byte> buffers = stackalloc byte[2];
+        int needed = held.CountFor(length);
+        BinaryPrimitives.WriteUInt16LittleEndian(buffers, (ushort)needed);
+        VirtqueueBuffers.CopyTo(held.Vectors, NetHeader.NumBuffersOffset, buffers);
+        for (int i = 0; i < needed; i++)
+        {
+            DescriptorChain chain = held.Take();
+            ulong part = Math.Min(length, chain.WritableBytes);
+            queue.Complete(chain, (uint)part);
+            length -= part;
+        }
+    }
+}

@@ -1,0 +1,8 @@
+namespace Vmm.Options;
+
+/// <summary>How virtio devices are shown to the guest: <c>--transport</c>.</summary>
+internal enum Transport
+{
+    Pci,
+    Mmio,
+}

@@ -1,0 +1,10 @@
+using Vmm.Devices.Virtio;
+
+namespace Vmm.Virtio;
+
+/// <summary>Where virtio devices are plugged in, whatever the transport.</summary>
+internal interface IVirtioSlots : IDisposable
+{
+    /// <exception cref="UsageException">There are more devices than fit.</exception>
+    void Plug(VirtioDevice device);
+}

@@ -1,0 +1,479 @@
+using System.Buffers.Binary;
+using Vmm.Devices.Memory;
+using Vmm.Devices.Virtio;
+
+namespace Vmm.Devices.Tests.Virtio;
+
+internal sealed class NetRig : IDisposable
+{
+    public const NetOffloads AllOffloads =
+        NetOffloads.Checksum | NetOffloads.Tso4 | NetOffloads.Tso6 | NetOffloads.Ecn | NetOffloads.Ufo;
+
+    public NetRig(
+        Variant variant, int pairs = 1, NetOffloads offloads = NetOffloads.None, NetOptions? options = null, ulong refuse = 0,
+        TimeProvider? time = null, bool start = true)
+    {
+        Backend = new FakeNet(pairs, offloads);
+        Card = new Net("net0", Backend, options ?? new NetOptions { Mac = Mac }, time) { RingFeatures = TestTransports.RingFeatures };
+        Driver = new TestDriver(Rig, Card, variant);
+        Rig.Poller = Backend.Poll;
+        if (start)
+        {
+            Driver.Start(refuse);
+        }
+    }
+
+    public static byte[] Mac => [0x52, 0x54, 0, 1, 2, 3];
+
+    public TestRig Rig { get; } = new();
+
+    public FakeNet Backend { get; }
+
+    public Net Card { get; }
+
+    public TestDriver Driver { get; }
+
+    public TestDriverQueue Receive => Driver.Queues[0];
+
+    public TestDriverQueue Transmit => Driver.Queues[1];
+
+    public static byte[] Frame(int length, int seed = 1)
+    {
+        var frame = new byte[12 + length];
+        new Random(seed).NextBytes(frame.AsSpan(12));
+        return frame;
+    }
+
+    public ulong Place(ReadOnlySpan<byte> bytes)
+    {
+        ulong at = Driver.Allocate((ulong)bytes.Length);
+        Rig.Memory.Write(new GuestAddress(at), bytes);
+        return at;
+    }
+
+    public byte[] Fetch(ulong address, int length)
+    {
+        var bytes = new byte[length];
+        Rig.Memory.Read(new GuestAddress(address), bytes);
+        return bytes;
+    }
+
+    /// <summary>Sends one frame with its header; was it taken?</summary>
+    public bool Send(ReadOnlySpan<byte> frame)
+    {
+        ulong at = Place(frame);
+        Transmit.Add(new Buffer(at, (uint)frame.Length, false));
+        Driver.Kick(1);
+        return Transmit.TryTake(out _, out _);
+    }
+
+    public ulong[] Offer(int count, uint size)
+    {
+        var buffers = new ulong[count];
+        for (int i = 0; i < count; i++)
+        {
+            buffers[i] = Driver.Allocate(size);
+            Receive.Add(new Buffer(buffers[i], size, true));
+        }
+
+        return buffers;
+    }
+
+    public void Dispose() => Rig.Dispose();
+}
+
+public sealed class NetTests
+{
+    private const ulong MrgRxbuf = 1 << 15;
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void The_configuration_space_describes_the_card(Variant variant)
+    {
+        using var rig = new NetRig(variant, pairs: 2, options: new NetOptions { Mac = NetRig.Mac, Mtu = 1400 });
+        var config = new byte[12];
+        rig.Driver.Transport.ReadConfig(0, config);
+        Assert.Equal([.. NetRig.Mac, 1, 0, 2, 0, 0x78, 0x05], config);
+        Assert.Equal(1u, rig.Driver.Transport.DeviceId);
+        Assert.Equal(5, rig.Driver.Queues.Length);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void The_link_goes_down_with_an_interrupt_and_a_new_generation(Variant variant)
+    {
+        using var rig = new NetRig(variant);
+        uint generation = rig.Driver.Transport.ConfigGeneration;
+        rig.Driver.Transport.TakeInterrupts();
+        rig.Card.SetLink(true);
+        Assert.Equal(0u, rig.Driver.Transport.TakeInterrupts());
+        rig.Card.SetLink(false);
+        Assert.Equal(2u, rig.Driver.Transport.TakeInterrupts());
+        Assert.NotEqual(generation, rig.Driver.Transport.ConfigGeneration);
+        Assert.Equal(0u, rig.Driver.Transport.ReadConfig32(4) >> 16);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void Frames_are_sent_wherever_their_boundaries_are(Variant variant)
+    {
+        using var rig = new NetRig(variant);
+        byte[] frame = NetRig.Frame(1500);
+        ulong at = rig.Place(frame);
+        rig.Transmit.Add(new Buffer(at, (uint)frame.Length, false));
+        rig.Transmit.Add(new Buffer(at, 12, false), new Buffer(at + 12, 1500, false));
+        rig.Transmit.Add(new Buffer(at, 5, false), new Buffer(at + 5, 100, false), new Buffer(at + 105, 1407, false));
+        rig.Driver.Kick(1);
+        Assert.Equal(3, rig.Backend.Sent.Count);
+        Assert.All(rig.Backend.Sent, sent => Assert.Equal(frame, sent.Frame));
+        Assert.True(rig.Transmit.TryTake(out _, out _));
+        Assert.Equal(0, rig.Card.SendDropped);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void A_backend_without_room_makes_the_queue_wait_and_not_spin(Variant variant)
+    {
+        using var rig = new NetRig(variant);
+        rig.Backend.Room = 2;
+        for (int i = 0; i < 5; i++)
+        {
+            byte[] frame = NetRig.Frame(60, i);
+            rig.Transmit.Add(new Buffer(rig.Place(frame), (uint)frame.Length, false));
+        }
+
+        rig.Driver.Kick(1);
+        Assert.Equal(2, rig.Backend.Sent.Count);
+        rig.Driver.Transport.Notify(1);
+        Assert.Equal(1, rig.Rig.RunLoop());
+        rig.Backend.Room = int.MaxValue;
+        rig.Card.SendReady(0);
+        Assert.Equal(5, rig.Backend.Sent.Count);
+        for (int i = 0; i < 5; i++)
+        {
+            Assert.Equal(NetRig.Frame(60, i), rig.Backend.Sent[i].Frame);
+            Assert.True(rig.Transmit.TryTake(out _, out _));
+        }
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(13)]
+    [InlineData(65551)]
+    public void Frames_too_short_or_too_long_are_dropped_and_given_back(int length)
+    {
+        using var rig = new NetRig(Variant.Default);
+        Assert.True(rig.Send(NetRig.Frame(length)));
+        Assert.Empty(rig.Backend.Sent);
+        Assert.Equal(1, rig.Card.SendDropped);
+        Assert.True(rig.Send(NetRig.Frame(14)));
+        Assert.True(rig.Send(NetRig.Frame(65550)));
+        Assert.Equal(2, rig.Backend.Sent.Count);
+        Assert.Empty(rig.Rig.Log);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void A_frame_of_2_GiB_is_dropped(Variant variant)
+    {
+        using var rig = new NetRig(variant);
+        var buffers = new Buffer[256];
+        Array.Fill(buffers, new Buffer(0, (uint)TestRig.LowMemory, false));
+        for (int i = 0; i < 4; i++)
+        {
+            rig.Transmit.AddIndirect(0x1e_0000, buffers);
+            rig.Driver.Kick(1);
+            Assert.True(rig.Transmit.TryTake(out _, out _));
+        }
+
+        Assert.Empty(rig.Backend.Sent);
+        Assert.Equal(4, rig.Card.SendDropped);
+    }
+
+    [Fact]
+    public void Headers_with_nonsense_are_dropped()
+    {
+        // flags, gso_type, hdr_len, gso_size, csum_start, csum_offset; with all offloads; is it sound?
+        (byte Flags, byte Gso, ushort Header, ushort Size, ushort Start, ushort Offset, bool Sound)[] headers =
+        [
+            (0, 0, 0, 0, 0, 0, true),
+            (1, 0, 0, 0, 34, 16, true),
+            (1, 0, 0, 0, 98, 0, true),
+            (1, 0, 0, 0, 99, 0, false),                     // the checksum lies behind the frame
+            (1, 0, 0, 0, 0xffff, 0xffff, false),
+            (1, 0, 0, 0, 34, 0xffff, false),
+            (2, 0, 0, 0, 0, 0, false),
+            (4, 0, 0, 0, 0, 0, false),
+            (0x80, 0, 0, 0, 0, 0, false),
+            (1, 1, 54, 1448, 34, 16, true),
+            (1, 0x81, 54, 1448, 34, 16, true),
+            (1, 4, 74, 1428, 54, 16, true),
+            (1, 3, 42, 1472, 34, 6, true),
+            (0, 1, 54, 1448, 34, 16, false),                // segmentation without checksum
+            (1, 1, 54, 0, 34, 16, false),                   // segments of nothing
+            (1, 1, 101, 1448, 34, 16, false),               // a header longer than the frame
+            (1, 2, 54, 1448, 34, 16, false),
+            (1, 5, 54, 1448, 34, 16, false),
+            (1, 0x80, 54, 1448, 34, 16, false),
+            (1, 0x7f, 54, 1448, 34, 16, false),
+        ];
+        foreach ((byte flags, byte gso, ushort header, ushort size, ushort start, ushort offset, bool sound) in headers)
+        {
+            foreach (NetOffloads offloads in new[] { NetOffloads.None, NetOffloads.Checksum, NetRig.AllOffloads })
+            {
+                using var rig = new NetRig(Variant.Default, offloads: offloads);
+                byte[] frame = NetRig.Frame(100);
+                frame[0] = flags;
+                frame[1] = gso;
+                BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(2), header);
+                BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(4), size);
+                BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(6), start);
+                BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(8), offset);
+                bool expected = sound && (flags == 0 || offloads != NetOffloads.None)
+                    && (gso == 0 || offloads == NetRig.AllOffloads);
+                Assert.True(rig.Send(frame));
+                Assert.Equal(expected ? 1 : 0, rig.Backend.Sent.Count);
+                Assert.Equal(expected ? 0 : 1, rig.Card.SendDropped);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(1UL << 7)]                  // GUEST_TSO4 without GUEST_CSUM
+    [InlineData(1UL << 11)]                 // HOST_TSO4 without CSUM
+    [InlineData((1UL << 1) | (1UL << 9))]   // GUEST_ECN without TSO
+    [InlineData(1UL << 22)]                 // MQ without CTRL_VQ
+    public void Features_that_need_others_are_refused_without_them(ulong features)
+    {
+        using var rig = new NetRig(Variant.Default, pairs: 2, offloads: NetRig.AllOffloads, start: false);
+        rig.Driver.Transport.Status = 3;
+        Assert.Equal(features, rig.Driver.Transport.DeviceFeatures & features);
+        rig.Driver.Transport.DriverFeatures = VirtioFeatures.Version1 | features;
+        rig.Driver.Transport.Status = 3 | TestDriver.FeaturesOk;
+        Assert.Equal(3u, rig.Driver.Transport.Status);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void A_frame_is_spread_over_merged_buffers(Variant variant)
+    {
+        using var rig = new NetRig(variant);
+        ulong[] buffers = rig.Offer(20, 1000);
+        byte[] frame = NetRig.Frame(3500);
+        rig.Backend.Inject(frame);
+        rig.Backend.Inject(NetRig.Frame(60, 2));
+        rig.Driver.Kick();
+        BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(10), 4);
+        var got = new List<byte>();
+        for (int i = 0; i < 4; i++)
+        {
+            Assert.True(rig.Receive.TryTake(out _, out uint length));
+            Assert.Equal(i < 3 ? 1000u : 512u, length);
+            got.AddRange(rig.Fetch(buffers[i], (int)length));
+        }
+
+        Assert.Equal(frame, got);
+        Assert.True(rig.Receive.TryTake(out _, out uint second));
+        Assert.Equal(72u, second);
+        Assert.Equal(1, rig.Fetch(buffers[4], 72)[10]);
+        Assert.False(rig.Receive.TryTake(out _, out _));
+        Assert.Equal(0, rig.Card.ReceiveDropped);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void Without_merging_a_frame_has_one_buffer_or_is_dropped(Variant variant)
+    {
+        using var rig = new NetRig(variant, refuse: MrgRxbuf);
+        ulong[] buffers = rig.Offer(3, 1000);
+        rig.Backend.Inject(NetRig.Frame(3500));
+        rig.Backend.Inject(NetRig.Frame(988));
+        rig.Backend.Inject(NetRig.Frame(989));
+        rig.Backend.Inject(NetRig.Frame(60));
+        rig.Driver.Kick();
+        Assert.True(rig.Receive.TryTake(out _, out uint length));
+        Assert.Equal(1000u, length);
+        Assert.Equal(1, rig.Fetch(buffers[0], 12)[10]);
+        Assert.True(rig.Receive.TryTake(out _, out length));
+        Assert.Equal(72u, length);
+        Assert.False(rig.Receive.TryTake(out _, out _));
+        Assert.Equal(2, rig.Card.ReceiveDropped);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void The_longest_frame_arrives_and_what_does_not_fit_is_dropped(Variant variant)
+    {
+        using var rig = new NetRig(variant);
+        rig.Offer(50, 1526);
+        rig.Backend.Inject(NetRig.Frame(65550));
+        rig.Driver.Kick();
+        uint total = 0;
+        int count = 0;
+        while (rig.Receive.TryTake(out _, out uint length))
+        {
+            total += length;
+            count++;
+        }
+
+        Assert.Equal(65562u, total);
+        Assert.Equal(43, count);
+        rig.Backend.Inject(NetRig.Frame(65550));        // seven buffers are left
+        rig.Backend.Inject(NetRig.Frame(1000));
+        rig.Rig.RunLoop();
+        Assert.Equal(1, rig.Card.ReceiveDropped);
+        Assert.True(rig.Receive.TryTake(out _, out uint small));
+        Assert.Equal(1012u, small);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void A_receive_buffer_shorter_than_the_header_is_refused(Variant variant)
+    {
+        using var rig = new NetRig(variant);
+        rig.Receive.Add(new Buffer(rig.Driver.Allocate(16), 11, true));
+        rig.Backend.Inject(NetRig.Frame(60));
+        rig.Driver.Kick();
+        Assert.Contains("shorter than the header", Assert.Single(rig.Rig.Log), StringComparison.Ordinal);
+        Assert.False(rig.Backend.Wanted[0]);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void An_ingress_flood_takes_bounded_turns_and_stops_without_buffers(Variant variant)
+    {
+        using var rig = new NetRig(variant);
+        rig.Backend.Flood = NetRig.Frame(60);
+        Assert.InRange(rig.Rig.RunLoop(10), 0, 1);      // no buffers: not wanted
+        Assert.Equal(0, rig.Rig.RunLoop(10));
+        rig.Offer(256, 256);
+        rig.Driver.Transport.Notify(0);
+        Assert.Equal(1, rig.Rig.RunLoop(turns: 1));
+        Assert.Equal(128, rig.Backend.Received);        // a turn is bounded, so others have theirs
+        Assert.True(rig.Rig.RunLoop(100) < 100);        // and it ends with the buffers
+        Assert.Equal(256, rig.Backend.Received);
+        Assert.False(rig.Backend.Wanted[0]);
+        int taken = 0;
+        while (rig.Receive.TryTake(out _, out _))
+        {
+            taken++;
+        }
+
+        Assert.Equal(256, taken);
+        rig.Offer(1, 256);
+        rig.Driver.Kick();
+        Assert.Equal(257, rig.Backend.Received);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void A_backend_that_lies_about_lengths_hurts_nobody(Variant variant)
+    {
+        using var rig = new NetRig(variant);
+        rig.Offer(2, 256);
+        foreach (int claim in new[] { 1, 11, 513, int.MaxValue, -5, 0 })
+        {
+            rig.Backend.Claim = claim;
+            rig.Driver.Transport.Notify(0);
+            rig.Rig.RunLoop(3);
+            Assert.False(rig.Receive.TryTake(out _, out _));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void Queue_pairs_are_switched_on_by_command(Variant variant)
+    {
+        using var rig = new NetRig(variant, pairs: 2, offloads: NetRig.AllOffloads);
+        Assert.Equal((NetRig.AllOffloads, 1), rig.Backend.Configured);
+        byte[] frame = NetRig.Frame(60);
+        rig.Driver.Queues[3].Add(new Buffer(rig.Place(frame), 72, false));
+        rig.Driver.Kick(3);
+        Assert.Empty(rig.Backend.Sent);
+
+        Assert.Equal(1, Command(rig, [4, 0, 0, 0]));
+        Assert.Equal(1, Command(rig, [4, 0, 3, 0]));
+        Assert.Equal(1, Command(rig, [4, 1, 2, 0]));
+        Assert.Equal(1, Command(rig, [1, 0, 2, 0]));
+        Assert.Equal(1, Command(rig, [4, 0, 2]));
+        Assert.Equal((NetRig.AllOffloads, 1), rig.Backend.Configured);
+        Assert.Equal(0, Command(rig, [4, 0, 2, 0]));
+        Assert.Equal((NetRig.AllOffloads, 2), rig.Backend.Configured);
+        Assert.Equal(1, Assert.Single(rig.Backend.Sent).Pair);
+
+        ulong buffer = rig.Driver.Allocate(2048);
+        rig.Driver.Queues[2].Add(new Buffer(buffer, 2048, true));
+        rig.Backend.Inject(frame, pair: 1);
+        rig.Driver.Kick(2);
+        Assert.True(rig.Driver.Queues[2].TryTake(out _, out _));
+
+        Assert.Equal(0, Command(rig, [4, 0, 1, 0]));
+        Assert.False(rig.Backend.Wanted[1]);
+        rig.Driver.Transport.Status = 0;
+        Assert.Equal((NetOffloads.None, 0), rig.Backend.Configured);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void A_control_command_without_room_for_its_answer_is_refused(Variant variant)
+    {
+        using var rig = new NetRig(variant, pairs: 2);
+        rig.Driver.Queues[4].Add(new Buffer(rig.Place([4, 0, 2, 0]), 4, false));
+        rig.Driver.Kick(4);
+        Assert.Contains("answer", Assert.Single(rig.Rig.Log), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void Limits_hold_in_both_directions(Variant variant)
+    {
+        var time = new ManualTime();
+        using var rig = new NetRig(
+            variant, options: new NetOptions { Mac = NetRig.Mac, SendLimit = 7200, ReceiveLimit = 7200 }, time: time);
+        ulong at = rig.Place(NetRig.Frame(60));
+        for (int i = 0; i < 100; i++)
+        {
+            rig.Transmit.Add(new Buffer(at, 72, false));
+        }
+
+        rig.Offer(200, 128);
+        rig.Backend.Flood = NetRig.Frame(60);
+        rig.Driver.Transport.Notify(1);
+        rig.Driver.Transport.Notify(0);
+        Assert.True(rig.Rig.RunLoop(100) < 100);
+        Assert.Equal(10, rig.Backend.Sent.Count);
+        Assert.InRange(rig.Backend.Received, 10, 11);
+        for (int i = 0; i < 10; i++)
+        {
+            time.Advance(TimeSpan.FromMilliseconds(51));
+            Assert.True(rig.Rig.RunLoop(100) < 100);
+        }
+
+        Assert.InRange(rig.Backend.Sent.Count, 58, 61);
+        Assert.InRange(rig.Backend.Received, 58, 63);
+    }
+
+    [Fact]
+    public void Options_that_cannot_be_are_refused_with_a_reason()
+    {
+        static void Refused(NetOptions options, string word) => Assert.Contains(
+            word, Assert.Throws<ArgumentException>(() => new Net("net", new FakeNet(), options)).Message, StringComparison.Ordinal);
+
+        Refused(new NetOptions { Mac = new byte[5] }, "mac");
+        Refused(new NetOptions { Mac = new byte[] { 1, 0, 0, 0, 0, 0 } }, "mac");
+        Refused(new NetOptions { Mac = NetRig.Mac, QueueSize = 17 }, "queue size");
+        Refused(new NetOptions { Mac = NetRig.Mac, Mtu = 67 }, "mtu");
+        Assert.Throws<ArgumentException>(() => new Net("net", new FakeNet(17), new NetOptions { Mac = NetRig.Mac }));
+    }
+
+    private static byte Command(NetRig rig, byte[] command)
+    {
+        ulong ack = rig.Place([0xee]);
+        rig.Driver.Queues[4].Add(new Buffer(rig.Place(command), (uint)command.Length, false), new Buffer(ack, 1, true));
+        rig.Driver.Kick(4);
+        Assert.True(rig.Driver.Queues[4].TryTake(out _, out uint length));
+        Assert.Equal(1u, length);
+        return rig.Fetch(ack, 1)[0];
+    }
+}
