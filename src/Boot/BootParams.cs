@@ -5,7 +5,8 @@ namespace Vmm.Boot;
 
 // The structures of <asm/bootparam.h>, with the header's own names; a test lets the C compiler check each offset.
 
-/// <summary>struct boot_params, the "zero page" (Documentation/arch/x86/zero-page.rst): the fields that vmm sets.</summary>
+/// <summary>The fields that vmm sets of struct boot_params, the "zero page" (Documentation/arch/x86/zero-page.rst).
+/// </summary>
 [StructLayout(LayoutKind.Explicit, Size = 4096)]
 internal struct BootParams
 {

@@ -26,7 +26,7 @@ public sealed record BootRequest
     /// <summary>The whole command line: see <see cref="Boot.CommandLine.Compose"/>.</summary>
     public string CommandLine { get; init; } = Boot.CommandLine.Default;
 
-    /// <summary>Paths of initramfs files, which the kernel gets as one; a multiboot kernel gets each as a module.</summary>
+    /// <summary>Paths of initramfs files, which Linux gets as one; a multiboot kernel gets each as a module.</summary>
     public IReadOnlyList<string> Initrds { get; init; } = [];
 
     public EntryProtocol Protocol { get; init; }

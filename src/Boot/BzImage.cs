@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Vmm.Boot;
@@ -7,7 +8,8 @@ namespace Vmm.Boot;
 /// setup_sects sectors, then the protected-mode part, which holds a decompressor and its payload.</summary>
 public sealed class BzImage
 {
-    /// <summary>The 64-bit entry point, from the start of the protected-mode part (boot.rst, "64-bit Boot Protocol").</summary>
+    /// <summary>The 64-bit entry point, in bytes from the start of the protected-mode part (boot.rst, "64-bit Boot
+    /// Protocol").</summary>
     public const ulong Entry64 = 0x200;
 
     private const int SectorSize = 512;
@@ -47,7 +49,7 @@ public sealed class BzImage
     /// <summary>Where the kernel prefers to lie.</summary>
     public ulong PrefAddress => Header.pref_address;
 
-    /// <summary>Bytes of memory that the kernel needs from its runtime start on before it reads the memory map.</summary>
+    /// <summary>Bytes of memory that the kernel needs from its runtime start on before it reads the map.</summary>
     public ulong InitSize => Header.init_size;
 
     /// <summary>Most bytes of command line, without the terminating zero.</summary>
@@ -63,7 +65,7 @@ public sealed class BzImage
     internal static string? Parse(ImageSource source, out BzImage? image)
     {
         image = null;
-        Span<byte> bytes = stackalloc byte[Marshal.SizeOf<SetupHeader>()];
+        Span<byte> bytes = stackalloc byte[Unsafe.SizeOf<SetupHeader>()];
         bytes.Clear();
         if (!source.TryRead(SetupHeader.FileOffset, bytes[..(ShortestHeaderEnd - SetupHeader.FileOffset)]))
         {
@@ -117,7 +119,8 @@ public sealed class BzImage
 
         if (header.version < SetupHeader.OldestVersion)
         {
-            return $"speaks boot protocol {header.version >> 8}.{header.version & 0xff:d2}, vmm needs 2.12 or newer (Linux 3.8)";
+            return $"speaks boot protocol {header.version >> 8}.{header.version & 0xff:d2}, "
+                + "vmm needs 2.12 or newer (Linux 3.8)";
         }
 
         if (end < ShortestHeaderEnd)
@@ -148,7 +151,8 @@ public sealed class BzImage
         if (header.payload_length == 0 || header.payload_offset > length
             || header.payload_length > length - header.payload_offset)
         {
-            return $"has its payload of {header.payload_length} bytes at {header.payload_offset}, outside its {length} bytes of kernel";
+            return $"has its payload of {header.payload_length} bytes at {header.payload_offset}, "
+                + $"outside its {length} bytes of kernel";
         }
 
         if (header.init_size < length || header.init_size > Layout.LowMemoryEnd)

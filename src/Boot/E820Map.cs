@@ -33,7 +33,7 @@ public static class E820Map
         Reserved(Layout.KvmIdentityMap, Layout.KvmPagesSize),
     };
 
-    /// <summary>Makes the map: all memory but what is reserved in it, and what is reserved, sorted by address.</summary>
+    /// <summary>Makes the map, sorted by address: what is reserved, and all memory that is not.</summary>
     /// <param name="memory">The guest's memory.</param>
     /// <param name="reserved">More ranges that are not to be used as memory; without overlap.</param>
     public static E820Range[] Build(GuestMemory memory, params ReadOnlySpan<E820Range> reserved)

@@ -88,7 +88,8 @@ public sealed class ElfImage
             return $"has its entry point 0x{header.e_entry:x} in none of its segments";
         }
 
-        image = new ElfImage(header.e_class == Elf.ELFCLASS64, header.e_entry, segments, ElfNotes.Read(source, programs));
+        ElfNotes notes = ElfNotes.Read(source, programs);
+        image = new ElfImage(header.e_class == Elf.ELFCLASS64, header.e_entry, segments, notes);
         return null;
     }
 
@@ -221,7 +222,8 @@ public sealed class ElfImage
 
             if (!Within(program.p_paddr, program.p_memsz, ulong.MaxValue))
             {
-                return $"has a segment at 0x{program.p_paddr:x} of 0x{program.p_memsz:x} bytes, past the end of all addresses";
+                return $"has a segment at 0x{program.p_paddr:x} of 0x{program.p_memsz:x} bytes, "
+                    + "past the end of all addresses";
             }
 
             found[count++] = new ElfSegment(

@@ -28,7 +28,12 @@ internal sealed record ElfKernel(ElfImage Image, ulong Displacement)
     /// <returns>Null if it is a bzImage that unpacks itself, or no ELF file at all: then nothing was written.</returns>
     /// <exception cref="BootException">It is damaged, or does not fit.</exception>
     public static ElfKernel? TryLoad(
-        GuestMemory memory, KernelImage kernel, BootRequest request, ulong limit, bool isCoupled, out UnpackReport? report)
+        GuestMemory memory,
+        KernelImage kernel,
+        BootRequest request,
+        ulong limit,
+        bool isCoupled,
+        out UnpackReport? report)
     {
         report = null;
         if (kernel.Elf is { } own)
@@ -59,8 +64,9 @@ internal sealed record ElfKernel(ElfImage Image, ulong Displacement)
             ulong start = segment.PhysicalAddress;
             if (start < Layout.HighMemory || start > end || segment.MemorySize > end - start)
             {
-                throw new BootException($"kernel {source.Name}: its segment of {segment.MemorySize} bytes at 0x{start:x} lies "
-                    + $"outside the memory from 0x{Layout.HighMemory:x} to 0x{end:x}: give more --mem or another kernel");
+                throw new BootException($"kernel {source.Name}: its segment of {segment.MemorySize} bytes at "
+                    + $"0x{start:x} lies outside the memory from 0x{Layout.HighMemory:x} to 0x{end:x}: "
+                    + "give more --mem or another kernel");
             }
         }
 

@@ -22,7 +22,8 @@ public readonly record struct EntrySegment(
 }
 
 /// <summary>How the first virtual CPU has to look at the guest's first instruction: to be copied into kvm_regs and
-/// kvm_sregs as it is. Registers not named here are 0; there is no IDT (base and limit 0) and no LDT (unusable).</summary>
+/// kvm_sregs as it is. Registers not named here are 0; there is no IDT (base and limit 0) and no LDT (unusable).
+/// </summary>
 public sealed record EntryState
 {
     private const ulong CR0_PE = 1 << 0;

@@ -29,7 +29,7 @@ public abstract class ImageSource : IDisposable
     /// <summary>Bytes that are in memory already, such as an unpacked kernel. They belong to the caller.</summary>
     public static ImageSource FromMemory(string name, ReadOnlyMemory<byte> bytes) => new MemoryImageSource(name, bytes);
 
-    /// <summary>Copies bytes out: all that fit <paramref name="destination"/>, or false and nothing that counts.</summary>
+    /// <summary>Copies bytes out: as many as fit <paramref name="destination"/>, or false and nothing.</summary>
     public bool TryRead(long offset, Span<byte> destination) =>
         offset >= 0 && offset <= Length && destination.Length <= Length - offset && ReadCore(offset, destination);
 

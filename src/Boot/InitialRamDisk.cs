@@ -70,8 +70,8 @@ internal sealed class InitialRamDisk : IDisposable
         if (Size > room || start < kernelEnd.Value)
         {
             throw new BootException(
-                $"initrd {string.Join(" + ", _files.Select(file => file.Name))}: of {Size} bytes does not fit in the {room} bytes "
-                + $"between the kernel and 0x{limit:x}: give more --mem or a smaller initrd");
+                $"initrd {string.Join(" + ", _files.Select(file => file.Name))}: of {Size} bytes does not fit in the "
+                + $"{room} bytes between the kernel and 0x{limit:x}: give more --mem or a smaller initrd");
         }
 
         ulong position = start;

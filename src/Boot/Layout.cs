@@ -24,7 +24,7 @@ public static class Layout
 {
     public const ulong PageSize = 0x1000;
 
-    /// <summary>The GDT that the entry state names. Just past the BIOS data area (0x400-0x4ff), which Linux reads.</summary>
+    /// <summary>The GDT that the entry state names, just past the BIOS data area (0x400-0x4ff).</summary>
     public const ulong Gdt = 0x500;
 
     /// <summary>hvm_start_info with its module list and memory map, or the multiboot information: one page. Only one
@@ -65,7 +65,7 @@ public static class Layout
     public const ulong AcpiTablesRoom = 0x1_0000;
 
     /// <summary>MP floating pointer structure and configuration table. The BIOS area 0xf0000-0xfffff is one of the
-    /// three places where it is looked for (MP 1.4, section 4), and the only one with room for hundreds of CPUs.</summary>
+    /// three places where it is looked for (MP 1.4, section 4), the only one with room for hundreds of CPUs.</summary>
     public const ulong MpTable = 0xf_0000;
 
     /// <summary>Bytes from <see cref="MpTable"/> that may be used.</summary>
@@ -93,7 +93,7 @@ public static class Layout
     /// <summary>virtio-mmio devices, one after another.</summary>
     public const ulong VirtioMmio = 0xd100_0000;
 
-    /// <summary>Bytes that one virtio-mmio device takes: its registers with their configuration space, in one page.</summary>
+    /// <summary>Bytes that one virtio-mmio device takes: registers and configuration space, in one page.</summary>
     public const ulong VirtioMmioStride = PageSize;
 
     /// <summary>Bytes of the whole virtio-mmio window.</summary>
@@ -112,7 +112,7 @@ public static class Layout
     /// <summary>Local APIC, and the addresses that message-signalled interrupts are written to.</summary>
     public const ulong LocalApic = 0xfee0_0000;
 
-    /// <summary>KVM_SET_IDENTITY_MAP_ADDR: one page that KVM uses on Intel processors without unrestricted guest.</summary>
+    /// <summary>KVM_SET_IDENTITY_MAP_ADDR: one page, for Intel processors without unrestricted guest.</summary>
     public const ulong KvmIdentityMap = 0xfffb_c000;
 
     /// <summary>KVM_SET_TSS_ADDR: three pages, for the same.</summary>

@@ -17,15 +17,16 @@ internal static class LinuxLoader
     {
         if (kernel.Kind is KernelKind.Elf32 or KernelKind.Flat)
         {
-            throw new BootException($"kernel {kernel.Name}: is no 64-bit kernel: give a bzImage or a vmlinux for x86-64");
+            throw new BootException(
+                $"kernel {kernel.Name}: is no 64-bit kernel: give a bzImage or a vmlinux for x86-64");
         }
 
         using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds);
         SetupHeader header = kernel.BzImage?.Header ?? HeaderForVmlinux();
         ulong limit = initrd.KernelLimit(memory, header.initrd_addr_max);
-        Placement placed = ElfKernel.TryLoad(memory, kernel, request, limit, isCoupled: false, out UnpackReport? unpacked) is { } elf
-            ? elf.Placed
-            : PlaceBzImage(memory, kernel, kernel.BzImage!);
+        ElfKernel? elf = ElfKernel.TryLoad(
+            memory, kernel, request, limit, isCoupled: false, out UnpackReport? unpacked);
+        Placement placed = elf?.Placed ?? PlaceBzImage(memory, kernel, kernel.BzImage!);
         CommandLine.Write(memory, request.CommandLine, header.cmdline_size, kernel.Name);
         GuestAddress initrdAddress = default;
         if (initrd.Size != 0)

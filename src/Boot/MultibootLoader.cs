@@ -61,8 +61,8 @@ internal static class MultibootLoader
             ulong start = (next + Layout.PageSize - 1) & ~(Layout.PageSize - 1);
             if (start > end || (ulong)file.Length > end - start)
             {
-                throw new BootException($"initrd {file.Name}: of {file.Length} bytes does not fit between 0x{next:x} and "
-                    + $"the end of memory at 0x{end:x}: give more --mem or a smaller file");
+                throw new BootException($"initrd {file.Name}: of {file.Length} bytes does not fit between "
+                    + $"0x{next:x} and the end of memory at 0x{end:x}: give more --mem or a smaller file");
             }
 
             file.CopyTo(0, (ulong)file.Length, memory, new GuestAddress(start));

@@ -44,8 +44,8 @@ internal static class PvhLoader
         ElfNotes notes = elf.Image.Notes;
         if (notes.PvhEntry is not uint entry)
         {
-            throw new BootException(
-                $"kernel {kernel.Name}: {notes.Damage ?? "has no PVH entry note (CONFIG_PVH)"}: start it in another way");
+            string wrong = notes.Damage ?? "has no PVH entry note (CONFIG_PVH)";
+            throw new BootException($"kernel {kernel.Name}: {wrong}: start it in another way");
         }
 
         if (!elf.Image.Holds(entry))

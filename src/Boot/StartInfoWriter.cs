@@ -4,7 +4,7 @@ using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
 
-/// <summary>Fills the page at <see cref="Layout.StartInfo"/>: one structure after another, each aligned to 8 bytes.</summary>
+/// <summary>Fills the page at <see cref="Layout.StartInfo"/> with structures, each aligned to 8 bytes.</summary>
 internal sealed class StartInfoWriter(GuestMemory memory)
 {
     private const ulong End = Layout.StartInfo + Layout.StartInfoRoom;
@@ -36,7 +36,7 @@ internal sealed class StartInfoWriter(GuestMemory memory)
         ulong address = _next;
         if (length > End - address)
         {
-            throw new BootException("initrd: too many files, or too long names, for the kernel's start information: give fewer");
+            throw new BootException("initrd: too many files, or too long names, to tell the kernel about: give fewer");
         }
 
         _next = Math.Min((address + length + 7) & ~7UL, End);

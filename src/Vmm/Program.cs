@@ -1,1 +1,36 @@
-return 0;
+using System.CommandLine;
+using Vmm;
+using Vmm.Boot;
+using Vmm.Commands;
+using Vmm.Devices.Memory;
+using Vmm.Host;
+using Vmm.Statistics;
+
+var clock = new StartClock();
+var root = new RootCommand("Boots a Linux kernel in a throw-away virtual machine.");
+new RunCommand().AddTo(root, clock);
+root.Subcommands.Add(CheckCommand.Create());
+
+// The library's own handler would print a stack trace.
+var invocation = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
+try
+{
+    ParseResult result = root.Parse(args);
+    if (result.Errors.Count > 0)
+    {
+        Stderr.WriteLine($"vmm: {result.Errors[0].Message} ('vmm --help' tells more)");
+        return ExitCodes.Usage;
+    }
+
+    return result.Invoke(invocation);
+}
+catch (Exception error) when (error is UsageException or BootException or CpuModelException)
+{
+    Stderr.WriteLine($"vmm: {error.Message}");
+    return ExitCodes.Usage;
+}
+catch (Exception error) when (error is HostException or ErrnoException or IOException or GuestMemoryException)
+{
+    Stderr.WriteLine($"vmm: {error.Message}");
+    return ExitCodes.HostCannot;
+}

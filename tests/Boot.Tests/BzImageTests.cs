@@ -92,7 +92,8 @@ public sealed class BzImageTests
     public void Other_files_are_told_apart()
     {
         Assert.Contains("gunzip", MadeUp.Wrong([0x1f, 0x8b, 8, 0]), StringComparison.Ordinal);
-        Assert.Contains("arm64", MadeUp.Wrong([.. new byte[56], .. "ARM\x64"u8, .. new byte[4]]), StringComparison.Ordinal);
+        byte[] arm64 = [.. new byte[56], .. "ARM\x64"u8, .. new byte[4]];
+        Assert.Contains("give one for x86-64", MadeUp.Wrong(arm64), StringComparison.Ordinal);
         Assert.Contains("give a bzImage or a vmlinux", MadeUp.Wrong([0]), StringComparison.Ordinal);
         Assert.Contains("give a bzImage or a vmlinux", MadeUp.Wrong(new byte[4096]), StringComparison.Ordinal);
     }

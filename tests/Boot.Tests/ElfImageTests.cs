@@ -23,9 +23,11 @@ public sealed class ElfImageTests
     [Fact]
     public void Segments_are_sorted_and_empty_ones_left_out()
     {
-        byte[] file = Elf64(0x200_0000, new Part(0x200_0000, 16, 16), new Part(0x200_0008, 0, 0), new Part(0x100_0000, 4, 8));
+        Part[] parts = [new Part(0x200_0000, 16, 16), new Part(0x200_0008, 0, 0), new Part(0x100_0000, 4, 8)];
+        byte[] file = Elf64(0x200_0000, parts);
         using KernelImage kernel = Open(file);
-        Assert.Equal([0x100_0000UL, 0x200_0000UL], kernel.Elf!.Segments.ToArray().Select(segment => segment.PhysicalAddress));
+        ElfSegment[] segments = kernel.Elf!.Segments.ToArray();
+        Assert.Equal([0x100_0000UL, 0x200_0000UL], segments.Select(segment => segment.PhysicalAddress));
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using Vmm.Tests.Shared;
+using static Vmm.Boot.Tests.MadeUp;
 
 namespace Vmm.Boot.Tests;
 
@@ -12,7 +13,7 @@ public sealed class FuzzTests
     [Fact]
     public void Damaged_bzImages_are_refused_or_understood()
     {
-        byte[] good = MadeUp.BzImage(0x800);
+        byte[] good = BzImage(0x800);
         Feed(good, fieldsAt: 0x1f1, fieldsLength: 0x26c - 0x1f1, seed: 1, image =>
         {
             BzImage bzImage = image.BzImage!;
@@ -24,22 +25,23 @@ public sealed class FuzzTests
     [Fact]
     public void Damaged_ELF64_images_are_refused_or_understood()
     {
-        byte[] good = MadeUp.Elf64(
+        byte[] notes = [.. Note("Linux", 0x100, 0), .. Note("Xen", 18, 0, 6, 0, 1), .. new byte[24]];
+        byte[] good = Elf64(
             0x100_0010,
-            new MadeUp.Part(0x100_0000, 0x40, 0x800),
-            new MadeUp.Part(0x120_0000, 0x40, 0x3000),
-            new MadeUp.Part(0, 64, 0, Type: 4, [.. MadeUp.Note("Linux", 0x100, 0), .. MadeUp.Note("Xen", 18, 0, 6, 0, 1), .. new byte[24]]));
+            new Part(0x100_0000, 0x40, 0x800),
+            new Part(0x120_0000, 0x40, 0x3000),
+            new Part(0, (ulong)notes.Length, 0, Type: 4, notes));
         Feed(good, fieldsAt: 4, good.Length - 4, seed: 2, AssertSegments);
     }
 
     [Fact]
     public void Damaged_ELF32_images_are_refused_or_understood()
     {
-        byte[] good = MadeUp.Elf32(
+        byte[] good = Elf32(
             0x10_0010,
-            new MadeUp.Part(0x10_0000, 0x40, 0x800),
-            new MadeUp.Part(0x12_0000, 0x40, 0x3000),
-            new MadeUp.Part(0, 20, 0, Type: 4, MadeUp.Note("Xen", 18, 0, 6, 0, 1)));
+            new Part(0x10_0000, 0x40, 0x800),
+            new Part(0x12_0000, 0x40, 0x3000),
+            new Part(0, 20, 0, Type: 4, Note("Xen", 18, 0, 6, 0, 1)));
         Feed(good, fieldsAt: 4, good.Length - 4, seed: 3, AssertSegments);
     }
 
@@ -61,9 +63,9 @@ public sealed class FuzzTests
         using var test = new TestMemory(20 << 20);
         byte[][] kernels =
         [
-            MadeUp.BzImage(0x800),
-            MadeUp.Vmlinux(),
-            MadeUp.Elf32(0x10_0000, new MadeUp.Part(0x10_0000, 9, 9), new MadeUp.Part(0, 20, 0, 4, MadeUp.Note("Xen", 18, 0, 0, 16, 0))),
+            BzImage(0x800),
+            Vmlinux(),
+            Elf32(0x10_0000, new Part(0x10_0000, 9, 9), new Part(0, 20, 0, Type: 4, Note("Xen", 18, 0, 0, 16, 0))),
             MultibootTests.Flat(0x10_0010, 0x10_0000, 0x10_0100, 0x10_1000, 0x10_0004),
         ];
         var damage = new Damage(seed: 4);
@@ -99,7 +101,8 @@ public sealed class FuzzTests
         foreach (ref readonly ElfSegment segment in image.Elf!.Segments)
         {
             Assert.True(segment.PhysicalAddress >= end);
-            Assert.True((ulong)segment.FileOffset + segment.FileSize <= (ulong)image.Source.Length || segment.FileSize == 0);
+            ulong fileEnd = (ulong)segment.FileOffset + segment.FileSize;
+            Assert.True(segment.FileSize == 0 || fileEnd <= (ulong)image.Source.Length);
             end = segment.PhysicalEnd;
         }
 
@@ -142,7 +145,8 @@ public sealed class FuzzTests
         private static readonly ulong[] Edges =
         [
             0, 1, 4, 0x7f, 0x80, 0xff, 0x1000, 0x7fff, 0xffff, 0x10_0000, 0x100_0000, 0x7fff_ffff, 0x8000_0000,
-            0xffff_ffff, 0x1_0000_0000, 0x7fff_ffff_ffff_ffff, 0x8000_0000_0000_0000, ulong.MaxValue, ulong.MaxValue - 7,
+            0xffff_ffff, 0x1_0000_0000, 0x7fff_ffff_ffff_ffff, 0x8000_0000_0000_0000, ulong.MaxValue,
+            ulong.MaxValue - 7,
         ];
 
         private readonly Random _random = new(seed);

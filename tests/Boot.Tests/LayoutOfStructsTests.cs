@@ -27,7 +27,8 @@ public sealed class LayoutOfStructsTests
     {
         (string, string)[] ident =
         [
-            ("e_magic", "") /* four bytes of e_ident as one number */, ("e_class", "e_ident[EI_CLASS]"), ("e_data", "e_ident[EI_DATA]"),
+            ("e_magic", ""), // four bytes of e_ident as one number
+            ("e_class", "e_ident[EI_CLASS]"), ("e_data", "e_ident[EI_DATA]"),
             ("e_ident_version", "e_ident[EI_VERSION]"), ("e_osabi", "e_ident[EI_OSABI]"), ("e_pad", ""),
         ];
         new CLayout("elf.h")

@@ -35,8 +35,8 @@ public sealed class LayoutTests
         ];
         for (int i = 1; i < ranges.Length; i++)
         {
-            Assert.True(
-                ranges[i - 1].Start + ranges[i - 1].Length <= ranges[i].Start, $"{ranges[i - 1].Name} and {ranges[i].Name}");
+            ulong end = ranges[i - 1].Start + ranges[i - 1].Length;
+            Assert.True(end <= ranges[i].Start, $"{ranges[i - 1].Name} and {ranges[i].Name}");
         }
     }
 
@@ -52,7 +52,8 @@ public sealed class LayoutTests
     [InlineData(3, 3, 46, 7, 64)]
     [InlineData(3, 3, 36, 7, 57)]
     [InlineData(3, 60, 36, 64, 0)]
-    public void The_PCI_window_above_4_GiB_is_behind_all_memory(ulong low, ulong high, int bits, ulong start, ulong length)
+    public void The_PCI_window_above_4_GiB_is_behind_all_memory(
+        ulong low, ulong high, int bits, ulong start, ulong length)
     {
         var regions = new List<GuestRegion> { new(default, low * Gib, 0) };
         if (high != 0)

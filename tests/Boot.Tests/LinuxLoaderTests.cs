@@ -97,8 +97,7 @@ public sealed class LinuxLoaderTests : IDisposable
 
         foreach (byte[] kernel in new[] { MadeUp.BzImage(), MadeUp.Vmlinux() })
         {
-            var error = Assert.Throws<BootException>(() => Load(kernel, new BootRequest { CommandLine = longest + "x" }));
-            Assert.Contains("is 2048 bytes long, kernel", error.Message, StringComparison.Ordinal);
+            AssertRefused(kernel, new BootRequest { CommandLine = longest + "x" }, "is 2048 bytes long, kernel");
         }
 
         Assert.Throws<BootException>(() => Load(MadeUp.BzImage(), new BootRequest { CommandLine = "a\0b" }));
@@ -112,7 +111,8 @@ public sealed class LinuxLoaderTests : IDisposable
         string path = _files.Write(new byte[5000]);
         LoadedGuest guest = Load(MadeUp.BzImage(), new BootRequest { Initrds = [path] });
         Assert.Equal((new GuestAddress((32 * Mib) - 0x2000), 5000UL), guest.Initrd);
-        Assert.Equal(((uint)guest.Initrd.Start.Value, 5000u), (Parameters().hdr.ramdisk_image, Parameters().hdr.ramdisk_size));
+        SetupHeader header = Parameters().hdr;
+        Assert.Equal(((uint)guest.Initrd.Start.Value, 5000u), (header.ramdisk_image, header.ramdisk_size));
 
         byte[] lower = MadeUp.BzImage().With(0x22c, 0x17f_ffffu); // initrd_addr_max
         Assert.Equal(0x17f_e000UL, Load(lower, new BootRequest { Initrds = [path] }).Initrd.Start.Value);
@@ -135,11 +135,11 @@ public sealed class LinuxLoaderTests : IDisposable
         Load(MadeUp.BzImage(), new BootRequest { Initrds = [fits] });
 
         string tooLarge = _files.WriteSparse((long)((32 - 18) * Mib) + 1);
-        var error = Assert.Throws<BootException>(() => Load(MadeUp.BzImage(), new BootRequest { Initrds = [tooLarge] }));
-        Assert.Contains("give more --mem", error.Message, StringComparison.Ordinal);
-        Assert.Throws<BootException>(
-            () => Load(MadeUp.BzImage(), new BootRequest { Initrds = [_files.WriteSparse(1L << 40)] }));
-        Assert.Throws<BootException>(() => Load(MadeUp.BzImage().With(0x22c, 0u), new BootRequest { Initrds = [fits] }));
+        AssertRefused(MadeUp.BzImage(), new BootRequest { Initrds = [tooLarge] }, "give more --mem");
+        string huge = _files.WriteSparse(1L << 40);
+        AssertRefused(MadeUp.BzImage(), new BootRequest { Initrds = [huge] }, "give more --mem");
+        byte[] cannotReach = MadeUp.BzImage().With(0x22c, 0u); // initrd_addr_max
+        AssertRefused(cannotReach, new BootRequest { Initrds = [fits] }, "does not fit in the 0 bytes");
     }
 
     [Fact]
@@ -149,7 +149,8 @@ public sealed class LinuxLoaderTests : IDisposable
         AssertRefused(MadeUp.BzImage().With(0x258, 0x200_0000UL), "give more --mem"); // pref_address
         AssertRefused(MadeUp.Elf64(0x1ff_f000, new MadeUp.Part(0x1ff_f000, 4, 0x1001)), "outside the memory");
         AssertRefused(MadeUp.Elf64(0xf_f000, new MadeUp.Part(0xf_f000, 4, 4)), "outside the memory");
-        AssertRefused(MadeUp.Elf64(0xffff_ffff_ffff_f000, new MadeUp.Part(0xffff_ffff_ffff_f000, 4, 4)), "outside the memory");
+        const ulong Top = 0xffff_ffff_ffff_f000;
+        AssertRefused(MadeUp.Elf64(Top, new MadeUp.Part(Top, 4, 4)), "outside the memory");
         AssertRefused(MadeUp.Elf32(0x10_0000, new MadeUp.Part(0x10_0000, 4, 4)), "no 64-bit kernel");
         using var tiny = new TestMemory(0x1000);
         using KernelImage kernel = MadeUp.Open(MadeUp.Vmlinux());
@@ -162,8 +163,8 @@ public sealed class LinuxLoaderTests : IDisposable
         Load(MadeUp.Vmlinux(), new BootRequest { RngSeed = new byte[] { 7, 8, 9 } });
         ulong node = Parameters().hdr.setup_data;
         Assert.Equal(Layout.SetupData, node);
-        Assert.Equal(0UL, Memory.Read<ulong>(new GuestAddress(node)));
-        Assert.Equal((9u, 3u), (Memory.Read<uint>(new GuestAddress(node + 8)), Memory.Read<uint>(new GuestAddress(node + 12))));
+        Assert.Equal(
+            new SetupData { next = 0, type = 9, len = 3 }, Memory.Read<SetupData>(new GuestAddress(node)));
         Assert.Equal(0x0009_0807u, Memory.Read<uint>(new GuestAddress(node + 16)));
 
         Load(MadeUp.Vmlinux());
@@ -202,9 +203,11 @@ public sealed class LinuxLoaderTests : IDisposable
         return KernelLoader.Load(Memory, kernel, request ?? new BootRequest());
     }
 
-    private void AssertRefused(byte[] file, string because)
+    private void AssertRefused(byte[] file, string because) => AssertRefused(file, new BootRequest(), because);
+
+    private void AssertRefused(byte[] file, BootRequest request, string because)
     {
-        var error = Assert.Throws<BootException>(() => Load(file));
+        var error = Assert.Throws<BootException>(() => Load(file, request));
         Assert.Contains(because, error.Message, StringComparison.Ordinal);
     }
 

@@ -45,7 +45,7 @@ internal static class MadeUp
     /// <summary>What the made-up kernels hold at an offset.</summary>
     public static byte Pattern(int offset) => (byte)(offset * 7 + (offset >> 8) + 1);
 
-    /// <summary>One program header of <see cref="Elf64(ulong, Part[])"/>; FileSize bytes of pattern or of Bytes.</summary>
+    /// <summary>One program header and what it is for: FileSize bytes of pattern, or of Bytes.</summary>
     public sealed record Part(ulong Physical, ulong FileSize, ulong MemorySize, uint Type = 1, byte[]? Bytes = null);
 
     /// <summary>A vmlinux with two segments, a bss and notes.</summary>

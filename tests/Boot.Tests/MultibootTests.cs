@@ -24,7 +24,7 @@ public sealed class MultibootTests : IDisposable
     public void A_flat_image_is_loaded_as_its_address_fields_say()
     {
         // The header at offset 0x20 of the file, the kernel from offset 0x10 on.
-        byte[] file = Flat(header: Base + 0x10, load: Base, loadEnd: Base + 0x100, bssEnd: Base + 0x1000, entry: Base + 4);
+        byte[] file = Flat(Base + 0x10, Base, loadEnd: Base + 0x100, bssEnd: Base + 0x1000, entry: Base + 4);
         LoadedGuest guest = Load(file);
         Assert.Equal(EntryProtocol.Multiboot, guest.Protocol);
         Assert.Equal(Base + 4UL, guest.Entry.Rip);
@@ -51,6 +51,15 @@ public sealed class MultibootTests : IDisposable
         LoadedGuest guest = Load(is64Bit ? Elf64(Base + 12, parts) : Elf32(Base + 12, parts));
         Assert.Equal((EntryProtocol.Multiboot, Base + 12UL), (guest.Protocol, guest.Entry.Rip));
         Assert.Equal(0x1bad_b002u, Read<uint>(Base));
+    }
+
+    [Fact]
+    public void The_test_kernel_is_the_same_in_both_formats()
+    {
+        Assert.Equal(0x10_000cUL, Load(MultibootKernel.Elf()).Entry.Rip);
+        uint first = Read<uint>(0x10_000c);
+        Assert.Equal(0x10_0020UL, Load(MultibootKernel.Flat()).Entry.Rip);
+        Assert.Equal(first, Read<uint>(0x10_0020));
     }
 
     [Fact]
@@ -112,7 +121,8 @@ public sealed class MultibootTests : IDisposable
     {
         byte[] body = Header(0x1_0000, Base, Base, 0, 0, Base);
         MadeUp.Open([.. new byte[8192 - 32], .. body]).Dispose();
-        Assert.Contains("cut short in its multiboot header", Wrong([.. new byte[8192 - 28], .. body]), StringComparison.Ordinal);
+        byte[] late = [.. new byte[8192 - 28], .. body];
+        Assert.Contains("cut short in its multiboot header", Wrong(late), StringComparison.Ordinal);
         Assert.Contains("no kernel that vmm knows", Wrong([.. new byte[8192], .. body]), StringComparison.Ordinal);
         Assert.Contains("no kernel that vmm knows", Wrong([.. new byte[2], .. body]), StringComparison.Ordinal);
         Assert.Contains("no kernel that vmm knows", Wrong(body.With(8, 0u)), StringComparison.Ordinal); // checksum

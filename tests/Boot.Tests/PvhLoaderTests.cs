@@ -42,7 +42,7 @@ public sealed class PvhLoaderTests : IDisposable
         Assert.Equal(guest.Initrd.Start.Value, Read<ulong>(module));
         Assert.Equal(5UL, Read<ulong>(module + 8));
         Assert.Equal(0UL, Read<ulong>(module + 16));
-        Assert.Equal(0x0403_0201u, Read<uint>(guest.Initrd.Start.Value) | (uint)Read<byte>(guest.Initrd.Start.Value + 4) << 24);
+        Assert.Equal(0x04_0003_0201UL, Read<ulong>(guest.Initrd.Start.Value));
 
         Assert.Equal(0x0063_6261u, Read<uint>(Read<ulong>(info + 24))); // cmdline_paddr
         Assert.Equal(0xe_0000UL, Read<ulong>(info + 32)); // rsdp_paddr
@@ -54,9 +54,9 @@ public sealed class PvhLoaderTests : IDisposable
         for (uint i = 0; i < entries; i++)
         {
             ulong entry = map + (24 * i);
-            Assert.Equal(
-                expected[i],
-                new E820Range(new GuestAddress(Read<ulong>(entry)), Read<ulong>(entry + 8), (E820Type)Read<uint>(entry + 16)));
+            Assert.Equal(expected[i].Start.Value, Read<ulong>(entry));
+            Assert.Equal(expected[i].Length, Read<ulong>(entry + 8));
+            Assert.Equal((uint)expected[i].Type, Read<uint>(entry + 16));
             Assert.Equal(0u, Read<uint>(entry + 20));
         }
 

@@ -7,7 +7,7 @@ using System.Text;
 namespace Vmm.Tests.Shared;
 
 /// <summary>Proves that C# structures are laid out as the C ones are: prints a static assertion for the size of each
-/// and for the offset and size of each field, and lets the C compiler judge them against the system's headers.</summary>
+/// and for the offset and size of each field, and lets the C compiler judge them by the system's headers.</summary>
 /// <example><code>
 /// new CLayout("linux/kvm.h").Struct&lt;KvmRegs&gt;("struct kvm_regs").Judge();
 /// </code></example>
@@ -30,8 +30,8 @@ internal sealed class CLayout
     /// <summary>Asserts size, field offsets and field sizes of a structure. A C# field is compared with the C field of
     /// the same name, or of the name in snake_case if it begins with a capital (SetupSects is setup_sects).</summary>
     /// <param name="type">The C type: "struct kvm_regs".</param>
-    /// <param name="names">C names of fields that are called otherwise (may be a path: "s.type"); an empty string leaves
-    /// a field out.</param>
+    /// <param name="names">C names of fields that are called otherwise (may be a path: "s.type"); an empty string
+    /// leaves a field out.</param>
     public CLayout Struct<T>(string type, params ReadOnlySpan<(string Field, string Name)> names)
         where T : unmanaged
     {
@@ -40,11 +40,12 @@ internal sealed class CLayout
         return this;
     }
 
-    /// <summary>As <see cref="Struct"/>, for a structure that C declares longer or shorter (flexible arrays, parts).</summary>
+    /// <summary>As <see cref="Struct"/>, without the size: for structures of which C#'s is only a part.</summary>
     public CLayout Fields<T>(string type, params ReadOnlySpan<(string Field, string Name)> names)
         where T : unmanaged
     {
-        foreach (FieldInfo field in typeof(T).GetFields(BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic))
+        const BindingFlags All = BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic;
+        foreach (FieldInfo field in typeof(T).GetFields(All))
         {
             string name = CName(field.Name, names);
             if (name.Length == 0)
@@ -92,7 +93,8 @@ internal sealed class CLayout
         where T : unmanaged
     {
         object ones = RuntimeHelpers.GetUninitializedObject(field.FieldType);
-        int size = (int)typeof(Unsafe).GetMethod(nameof(Unsafe.SizeOf))!.MakeGenericMethod(field.FieldType).Invoke(null, null)!;
+        MethodInfo sizeOf = typeof(Unsafe).GetMethod(nameof(Unsafe.SizeOf))!.MakeGenericMethod(field.FieldType);
+        int size = (int)sizeOf.Invoke(null, null)!;
         Bytes(ones, size).Fill(0xff);
 
         object whole = default(T);
@@ -138,7 +140,8 @@ internal sealed class CLayout
         Count++;
     }
 
-    private void Line(FormattableString line) => _source.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
+    private void Line(FormattableString line) =>
+        _source.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
 
     /// <summary>What a boxed structure looks like behind its method table.</summary>
     private sealed class Box

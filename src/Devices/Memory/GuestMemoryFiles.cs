@@ -9,7 +9,7 @@ public static unsafe class GuestMemoryFiles
     // pread(2) moves at most 2 GiB - 4 KiB at once; a round number below that.
     private const ulong MostAtOnce = 1UL << 30;
 
-    /// <summary>Reads <paramref name="length"/> bytes of <paramref name="file"/> from <paramref name="offset"/> on.</summary>
+    /// <summary>Reads bytes of <paramref name="file"/> from <paramref name="offset"/> on.</summary>
     /// <returns>How many bytes were read: fewer than asked for only where the file ends.</returns>
     /// <exception cref="GuestMemoryException">The range is not all memory; nothing was read.</exception>
     /// <exception cref="IOException">The host could not read the file.</exception>

@@ -1,0 +1,55 @@
+# Shared by the scripts of firmware/: where the cache is, how to lock it, how to get Debian's packages.
+# shellcheck shell=bash
+
+FIRMWARE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+REPOSITORY=$(dirname "$FIRMWARE")
+VMM_CACHE=${VMM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vmm}
+LC_ALL=C
+export LC_ALL
+
+say() { printf '%s: %s\n' "${TOOL:-firmware}" "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# key FILE|WORD...: a short hash over the contents of the files and the words.
+key() {
+    local each
+    for each; do
+        if [[ -f $each ]]; then cat -- "$each"; else printf '%s\n' "$each"; fi
+    done | sha256sum | cut -c1-16
+}
+
+# with_lock NAME COMMAND...: one at a time over all processes that share the cache.
+with_lock() {
+    local name=$1 lock; shift
+    mkdir -p "$VMM_CACHE"
+    exec {lock}>"$VMM_CACHE/$name.lock"
+    if ! flock -n "$lock"; then
+        say "waiting for another process that makes the same ($name)"
+        flock "$lock"
+    fi
+    "$@"
+    exec {lock}>&-
+}
+
+# need COMMAND|FILE=PACKAGE...: installs the packages whose command or file is missing, and only those.
+need() {
+    local each missing=()
+    for each; do
+        command -v "${each%%=*}" >/dev/null || [[ -e ${each%%=*} || -e /usr/sbin/${each%%=*} || -e /sbin/${each%%=*} ]] ||
+            missing+=("${each#*=}")
+    done
+    if ((${#missing[@]} == 0)); then return 0; fi
+    if ((EUID != 0)); then
+        die "missing: ${missing[*]}; as root: apt-get install --no-install-recommends ${missing[*]}"
+    fi
+    say "installing ${missing[*]}"
+    apt_refresh
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null ||
+        die "apt-get could not install ${missing[*]}"
+}
+
+# Package lists that are empty (a fresh machine) are fetched once.
+apt_refresh() {
+    if [[ -n $(find /var/lib/apt/lists -name '*Packages*' -print -quit 2>/dev/null) ]]; then return 0; fi
+    apt-get update -qq >/dev/null || say "apt-get update failed; trying with what is there"
+}

@@ -1,0 +1,29 @@
+namespace Vmm.Boot;
+
+/// <summary>What the machine knows and CPUID must tell.</summary>
+public sealed record CpuidOptions
+{
+    /// <summary>Number of vCPUs, from 1; vCPU n has APIC id n. They are the cores of one package, one thread each.</summary>
+    public required int Cpus { get; init; }
+
+    /// <summary>Features to show.</summary>
+    public CpuModel Model { get; init; } = CpuModel.Host;
+
+    /// <summary>KVM_CAP_TSC_DEADLINE_TIMER is there and the local APIC is KVM's.</summary>
+    public bool TscDeadlineTimer { get; init; } = true;
+
+    /// <summary>The guest's TSC frequency in kHz (KVM_GET_TSC_KHZ), 0 when not known.</summary>
+    public uint TscKhz { get; init; }
+
+    /// <summary>Hide the paravirtual features whose use is a hypercall. Needed on hosts of kind 3, where VMCALL
+    /// loops for ever inside the kernel; kvmclock, steal time and asynchronous page faults stay.</summary>
+    public bool HideHypercalls { get; init; }
+
+    /// <summary>The VMM takes interrupt destinations above 255 in bits 11-5 of the MSI address: with it a guest can
+    /// use CPUs above 254 without interrupt remapping.</summary>
+    public bool MsiExtendedDestination { get; init; }
+
+    /// <summary>False on hosts of kind 3, where programs in the guest see the host's own CPUID features whatever the
+    /// table says.</summary>
+    public bool HostHidesFeatures { get; init; } = true;
+}

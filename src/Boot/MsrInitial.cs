@@ -1,0 +1,39 @@
+namespace Vmm.Boot;
+
+/// <summary>The MSRs as a PC's firmware leaves them when it hands over to a boot loader.</summary>
+public static class MsrInitial
+{
+    public const uint Tsc = 0x10, ApicBase = 0x1b, SysenterCs = 0x174, SysenterEsp = 0x175, SysenterEip = 0x176,
+        MiscEnable = 0x1a0, Pat = 0x277, MtrrDefType = 0x2ff, Star = 0xc000_0081, LStar = 0xc000_0082,
+        CStar = 0xc000_0083, FMask = 0xc000_0084, KernelGsBase = 0xc000_0102;
+
+    private const ulong ApicAddress = 0xfee0_0000, ApicEnabled = 1 << 11, BootProcessor = 1 << 8;
+    private const ulong FastStrings = 1;
+
+    // Enable, no fixed ranges (they would each need a type of their own), everything write-back (6).
+    private const ulong MtrrWriteBack = (1 << 11) | 6;
+
+    // SDM volume 3, 12.12.4: the value after reset.
+    private const ulong PatReset = 0x0007_0406_0007_0406;
+
+    /// <summary>The list for KVM_SET_MSRS.</summary>
+    /// <param name="bootProcessor">Is this the vCPU that starts (id 0)?</param>
+    public static MsrEntry[] For(bool bootProcessor) =>
+    [
+        new(MiscEnable, FastStrings),
+        new(MtrrDefType, MtrrWriteBack),
+        new(Pat, PatReset),
+        new(ApicBase, ApicAddress | ApicEnabled | (bootProcessor ? BootProcessor : 0)),
+        new(SysenterCs, 0),
+        new(SysenterEsp, 0),
+        new(SysenterEip, 0),
+        new(Star, 0),
+        new(LStar, 0),
+        new(CStar, 0),
+        new(FMask, 0),
+        new(KernelGsBase, 0),
+
+        // Last and near to each other in time on all vCPUs: KVM then takes equal writes as "keep them together".
+        new(Tsc, 0),
+    ];
+}

@@ -1,0 +1,31 @@
+using Vmm.Devices.Bus;
+
+namespace Vmm.Devices.Legacy;
+
+/// <summary>Ports with nobody behind them that guests use all the same: reads give ones, writes vanish, and the
+/// statistics have a name for them.</summary>
+public sealed class NullPort(string name) : IBusDevice
+{
+    public string Name => name;
+
+    /// <summary>Claims what a PC's kernel pokes at while it boots and what this machine does not have.</summary>
+    public static void AddAll(AddressBus ports)
+    {
+        ports.Add(0x80, 1, new NullPort("post"));           // POST codes; Linux's and others' delay of about 1 us
+        ports.Add(0xed, 1, new NullPort("delay"));          // the same, io_delay=0xed
+        ports.Add(0x92, 1, new NullPort("port92"));         // fast A20, which is always on here
+        ports.Add(0xf0, 2, new NullPort("fpu"));            // clear FPU busy, before CR0.NE
+        ports.Add(0x3c0, 0x20, new NullPort("vga"));        // no display
+        ports.Add(0x2f8, 8, new NullPort("COM2"));
+        ports.Add(0x3e8, 8, new NullPort("COM3"));
+        ports.Add(0x2e8, 8, new NullPort("COM4"));
+    }
+
+    public void Read(ulong offset, Span<byte> data)
+    {
+    }
+
+    public void Write(ulong offset, ReadOnlySpan<byte> data)
+    {
+    }
+}

@@ -1,0 +1,426 @@
+using Vmm.Devices.Bus;
+
+namespace Vmm.Devices.Legacy;
+
+/// <summary>A 16550A serial port: eight registers, two FIFOs of 16 bytes, one interrupt line.</summary>
+/// <remarks>
+/// After the National Semiconductor PC16550D data sheet. Three things differ from the chip, so that no byte is lost:
+/// <list type="bullet">
+/// <item>Time does not pass on the wire: a byte is sent as soon as it is written, and what the chip would report
+/// after four idle character times (character timeout) is reported at once.</item>
+/// <item>The sender outside waits until the guest listens, which is when it has the received-data interrupt on or
+/// polls LSR; while a driver probes and resets the port, nothing arrives that it would throw away.</item>
+/// <item>Resetting a FIFO (FCR) throws away nothing that came from or goes to the outside.</item>
+/// </list>
+/// OUT2 does not gate the interrupt, as small guests forget to set it. Safe to use from any thread.
+/// </remarks>
+public sealed class Serial16550 : IBusDevice
+{
+    /// <summary>COM1 is at this port.</summary>
+    public const ushort Com1Port = 0x3f8;
+
+    /// <summary>COM1 interrupts here.</summary>
+    public const int Com1Irq = 4;
+
+    /// <summary>Ports that it answers to.</summary>
+    public const int PortCount = 8;
+
+    // Registers by offset; where two share one, DLAB or the direction decides.
+    private const int RbrThr = 0, Ier = 1, IirFcr = 2, Lcr = 3, Mcr = 4, Lsr = 5, Msr = 6, Scr = 7;
+
+    // IER and what waits.            IIR: 7 6 FIFOs on | 3..0 cause, by priority
+    private const byte IerReceived = 0x01, IerTransmitterEmpty = 0x02, IerLineStatus = 0x04, IerModemStatus = 0x08;
+    private const byte IirNone = 0x01, IirLineStatus = 0x06, IirReceived = 0x04, IirTimeout = 0x0c;
+    private const byte IirTransmitterEmpty = 0x02, IirModemStatus = 0x00, IirFifosEnabled = 0xc0;
+    private const byte FcrEnable = 0x01, FcrResetReceiver = 0x02;
+    private const byte LcrDivisorAccess = 0x80;
+    private const byte McrLoop = 0x10, McrMask = 0x1f;
+    private const byte LsrDataReady = 0x01, LsrOverrun = 0x02, LsrBreak = 0x10, LsrIdle = 0x60, LsrFifoError = 0x80;
+    private const byte MsrTrailingRing = 0x04, MsrRing = 0x40;
+    private const byte CarrierReadyClear = 0xb0;    // DCD, DSR and CTS up, RI down: a cable with someone at its end
+
+    private const int FifoDepth = 16;
+
+    /// <summary>More than the FIFO that the guest is told of: Linux's console waits 10 ms for a full port to drain
+    /// and then writes on, byte by byte.</summary>
+    private const int TransmitCapacity = 1024;
+
+    /// <summary>So many reads of LSR in a row that find the transmitter idle and nothing received mean that the
+    /// guest polls for input. A wait for the transmitter ends at its first.</summary>
+    private const int PollsThatMeanListening = 8;
+
+    private static readonly byte[] TriggerLevels = [1, 4, 8, 14];
+
+    private readonly Lock _lock = new();
+    private readonly ISerialOutput _output;
+    private readonly IInterruptLine _interrupt;
+
+    private readonly ReceiveFifo _received = new();
+    private readonly ReceiveFifo _wire = new();             // taken from the sender, kept back by a FIFO reset
+    private readonly byte[] _transmit = new byte[TransmitCapacity];
+    private int _transmitFirst, _transmitCount;
+
+    private byte _ier, _fcr, _lcr, _mcr, _scr, _lineErrors, _modemDeltas;
+    private byte _divisorLow = 12, _divisorHigh;            // 9600 baud
+    private bool _transmitterEmptied;                       // the THRE interrupt, until IIR shows it or THR is written
+    private bool _polled, _senderWaits;
+    private int _polls;
+    private long _lost;
+
+    /// <param name="name">For people: <c>COM1</c>.</param>
+    /// <param name="output">Where the guest's bytes go.</param>
+    /// <param name="interrupt">Held up while an interrupt is pending.</param>
+    public Serial16550(string name, ISerialOutput output, IInterruptLine interrupt)
+    {
+        Name = name;
+        _output = output;
+        _interrupt = interrupt;
+    }
+
+    public string Name { get; }
+
+    /// <summary>Raised when the port took fewer bytes than <see cref="Receive"/> or <see cref="ReceiveBreak"/> was
+    /// given and now takes more. Comes on a vCPU thread, outside the port's lock: wake the event loop, no more.</summary>
+    public event Action? InputSpaceAvailable;
+
+    /// <summary>Bytes that the guest wrote although told that there is no room, and that found none.</summary>
+    public long OutputLost => Interlocked.Read(ref _lost);
+
+    private bool FifosEnabled => (_fcr & FcrEnable) != 0;
+    private bool Loop => (_mcr & McrLoop) != 0;
+    private bool DataReady => _received.Count > 0;
+    private int FifoRoom => Math.Max(0, (FifosEnabled ? FifoDepth : 1) - _received.Count);
+    private int Room => Listening ? Math.Max(0, FifoRoom - _wire.Count) : 0;
+    private bool Listening => !Loop && (_polled || (_ier & IerReceived) != 0);
+    private int TriggerLevel => FifosEnabled ? TriggerLevels[_fcr >> 6] : 1;
+    private byte ModemLines => Loop ? LoopedModemLines(_mcr) : CarrierReadyClear;
+
+    /// <summary>Bytes for the guest: takes as many as there is room for now, 0 while the guest is not listening.
+    /// The caller keeps the rest until <see cref="InputSpaceAvailable"/>.</summary>
+    public int Receive(ReadOnlySpan<byte> bytes)
+    {
+        lock (_lock)
+        {
+            int taken = Math.Min(Room, bytes.Length);
+            for (int i = 0; i < taken; i++)
+            {
+                Arrive(bytes[i]);
+            }
+
+            _senderWaits |= taken < bytes.Length;
+            UpdateInterrupt();
+            return taken;
+        }
+    }
+
+    /// <summary>A break on the line (Linux: the next byte is a SysRq). False where there was no room for it.</summary>
+    public bool ReceiveBreak()
+    {
+        lock (_lock)
+        {
+            bool room = Room > 0;
+            if (room)
+            {
+                Arrive(ReceiveFifo.Break);
+            }
+
+            _senderWaits |= !room;
+            UpdateInterrupt();
+            return room;
+        }
+    }
+
+    /// <summary>The output has room again: sends what waits here, and lets the guest go on once all is gone.</summary>
+    public void OutputDrained()
+    {
+        lock (_lock)
+        {
+            while (_transmitCount > 0)
+            {
+                int run = Math.Min(_transmitCount, TransmitCapacity - _transmitFirst);
+                int taken = Math.Clamp(_output.Write(_transmit.AsSpan(_transmitFirst, run)), 0, run);
+                _transmitFirst = (_transmitFirst + taken) % TransmitCapacity;
+                _transmitCount -= taken;
+                if (taken < run)
+                {
+                    return;
+                }
+
+                _transmitterEmptied |= _transmitCount == 0;
+            }
+
+            UpdateInterrupt();
+        }
+    }
+
+    public void Read(ulong offset, Span<byte> data)
+    {
+        bool wake;
+        lock (_lock)
+        {
+            for (int i = 0; i < data.Length && offset + (ulong)i < PortCount; i++)
+            {
+                data[i] = ReadRegister((int)offset + i);
+            }
+
+            wake = Settle();
+        }
+
+        if (wake)
+        {
+            InputSpaceAvailable?.Invoke();
+        }
+    }
+
+    public void Write(ulong offset, ReadOnlySpan<byte> data)
+    {
+        bool wake;
+        lock (_lock)
+        {
+            for (int i = 0; i < data.Length && offset + (ulong)i < PortCount; i++)
+            {
+                WriteRegister((int)offset + i, data[i]);
+            }
+
+            wake = Settle();
+        }
+
+        if (wake)
+        {
+            InputSpaceAvailable?.Invoke();
+        }
+    }
+
+    public string? RegisterName(ulong offset, bool write)
+    {
+        bool divisor = (_lcr & LcrDivisorAccess) != 0;
+        return offset switch
+        {
+            RbrThr => divisor ? "DLL" : write ? "THR" : "RBR",
+            Ier => divisor ? "DLM" : "IER",
+            IirFcr => write ? "FCR" : "IIR",
+            Lcr => "LCR",
+            Mcr => "MCR",
+            Lsr => "LSR",
+            Msr => "MSR",
+            Scr => "SCR",
+            _ => null,
+        };
+    }
+
+    private byte ReadRegister(int register)
+    {
+        bool divisor = (_lcr & LcrDivisorAccess) != 0;
+        _polls = register == Lsr ? _polls : 0;
+        return register switch
+        {
+            RbrThr when divisor => _divisorLow,
+            RbrThr => ReadReceiverBuffer(),
+            Ier when divisor => _divisorHigh,
+            Ier => _ier,
+            IirFcr => ReadInterruptIdentification(),
+            Lcr => _lcr,
+            Mcr => _mcr,
+            Lsr => ReadLineStatus(),
+            Msr => ReadModemStatus(),
+            _ => _scr,
+        };
+    }
+
+    private void WriteRegister(int register, byte value)
+    {
+        bool divisor = (_lcr & LcrDivisorAccess) != 0;
+        _polls = 0;
+        _polled &= register is not (Ier or IirFcr or Lcr or Mcr);    // whoever sets the port up is not yet listening
+        switch (register)
+        {
+            case RbrThr when divisor:
+                _divisorLow = value;
+                break;
+            case RbrThr:
+                WriteTransmitter(value);
+                break;
+            case Ier when divisor:
+                _divisorHigh = value;
+                break;
+            case Ier:
+                bool turnedOn = (value & ~_ier & IerTransmitterEmpty) != 0;
+                _transmitterEmptied |= turnedOn && _transmitCount == 0;
+                _ier = (byte)(value & 0x0f);
+                break;
+            case IirFcr:
+                WriteFifoControl(value);
+                break;
+            case Lcr:
+                _lcr = value;
+                break;
+            case Mcr:
+                byte before = ModemLines;
+                _mcr = (byte)(value & McrMask);
+                NoteModemChange(before, ModemLines);
+                break;
+            case Scr:
+                _scr = value;
+                break;
+            default:                                        // LSR and MSR are for reading
+                break;
+        }
+    }
+
+    private byte ReadReceiverBuffer()
+    {
+        if (!DataReady)
+        {
+            return 0;
+        }
+
+        byte value = (byte)_received.Take();
+        LatchErrors();
+        return value;
+    }
+
+    private byte ReadInterruptIdentification()
+    {
+        byte cause = PendingInterrupt();
+        if (cause == IirTransmitterEmpty)
+        {
+            _transmitterEmptied = false;                    // the one cause that reading IIR clears
+        }
+
+        return (byte)(cause | (FifosEnabled ? IirFifosEnabled : 0));
+    }
+
+    private byte ReadLineStatus()
+    {
+        int status = _lineErrors | (DataReady ? LsrDataReady : 0) | (_transmitCount == 0 ? LsrIdle : 0);
+        if (FifosEnabled && ((_lineErrors & LsrBreak) != 0 || _received.HasBreak))
+        {
+            status |= LsrFifoError;
+        }
+
+        _lineErrors = 0;
+        if ((status & (LsrDataReady | LsrIdle)) != LsrIdle)
+        {
+            _polls = 0;
+        }
+        else if (++_polls >= PollsThatMeanListening)
+        {
+            _polls = 0;
+            _polled = true;
+        }
+
+        return (byte)status;
+    }
+
+    private byte ReadModemStatus()
+    {
+        byte status = (byte)(ModemLines | _modemDeltas);
+        _modemDeltas = 0;
+        return status;
+    }
+
+    private void WriteTransmitter(byte value)
+    {
+        if (Loop)
+        {
+            _transmitterEmptied |= _transmitCount == 0;
+            if (FifoRoom > 0)
+            {
+                Arrive((ushort)(value | ReceiveFifo.Looped));
+            }
+            else
+            {
+                _lineErrors |= LsrOverrun;
+            }
+
+            return;
+        }
+
+        if (_transmitCount == 0 && _output.Write(new ReadOnlySpan<byte>(in value)) > 0)
+        {
+            _transmitterEmptied = true;
+            return;
+        }
+
+        _transmitterEmptied = false;
+        if (_transmitCount == TransmitCapacity)
+        {
+            Interlocked.Increment(ref _lost);
+            return;
+        }
+
+        _transmit[(_transmitFirst + _transmitCount++) % TransmitCapacity] = value;
+    }
+
+    private void WriteFifoControl(byte value)
+    {
+        bool switched = ((value ^ _fcr) & FcrEnable) != 0;  // which resets both FIFOs, too
+        bool enable = (value & FcrEnable) != 0;             // the other bits count only with this one
+        _fcr = enable ? (byte)(value & 0xc1) : (byte)0;
+        if (switched || (enable && (value & FcrResetReceiver) != 0))
+        {
+            _lineErrors = 0;
+            _received.ReturnTo(_wire);
+        }
+    }
+
+    private void Arrive(ushort entry)
+    {
+        bool first = _received.Count == 0;
+        _received.Put(entry);
+        if (first)
+        {
+            LatchErrors();
+        }
+    }
+
+    /// <summary>A break shows in LSR when its byte becomes the next one to read.</summary>
+    private void LatchErrors() => _lineErrors |= _received.NextIsBreak ? LsrBreak : (byte)0;
+
+    private void NoteModemChange(byte before, byte after)
+    {
+        int changed = before ^ after;
+        _modemDeltas |= (byte)((changed >> 4) & 0x0b);      // DCTS, DDSR, DDCD: any change
+        _modemDeltas |= (changed & before & MsrRing) != 0 ? MsrTrailingRing : (byte)0;
+    }
+
+    private static byte LoopedModemLines(byte mcr) =>       // RTS -> CTS, DTR -> DSR, OUT1 -> RI, OUT2 -> DCD
+        (byte)(((mcr & 0x02) << 3) | ((mcr & 0x01) << 5) | ((mcr & 0x0c) << 4));
+
+    private byte PendingInterrupt()
+    {
+        if ((_ier & IerLineStatus) != 0 && _lineErrors != 0)
+        {
+            return IirLineStatus;
+        }
+
+        if ((_ier & IerReceived) != 0 && DataReady)
+        {
+            return _received.Count >= TriggerLevel ? IirReceived : IirTimeout;
+        }
+
+        if ((_ier & IerTransmitterEmpty) != 0 && _transmitterEmptied)
+        {
+            return IirTransmitterEmpty;
+        }
+
+        return (_ier & IerModemStatus) != 0 && _modemDeltas != 0 ? IirModemStatus : IirNone;
+    }
+
+    private void UpdateInterrupt() => _interrupt.SetLevel(PendingInterrupt() != IirNone);
+
+    /// <summary>After each access: what waits on the wire comes in, the interrupt follows. True when the sender is to
+    /// be woken, once all is read: refilling 16 at a time costs one interrupt, one at a time sixteen.</summary>
+    private bool Settle()
+    {
+        while (_wire.Count > 0 && Listening && FifoRoom > 0)
+        {
+            Arrive(_wire.Take());
+        }
+
+        UpdateInterrupt();
+        bool wake = _senderWaits && _received.Count == 0 && Room > 0;
+        _senderWaits &= !wake;
+        return wake;
+    }
+}

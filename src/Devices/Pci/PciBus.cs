@@ -1,0 +1,138 @@
+using Vmm.Devices.Bus;
+
+namespace Vmm.Devices.Pci;
+
+/// <summary>Bus 0: up to 32 devices, their configuration and their windows in memory space.</summary>
+/// <remarks>Safe to use from any thread; configuration accesses take one lock, accesses to the windows none.</remarks>
+public sealed class PciBus
+{
+    /// <summary>Devices on a bus.</summary>
+    public const int SlotCount = 32;
+
+    private readonly Lock _lock = new();
+    private readonly AddressBus _memory;
+    private readonly Func<ulong, ulong, bool> _isFree;
+    private readonly PciFunction?[] _functions = new PciFunction?[SlotCount];
+
+    /// <param name="memory">Where the windows (BARs) appear.</param>
+    /// <param name="isFree">Given a start and a length that do not wrap: may a window lie there, as far as RAM and what
+    /// is not on <paramref name="memory"/> are concerned? Windows and devices on the bus are looked after here.</param>
+    public PciBus(AddressBus memory, Func<ulong, ulong, bool> isFree)
+    {
+        _memory = memory;
+        _isFree = isFree;
+        Add(0, new PciHostBridge());
+    }
+
+    /// <summary>Plugs a device in, before the guest runs.</summary>
+    /// <param name="slot">The device number, 1 to 31 (0 is the host bridge).</param>
+    /// <param name="function">Answers as function 0.</param>
+    /// <exception cref="ArgumentException">The slot does not exist or is taken.</exception>
+    public void Add(int slot, PciFunction function)
+    {
+        lock (_lock)
+        {
+            if (slot is < 0 or >= SlotCount || _functions[slot] is not null)
+            {
+                throw new ArgumentException($"{function.Name}: there is no free PCI slot {slot} (1 to 31)");
+            }
+
+            _functions[slot] = function;
+        }
+    }
+
+    /// <summary>Does what firmware does: gives every window a place and has it answer there, so that the guest finds
+    /// all done. Windows of 32 bits come first, then those of 64, by slot and
+    /// index, each aligned to its size.</summary>
+    /// <param name="start">First address to use, below 4 GiB for windows of 32 bits.</param>
+    /// <param name="length">Bytes.</param>
+    /// <exception cref="InvalidOperationException">They do not fit.</exception>
+    public void AssignBars(ulong start, ulong length)
+    {
+        lock (_lock)
+        {
+            ulong next = start, end = checked(start + length);
+            foreach (bool wide in (ReadOnlySpan<bool>)[false, true])
+            {
+                foreach (PciFunction? function in _functions)
+                {
+                    foreach (PciBar bar in (function?.Bars ?? []).Where(bar => bar.Is64Bit == wide))
+                    {
+                        ulong address = checked(next + bar.Size - 1) & ~(bar.Size - 1);
+                        if (address > end || bar.Size > end - address || (!wide && address > uint.MaxValue))
+                        {
+                            throw new InvalidOperationException(
+                                $"{function!.Name}: no room for BAR {bar.Index} in 0x{start:x}+0x{length:x}");
+                        }
+
+                        bar.Address = address;
+                        next = address + bar.Size;
+                        function!.EnableMemory();
+                    }
+                }
+            }
+
+            PlaceBars();
+        }
+    }
+
+    /// <summary>A read of configuration space; without a device there, all ones.</summary>
+    /// <param name="bus">Any; only 0 exists.</param>
+    /// <param name="deviceFunction">Device number shifted left by 3, plus function number.</param>
+    /// <param name="offset">0 to 4095.</param>
+    /// <param name="data">1 to 8 bytes; what lies behind the end of the function's space reads as ones.</param>
+    internal void ReadConfig(uint bus, uint deviceFunction, int offset, Span<byte> data)
+    {
+        data.Fill(0xff);
+        if (Find(bus, deviceFunction) is { } function)
+        {
+            lock (_lock)
+            {
+                function.ReadConfig(offset, data);
+            }
+        }
+    }
+
+    /// <summary>A write to configuration space.</summary>
+    /// <inheritdoc cref="ReadConfig"/>
+    internal void WriteConfig(uint bus, uint deviceFunction, int offset, ReadOnlySpan<byte> data)
+    {
+        if (Find(bus, deviceFunction) is { } function)
+        {
+            lock (_lock)
+            {
+                function.WriteConfig(offset, data);
+                if (offset < PciConfigSpace.HeaderEnd)
+                {
+                    PlaceBars();
+                }
+            }
+        }
+    }
+
+    private PciFunction? Find(uint bus, uint deviceFunction) =>
+        bus == 0 && (deviceFunction & 7) == 0 && deviceFunction >> 3 < SlotCount
+            ? Volatile.Read(ref _functions[deviceFunction >> 3])
+            : null;
+
+    /// <summary>First all that moved go away, then each comes to where it should be: two can change places, and a window
+    /// that was in another's way makes room for it.</summary>
+    private void PlaceBars()
+    {
+        foreach (PciFunction? function in _functions)
+        {
+            for (int i = 0; i < function?.Bars.Count; i++)
+            {
+                function.Bars[i].Unmap(_memory);
+            }
+        }
+
+        foreach (PciFunction? function in _functions)
+        {
+            for (int i = 0; i < function?.Bars.Count; i++)
+            {
+                function.Bars[i].Map(_memory, _isFree);
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+using Vmm.Devices.Bus;
+
+namespace Vmm.Devices.Pci;
+
+/// <summary>A PCI device with one function: its configuration space and its windows.</summary>
+/// <remarks>Everything protected is called with the lock of <see cref="PciBus"/> held.</remarks>
+public abstract class PciFunction(string name, PciIdentity identity)
+{
+    private readonly List<PciBar> _bars = [];
+
+    /// <summary>For people: <c>virtio-blk0</c>.</summary>
+    public string Name { get; } = name;
+
+    /// <summary>In order of their index.</summary>
+    public IReadOnlyList<PciBar> Bars => _bars;
+
+    protected PciConfigSpace Config { get; } = new(identity);
+
+    /// <summary>Adds a window of <paramref name="size"/> bytes that <paramref name="target"/> answers in.</summary>
+    protected PciBar AddBar(int index, ulong size, bool is64Bit, bool isPrefetchable, IBusDevice target)
+    {
+        var bar = new PciBar(Config, index, size, is64Bit, isPrefetchable, target);
+        _bars.Add(bar);
+        return bar;
+    }
+
+    /// <summary>The guest reads configuration space. <paramref name="data"/> lies within one function.</summary>
+    protected internal virtual void ReadConfig(int offset, Span<byte> data) => Config.Read(offset, data);
+
+    /// <summary>The guest writes to configuration space.</summary>
+    protected internal virtual void WriteConfig(int offset, ReadOnlySpan<byte> data) => Config.Write(offset, data);
+
+    /// <summary>As firmware does before it starts an operating system: the windows are placed, now answer there.</summary>
+    internal void EnableMemory() => Config.Set16(
+        PciConfigSpace.Command, (ushort)(Config.Get16(PciConfigSpace.Command) | PciConfigSpace.CommandMemory));
+}

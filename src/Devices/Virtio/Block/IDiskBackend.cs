@@ -1,0 +1,30 @@
+namespace Vmm.Devices.Virtio;
+
+/// <summary>Where a disk's bytes are: a raw file, an image format. Asynchronous; it knows nothing of virtio.</summary>
+/// <remarks>All calls come on one thread at a time (the event loop's; <see cref="Attach"/> before it starts). The disk
+/// device has checked that requests lie within <see cref="Length"/> and are whole multiples of 512 bytes.</remarks>
+public interface IDiskBackend
+{
+    /// <summary>Bytes; a multiple of 512.</summary>
+    ulong Length { get; }
+
+    /// <summary>No request that changes anything is sent then.</summary>
+    bool IsReadOnly { get; }
+
+    /// <summary>Are <see cref="DiskOperation.Discard"/> requests understood?</summary>
+    bool CanDiscard { get; }
+
+    /// <summary>Are <see cref="DiskOperation.WriteZeroes"/> requests understood?</summary>
+    bool CanWriteZeroes { get; }
+
+    /// <summary>Names who is told of completions. Called once, first.</summary>
+    void Attach(IDiskCompletions completions);
+
+    /// <summary>Takes a request. It may start at once, or wait for <see cref="Submit"/>. The backend never refuses
+    /// (the device bounds how many are in flight, see <see cref="BlockOptions.MaxInFlight"/>) and never throws for
+    /// what a request asks: errors are completions.</summary>
+    void Enqueue(in DiskRequest request);
+
+    /// <summary>Starts everything that was enqueued, in one system call where that is possible.</summary>
+    void Submit();
+}

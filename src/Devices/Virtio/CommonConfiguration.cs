@@ -1,0 +1,508 @@
+using System.Diagnostics.CodeAnalysis;
+using Vmm.Devices.Memory;
+
+namespace Vmm.Devices.Virtio;
+
+/// <summary>What the driver and any device agree on before the first buffer moves: device status, features, queues,
+/// configuration generation (virtio 1.2, sections 2.1 to 2.6 and 3.1). A transport gives it registers; everything it
+/// means is here, once for all devices and transports.</summary>
+/// <remarks>Registers are read and written on vCPU threads; each access takes the device's gate. A reset with requests
+/// in flight ends when the last of them came back (until then the status reads as it was): the backend may be
+/// writing into the guest's buffers, and the driver may use those for something else once the reset is done.</remarks>
+public sealed class CommonConfiguration : IVirtqueueOwner
+{
+    private const DeviceStatus DriverMayWrite = DeviceStatus.Acknowledge | DeviceStatus.Driver
+        | DeviceStatus.FeaturesOk | DeviceStatus.DriverOk | DeviceStatus.Failed;
+
+    private readonly VirtioDevice _device;
+    private readonly IVirtioInterrupts _interrupts;
+    private readonly IQueueNotifier _notifier;
+    private readonly IDeviceLog _log;
+    private readonly QueueConfiguration[] _configurations;
+    private readonly Virtqueue[] _split;
+    private readonly Virtqueue[] _packed;
+    private readonly Virtqueue[] _current;
+    private DeviceStatus _status;
+    private ulong _driverFeatures;
+    private bool _acceptedUnknown;      // the driver accepted a feature beyond bit 63
+    private bool _resetting;            // a reset of the device waits for requests in flight
+    private bool _stopping;
+    private byte _generation;
+
+    /// <summary>Plugs <paramref name="device"/> in.</summary>
+    public CommonConfiguration(
+        VirtioDevice device, GuestMemory memory, IVirtioInterrupts interrupts, IQueueNotifier notifier, IDeviceLog log)
+    {
+        _device = device;
+        _interrupts = interrupts;
+        _notifier = notifier;
+        _log = log;
+        int count = device.QueueSizes.Length;
+        _configurations = new QueueConfiguration[count];
+        _split = new Virtqueue[count];
+        _packed = new Virtqueue[count];
+        for (int i = 0; i < count; i++)
+        {
+            _configurations[i] = new QueueConfiguration(device.QueueSizes[i]);
+            _split[i] = new VirtqueueSplit(this, memory, i);
+            _packed[i] = new VirtqueuePacked(this, memory, i);
+        }
+
+        _current = (Virtqueue[])_split.Clone();
+        device.Attach(this);
+    }
+
+    /// <summary>num_queues.</summary>
+    public int QueueCount => _configurations.Length;
+
+    /// <summary>device_feature_select, DeviceFeaturesSel: which 32 bits <see cref="DeviceFeatures"/> shows.</summary>
+    public uint DeviceFeaturesSelect { get; set; }
+
+    /// <summary>driver_feature_select, DriverFeaturesSel.</summary>
+    public uint DriverFeaturesSelect { get; set; }
+
+    /// <summary>queue_select, QueueSel. Any value; a queue that does not exist reads as zero.</summary>
+    public uint QueueSelect { get; set; }
+
+    /// <summary>device_feature, DeviceFeatures.</summary>
+    public uint DeviceFeatures => Half(_device.OfferedFeatures, DeviceFeaturesSelect);
+
+    /// <summary>driver_feature, DriverFeatures. Writes after FEATURES_OK are ignored.</summary>
+    public uint DriverFeatures
+    {
+        get => Half(Volatile.Read(ref _driverFeatures), DriverFeaturesSelect);
+        set
+        {
+            lock (_device.Gate)
+            {
+                uint select = DriverFeaturesSelect;
+                if (select > 1)
+                {
+                    // Bits 64 and up are never offered: one that is accepted all the same must cost FEATURES_OK.
+                    _acceptedUnknown |= value != 0 && !Has(DeviceStatus.FeaturesOk);
+                }
+                else if (!_resetting && !Has(DeviceStatus.FeaturesOk))
+                {
+                    int shift = (int)select * 32;
+                    _driverFeatures = (_driverFeatures & ~(0xffff_ffffUL << shift)) | ((ulong)value << shift);
+                }
+            }
+        }
+    }
+
+    /// <summary>Features in force; zero before FEATURES_OK.</summary>
+    public ulong NegotiatedFeatures => Has(DeviceStatus.FeaturesOk) ? _driverFeatures : 0;
+
+    /// <summary>device_status, Status. Writing zero resets.</summary>
+    public uint Status
+    {
+        get
+        {
+            lock (_device.Gate)
+            {
+                return (uint)_status;
+            }
+        }
+
+        set
+        {
+            lock (_device.Gate)
+            {
+                WriteStatus(value);
+            }
+        }
+    }
+
+    /// <summary>config_generation, ConfigGeneration.</summary>
+    public byte ConfigGeneration
+    {
+        get
+        {
+            lock (_device.Gate)
+            {
+                return _generation;
+            }
+        }
+    }
+
+    /// <summary>QueueNumMax, and queue_size before it is written: zero for a queue that does not exist.</summary>
+    public uint QueueMaxSize => TrySelect(out int queue) ? _configurations[queue].MaxSize : 0;
+
+    /// <summary>queue_size, QueueNum. Like the addresses it can be written while the queue is not enabled; it is
+    /// checked when it is.</summary>
+    public uint QueueSize
+    {
+        get => TrySelect(out int queue) ? _configurations[queue].Size : 0;
+        set => Configure(value, static (queue, size) => queue.Size = (uint)size);
+    }
+
+    /// <summary>queue_desc, QueueDesc: descriptor table or packed ring.</summary>
+    public ulong QueueDescriptorArea
+    {
+        get => TrySelect(out int queue) ? _configurations[queue].DescriptorArea.Value : 0;
+        set => Configure(value, static (queue, address) => queue.DescriptorArea = new GuestAddress(address));
+    }
+
+    /// <summary>queue_driver, QueueDriver: available ring or driver event suppression.</summary>
+    public ulong QueueDriverArea
+    {
+        get => TrySelect(out int queue) ? _configurations[queue].DriverArea.Value : 0;
+        set => Configure(value, static (queue, address) => queue.DriverArea = new GuestAddress(address));
+    }
+
+    /// <summary>queue_device, QueueDevice: used ring or device event suppression.</summary>
+    public ulong QueueDeviceArea
+    {
+        get => TrySelect(out int queue) ? _configurations[queue].DeviceArea.Value : 0;
+        set => Configure(value, static (queue, address) => queue.DeviceArea = new GuestAddress(address));
+    }
+
+    /// <summary>queue_enable, QueueReady. Reads as set until a reset of the queue is done.</summary>
+    public bool QueueEnable
+    {
+        get => TrySelect(out int queue) && _configurations[queue].IsEnabled;
+    }
+
+    /// <summary>queue_reset, QueueReset: reads as set while the reset waits for requests in flight.</summary>
+    public bool QueueReset
+    {
+        get => TrySelect(out int queue) && _configurations[queue].IsResetting;
+    }
+
+    /// <summary>The driver wrote 1 to queue_enable or QueueReady. A queue that cannot be used stays disabled, and the
+    /// device asks for a reset.</summary>
+    public void EnableQueue()
+    {
+        lock (_device.Gate)
+        {
+            if (!TrySelect(out int index) || !Has(DeviceStatus.FeaturesOk) || Has(DeviceStatus.NeedsReset) || _resetting)
+            {
+                return;
+            }
+
+            QueueConfiguration configuration = _configurations[index];
+            if (configuration.IsEnabled)
+            {
+                return;
+            }
+
+            Virtqueue queue = ((NegotiatedFeatures & VirtioFeatures.RingPacked) != 0 ? _packed : _split)[index];
+            string? fault = queue.Enable(configuration, NegotiatedFeatures);
+            if (fault is not null)
+            {
+                Fail(index, fault);
+                return;
+            }
+
+            _current[index] = queue;
+            configuration.IsEnabled = true;
+            if (Has(DeviceStatus.DriverOk))
+            {
+                queue.Run();
+                Kick(index);
+            }
+        }
+    }
+
+    /// <summary>The driver wrote 1 to queue_reset or QueueReset (allowed with VIRTIO_F_RING_RESET), or 0 to the mmio
+    /// transport's QueueReady (allowed always).</summary>
+    public void ResetQueue(bool byRingReset)
+    {
+        lock (_device.Gate)
+        {
+            if (!TrySelect(out int index) || _resetting || !_configurations[index].IsEnabled
+                || _configurations[index].IsResetting
+                || (byRingReset && (NegotiatedFeatures & VirtioFeatures.RingReset) == 0))
+            {
+                return;
+            }
+
+            _configurations[index].IsResetting = true;
+            Stop(index);
+            if (_current[index].Outstanding == 0)
+            {
+                _configurations[index].Clear();
+            }
+        }
+    }
+
+    /// <summary>Waits until a reset of the device, or of the selected queue, is done; for transports whose drivers do
+    /// not look (Linux resets over mmio with one write).</summary>
+    /// <returns>False when <paramref name="patience"/> ran out first; the status then tells when it is done.</returns>
+    public bool WaitForReset(TimeSpan patience)
+    {
+        lock (_device.Gate)
+        {
+            long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+            while (_resetting || (TrySelect(out int queue) && _configurations[queue].IsResetting))
+            {
+                long left = end - Environment.TickCount64;
+                if (left <= 0)
+                {
+                    return false;
+                }
+
+                Monitor.Wait(_device.Gate, (int)Math.Min(left, int.MaxValue));
+            }
+
+            return true;
+        }
+    }
+
+    /// <summary>Reads the device's configuration space; zero behind its end.</summary>
+    public void ReadConfig(ulong offset, Span<byte> data)
+    {
+        data.Clear();
+        lock (_device.Gate)
+        {
+            if (offset < (ulong)_device.ConfigLength)
+            {
+                int inside = (int)Math.Min((ulong)data.Length, (ulong)_device.ConfigLength - offset);
+                _device.ReadConfig((int)offset, data[..inside]);
+            }
+        }
+    }
+
+    /// <summary>Writes to the device's configuration space; what does not lie in it wholly is ignored.</summary>
+    public void WriteConfig(ulong offset, ReadOnlySpan<byte> data)
+    {
+        lock (_device.Gate)
+        {
+            ulong length = (ulong)_device.ConfigLength;
+            if (!_resetting && offset < length && (ulong)data.Length <= length - offset)
+            {
+                _device.WriteConfig((int)offset, data);
+            }
+        }
+    }
+
+    /// <summary>The driver notified a queue by a register write: to the loop with it. Values beyond the last queue are
+    /// ignored.</summary>
+    public void NotifyQueue(uint queue)
+    {
+        if (queue < (uint)QueueCount)
+        {
+            _notifier.Kick(_device, (int)queue);
+        }
+    }
+
+    void IVirtqueueOwner.Interrupt(Virtqueue queue) => _interrupts.NotifyQueue(queue.Index);
+
+    void IVirtqueueOwner.Broken(Virtqueue queue, string fault) => Fail(queue.Index, fault);
+
+    void IVirtqueueOwner.Drained(Virtqueue queue)
+    {
+        if (_resetting)
+        {
+            FinishResetIfDrained();
+        }
+        else
+        {
+            _configurations[queue.Index].Clear();
+        }
+
+        Monitor.PulseAll(_device.Gate);
+    }
+
+    internal bool TryGetRunning(int index, [NotNullWhen(true)] out Virtqueue? queue)
+    {
+        queue = (uint)index < (uint)_current.Length ? _current[index] : null;
+        return queue is { IsRunning: true };
+    }
+
+    internal void PublishAll()
+    {
+        foreach (Virtqueue queue in _current)
+        {
+            queue.Publish();
+        }
+    }
+
+    internal void Kick(int queue) => _notifier.Kick(_device, queue);
+
+    internal void ConfigChanged()
+    {
+        _generation++;
+        if (Has(DeviceStatus.DriverOk))
+        {
+            _interrupts.NotifyConfiguration();
+        }
+    }
+
+    private static uint Half(ulong features, uint select) => select switch
+    {
+        0 => (uint)features,
+        1 => (uint)(features >> 32),
+        _ => 0,
+    };
+
+    private bool Has(DeviceStatus bits) => (_status & bits) == bits;
+
+    private bool TrySelect(out int queue)
+    {
+        uint selected = QueueSelect;
+        queue = (int)selected;
+        return selected < (uint)_configurations.Length;
+    }
+
+    private void Configure(ulong value, Action<QueueConfiguration, ulong> set)
+    {
+        lock (_device.Gate)
+        {
+            if (TrySelect(out int queue) && !_configurations[queue].IsEnabled && !_resetting)
+            {
+                set(_configurations[queue], value);
+            }
+        }
+    }
+
+    /// <summary>Section 3.1.1 as a machine: bits are only ever added, each after the one before it; what the driver may
+    /// not set, or sets too early, is ignored.</summary>
+    private void WriteStatus(uint value)
+    {
+        if (value == 0)
+        {
+            BeginReset();
+            return;
+        }
+
+        if (_resetting)
+        {
+            return;
+        }
+
+        var wanted = (DeviceStatus)value & DriverMayWrite;
+        if ((wanted & DeviceStatus.Failed) != 0 && !Has(DeviceStatus.Failed))
+        {
+            _status |= DeviceStatus.Failed;     // the driver has given up: nothing is served until it resets
+            PauseQueues();
+        }
+
+        if ((wanted & DeviceStatus.Acknowledge) != 0)
+        {
+            _status |= DeviceStatus.Acknowledge;
+        }
+
+        if ((wanted & DeviceStatus.Driver) != 0 && Has(DeviceStatus.Acknowledge))
+        {
+            _status |= DeviceStatus.Driver;
+        }
+
+        if ((wanted & DeviceStatus.FeaturesOk) != 0 && Has(DeviceStatus.Driver) && !Has(DeviceStatus.FeaturesOk)
+            && FeaturesAreAcceptable())
+        {
+            _status |= DeviceStatus.FeaturesOk;
+        }
+
+        if ((wanted & DeviceStatus.DriverOk) != 0 && Has(DeviceStatus.FeaturesOk) && !Has(DeviceStatus.DriverOk))
+        {
+            _status |= DeviceStatus.DriverOk;
+            if ((_status & (DeviceStatus.NeedsReset | DeviceStatus.Failed)) == 0)
+            {
+                Activate();
+            }
+        }
+    }
+
+    private bool FeaturesAreAcceptable() =>
+        !_acceptedUnknown
+        && (_driverFeatures & ~_device.OfferedFeatures) == 0
+        && (_driverFeatures & VirtioFeatures.Version1) != 0
+        && _device.AcceptFeatures(_driverFeatures);
+
+    private void Activate()
+    {
+        _device.Activate();
+        for (int i = 0; i < _current.Length; i++)
+        {
+            if (_configurations[i].IsEnabled && !_configurations[i].IsResetting)
+            {
+                _current[i].Run();
+                Kick(i);        // a driver may have added buffers, and notified, before DRIVER_OK
+            }
+        }
+    }
+
+    private void BeginReset()
+    {
+        if (_resetting)
+        {
+            return;
+        }
+
+        _resetting = true;
+        for (int i = 0; i < _current.Length; i++)
+        {
+            if (_configurations[i].IsEnabled && !_configurations[i].IsResetting)
+            {
+                Stop(i);
+            }
+        }
+
+        _device.Reset();
+        FinishResetIfDrained();
+    }
+
+    private void Stop(int index)
+    {
+        // The device completes what no backend works on while this runs; that is not the moment to be drained.
+        Virtqueue queue = _current[index];
+        queue.Stop();
+        _stopping = true;
+        _device.StopQueue(queue);
+        _stopping = false;
+    }
+
+    private void FinishResetIfDrained()
+    {
+        if (_stopping)
+        {
+            return;
+        }
+
+        foreach (Virtqueue queue in _current)
+        {
+            if (queue.Outstanding != 0)
+            {
+                return;
+            }
+        }
+
+        foreach (QueueConfiguration configuration in _configurations)
+        {
+            configuration.Clear();
+        }
+
+        _status = DeviceStatus.None;
+        _driverFeatures = 0;
+        _acceptedUnknown = false;
+        DeviceFeaturesSelect = DriverFeaturesSelect = QueueSelect = 0;
+        _resetting = false;
+        _interrupts.Reset();
+    }
+
+    /// <summary>The one place where a queue that the driver spoiled becomes DEVICE_NEEDS_RESET (section 2.1.2).</summary>
+    private void Fail(int queue, string fault)
+    {
+        if (Has(DeviceStatus.NeedsReset) || _resetting)
+        {
+            return;
+        }
+
+        _status |= DeviceStatus.NeedsReset;
+        PauseQueues();
+        _log.Warn(_device.Name, $"queue {queue}: {fault}; the device waits for a reset by the driver");
+        if (Has(DeviceStatus.DriverOk))
+        {
+            _interrupts.NotifyConfiguration();
+        }
+    }
+
+    private void PauseQueues()
+    {
+        foreach (Virtqueue queue in _current)
+        {
+            queue.Pause();
+        }
+    }
+}

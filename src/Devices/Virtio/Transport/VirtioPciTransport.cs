@@ -1,0 +1,371 @@
+using System.Buffers.Binary;
+using Vmm.Devices.Bus;
+using Vmm.Devices.Memory;
+using Vmm.Devices.Pci;
+
+namespace Vmm.Devices.Virtio.Transport;
+
+/// <summary>A virtio device as a PCI function (virtio 1.2, section 4.1; not transitional).</summary>
+/// <remarks>
+/// One window of 16 KiB, of 32 bits (sizing one of 64 would cost the guest twice the accesses), holds everything:
+/// <code>
+/// 0000 common configuration   0040 ISR status   0100 device configuration
+/// 1000 notifications, 4 bytes a queue           2000 MSI-X table          3000 MSI-X pending bits
+/// </code>
+/// Registers read at any width; they are written at the width that they have, or not at all (4.1.3.1).
+/// </remarks>
+public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterrupts
+{
+    /// <summary>Where notifications start in the window.</summary>
+    private const ulong NotifyStart = 0x1000;
+
+    /// <summary>notify_off_multiplier: bytes from one queue's notification address to the next.</summary>
+    private const uint NotifyStride = 4;
+
+    private const int WindowIndex = 0;
+    private const ulong WindowSize = 0x4000, Page = 0x1000;
+    private const uint CommonLength = 0x40, IsrStart = 0x40, IsrLength = 4, ConfigStart = 0x100;
+    private const uint TableStart = 0x2000, PendingStart = 0x3000;
+    private const int MostQueues = (int)(Page / NotifyStride);
+
+    private const byte VendorCapability = 0x09;
+    private const byte CommonCfg = 1, NotifyCfg = 2, IsrCfg = 3, DeviceCfg = 4, PciCfg = 5;     // cfg_type
+    private const int CapabilityLength = 16, LongCapabilityLength = 20;
+
+    private const ushort NoVector = 0xffff;
+    private const int UsedBuffer = 1, ConfigurationChange = 2;                                  // ISR status
+
+    private readonly CommonConfiguration _common;
+    private readonly Msix _msix;
+    private readonly IntxPin _pin;
+    private readonly int _msixCapability, _pciCfg;
+    private readonly ushort[] _queueVectors;
+    private volatile ushort _configVector = NoVector;
+
+    /// <param name="device">Not plugged in anywhere else.</param>
+    /// <param name="memory">The guest's.</param>
+    /// <param name="vectors">1 to 256. With one more than the device has queues, Linux gives each its own.</param>
+    /// <param name="interruptPin">INTA#, for guests without MSI-X.</param>
+    /// <param name="interruptLine">What the Interrupt Line register says at first: the IRQ for guests without ACPI.</param>
+    /// <param name="notifier">Takes notifications that no ioeventfd caught to the event-loop thread.</param>
+    /// <param name="log">Where faults of the driver are reported.</param>
+    public VirtioPciTransport(
+        VirtioDevice device, GuestMemory memory, ReadOnlySpan<IMsiVector> vectors, IInterruptLine interruptPin,
+        byte interruptLine, IQueueNotifier notifier, IDeviceLog log)
+        : base(device.Name, VirtioPciIdentity.Of(device))
+    {
+        if (device.QueueSizes.Length > MostQueues || device.ConfigLength > (int)(Page - ConfigStart))
+        {
+            throw new ArgumentException($"{device.Name}: more queues or configuration than a PCI window has room for");
+        }
+
+        _queueVectors = new ushort[device.QueueSizes.Length];
+        _queueVectors.AsSpan().Fill(NoVector);
+        _msix = new Msix(vectors);
+        _pin = new IntxPin(interruptPin);
+        _common = new CommonConfiguration(device, memory, this, notifier, log);
+        Window = AddBar(WindowIndex, WindowSize, is64Bit: false, isPrefetchable: false, this);
+        Config.Set8(PciConfigSpace.InterruptPin, 1);
+        Config.Set8(PciConfigSpace.InterruptLine, interruptLine);
+
+        _msixCapability = Msix.AddCapability(Config, _msix.Count, WindowIndex, TableStart, PendingStart);
+        AddStructure(CommonCfg, 0, CommonLength);
+        AddStructure(IsrCfg, IsrStart, IsrLength);
+        int notify = AddStructure(
+            NotifyCfg, (uint)NotifyStart, NotifyStride * (uint)Math.Max(1, _queueVectors.Length), LongCapabilityLength);
+        Config.Set32(notify + CapabilityLength, NotifyStride);
+        if (device.ConfigLength > 0)
+        {
+            AddStructure(DeviceCfg, ConfigStart, ((uint)device.ConfigLength + 3) & ~3u);
+        }
+
+        _pciCfg = AddStructure(PciCfg, 0, 0, LongCapabilityLength);
+        Config.Allow32(_pciCfg + 4, 0xff);              // bar
+        Config.Allow32(_pciCfg + 8, uint.MaxValue);     // offset
+        Config.Allow32(_pciCfg + 12, uint.MaxValue);    // length
+        Config.Allow32(_pciCfg + CapabilityLength, uint.MaxValue);
+    }
+
+    /// <summary>The window (BAR 0), which the guest may move; see <see cref="PciBar.Moved"/>.</summary>
+    public PciBar Window { get; }
+
+    /// <summary>Where in the window the driver writes to notify a queue, 16 bits wide with the queue's number as value;
+    /// no other queue shares the address, so an ioeventfd there needs neither length nor datamatch.</summary>
+    /// <param name="queue">0 to the number of queues - 1.</param>
+    public static ulong NotifyOffset(int queue) => NotifyStart + ((ulong)queue * NotifyStride);
+
+    /// <inheritdoc/>
+    public void Read(ulong offset, Span<byte> data)
+    {
+        data.Clear();
+        switch (offset)
+        {
+            case < CommonLength:
+                ReadCommon((int)offset, data);
+                break;
+            case IsrStart:
+                data[0] = (byte)_pin.Take();
+                break;
+            case >= ConfigStart and < NotifyStart:
+                _common.ReadConfig(offset - ConfigStart, data);
+                break;
+            case >= TableStart and < PendingStart:
+                _msix.ReadTable(offset - TableStart, data);
+                break;
+            case >= PendingStart:
+                _msix.ReadPending(offset - PendingStart, data);
+                break;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Write(ulong offset, ReadOnlySpan<byte> data)
+    {
+        switch (offset)
+        {
+            case < CommonLength:
+                WriteCommon((PciCommonRegister)offset, data);
+                break;
+            case >= ConfigStart and < NotifyStart:
+                _common.WriteConfig(offset - ConfigStart, data);
+                break;
+            case >= NotifyStart and < TableStart:
+                _common.NotifyQueue((uint)(offset - NotifyStart) / NotifyStride);
+                break;
+            case >= TableStart and < PendingStart:
+                _msix.WriteTable(offset - TableStart, data);
+                break;
+        }
+    }
+
+    /// <inheritdoc/>
+    public string? RegisterName(ulong offset, bool write) => offset switch
+    {
+        < CommonLength => Enum.GetName((PciCommonRegister)offset),
+        IsrStart => "ISR",
+        >= ConfigStart and < NotifyStart => "config",
+        >= NotifyStart and < TableStart => "notify",
+        >= TableStart and < PendingStart => "MSI-X table",
+        >= PendingStart => "MSI-X pending",
+        _ => null,
+    };
+
+    void IVirtioInterrupts.NotifyQueue(int queue) => Interrupt(Volatile.Read(ref _queueVectors[queue]), UsedBuffer);
+
+    void IVirtioInterrupts.NotifyConfiguration() => Interrupt(_configVector, ConfigurationChange);
+
+    void IVirtioInterrupts.Reset()
+    {
+        _configVector = NoVector;
+        _queueVectors.AsSpan().Fill(NoVector);
+        _pin.Take();
+    }
+
+    protected internal override void ReadConfig(int offset, Span<byte> data)
+    {
+        int status = Config.Get16(PciConfigSpace.Status) & ~PciConfigSpace.StatusInterrupt;
+        Config.Set16(PciConfigSpace.Status, (ushort)(status | (_pin.IsRaised ? PciConfigSpace.StatusInterrupt : 0)));
+        if (IsPciCfgData(offset, data.Length) && TryGetPciCfgTarget(out uint target, out int length))
+        {
+            Span<byte> value = stackalloc byte[4];
+            Read(target, value[..length]);
+            Config.Set32(_pciCfg + CapabilityLength, BinaryPrimitives.ReadUInt32LittleEndian(value));
+        }
+
+        base.ReadConfig(offset, data);
+    }
+
+    protected internal override void WriteConfig(int offset, ReadOnlySpan<byte> data)
+    {
+        base.WriteConfig(offset, data);
+        _msix.SetControl(Config.Get16(_msixCapability + 2));
+        bool disabled = (Config.Get16(PciConfigSpace.Command) & PciConfigSpace.CommandInterruptDisable) != 0;
+        _pin.SetDisabled(disabled || _msix.IsEnabled);
+        if (IsPciCfgData(offset, data.Length) && TryGetPciCfgTarget(out uint target, out int length))
+        {
+            Span<byte> value = stackalloc byte[4];
+            BinaryPrimitives.WriteUInt32LittleEndian(value, Config.Get32(_pciCfg + CapabilityLength));
+            Write(target, value[..length]);
+        }
+    }
+
+    private int AddStructure(byte type, uint offset, uint length, int capabilityLength = CapabilityLength)
+    {
+        int start = Config.AddCapability(VendorCapability, capabilityLength);
+        Config.Set8(start + 2, (byte)capabilityLength);
+        Config.Set8(start + 3, type);
+        Config.Set8(start + 4, WindowIndex);
+        Config.Set32(start + 8, offset);
+        Config.Set32(start + 12, length);
+        return start;
+    }
+
+    /// <summary>Section 4.1.4.9: pci_cfg_data is a look into the window for who cannot map it.</summary>
+    private bool IsPciCfgData(int offset, int length) =>
+        offset < _pciCfg + LongCapabilityLength && offset + length > _pciCfg + CapabilityLength;
+
+    private bool TryGetPciCfgTarget(out uint offset, out int length)
+    {
+        offset = Config.Get32(_pciCfg + 8);
+        uint wanted = Config.Get32(_pciCfg + 12);
+        length = (int)wanted;
+        return wanted is 1 or 2 or 4 && Config.Get8(_pciCfg + 4) == WindowIndex && offset % wanted == 0
+            && offset <= (uint)WindowSize - wanted;
+    }
+
+    private void Interrupt(ushort vector, int reason)
+    {
+        if (_msix.IsEnabled)
+        {
+            _msix.Trigger(vector);                      // NoVector is none of the table's
+        }
+        else
+        {
+            _pin.Raise(reason);
+        }
+    }
+
+    private void ReadCommon(int offset, Span<byte> data)
+    {
+        Span<byte> word = stackalloc byte[4];
+        int at = -1;
+        for (int i = 0; i < data.Length && offset + i < CommonLength; i++)
+        {
+            if (at != ((offset + i) & ~3))
+            {
+                at = (offset + i) & ~3;
+                BinaryPrimitives.WriteUInt32LittleEndian(word, ReadCommonWord((PciCommonRegister)at));
+            }
+
+            data[i] = word[(offset + i) & 3];
+        }
+    }
+
+    private uint ReadCommonWord(PciCommonRegister register) => register switch
+    {
+        PciCommonRegister.device_feature_select => _common.DeviceFeaturesSelect,
+        PciCommonRegister.device_feature => _common.DeviceFeatures,
+        PciCommonRegister.driver_feature_select => _common.DriverFeaturesSelect,
+        PciCommonRegister.driver_feature => _common.DriverFeatures,
+        PciCommonRegister.config_msix_vector => _configVector | ((uint)_common.QueueCount << 16),
+        PciCommonRegister.device_status =>
+            _common.Status | ((uint)_common.ConfigGeneration << 8) | (_common.QueueSelect << 16),
+        PciCommonRegister.queue_size => (_common.QueueSize & 0xffff) | ((uint)QueueVector << 16),
+        PciCommonRegister.queue_enable => (_common.QueueEnable ? 1u : 0) | (QueueNotifyOffset << 16),
+        PciCommonRegister.queue_desc => (uint)_common.QueueDescriptorArea,
+        PciCommonRegister.queue_desc + 4 => (uint)(_common.QueueDescriptorArea >> 32),
+        PciCommonRegister.queue_driver => (uint)_common.QueueDriverArea,
+        PciCommonRegister.queue_driver + 4 => (uint)(_common.QueueDriverArea >> 32),
+        PciCommonRegister.queue_device => (uint)_common.QueueDeviceArea,
+        PciCommonRegister.queue_device + 4 => (uint)(_common.QueueDeviceArea >> 32),
+        PciCommonRegister.queue_notif_config_data => (_common.QueueReset ? 1u : 0) << 16,
+        _ => 0,
+    };
+
+    private void WriteCommon(PciCommonRegister register, ReadOnlySpan<byte> data)
+    {
+        switch (data.Length)
+        {
+            case 1 when register == PciCommonRegister.device_status:
+                _common.Status = data[0];
+                break;
+            case 2:
+                WriteCommon16(register, BinaryPrimitives.ReadUInt16LittleEndian(data));
+                break;
+            case 4:
+                WriteCommon32(register, BinaryPrimitives.ReadUInt32LittleEndian(data));
+                break;
+            case 8 when register is PciCommonRegister.queue_desc or PciCommonRegister.queue_driver
+                or PciCommonRegister.queue_device:
+                WriteCommon32(register, BinaryPrimitives.ReadUInt32LittleEndian(data));
+                WriteCommon32(register + 4, BinaryPrimitives.ReadUInt32LittleEndian(data[4..]));
+                break;
+        }
+    }
+
+    private void WriteCommon16(PciCommonRegister register, ushort value)
+    {
+        switch (register)
+        {
+            case PciCommonRegister.config_msix_vector:
+                _configVector = Valid(value);
+                break;
+            case PciCommonRegister.queue_select:
+                _common.QueueSelect = value;
+                break;
+            case PciCommonRegister.queue_size:
+                _common.QueueSize = value;
+                break;
+            case PciCommonRegister.queue_msix_vector:
+                QueueVector = Valid(value);
+                break;
+            case PciCommonRegister.queue_enable when value == 1:
+                _common.EnableQueue();
+                break;
+            case PciCommonRegister.queue_reset when value == 1:
+                _common.ResetQueue(byRingReset: true);
+                break;
+        }
+    }
+
+    private void WriteCommon32(PciCommonRegister register, uint value)
+    {
+        switch (register)
+        {
+            case PciCommonRegister.device_feature_select:
+                _common.DeviceFeaturesSelect = value;
+                break;
+            case PciCommonRegister.driver_feature_select:
+                _common.DriverFeaturesSelect = value;
+                break;
+            case PciCommonRegister.driver_feature:
+                _common.DriverFeatures = value;
+                break;
+            case PciCommonRegister.queue_desc:
+                _common.QueueDescriptorArea = WithLow(_common.QueueDescriptorArea, value);
+                break;
+            case PciCommonRegister.queue_desc + 4:
+                _common.QueueDescriptorArea = WithHigh(_common.QueueDescriptorArea, value);
+                break;
+            case PciCommonRegister.queue_driver:
+                _common.QueueDriverArea = WithLow(_common.QueueDriverArea, value);
+                break;
+            case PciCommonRegister.queue_driver + 4:
+                _common.QueueDriverArea = WithHigh(_common.QueueDriverArea, value);
+                break;
+            case PciCommonRegister.queue_device:
+                _common.QueueDeviceArea = WithLow(_common.QueueDeviceArea, value);
+                break;
+            case PciCommonRegister.queue_device + 4:
+                _common.QueueDeviceArea = WithHigh(_common.QueueDeviceArea, value);
+                break;
+        }
+    }
+
+    private uint QueueNotifyOffset => _common.QueueSelect < (uint)_queueVectors.Length ? _common.QueueSelect : 0;
+
+    private ushort QueueVector
+    {
+        get
+        {
+            uint queue = _common.QueueSelect;
+            return queue < (uint)_queueVectors.Length ? Volatile.Read(ref _queueVectors[queue]) : NoVector;
+        }
+
+        set
+        {
+            uint queue = _common.QueueSelect;
+            if (queue < (uint)_queueVectors.Length)
+            {
+                Volatile.Write(ref _queueVectors[queue], value);
+            }
+        }
+    }
+
+    /// <summary>A vector that there is not reads back as none (4.1.5.1.2.1): the driver sees that it failed.</summary>
+    private ushort Valid(ushort vector) => vector < _msix.Count ? vector : NoVector;
+
+    private static ulong WithLow(ulong address, uint low) => (address & 0xffff_ffff_0000_0000) | low;
+
+    private static ulong WithHigh(ulong address, uint high) => (address & 0xffff_ffff) | ((ulong)high << 32);
+}

@@ -1,0 +1,138 @@
+using System.Diagnostics.CodeAnalysis;
+
+namespace Vmm.Devices.Virtio;
+
+/// <summary>A virtio device as it is behind any transport. What all devices share (status, negotiation, queues,
+/// reset, faults) is in <see cref="CommonConfiguration"/>; a device says what it offers and serves its queues.</summary>
+/// <remarks>
+/// Threads: every protected member is called with <see cref="Gate"/> held. Queues are processed on the event-loop
+/// thread; negotiation, configuration space and resets come from vCPU threads. A backend that completes requests
+/// takes the gate itself, once per batch.
+/// </remarks>
+public abstract class VirtioDevice
+{
+    private readonly ushort[] _queueSizes;
+    private CommonConfiguration? _configuration;
+
+    /// <param name="name">For people: <c>virtio-blk0</c>.</param>
+    /// <param name="deviceId">virtio 1.2, section 5: 1 network, 2 block, 4 entropy.</param>
+    /// <param name="features">Device-specific features offered (bits 0 to 23 and 50 to 127 as far as they fit).</param>
+    /// <param name="queueSizes">The largest size of each queue, a power of two up to 32768.</param>
+    protected VirtioDevice(string name, uint deviceId, ulong features, params ReadOnlySpan<ushort> queueSizes)
+    {
+        foreach (ushort size in queueSizes)
+        {
+            if (size is 0 or > 32768 || (size & (size - 1)) != 0)
+            {
+                throw new ArgumentException($"{name}: a queue size of {size} is not a power of two up to 32768");
+            }
+        }
+
+        Name = name;
+        DeviceId = deviceId;
+        DeviceFeatures = features;
+        _queueSizes = queueSizes.ToArray();
+    }
+
+    /// <summary>For people: <c>virtio-blk0</c>.</summary>
+    public string Name { get; }
+
+    /// <summary>The virtio device id.</summary>
+    public uint DeviceId { get; }
+
+    /// <summary>Features of the rings and the transport that this device offers. <see cref="VirtioFeatures.Version1"/>
+    /// is always offered.</summary>
+    public ulong RingFeatures { get; init; } = VirtioFeatures.Default;
+
+    /// <summary>Everything that is offered to the driver.</summary>
+    public ulong OfferedFeatures => DeviceFeatures | RingFeatures | VirtioFeatures.Version1;
+
+    /// <summary>The largest size of each queue.</summary>
+    public ReadOnlySpan<ushort> QueueSizes => _queueSizes;
+
+    /// <summary>Bytes of device configuration space; the rest of the transport's window reads as zero.</summary>
+    public abstract int ConfigLength { get; }
+
+    /// <summary>Guards all of the device's state. Held for one turn of the loop at most.</summary>
+    internal object Gate { get; } = new();
+
+    /// <summary>Device-specific features offered.</summary>
+    protected ulong DeviceFeatures { get; }
+
+    /// <summary>Features in force; zero before FEATURES_OK.</summary>
+    protected ulong NegotiatedFeatures => _configuration?.NegotiatedFeatures ?? 0;
+
+    private protected CommonConfiguration Configuration =>
+        _configuration ?? throw new InvalidOperationException($"{Name} is not plugged into a transport");
+
+    /// <summary>The driver notified a queue: serves it. Called on the event-loop thread only; a queue that does not
+    /// exist or does not run is ignored.</summary>
+    public void Notify(int queue)
+    {
+        CommonConfiguration configuration = Configuration;
+        lock (Gate)
+        {
+            if (configuration.TryGetRunning(queue, out Virtqueue? running))
+            {
+                ProcessQueue(running);
+            }
+        }
+    }
+
+    /// <summary>Plugs the device into its transport, once.</summary>
+    internal void Attach(CommonConfiguration configuration)
+    {
+        if (_configuration is not null)
+        {
+            throw new InvalidOperationException($"{Name} is plugged into a transport already");
+        }
+
+        _configuration = configuration;
+    }
+
+    /// <summary>Copies out of the configuration space. In range: offset + data.Length is at most
+    /// <see cref="ConfigLength"/>.</summary>
+    protected internal abstract void ReadConfig(int offset, Span<byte> data);
+
+    /// <summary>The driver writes to the configuration space, in range as for <see cref="ReadConfig"/>.</summary>
+    protected internal virtual void WriteConfig(int offset, ReadOnlySpan<byte> data)
+    {
+    }
+
+    /// <summary>The driver sets FEATURES_OK on a subset of what was offered. False refuses, where features depend on
+    /// each other.</summary>
+    protected internal virtual bool AcceptFeatures(ulong features) => true;
+
+    /// <summary>DRIVER_OK: queues run from here on.</summary>
+    protected internal virtual void Activate()
+    {
+    }
+
+    /// <summary>The queue is being taken away, by a reset of the device or of the queue alone. Buffers that no backend
+    /// works on are completed now (nothing of them reaches the guest); the others when the backend is done, and the
+    /// reset ends with the last of them.</summary>
+    protected internal virtual void StopQueue(Virtqueue queue)
+    {
+    }
+
+    /// <summary>The device is reset; every queue was stopped before.</summary>
+    protected internal virtual void Reset()
+    {
+    }
+
+    /// <summary>Serves a queue, for a bounded time; the gate is held.</summary>
+    protected abstract void ProcessQueue(Virtqueue queue);
+
+    /// <summary>The queue, when it runs.</summary>
+    protected bool TryGetRunning(int queue, [NotNullWhen(true)] out Virtqueue? running) =>
+        Configuration.TryGetRunning(queue, out running);
+
+    /// <summary>Publishes what was given back on any queue.</summary>
+    protected void PublishAll() => Configuration.PublishAll();
+
+    /// <summary>Has <see cref="ProcessQueue"/> called again, after others had their turn.</summary>
+    protected void KickLater(Virtqueue queue) => Configuration.Kick(queue.Index);
+
+    /// <summary>The configuration space changed: new generation, and an interrupt.</summary>
+    protected void ConfigChanged() => Configuration.ConfigChanged();
+}

@@ -1,0 +1,116 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Runtime.InteropServices;
+using Vmm.Boot;
+using Vmm.Host;
+using Vmm.Options;
+using Vmm.Statistics;
+
+namespace Vmm.Commands;
+
+/// <summary>The command without a name: boots a machine.</summary>
+internal sealed class RunCommand
+{
+    private readonly Option<string> _kernel = new("--kernel", "-k")
+    {
+        Description = "The kernel: a bzImage or an uncompressed vmlinux",
+        HelpName = "FILE",
+    };
+
+    private readonly Option<string[]> _initrd = new("--initrd", "-i")
+    {
+        Description = "An initramfs for it; may be given several times",
+        HelpName = "FILE",
+    };
+
+    private readonly Option<string> _commandLine = new("--cmdline", "-c")
+    {
+        Description = $"Added to the kernel's command line, which is '{CommandLine.Default}'",
+        HelpName = "TEXT",
+    };
+
+    private readonly Option<bool> _commandLineOnly = new("--cmdline-only")
+    {
+        Description = "--cmdline replaces the default instead",
+    };
+
+    private readonly Option<string> _memory = new("--mem", "-m")
+    {
+        Description = $"Memory, with K, M or G; {ByteSize.Format(MachineOptions.DefaultMemory)} if not given",
+        HelpName = "SIZE",
+    };
+
+    private readonly Option<int> _cpus = new("--cpus", "-p")
+    {
+        Description = "Number of virtual CPUs",
+        HelpName = "N",
+        DefaultValueFactory = _ => 1,
+    };
+
+    private readonly Option<string[]> _disk = new("--disk", "-d")
+    {
+        Description = "A raw disk image, /dev/vda and so on in the guest; may be given several times",
+        HelpName = "PATH[,readonly]",
+    };
+
+    private readonly Option<bool> _stats = new("--stats")
+    {
+        Description = "At the end say where time, exits and memory went",
+    };
+
+    /// <summary>Puts the options on the root command and gives it its action.</summary>
+    public void AddTo(RootCommand root, StartClock clock)
+    {
+        root.Options.Add(_kernel);
+        root.Options.Add(_disk);
+        root.Options.Add(_memory);
+        root.Options.Add(_cpus);
+        root.Options.Add(_initrd);
+        root.Options.Add(_commandLine);
+        root.Options.Add(_commandLineOnly);
+        root.Options.Add(_stats);
+        root.SetAction(result => Run(Read(result), clock));
+    }
+
+    private MachineOptions Read(ParseResult result) => new()
+    {
+        Kernel = result.GetValue(_kernel)
+            ?? throw new UsageException("no kernel given: vmm --kernel bzImage --disk rootfs.img; 'vmm --help' tells more"),
+        Initrds = result.GetValue(_initrd) ?? [],
+        CommandLine = result.GetValue(_commandLine),
+        CommandLineOnly = result.GetValue(_commandLineOnly),
+        Memory = result.GetValue(_memory) is { } memory
+            ? MachineOptions.ParseMemory(memory)
+            : MachineOptions.DefaultMemory,
+        Cpus = MachineOptions.CheckCpus(result.GetValue(_cpus)),
+        Disks = [.. (result.GetValue(_disk) ?? []).Select(DiskSpec.Parse)],
+        Stats = result.GetValue(_stats),
+    };
+
+    private static int Run(MachineOptions options, StartClock clock)
+    {
+        using Machine machine = Machine.Build(options);
+        using var signals = new StopSignals(machine);
+        MachineEnd end;
+        try
+        {
+            end = machine.Run();
+        }
+        finally
+        {
+            machine.Console.RestoreTerminal();
+        }
+
+        if (options.Stats)
+        {
+            Stderr.Write(RunStatistics.Format(machine, clock));
+        }
+
+        if (end.Message is not null)
+        {
+            Stderr.WriteLine($"vmm: {end.Message}");
+        }
+
+        return end.ExitCode;
+    }
+}

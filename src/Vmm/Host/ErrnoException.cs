@@ -1,0 +1,43 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Host;
+
+/// <summary>A system call failed. The message names the call, the error, and what to do where that is known.</summary>
+internal sealed class ErrnoException : Exception
+{
+    public const int EPERM = 1;
+    public const int ENOENT = 2;
+    public const int EINTR = 4;
+    public const int EIO = 5;
+    public const int E2BIG = 7;
+    public const int EAGAIN = 11;
+    public const int ENOMEM = 12;
+    public const int EACCES = 13;
+    public const int EFAULT = 14;
+    public const int EBUSY = 16;
+    public const int EEXIST = 17;
+    public const int ENODEV = 19;
+    public const int EINVAL = 22;
+    public const int EROFS = 30;
+    public const int EPIPE = 32;
+    public const int ENOSYS = 38;
+    public const int EOPNOTSUPP = 95;
+
+    public ErrnoException(string call, int errno, string? remedy = null)
+        : base($"{call}: {Describe(errno)}{(remedy is null ? "" : ": " + remedy)}")
+    {
+        Call = call;
+        Errno = errno;
+    }
+
+    /// <summary>The call, for instance <c>KVM_CREATE_VM</c>.</summary>
+    public string Call { get; }
+
+    public int Errno { get; }
+
+    /// <summary>Throws when a call gave -1; else hands its result on.</summary>
+    public static int Check(int result, string call, string? remedy = null) =>
+        result >= 0 ? result : throw new ErrnoException(call, Marshal.GetLastPInvokeError(), remedy);
+
+    private static string Describe(int errno) => Marshal.GetPInvokeErrorMessage(errno);
+}

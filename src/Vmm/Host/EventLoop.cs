@@ -1,0 +1,177 @@
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+
+namespace Vmm.Host;
+
+/// <summary>The one thread on which all devices' host side runs: an epoll over their descriptors.</summary>
+/// <remarks>
+/// Handlers run on the loop's thread, one after another, and must not block. Registering, changing and removing is
+/// safe from any thread; a handler that was removed may still run once if it was ready in the same turn, unless it
+/// is removed on the loop's own thread. Nothing is allocated per event.
+/// </remarks>
+internal sealed unsafe class EventLoop : IDisposable
+{
+    private const int EventsPerTurn = 32;
+
+    private readonly FileDescriptor _epoll;
+    private readonly EventFd _wake = new();
+    private readonly ConcurrentQueue<Action> _posted = new();
+    private readonly Lock _changing = new();
+    private readonly List<Watch?> _watches = [];
+    private readonly Stack<int> _free = new();
+    private Thread? _thread;
+    private volatile bool _stopping;
+
+    public EventLoop()
+    {
+        _epoll = new FileDescriptor(ErrnoException.Check(LibC.EpollCreate1(LibC.EPOLL_CLOEXEC), "epoll_create1"));
+        Add(_wake.Number, LibC.EPOLLIN, _ => RunPosted());
+    }
+
+    /// <summary>An exception that a handler let out; the loop has stopped then and the machine must end.</summary>
+    public event Action<Exception>? Failed;
+
+    public bool IsLoopThread => Environment.CurrentManagedThreadId == _thread?.ManagedThreadId;
+
+    /// <summary>One descriptor under watch.</summary>
+    public sealed class Watch
+    {
+        internal Watch(int fd, int slot, Action<uint> handler)
+        {
+            Fd = fd;
+            Slot = slot;
+            Handler = handler;
+        }
+
+        public int Fd { get; }
+        internal int Slot { get; }
+        internal Action<uint> Handler { get; }
+    }
+
+    /// <summary>Calls <paramref name="handler"/> with the events that are ready. Level-triggered.</summary>
+    /// <returns>Null where the descriptor cannot be watched because it is always ready (a regular file).</returns>
+    public Watch? TryAdd(int fd, uint events, Action<uint> handler)
+    {
+        lock (_changing)
+        {
+            int slot = _free.Count > 0 ? _free.Pop() : _watches.Count;
+            var watch = new Watch(fd, slot, handler);
+            if (slot == _watches.Count)
+            {
+                _watches.Add(watch);
+            }
+            else
+            {
+                _watches[slot] = watch;
+            }
+
+            var change = new LibC.EpollEvent { Events = events, Data = (ulong)slot };
+            if (LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_ADD, fd, &change) == 0)
+            {
+                return watch;
+            }
+
+            int errno = Marshal.GetLastPInvokeError();
+            _watches[slot] = null;
+            _free.Push(slot);
+            return errno == ErrnoException.EPERM ? null : throw new ErrnoException("epoll_ctl", errno);
+        }
+    }
+
+    /// <inheritdoc cref="TryAdd"/>
+    public Watch Add(int fd, uint events, Action<uint> handler) =>
+        TryAdd(fd, events, handler) ?? throw new ErrnoException("epoll_ctl", ErrnoException.EPERM);
+
+    /// <summary>Changes what is waited for; 0 pauses the watch (errors and hang-ups still come).</summary>
+    public void Change(Watch watch, uint events)
+    {
+        var change = new LibC.EpollEvent { Events = events, Data = (ulong)watch.Slot };
+        ErrnoException.Check(LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_MOD, watch.Fd, &change), "epoll_ctl");
+    }
+
+    public void Remove(Watch watch)
+    {
+        lock (_changing)
+        {
+            if (_watches[watch.Slot] != watch)
+            {
+                return;
+            }
+
+            _ = LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_DEL, watch.Fd, null);
+            _watches[watch.Slot] = null;
+            _free.Push(watch.Slot);
+        }
+    }
+
+    /// <summary>Runs <paramref name="action"/> on the loop's thread, in order. For rare things: it allocates.</summary>
+    public void Post(Action action)
+    {
+        _posted.Enqueue(action);
+        _wake.Signal();
+    }
+
+    public void Start()
+    {
+        _thread = new Thread(Run, maxStackSize: 256 * 1024) { Name = "vmm-devices", IsBackground = true };
+        _thread.Start();
+    }
+
+    /// <summary>Ends the loop after the handlers of this turn and waits for its thread.</summary>
+    public void Stop()
+    {
+        _stopping = true;
+        _wake.Signal();
+        if (_thread is not null && !IsLoopThread)
+        {
+            _thread.Join();
+        }
+    }
+
+    public void Dispose()
+    {
+        Stop();
+        _wake.Dispose();
+        _epoll.Dispose();
+    }
+
+    private void Run()
+    {
+        try
+        {
+            LibC.EpollEvent* ready = stackalloc LibC.EpollEvent[EventsPerTurn];
+            while (!_stopping)
+            {
+                int count = LibC.EpollWait(_epoll.Number, ready, EventsPerTurn, -1);
+                if (count < 0 && Marshal.GetLastPInvokeError() != ErrnoException.EINTR)
+                {
+                    throw new ErrnoException("epoll_wait", Marshal.GetLastPInvokeError());
+                }
+
+                for (int i = 0; i < count; i++)
+                {
+                    Watch? watch;
+                    lock (_changing)
+                    {
+                        watch = _watches[(int)ready[i].Data];
+                    }
+
+                    watch?.Handler(ready[i].Events);
+                }
+            }
+        }
+        catch (Exception error)
+        {
+            Failed?.Invoke(error);
+        }
+    }
+
+    private void RunPosted()
+    {
+        _wake.Drain();
+        while (_posted.TryDequeue(out Action? action))
+        {
+            action();
+        }
+    }
+}

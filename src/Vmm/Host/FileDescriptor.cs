@@ -1,0 +1,20 @@
+using Microsoft.Win32.SafeHandles;
+
+namespace Vmm.Host;
+
+/// <summary>Owns one file descriptor.</summary>
+internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
+{
+    public FileDescriptor(int fd)
+        : base(ownsHandle: true) => SetHandle(fd);
+
+    /// <summary>The number. Whoever uses it keeps this object alive (the machine holds all of them until its threads
+    /// have ended).</summary>
+    public int Number => (int)handle;
+
+    /// <exception cref="ErrnoException">The file cannot be opened.</exception>
+    public static FileDescriptor Open(string path, int flags, string? remedy = null) =>
+        new(ErrnoException.Check(LibC.Open(path, flags | LibC.O_CLOEXEC, 0), path, remedy));
+
+    protected override bool ReleaseHandle() => LibC.Close((int)handle) == 0;
+}

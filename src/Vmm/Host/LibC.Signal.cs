@@ -1,0 +1,35 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Host;
+
+// <signal.h>. glibc's sigset_t has 1024 bits; the kernel's has 64, and that is what KVM_SET_SIGNAL_MASK takes.
+internal static unsafe partial class LibC
+{
+    public const int SIG_BLOCK = 0;
+    public const int SIG_SETMASK = 2;
+    public const int SIGUSR1 = 10;
+
+    /// <summary>sigset_t of glibc: 128 bytes, the kernel's 64 signals first.</summary>
+    [StructLayout(LayoutKind.Sequential, Size = 128)]
+    public struct Sigset
+    {
+        public ulong Signals;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Timespec
+    {
+        public long Seconds;
+        public long Nanoseconds;
+    }
+
+    /// <summary>Returns the error number itself (pthread_sigmask(3)).</summary>
+    [LibraryImport("libc", EntryPoint = "pthread_sigmask")]
+    public static partial int PthreadSigmask(int how, Sigset* set, Sigset* old);
+
+    [LibraryImport("libc", EntryPoint = "sigtimedwait", SetLastError = true)]
+    public static partial int Sigtimedwait(Sigset* set, void* info, Timespec* timeout);
+
+    [LibraryImport("libc", EntryPoint = "tgkill", SetLastError = true)]
+    public static partial int Tgkill(int process, int thread, int signal);
+}

@@ -1,0 +1,50 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Host;
+
+// <unistd.h>, <sys/uio.h>, <sys/ioctl.h>.
+internal static unsafe partial class LibC
+{
+    /// <summary>struct iovec.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Iovec
+    {
+        public nint Base;
+        public nuint Length;
+    }
+
+    [LibraryImport("libc", EntryPoint = "close", SetLastError = true)]
+    public static partial int Close(int fd);
+
+    [LibraryImport("libc", EntryPoint = "read", SetLastError = true)]
+    public static partial nint Read(int fd, void* buffer, nuint count);
+
+    [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
+    public static partial nint Write(int fd, void* buffer, nuint count);
+
+    [LibraryImport("libc", EntryPoint = "preadv", SetLastError = true)]
+    public static partial nint Preadv(int fd, Iovec* vectors, int count, long offset);
+
+    [LibraryImport("libc", EntryPoint = "pwritev", SetLastError = true)]
+    public static partial nint Pwritev(int fd, Iovec* vectors, int count, long offset);
+
+    [LibraryImport("libc", EntryPoint = "lseek", SetLastError = true)]
+    public static partial long Lseek(int fd, long offset, int whence);
+
+    [LibraryImport("libc", EntryPoint = "fdatasync", SetLastError = true)]
+    public static partial int Fdatasync(int fd);
+
+    [LibraryImport("libc", EntryPoint = "isatty", SetLastError = true)]
+    public static partial int IsATty(int fd);
+
+    [LibraryImport("libc", EntryPoint = "gettid")]
+    public static partial int Gettid();
+
+    [LibraryImport("libc", EntryPoint = "getpid")]
+    public static partial int Getpid();
+
+    // ioctl is variadic; on x86-64 that makes no difference for integer arguments (System V ABI 3.5.7: only AL,
+    // the number of vector registers used, is special, and glibc's ioctl does not look at it).
+    [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
+    public static partial int Ioctl(int fd, nuint request, nint argument);
+}

@@ -1,0 +1,49 @@
+namespace Vmm.Host;
+
+/// <summary>timerfd(2) on the monotonic clock.</summary>
+internal sealed unsafe class TimerFd : IDisposable
+{
+    private readonly FileDescriptor _fd;
+
+    public TimerFd()
+    {
+        _fd = new FileDescriptor(ErrnoException.Check(
+            LibC.TimerfdCreate(LibC.CLOCK_MONOTONIC, LibC.TFD_CLOEXEC | LibC.TFD_NONBLOCK), "timerfd_create"));
+        Number = _fd.Number;
+    }
+
+    public int Number { get; }
+
+    public void StartPeriodic(TimeSpan period) => Set(period, period);
+
+    /// <summary>Once, from now; zero or less stops it.</summary>
+    public void StartOnce(TimeSpan delay) => Set(delay, TimeSpan.Zero);
+
+    /// <summary>Takes the expirations away.</summary>
+    public void Drain()
+    {
+        ulong expirations;
+
+        // SAFETY: eight bytes of our own stack.
+        _ = LibC.Read(Number, &expirations, sizeof(ulong));
+    }
+
+    public void Dispose() => _fd.Dispose();
+
+    private void Set(TimeSpan value, TimeSpan interval)
+    {
+        const long NanosecondsPerSecond = 1_000_000_000;
+        long first = Math.Max(0, (long)value.TotalNanoseconds);
+        long next = (long)interval.TotalNanoseconds;
+        var spec = new LibC.Itimerspec
+        {
+            ValueSeconds = first / NanosecondsPerSecond,
+            ValueNanoseconds = first % NanosecondsPerSecond,
+            IntervalSeconds = next / NanosecondsPerSecond,
+            IntervalNanoseconds = next % NanosecondsPerSecond,
+        };
+
+        // SAFETY: one struct on this stack.
+        ErrnoException.Check(LibC.TimerfdSettime(Number, 0, &spec, null), "timerfd_settime");
+    }
+}

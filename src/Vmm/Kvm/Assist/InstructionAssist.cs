@@ -1,0 +1,199 @@
+using Iced.Intel;
+using Vmm.Kvm.Abi;
+
+namespace Vmm.Kvm.Assist;
+
+/// <summary>Finishes instructions of the guest's kernel that KVM's emulator cannot (KVM_EXIT_INTERNAL_ERROR,
+/// suberror KVM_INTERNAL_ERROR_EMULATION). One per vCPU, used by that vCPU's thread.</summary>
+internal sealed class InstructionAssist
+{
+    /// <summary>Longest instruction (Intel SDM volume 2, 2.3.11).</summary>
+    private const int MaxLength = 15;
+
+    private readonly IAssistCpu _cpu;
+    private readonly AssistContext _context;
+    private readonly AssistCounters _counters = new();
+    private readonly Dispatcher _dispatcher;
+    private readonly InstructionBytes _bytes = new();
+    private readonly Decoder?[] _decoders = new Decoder?[3];
+    private long _accessFlagCount;
+
+    public InstructionAssist(IAssistCpu cpu)
+    {
+        _cpu = cpu;
+        _context = new AssistContext(cpu);
+        _dispatcher = new Dispatcher(_context);
+        Syscall = new SyscallLanding(cpu);
+        Hypercall = new StuckHypercall(cpu, _context.Memory);
+    }
+
+    public SyscallLanding Syscall { get; }
+
+    public StuckHypercall Hypercall { get; }
+
+    /// <summary>Instructions by name, the commonest first. Any thread.</summary>
+    public IEnumerable<(string Name, long Count)> Counts
+    {
+        get
+        {
+            IEnumerable<(string Name, long Count)> counts = _counters.ByCount()
+                .Append(("clac+stac", _accessFlagCount))
+                .Append(("syscall", Syscall.Count))
+                .Append(("vmcall", Hypercall.Count));
+            return counts.Where(entry => entry.Count != 0).OrderByDescending(entry => entry.Count);
+        }
+    }
+
+    /// <summary>Executes the instruction at RIP.</summary>
+    /// <param name="bytes">Its first bytes, as KVM gave them; may be empty.</param>
+    public AssistOutcome TryHandle(ReadOnlySpan<byte> bytes)
+    {
+        // The commonest by far, in and out of every copy from and to user space: 0f 01 ca CLAC, 0f 01 cb STAC.
+        if (bytes.Length >= 3 && bytes[0] == 0x0F && bytes[1] == 0x01 && (bytes[2] & 0xFE) == 0xCA
+            && GuestMode.Cpl(_cpu) == 0)
+        {
+            _accessFlagCount++;
+            ref KvmRegs regs = ref _cpu.Regs;
+            regs.Rflags = (regs.Rflags & ~Bits.FlagAc) | ((bytes[2] & 1) != 0 ? Bits.FlagAc : 0);
+            Advance(ref regs, 3);
+            return new AssistOutcome(AssistKind.Handled);
+        }
+
+        if (Syscall.TryComplete())
+        {
+            return new AssistOutcome(AssistKind.Handled);
+        }
+
+        _context.Reason = null;
+        if (!TryDecode(bytes, out AssistOutcome failure))
+        {
+            return failure;
+        }
+
+        Step step = _dispatcher.Execute();
+        if (step != Step.Unknown)
+        {
+            _counters.Add(_context.Instruction.Mnemonic);
+        }
+
+        switch (step)
+        {
+            case Step.Next:
+                Advance(ref _cpu.Regs, _context.Instruction.Length);
+                return new AssistOutcome(AssistKind.Handled);
+            case Step.Jumped:
+                return new AssistOutcome(AssistKind.Handled);
+            case Step.Fault:
+                return Inject();
+            case Step.Trap:
+                Advance(ref _cpu.Regs, _context.Instruction.Length);
+                return Inject();
+            default:
+                return Unknown(_context.Instruction.ToString(), _bytes.Seen[.._context.Instruction.Length]);
+        }
+    }
+
+    private AssistOutcome Inject()
+    {
+        GuestFault fault = _context.Fault;
+        if (fault.Vector == GuestFault.PfVector)
+        {
+            _cpu.Sregs.Cr2 = fault.Address;
+            _cpu.MarkSregsDirty();
+        }
+
+        _cpu.InjectException(fault.Vector, fault.HasErrorCode, fault.ErrorCode);
+        return new AssistOutcome(AssistKind.Injected);
+    }
+
+    private void Advance(ref KvmRegs regs, int length)
+    {
+        ulong rip = regs.Rip + (uint)length;
+        regs.Rip = GuestMode.Is64Bit(in _cpu.Sregs) ? rip : (uint)rip;
+        _cpu.MarkRegsDirty();
+    }
+
+    /// <summary>Decodes at RIP, with KVM's bytes if they suffice and with what is in memory if not.</summary>
+    private bool TryDecode(ReadOnlySpan<byte> bytes, out AssistOutcome failure)
+    {
+        failure = default;
+        _bytes.Set(bytes[..Math.Min(bytes.Length, MaxLength)]);
+        if (Decode())
+        {
+            return true;
+        }
+
+        Span<byte> fetched = stackalloc byte[MaxLength];
+        ref readonly KvmSregs sregs = ref _cpu.Sregs;
+        ulong linear = GuestMode.Is64Bit(in sregs) ? _cpu.Regs.Rip : (uint)(sregs.Cs.Base + _cpu.Regs.Rip);
+        int count = _context.Memory.Fetch(linear, fetched, out AccessResult result);
+        if (count > bytes.Length)
+        {
+            _bytes.Set(fetched[..count]);
+            if (Decode())
+            {
+                return true;
+            }
+        }
+
+        if (count < MaxLength && result == AccessResult.Fault && _bytes.WasShort)
+        {
+            _context.Raise(_context.Memory.Fault);
+            failure = Inject();
+            return false;
+        }
+
+        failure = Unknown("an instruction", _bytes.Seen);
+        return false;
+    }
+
+    private bool Decode()
+    {
+        int bitness = GuestMode.Bitness(in _cpu.Sregs);
+        ref Decoder? decoder = ref _decoders[bitness >> 5];
+        decoder ??= Decoder.Create(bitness, _bytes);
+        decoder.IP = _cpu.Regs.Rip;
+        decoder.Decode(out _context.Instruction);
+        return !_context.Instruction.IsInvalid;
+    }
+
+    private AssistOutcome Unknown(string what, ReadOnlySpan<byte> bytes)
+    {
+        string reason = _context.Reason is { } text ? $" ({text})" : "";
+        string hex = bytes.IsEmpty ? "none could be read" : Convert.ToHexStringLower(bytes);
+        return new AssistOutcome(
+            AssistKind.Unknown, $"{what} at RIP 0x{_cpu.Regs.Rip:x}, bytes {hex}: vmm cannot emulate it{reason}");
+    }
+
+    /// <summary>Feeds the decoder without allocating.</summary>
+    private sealed class InstructionBytes : CodeReader
+    {
+        private readonly byte[] _bytes = new byte[MaxLength];
+        private int _length;
+        private int _position;
+
+        /// <summary>Did the decoder ask for more than there was?</summary>
+        public bool WasShort { get; private set; }
+
+        public ReadOnlySpan<byte> Seen => _bytes.AsSpan(0, _length);
+
+        public void Set(ReadOnlySpan<byte> bytes)
+        {
+            bytes.CopyTo(_bytes);
+            _length = bytes.Length;
+            _position = 0;
+            WasShort = false;
+        }
+
+        public override int ReadByte()
+        {
+            if (_position < _length)
+            {
+                return _bytes[_position++];
+            }
+
+            WasShort = true;
+            return -1;
+        }
+    }
+}

@@ -1,0 +1,18 @@
+using Vmm.Host;
+using Vmm.Kvm.Abi;
+
+namespace Vmm.Kvm;
+
+internal static class KvmIoctl
+{
+    /// <summary>An ioctl on a KVM descriptor that is expected to work.</summary>
+    /// <exception cref="ErrnoException">It did not; the message names the request.</exception>
+    public static int Call(int fd, KvmRequest request, nint argument = 0)
+    {
+        int result = LibC.Ioctl(fd, (nuint)request, argument);
+        return result >= 0
+            ? result
+            : throw new ErrnoException(
+                request.ToString(), System.Runtime.InteropServices.Marshal.GetLastPInvokeError());
+    }
+}

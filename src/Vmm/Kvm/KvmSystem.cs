@@ -1,0 +1,79 @@
+using Vmm.Boot;
+using Vmm.Host;
+using Vmm.Kvm.Abi;
+
+namespace Vmm.Kvm;
+
+/// <summary>/dev/kvm itself: what this host's KVM can do, and new VMs (KVM API section 4, "system ioctls").</summary>
+internal sealed unsafe class KvmSystem : IDisposable
+{
+    public const string DevicePath = "/dev/kvm";
+
+    // KVM API section 2: 12 since Linux 2.6.22, never to change again.
+    private const int ApiVersion = 12;
+    private const int MaximumCpuidEntries = 256;
+
+    private readonly FileDescriptor _fd;
+
+    private KvmSystem(FileDescriptor fd) => _fd = fd;
+
+    /// <exception cref="HostException">There is no /dev/kvm, or it may not be used.</exception>
+    public static KvmSystem Open()
+    {
+        int fd = LibC.Open(DevicePath, LibC.O_RDWR | LibC.O_CLOEXEC, 0);
+        if (fd < 0)
+        {
+            throw OpenFailed(System.Runtime.InteropServices.Marshal.GetLastPInvokeError());
+        }
+
+        var system = new KvmSystem(new FileDescriptor(fd));
+        int version = system.Ioctl(KvmRequest.KVM_GET_API_VERSION);
+        return version == ApiVersion
+            ? system
+            : throw new HostException($"{DevicePath}: API version {version}, vmm needs {ApiVersion}: update the kernel");
+    }
+
+    /// <summary>What KVM_CHECK_EXTENSION says: 0 is no; some capabilities answer with a number.</summary>
+    public int Check(KvmCapability capability) => Ioctl(KvmRequest.KVM_CHECK_EXTENSION, (nint)capability);
+
+    /// <summary>Bytes to map for each vCPU's struct kvm_run and what lies behind it.</summary>
+    public int VcpuMmapSize => Ioctl(KvmRequest.KVM_GET_VCPU_MMAP_SIZE);
+
+    /// <summary>How many vCPUs a VM may have.</summary>
+    public int MaximumVcpus => Math.Max(Check(KvmCapability.KVM_CAP_MAX_VCPUS), 1);
+
+    /// <summary>KVM_GET_SUPPORTED_CPUID: the processor as KVM can show it to a guest.</summary>
+    public CpuidEntry[] GetSupportedCpuid()
+    {
+        byte* buffer = stackalloc byte[KvmCpuidTable.SizeOf(MaximumCpuidEntries)];
+        *(uint*)buffer = MaximumCpuidEntries;
+        KvmIoctl.Call(_fd.Number, KvmRequest.KVM_GET_SUPPORTED_CPUID, (nint)buffer);
+        return KvmCpuidTable.Read(buffer);
+    }
+
+    public KvmVm CreateVm()
+    {
+        int fd;
+        do
+        {
+            // EINTR happens when a signal (the GC's, a timer's) arrives while KVM allocates: try again.
+            fd = LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_CREATE_VM, 0);
+        }
+        while (fd < 0 && System.Runtime.InteropServices.Marshal.GetLastPInvokeError() == ErrnoException.EINTR);
+
+        return new KvmVm(new FileDescriptor(ErrnoException.Check(fd, nameof(KvmRequest.KVM_CREATE_VM))), VcpuMmapSize);
+    }
+
+    public void Dispose() => _fd.Dispose();
+
+    private static HostException OpenFailed(int errno) => new(errno switch
+    {
+        ErrnoException.ENOENT => $"{DevicePath}: not there: load kvm_intel or kvm_amd, switch virtualization on in the "
+            + "firmware, or ask your cloud for nested virtualization; 'vmm check' tells more",
+        ErrnoException.EACCES or ErrnoException.EPERM => $"{DevicePath}: permission denied: add yourself to group kvm "
+            + "(sudo usermod -aG kvm $USER) and log in again",
+        _ => new ErrnoException(DevicePath, errno).Message + ": 'vmm check' tells more",
+    });
+
+    private int Ioctl(KvmRequest request, nint argument = 0) => KvmIoctl.Call(_fd.Number, request, argument);
+}

@@ -1,0 +1,166 @@
+using Vmm.Boot;
+using Vmm.Devices.Memory;
+using Vmm.Host;
+using Vmm.Kvm.Abi;
+
+namespace Vmm.Kvm;
+
+/// <summary>One vCPU of KVM: its registers and the page it shares with the kernel (KVM API section 4, "vcpu
+/// ioctls"). Used by its own thread only, except for <see cref="RequestExit"/>.</summary>
+internal sealed unsafe class Vcpu : IDisposable
+{
+    private readonly FileDescriptor _fd;
+    private readonly int _mmapSize;
+    private readonly bool _hasXsave2;
+
+    internal Vcpu(FileDescriptor fd, int mmapSize, bool hasXsave2, int id, GuestMemory memory)
+    {
+        _hasXsave2 = hasXsave2;
+        _fd = fd;
+        _mmapSize = mmapSize;
+        Id = id;
+        Memory = memory;
+        nint run = LibC.Mmap(0, (nuint)mmapSize, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED, fd.Number, 0);
+        if (run == LibC.MAP_FAILED)
+        {
+            throw new ErrnoException(
+                "mmap of kvm_run", System.Runtime.InteropServices.Marshal.GetLastPInvokeError());
+        }
+
+        Run = (KvmRun*)run;
+    }
+
+    /// <summary>Number of the vCPU, which is its APIC id as well.</summary>
+    public int Id { get; }
+
+    public GuestMemory Memory { get; }
+
+    /// <summary>The page shared with KVM. Valid until <see cref="Dispose"/>.</summary>
+    public KvmRun* Run { get; }
+
+    /// <summary>Runs the guest until something needs user space. The result of ioctl(2): the caller looks at errno.
+    /// </summary>
+    public int Enter() => LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_RUN, 0);
+
+    /// <summary>Makes the next KVM_RUN come back at once (KVM API section 5, immediate_exit). Any thread.</summary>
+    public void RequestExit() => Volatile.Write(ref Run->ImmediateExit, 1);
+
+    public void ClearExitRequest() => Volatile.Write(ref Run->ImmediateExit, 0);
+
+    /// <summary>While in KVM_RUN only, the thread's signal mask is this: the way a blocked signal gets through.</summary>
+    public void SetSignalMask(ulong blocked)
+    {
+        var mask = new KvmSignalMask { Len = sizeof(ulong), Sigset = blocked };
+        Call(KvmRequest.KVM_SET_SIGNAL_MASK, &mask);
+    }
+
+    public void SetCpuid(ReadOnlySpan<CpuidEntry> entries)
+    {
+        byte[] table = new byte[KvmCpuidTable.SizeOf(entries.Length)];
+        fixed (byte* start = table)
+        {
+            KvmCpuidTable.Write(start, entries);
+            Call(KvmRequest.KVM_SET_CPUID2, start);
+        }
+    }
+
+    public KvmRegs GetRegs()
+    {
+        KvmRegs regs;
+        Call(KvmRequest.KVM_GET_REGS, &regs);
+        return regs;
+    }
+
+    public void SetRegs(KvmRegs regs) => Call(KvmRequest.KVM_SET_REGS, &regs);
+
+    public KvmSregs GetSregs()
+    {
+        KvmSregs sregs;
+        Call(KvmRequest.KVM_GET_SREGS, &sregs);
+        return sregs;
+    }
+
+    public void SetSregs(KvmSregs sregs) => Call(KvmRequest.KVM_SET_SREGS, &sregs);
+
+    public KvmVcpuEvents GetEvents()
+    {
+        KvmVcpuEvents events;
+        Call(KvmRequest.KVM_GET_VCPU_EVENTS, &events);
+        return events;
+    }
+
+    public void SetEvents(KvmVcpuEvents events) => Call(KvmRequest.KVM_SET_VCPU_EVENTS, &events);
+
+    /// <summary>struct kvm_lapic_state: the 1 KiB of registers as the manual lays them out (SDM 3A, table 10-1).</summary>
+    public void GetLapic(Span<byte> registers)
+    {
+        fixed (byte* start = registers)
+        {
+            Call(KvmRequest.KVM_GET_LAPIC, start);
+        }
+    }
+
+    public void SetLapic(ReadOnlySpan<byte> registers)
+    {
+        fixed (byte* start = registers)
+        {
+            Call(KvmRequest.KVM_SET_LAPIC, start);
+        }
+    }
+
+    /// <returns>False where KVM does not know this MSR.</returns>
+    public bool TryGetMsr(uint index, out ulong value)
+    {
+        MsrTable table = new() { Count = 1, Entry = new KvmMsrEntry { Index = index } };
+        bool known = KvmIoctl.Call(_fd.Number, KvmRequest.KVM_GET_MSRS, (nint)(&table)) == 1;
+        value = table.Entry.Data;
+        return known;
+    }
+
+    /// <returns>False where KVM does not know this MSR or refuses the value.</returns>
+    public bool TrySetMsr(uint index, ulong value)
+    {
+        MsrTable table = new() { Count = 1, Entry = new KvmMsrEntry { Index = index, Data = value } };
+        return KvmIoctl.Call(_fd.Number, KvmRequest.KVM_SET_MSRS, (nint)(&table)) == 1;
+    }
+
+    /// <summary>KVM_GET_XSAVE2 into a block of the size that KVM_CAP_XSAVE2 says; KVM_GET_XSAVE where there is no
+    /// such capability writes 4096 bytes.</summary>
+    public void GetXsave(byte* area) =>
+        Call(_hasXsave2 ? KvmRequest.KVM_GET_XSAVE2 : KvmRequest.KVM_GET_XSAVE, area);
+
+    /// <summary>KVM_SET_XSAVE: takes as many bytes as KVM_GET_XSAVE2 gives (KVM API 4.43).</summary>
+    public void SetXsave(byte* area) => Call(KvmRequest.KVM_SET_XSAVE, area);
+
+    public ulong GetXcr0()
+    {
+        KvmXcrs xcrs;
+        Call(KvmRequest.KVM_GET_XCRS, &xcrs);
+        return xcrs.FirstValue;
+    }
+
+    /// <returns>False where KVM refuses the value.</returns>
+    public bool TrySetXcr0(ulong value)
+    {
+        KvmXcrs xcrs = new() { NrXcrs = 1, FirstXcr = 0, FirstValue = value };
+        return LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_SET_XCRS, (nint)(&xcrs)) == 0;
+    }
+
+    public void Dispose()
+    {
+        // SAFETY: the thread that ran this vCPU has ended; nobody looks at the page any more.
+        _ = LibC.Munmap((nint)Run, (nuint)_mmapSize);
+        _fd.Dispose();
+    }
+
+    // SAFETY: every caller passes the struct that the request takes, alive for the length of the call.
+    private void Call(KvmRequest request, void* argument) => KvmIoctl.Call(_fd.Number, request, (nint)argument);
+
+    /// <summary>struct kvm_msrs with room for one.</summary>
+    private struct MsrTable
+    {
+        public uint Count;
+        public uint Padding;
+        public KvmMsrEntry Entry;
+    }
+}

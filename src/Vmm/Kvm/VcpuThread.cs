@@ -1,0 +1,217 @@
+using System.Runtime.InteropServices;
+using Vmm.Host;
+using Vmm.Kvm.Abi;
+
+namespace Vmm.Kvm;
+
+/// <summary>The thread that runs one vCPU, and the requests that other threads make of it.</summary>
+/// <remarks>
+/// A kick must not be lost between looking at the requests and entering KVM_RUN. So: the requester stores the
+/// request, sets immediate_exit, then sends the signal; the thread clears immediate_exit, then looks at the
+/// requests. The signal stays blocked outside KVM_RUN, hence needs no handler.
+/// </remarks>
+internal sealed unsafe class VcpuThread : IDisposable
+{
+    private const int KickSignal = LibC.SIGUSR1;
+    private const ulong KickSignalBit = 1UL << (KickSignal - 1);
+    private const int StackSize = 512 * 1024;
+
+    private readonly Vcpu _vcpu;
+    private readonly ExitHandler _exits;
+    private readonly Action<MachineEnd> _end;
+    private readonly Lock _requesting = new();
+    private readonly ManualResetEventSlim _parked = new(false);
+    private readonly ManualResetEventSlim _mayRun = new(true);
+    private readonly Thread _thread;
+    private volatile bool _stop;
+    private volatile bool _pause;
+    private volatile bool _ended;
+    private int _tid;
+
+    public VcpuThread(Vcpu vcpu, ExitHandler exits, VcpuAssist assist, Action<MachineEnd> end)
+    {
+        _vcpu = vcpu;
+        _exits = exits;
+        Assist = assist;
+        _end = end;
+        _thread = new Thread(Main, StackSize) { Name = $"vmm-vcpu{vcpu.Id}", IsBackground = true };
+    }
+
+    public ExitHandler Exits => _exits;
+
+    public VcpuAssist Assist { get; }
+
+    public Vcpu Vcpu => _vcpu;
+
+    public void Start() => _thread.Start();
+
+    /// <summary>Asks the thread to end; <see cref="Join"/> waits for it. Any thread.</summary>
+    public void RequestStop()
+    {
+        _stop = true;
+        _mayRun.Set();
+        Kick();
+    }
+
+    public void Join()
+    {
+        if (Environment.CurrentManagedThreadId != _thread.ManagedThreadId)
+        {
+            _thread.Join();
+        }
+    }
+
+    /// <summary>Asks the thread to wait outside the guest; <see cref="WaitUntilParked"/> says when it does.</summary>
+    public void RequestPause()
+    {
+        lock (_requesting)
+        {
+            _mayRun.Reset();
+            _pause = true;
+        }
+
+        Kick();
+    }
+
+    public void WaitUntilParked()
+    {
+        while (!_parked.Wait(TimeSpan.FromMilliseconds(50)))
+        {
+            if (_ended)
+            {
+                return;
+            }
+        }
+    }
+
+    public void Resume()
+    {
+        lock (_requesting)
+        {
+            _pause = false;
+            _mayRun.Set();
+        }
+    }
+
+    /// <summary>Brings the vCPU out of the guest once, so that it looks at its requests.</summary>
+    public void Kick()
+    {
+        // The request was stored before this barrier; the thread stores its id before it looks at the requests.
+        Interlocked.MemoryBarrier();
+        if (_ended || Volatile.Read(ref _tid) == 0)
+        {
+            return;
+        }
+
+        _vcpu.RequestExit();
+        Interlocked.MemoryBarrier();
+        _ = LibC.Tgkill(LibC.Getpid(), _tid, KickSignal);
+    }
+
+    /// <summary>After <see cref="Join"/>.</summary>
+    public void Dispose()
+    {
+        _parked.Dispose();
+        _mayRun.Dispose();
+    }
+
+    private void Main()
+    {
+        try
+        {
+            ulong blocked = BlockKickSignal();
+            _vcpu.SetSignalMask(blocked & ~KickSignalBit);
+            Interlocked.Exchange(ref _tid, LibC.Gettid());
+            Loop();
+        }
+        catch (Exception error)
+        {
+            _end(MachineEnd.HostFailed(error.Message));
+        }
+        finally
+        {
+            _ended = true;
+        }
+    }
+
+    private void Loop()
+    {
+        while (!_stop)
+        {
+            if (_pause)
+            {
+                Park();
+                continue;
+            }
+
+            if (_vcpu.Enter() < 0)
+            {
+                int errno = Marshal.GetLastPInvokeError();
+                switch (errno)
+                {
+                    case ErrnoException.EINTR:
+                        TakeKick();
+                        if (_exits.AfterKick() is { } endAfterKick)
+                        {
+                            _end(endAfterKick);
+                            return;
+                        }
+
+                        break;
+                    case ErrnoException.EAGAIN:
+                        // An application processor around INIT and SIPI: go round again.
+                        break;
+                    default:
+                        if (_vcpu.Run->ExitReason == KvmExitReason.KVM_EXIT_MEMORY_FAULT)
+                        {
+                            goto handle;
+                        }
+
+                        _end(MachineEnd.HostFailed(new ErrnoException("KVM_RUN", errno).Message));
+                        return;
+                }
+
+                continue;
+            }
+
+        handle:
+            if (_exits.Handle() is { } end)
+            {
+                _end(end);
+                return;
+            }
+        }
+    }
+
+    private void Park()
+    {
+        _parked.Set();
+        _mayRun.Wait();
+        _parked.Reset();
+    }
+
+    /// <summary>Takes the pending signal away, or KVM_RUN would return at once for ever.</summary>
+    private void TakeKick()
+    {
+        _vcpu.ClearExitRequest();
+        LibC.Sigset kick = new() { Signals = KickSignalBit };
+        LibC.Timespec now = default;
+
+        // SAFETY: both structs are on this stack; no siginfo is asked for.
+        _ = LibC.Sigtimedwait(&kick, null, &now);
+    }
+
+    private static ulong BlockKickSignal()
+    {
+        LibC.Sigset kick = new() { Signals = KickSignalBit };
+        LibC.Sigset old;
+
+        // SAFETY: both sets are on this stack.
+        if (LibC.PthreadSigmask(LibC.SIG_BLOCK, &kick, &old) is not 0 and int errno)
+        {
+            throw new ErrnoException("pthread_sigmask", errno);
+        }
+
+        return old.Signals | KickSignalBit;
+    }
+}

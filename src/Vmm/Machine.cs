@@ -1,0 +1,295 @@
+using Vmm.Boot;
+using Vmm.Console;
+using Vmm.Devices.Bus;
+using Vmm.Devices.Legacy;
+using Vmm.Devices.Memory;
+using Vmm.Devices.Virtio;
+using Vmm.Disks;
+using Vmm.Host;
+using Vmm.Kvm;
+using Vmm.Kvm.Abi;
+using Vmm.Options;
+using Vmm.Virtio;
+
+namespace Vmm;
+
+/// <summary>One virtual machine, from the options to its end. Build reads from top to bottom as the machine
+/// comes to be; <see cref="Run"/> is its life.</summary>
+internal sealed class Machine : IPowerControl, IDisposable
+{
+    private readonly MachineOptions _options;
+    private readonly ManualResetEventSlim _over = new(false);
+    private readonly List<IDisposable> _owned = [];
+    private readonly List<VcpuThread> _vcpus = [];
+    private readonly Lock _ending = new();
+    private readonly HostKind _hostKind = HostKinds.Detect();
+    private MachineEnd? _end;
+
+    private Machine(MachineOptions options) => _options = options;
+
+    public AddressBus Ports { get; } = new("port");
+
+    public AddressBus Mmio { get; } = new("mmio");
+
+    public EventLoop Loop { get; private set; } = null!;
+
+    public GuestRam Ram { get; private set; } = null!;
+
+    public IReadOnlyList<VcpuThread> Vcpus => _vcpus;
+
+    public GuestConsole Console { get; private set; } = null!;
+
+    /// <summary>What the boot loader did.</summary>
+    public LoadedGuest Loaded { get; private set; } = null!;
+
+    /// <summary>When the first vCPU was about to enter the guest, as a Stopwatch timestamp; 0 before.</summary>
+    public long FirstEntry { get; private set; }
+
+    /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
+    /// <exception cref="BootException">The kernel, initrd or command line is.</exception>
+    /// <exception cref="HostException">The host cannot.</exception>
+    public static Machine Build(MachineOptions options)
+    {
+        var machine = new Machine(options);
+        try
+        {
+            machine.Build();
+            return machine;
+        }
+        catch
+        {
+            machine.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Runs the guest until it ends, and tells how.</summary>
+    public MachineEnd Run()
+    {
+        Loop.Start();
+        Console.Start();
+        FirstEntry = System.Diagnostics.Stopwatch.GetTimestamp();
+        foreach (VcpuThread vcpu in _vcpus)
+        {
+            vcpu.Start();
+        }
+
+        _over.Wait();
+        foreach (VcpuThread vcpu in _vcpus)
+        {
+            vcpu.RequestStop();
+        }
+
+        foreach (VcpuThread vcpu in _vcpus)
+        {
+            vcpu.Join();
+        }
+
+        Loop.Stop();
+        Console.Finish();
+        return _end!;
+    }
+
+    /// <summary>Ends the machine; the first call says how. Any thread.</summary>
+    public void End(MachineEnd end)
+    {
+        lock (_ending)
+        {
+            if (_end is not null)
+            {
+                return;
+            }
+
+            _end = end;
+        }
+
+        // At once, so that a guest which asked for its end runs no further than this exit.
+        foreach (VcpuThread vcpu in _vcpus)
+        {
+            vcpu.RequestStop();
+        }
+
+        _over.Set();
+    }
+
+    public void RequestReset() => End(MachineEnd.Reset);
+
+    public void RequestPowerOff() => End(MachineEnd.PoweredOff);
+
+    public void RequestExit(byte code) => End(MachineEnd.FromGuest(code));
+
+    /// <summary>Brings all vCPUs out of the guest and holds them there. Any thread but theirs.</summary>
+    public void Pause()
+    {
+        foreach (VcpuThread vcpu in _vcpus)
+        {
+            vcpu.RequestPause();
+        }
+
+        foreach (VcpuThread vcpu in _vcpus)
+        {
+            vcpu.WaitUntilParked();
+        }
+    }
+
+    public void Resume()
+    {
+        foreach (VcpuThread vcpu in _vcpus)
+        {
+            vcpu.Resume();
+        }
+    }
+
+    public void Dispose()
+    {
+        Loop?.Stop();
+        for (int i = _owned.Count - 1; i >= 0; i--)
+        {
+            _owned[i].Dispose();
+        }
+
+        _over.Dispose();
+    }
+
+    private void Build()
+    {
+        using KernelImage kernel = KernelImage.Open(_options.Kernel);
+        using KvmSystem kvm = KvmSystem.Open();
+        CheckCpus(kvm);
+
+        KvmVm vm = Own(kvm.CreateVm());
+        Ram = Own(new GuestRam(_options.Memory));
+        foreach (GuestRegion region in Ram.Memory.Regions)
+        {
+            vm.AddMemory(region);
+        }
+
+        vm.SetRealModePages(new GuestAddress(Layout.KvmIdentityMap), new GuestAddress(Layout.KvmTss));
+        vm.CreateInterruptControllers();
+        if (kvm.Check(KvmCapability.KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0)
+        {
+            vm.EnableCapability(KvmCapability.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
+        }
+
+        if (_hostKind == HostKind.Pvm)
+        {
+            // SYSCALL needs help there: see SyscallLanding.
+            vm.ExitOnMsr(MsrInitial.LStar);
+        }
+
+        Loop = Own(new EventLoop());
+        if (_hostKind == HostKind.Pvm)
+        {
+            WatchForStuckHypercalls();
+        }
+
+        Loop.Failed += error => End(MachineEnd.HostFailed(error.Message));
+        AddLegacyDevices(vm);
+        MmioSlots slots = Own(new MmioSlots(vm, Loop, Mmio, Ram.Memory, new DeviceLog()));
+        AddDisks(slots);
+
+        MpTable.Write(
+            Ram.Memory,
+            new GuestAddress(Layout.MpTable),
+            (int)Layout.MpTableRoom,
+            new MpTableOptions { Cpus = _options.Cpus });
+        Loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
+        {
+            CommandLine = ComposeCommandLine(slots),
+            Initrds = _options.Initrds,
+        });
+
+        CreateVcpus(kvm, vm);
+    }
+
+    private void CheckCpus(KvmSystem kvm)
+    {
+        if (_options.Cpus > kvm.MaximumVcpus)
+        {
+            throw new UsageException($"--cpus {_options.Cpus}: KVM on this host allows {kvm.MaximumVcpus}");
+        }
+    }
+
+    /// <summary>On PVM hosts VMCALL repeats for ever inside KVM; a regular kick finds that (StuckHypercall).</summary>
+    private void WatchForStuckHypercalls()
+    {
+        const int PeriodMilliseconds = 100;
+        var timer = Own(new TimerFd());
+        Loop.Add(timer.Number, LibC.EPOLLIN, _ =>
+        {
+            timer.Drain();
+            foreach (VcpuThread vcpu in _vcpus)
+            {
+                vcpu.Kick();
+            }
+        });
+        timer.StartPeriodic(TimeSpan.FromMilliseconds(PeriodMilliseconds));
+    }
+
+    private void AddLegacyDevices(KvmVm vm)
+    {
+        Console = Own(new GuestConsole(this, Loop, new IrqLine(vm, Serial16550.Com1Irq)));
+        Ports.Add(Serial16550.Com1Port, Serial16550.PortCount, Console.Port);
+        var keyboard = new I8042(this);
+        Ports.Add(I8042.DataPortNumber, 1, keyboard.DataPort);
+        Ports.Add(I8042.CommandPortNumber, 1, keyboard.CommandPort);
+        Ports.Add(DebugExit.Port, 1, new DebugExit(this));
+    }
+
+    private void AddDisks(MmioSlots slots)
+    {
+        for (int i = 0; i < _options.Disks.Count; i++)
+        {
+            DiskSpec spec = _options.Disks[i];
+            RawDisk backend = Own(new RawDisk(spec.Path, spec.ReadOnly));
+            slots.Plug(new Block($"virtio-blk{i}", backend, new BlockOptions { ReadOnly = spec.ReadOnly }));
+        }
+    }
+
+    private string ComposeCommandLine(MmioSlots slots)
+    {
+        List<string> added = [.. slots.Parameters];
+        if (_options.Disks.Count > 0 && _options.Initrds.Count == 0)
+        {
+            added.Add("root=/dev/vda");
+            added.Add(_options.Disks[0].ReadOnly ? "ro" : "rw");
+        }
+
+        if (_hostKind == HostKind.Pvm)
+        {
+            // The landing for SYSCALL must be in the page tables of every process (SyscallLanding).
+            added.Add("nopti");
+        }
+
+        return CommandLine.Compose(_options.CommandLine, _options.CommandLineOnly, [.. added]);
+    }
+
+    private void CreateVcpus(KvmSystem kvm, KvmVm vm)
+    {
+        var cpuid = new CpuidTemplate(kvm.GetSupportedCpuid(), new CpuidOptions
+        {
+            Cpus = _options.Cpus,
+            TscDeadlineTimer = kvm.Check(KvmCapability.KVM_CAP_TSC_DEADLINE_TIMER) > 0,
+            HideHypercalls = _hostKind == HostKind.Pvm,
+            HostHidesFeatures = _hostKind != HostKind.Pvm,
+        });
+        var setup = new VcpuSetup(cpuid);
+        int xsaveSize = vm.XsaveSize ?? 4096;
+        for (int id = 0; id < _options.Cpus; id++)
+        {
+            Vcpu vcpu = Own(vm.CreateVcpu(id, Ram.Memory));
+            setup.Apply(vcpu, id == 0 ? Loaded.Entry : null);
+            VcpuAssist assist = Own(new VcpuAssist(vcpu, _hostKind, xsaveSize));
+            _vcpus.Add(Own(new VcpuThread(vcpu, ExitHandlerFor(vcpu, assist), assist, End)));
+        }
+    }
+
+    private unsafe ExitHandler ExitHandlerFor(Vcpu vcpu, IExitAssist assist) => new(vcpu.Run, Ports, Mmio, assist);
+
+    private T Own<T>(T part)
+        where T : IDisposable
+    {
+        _owned.Add(part);
+        return part;
+    }
+}

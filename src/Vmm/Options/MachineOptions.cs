@@ -1,0 +1,47 @@
+namespace Vmm.Options;
+
+/// <summary>What the user asked for, checked as far as that goes without looking at files or the host.</summary>
+internal sealed record MachineOptions
+{
+    public const ulong MinimumMemory = 32UL << 20;
+    public const ulong DefaultMemory = 256UL << 20;
+
+    public required string Kernel { get; init; }
+
+    public IReadOnlyList<string> Initrds { get; init; } = [];
+
+    /// <summary>What the user gave with --cmdline; null where nothing.</summary>
+    public string? CommandLine { get; init; }
+
+    /// <summary>The user's command line replaces the default instead of being added to it.</summary>
+    public bool CommandLineOnly { get; init; }
+
+    /// <summary>Bytes; a multiple of 4096, at least <see cref="MinimumMemory"/>.</summary>
+    public ulong Memory { get; init; } = DefaultMemory;
+
+    public int Cpus { get; init; } = 1;
+
+    public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    /// <summary>Print figures about the run at its end.</summary>
+    public bool Stats { get; init; }
+
+    /// <exception cref="UsageException">It is no size, or too little.</exception>
+    public static ulong ParseMemory(string text)
+    {
+        ulong bytes = ByteSize.Parse(text, "--mem");
+        if (bytes < MinimumMemory)
+        {
+            throw new UsageException(
+                $"--mem {text}: too little to boot in; give at least {ByteSize.Format(MinimumMemory)}");
+        }
+
+        return bytes % 4096 == 0
+            ? bytes
+            : throw new UsageException($"--mem {text}: not a multiple of 4K");
+    }
+
+    /// <exception cref="UsageException">Less than one.</exception>
+    public static int CheckCpus(int count) =>
+        count >= 1 ? count : throw new UsageException($"--cpus {count}: a machine has at least one");
+}

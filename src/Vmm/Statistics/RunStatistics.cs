@@ -1,0 +1,93 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text;
+using Vmm.Devices.Bus;
+using Vmm.Kvm;
+using Vmm.Kvm.Abi;
+
+namespace Vmm.Statistics;
+
+/// <summary>What --stats prints at the end of a run.</summary>
+internal static class RunStatistics
+{
+    public static string Format(Machine machine, StartClock clock)
+    {
+        var text = new StringBuilder();
+        Line(text, "time", $"{clock.SinceExec(machine.FirstEntry):0.0} ms from exec to the first guest instruction, "
+            + $"{Stopwatch.GetElapsedTime(machine.FirstEntry).TotalSeconds:0.00} s in the guest");
+        AppendExits(text, machine);
+        AppendBus(text, machine.Ports);
+        AppendBus(text, machine.Mmio);
+        AppendAssist(text, machine);
+        Line(text, "console", $"{machine.Console.BytesOut} bytes out, {machine.Console.BytesIn} bytes in");
+        (long vmm, long guest) = ResidentMemory.Measure(machine.Ram);
+        Line(text, "memory", $"{vmm / 1024.0:0.0} MiB resident in vmm, {guest / 1024.0:0.0} MiB of the guest's");
+        return text.ToString();
+    }
+
+    private static void AppendExits(StringBuilder text, Machine machine)
+    {
+        var counts = new SortedDictionary<int, long>();
+        foreach (VcpuThread vcpu in machine.Vcpus)
+        {
+            ReadOnlySpan<long> ofVcpu = vcpu.Exits.Counts;
+            for (int reason = 0; reason < ofVcpu.Length; reason++)
+            {
+                counts[reason] = counts.GetValueOrDefault(reason) + ofVcpu[reason];
+            }
+        }
+
+        Line(text, "exits", $"{counts.Values.Sum()} to user space");
+        foreach ((int reason, long count) in counts.Where(pair => pair.Value != 0).OrderByDescending(pair => pair.Value))
+        {
+            string name = ((KvmExitReason)reason).ToString().Replace("KVM_EXIT_", "", StringComparison.Ordinal);
+            Line(text, "", $"{count,10} {name}");
+        }
+    }
+
+    private static void AppendBus(StringBuilder text, AddressBus bus)
+    {
+        if (bus.Ranges.Length == 0 && bus.Unclaimed == 0)
+        {
+            return;
+        }
+
+        Line(text, bus.Name, "accesses by device");
+        foreach (IGrouping<string, BusRange> device in bus.Ranges.ToArray()
+            .GroupBy(range => range.Device.Name)
+            .OrderByDescending(group => group.Sum(range => range.Accesses)))
+        {
+            long count = device.Sum(range => range.Accesses);
+            if (count != 0)
+            {
+                Line(text, "", $"{count,10} {device.Key}");
+            }
+        }
+
+        if (bus.Unclaimed != 0)
+        {
+            Line(text, "", $"{bus.Unclaimed,10} nobody");
+        }
+    }
+
+    private static void AppendAssist(StringBuilder text, Machine machine)
+    {
+        var counts = new SortedDictionary<string, long>(StringComparer.Ordinal);
+        foreach (VcpuThread vcpu in machine.Vcpus)
+        {
+            foreach ((string name, long count) in vcpu.Assist.Counts)
+            {
+                counts[name] = counts.GetValueOrDefault(name) + count;
+            }
+        }
+
+        Line(text, "assisted", $"{counts.Values.Sum()} instructions");
+        foreach ((string name, long count) in counts.OrderByDescending(pair => pair.Value))
+        {
+            Line(text, "", $"{count,10} {name}");
+        }
+    }
+
+    private static void Line(StringBuilder text, string label, string rest) =>
+        text.Append(CultureInfo.InvariantCulture, $"{label,-9}{rest}\n");
+}

@@ -1,0 +1,47 @@
+namespace Vmm.Tests.Shared;
+
+/// <summary>A test that needs /dev/kvm: skipped, visibly, where there is none.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+internal sealed class KvmFactAttribute : FactAttribute
+{
+    public KvmFactAttribute()
+    {
+        if (!Kvm.IsThere)
+        {
+            Skip = Kvm.WhyNot;
+        }
+    }
+}
+
+/// <summary>As <see cref="KvmFactAttribute"/>, with data.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+internal sealed class KvmTheoryAttribute : TheoryAttribute
+{
+    public KvmTheoryAttribute()
+    {
+        if (!Kvm.IsThere)
+        {
+            Skip = Kvm.WhyNot;
+        }
+    }
+}
+
+internal static class Kvm
+{
+    public const string WhyNot = "no usable /dev/kvm here; firmware/kvm-host/run makes a host that has one";
+
+    public static bool IsThere { get; } = Probe();
+
+    private static bool Probe()
+    {
+        try
+        {
+            using FileStream device = new("/dev/kvm", FileMode.Open, FileAccess.ReadWrite);
+            return true;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,191 @@
+using System.Diagnostics;
+using Iced.Intel;
+using Vmm.Options;
+using Vmm.Tests.Shared;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Vmm.Tests.Kvm;
+
+/// <summary>Machines that run a few instructions, in this process.</summary>
+public sealed class SmallGuestTests
+{
+    private const byte ExitPort = 0xf4;
+
+    [KvmFact]
+    public void The_exit_port_ends_the_machine_with_the_guests_code()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            code.mov(al, 42);
+            code.@out(ExitPort, al);
+            code.ud2();
+        });
+        Assert.Equal(MachineEnd.FromGuest(42), Run(guest));
+    }
+
+    [KvmFact]
+    public void The_keyboard_controller_resets_the_machine()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            code.mov(al, 0xfe);
+            code.@out(0x64, al);
+            code.ud2();
+        });
+        Assert.Equal(MachineEnd.Reset, Run(guest));
+    }
+
+    [KvmFact]
+    public void A_triple_fault_is_a_crash_that_says_where()
+    {
+        using var guest = new TestGuest(code => code.ud2());
+        MachineEnd end = Run(guest);
+        Assert.Equal(ExitCodes.GuestCrashed, end.ExitCode);
+        Assert.Contains("triple fault", end.Message, StringComparison.Ordinal);
+        Assert.Contains("RIP 0x", end.Message, StringComparison.Ordinal);
+    }
+
+    [KvmFact]
+    public void All_memory_is_there_below_and_above_the_hole()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            // Map 4 to 5 GiB by one large page: entry 4 of the page directory pointers, whose table CR3 leads to.
+            code.mov(rbx, cr3);
+            code.mov(rbx, __[rbx]);
+            code.and(rbx, -4096);
+            code.mov(rax, 0x1_0000_0083);
+            code.mov(__[rbx + 32], rax);
+            code.mov(rdi, 0x1_0000_1000);
+            code.mov(rax, 0x1122334455667788);
+            code.mov(__[rdi], rax);
+            code.mov(rsi, 0xbfff_f000);
+            code.mov(__[rsi], rdi);
+            code.cmp(__[rdi], rax);
+            code.setne(al);
+            code.cmp(__[rsi], rdi);
+            code.setne(ah);
+            code.or(al, ah);
+            code.@out(ExitPort, al);
+        });
+        Assert.Equal(MachineEnd.FromGuest(0), Run(guest, new MachineOptions { Kernel = guest.Path, Memory = 5UL << 30 }));
+    }
+
+    [KvmFact]
+    public void Pausing_stops_the_guest_and_resuming_lets_it_go_on()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            Label loop = code.CreateLabel();
+            code.mov(rdi, 0x20_0000);
+            code.Label(ref loop);
+            code.inc(__qword_ptr[rdi]);
+            code.jmp(loop);
+        });
+        using Machine machine = Machine.Build(Options(guest));
+        Task<MachineEnd> run = Task.Run(machine.Run);
+        for (int round = 0; round < 20; round++)
+        {
+            Assert.True(Eventually(() => Count() != Last(ref _lastCount, Count())), "the guest does not run");
+            machine.Pause();
+            ulong paused = Count();
+            Thread.Sleep(5);
+            Assert.Equal(paused, Count());
+            machine.Resume();
+        }
+
+        machine.End(MachineEnd.Quit);
+        Assert.Equal(MachineEnd.Quit, run.GetAwaiter().GetResult());
+
+        ulong Count() => machine.Ram.Memory.Read<ulong>(new(0x20_0000));
+    }
+
+    [KvmFact]
+    public void A_guest_that_never_exits_can_be_stopped_at_any_moment()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            Label loop = code.CreateLabel();
+            code.Label(ref loop);
+            code.jmp(loop);
+        });
+        for (int round = 0; round < 10; round++)
+        {
+            using Machine machine = Machine.Build(Options(guest, cpus: 2));
+            Task<MachineEnd> run = Task.Run(machine.Run);
+            Thread.Sleep(round);
+            machine.End(MachineEnd.Quit);
+            Assert.Equal(MachineEnd.Quit, run.GetAwaiter().GetResult());
+        }
+    }
+
+    [KvmFact]
+    public void Exits_allocate_nothing()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            Label loop = code.CreateLabel();
+            code.mov(ecx, 20_000);
+            code.Label(ref loop);
+            code.@out(0x80, al);
+            code.loop(loop);
+            code.@out(ExitPort, al);
+        });
+        using Machine machine = Machine.Build(Options(guest));
+        long before = GC.GetTotalAllocatedBytes(precise: true);
+        machine.Run();
+        long allocated = GC.GetTotalAllocatedBytes(precise: true) - before;
+
+        // Starting and stopping threads costs a little; 20,000 exits at even 8 bytes would be more.
+        Assert.InRange(allocated, 0, 100_000);
+        Assert.True(machine.Vcpus[0].Exits.Counts[2] >= 20_000);
+    }
+
+    [KvmFact]
+    public void Each_cpu_sees_itself_and_its_number()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            code.mov(eax, 1);
+            code.cpuid();
+            code.shr(ebx, 16);          // BH: APIC id, BL: logical processors
+            code.mov(al, bl);
+            code.@out(ExitPort, al);
+        });
+        Assert.Equal(MachineEnd.FromGuest(4), Run(guest, Options(guest, cpus: 4)));
+    }
+
+    private ulong _lastCount;
+
+    private static ulong Last(ref ulong last, ulong now)
+    {
+        ulong before = last;
+        last = now;
+        return before;
+    }
+
+    private static bool Eventually(Func<bool> condition)
+    {
+        var limit = Stopwatch.StartNew();
+        while (!condition())
+        {
+            if (limit.Elapsed > TimeSpan.FromSeconds(30))
+            {
+                return false;
+            }
+
+            Thread.Sleep(1);
+        }
+
+        return true;
+    }
+
+    private static MachineOptions Options(TestGuest guest, int cpus = 1) =>
+        new() { Kernel = guest.Path, Memory = 64UL << 20, Cpus = cpus };
+
+    private static MachineEnd Run(TestGuest guest, MachineOptions? options = null)
+    {
+        using Machine machine = Machine.Build(options ?? Options(guest));
+        return machine.Run();
+    }
+}

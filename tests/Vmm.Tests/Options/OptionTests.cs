@@ -1,0 +1,61 @@
+using Vmm.Options;
+
+namespace Vmm.Tests.Options;
+
+public sealed class OptionTests
+{
+    [Theory]
+    [InlineData("32M", 32UL << 20)]
+    [InlineData("1G", 1UL << 30)]
+    [InlineData("65536K", 64UL << 20)]
+    [InlineData("6g", 6UL << 30)]
+    public void Memory_sizes_are_understood(string text, ulong bytes) =>
+        Assert.Equal(bytes, MachineOptions.ParseMemory(text));
+
+    [Theory]
+    [InlineData("0")]
+    [InlineData("0M")]
+    [InlineData("31M")]
+    [InlineData("1Q")]
+    [InlineData("1024")]
+    [InlineData("")]
+    [InlineData("M")]
+    [InlineData("-1G")]
+    [InlineData("1.5G")]
+    [InlineData(" 1G")]
+    [InlineData("99999999999999999999G")]
+    [InlineData("99999999T")]
+    [InlineData("32769K")]
+    public void Wrong_memory_sizes_are_one_clear_line(string text)
+    {
+        var error = Assert.Throws<UsageException>(() => MachineOptions.ParseMemory(text));
+        Assert.StartsWith("--mem ", error.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', error.Message);
+    }
+
+    [Theory]
+    [InlineData(1UL << 30, "1G")]
+    [InlineData(1536UL << 20, "1536M")]
+    [InlineData(1UL << 40, "1T")]
+    [InlineData(4096UL, "4K")]
+    [InlineData(1000UL, "1000")]
+    public void Sizes_are_written_as_short_as_they_can_be(ulong bytes, string text) =>
+        Assert.Equal(text, ByteSize.Format(bytes));
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(-3)]
+    public void A_machine_has_at_least_one_cpu(int cpus) =>
+        Assert.Throws<UsageException>(() => MachineOptions.CheckCpus(cpus));
+
+    [Fact]
+    public void A_disk_is_a_path_and_options()
+    {
+        Assert.Equal(new DiskSpec("a.img", false), DiskSpec.Parse("a.img"));
+        Assert.Equal(new DiskSpec("a.img", true), DiskSpec.Parse("a.img,readonly"));
+        Assert.Throws<UsageException>(() => DiskSpec.Parse(""));
+        Assert.Throws<UsageException>(() => DiskSpec.Parse(",readonly"));
+        var error = Assert.Throws<UsageException>(() => DiskSpec.Parse("a.img,redonly"));
+        Assert.Contains("'redonly'", error.Message, StringComparison.Ordinal);
+    }
+}
