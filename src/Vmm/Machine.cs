@@ -22,6 +22,9 @@ internal sealed class Machine : IPowerControl, IDisposable
 {
     private const int RngSeedLength = 32;
 
+    // Far above what any guest needs, and a limit to what a hostile one costs.
+    private const ulong RngBytesPerSecond = 4 << 20;
+
     private readonly MachineOptions _options;
     private readonly ManualResetEventSlim _over = new(false);
     private readonly List<IDisposable> _owned = [];
@@ -190,6 +193,11 @@ internal sealed class Machine : IPowerControl, IDisposable
         AddLegacyDevices(vm);
         IVirtioSlots slots = AddSlots(kvm, vm);
         AddDisks(slots);
+        if (_options.Rng)
+        {
+            slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond));
+        }
+
         CpuidEntry[] processor = kvm.GetSupportedCpuid();
         IReadOnlyList<E820Range> reserved = Describe(slots, processor).Write(Ram.Memory);
 
@@ -236,7 +244,7 @@ internal sealed class Machine : IPowerControl, IDisposable
 
     private IVirtioSlots AddSlots(KvmSystem kvm, KvmVm vm)
     {
-        var log = new DeviceLog();
+        var log = new RateLimitedLog(new DeviceLog(), TimeProvider.System);
         bool anyLength = kvm.Check(KvmCapability.KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
         return _options.Transport == Transport.Pci
             ? Own(new PciSlots(vm, Loop, Ports, Mmio, Ram.Memory, log, anyLength))
