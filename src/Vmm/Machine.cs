@@ -30,6 +30,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private readonly HostKind _hostKind = HostKinds.Detect();
     private MachineEnd? _end;
     private int _buttonPressed;
+    private DiskHost? _disks;
 
     private Machine(MachineOptions options) => _options = options;
 
@@ -94,6 +95,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
 
         Loop.Stop();
+        _disks?.Close();
         Console.Finish();
         return _end!;
     }
@@ -315,14 +317,20 @@ internal sealed class Machine : IPowerControl, IDisposable
 
     private void AddDisks(IVirtioSlots slots)
     {
+        if (_options.Disks.Count == 0)
+        {
+            return;
+        }
+
+        _disks = Own(new DiskHost(Loop));
         for (int i = 0; i < _options.Disks.Count; i++)
         {
-            DiskSpec spec = _options.Disks[i];
-            RawDisk backend = Own(new RawDisk(spec.Path, spec.ReadOnly));
-            slots.Plug(new Block($"virtio-blk{i}", backend, new BlockOptions { ReadOnly = spec.ReadOnly }));
+            OpenDisk disk = _disks.Open(_options.Disks[i]);
+            slots.Plug(new Block($"virtio-blk{i}", disk.Backend, disk.Options));
         }
     }
 
+    /// <summary>vmm's defaults, what the devices need, then what the user gave: in Linux the last one wins.</summary>
     private string ComposeCommandLine(IVirtioSlots slots)
     {
         // Kernels with ACPI find devices on mmio in its tables; the words are for those without.

@@ -4,123 +4,180 @@ using Vmm.Host;
 
 namespace Vmm.Disks;
 
-/// <summary>A raw image served by plain system calls on the event-loop thread.</summary>
-internal sealed unsafe class RawDisk : IDiskBackend, IDisposable
+/// <summary>A disk whose bytes are the bytes of a file.</summary>
+internal sealed class RawDisk : DiskNode, IFileIoOwner
 {
-    private const int MaximumVectors = 1024; // IOV_MAX
+    private const int ZeroVectors = 16;
+    private const uint ZeroVectorBytes = 64 * 1024;
 
-    private readonly FileDescriptor _file;
-    private readonly List<DiskCompletion> _done = new(capacity: 64);
-    private readonly List<DiskCompletion> _reporting = new(capacity: 64);
-    private IDiskCompletions? _completions;
+    private readonly BlockFile _file;
+    private readonly bool _discards;
+    private readonly List<Request> _requests = [];
+    private readonly Stack<Request> _free = new();
+    private AnonymousMemory? _zeros;
+    private bool _cannotZero;
 
-    /// <inheritdoc cref="DiskFile.Open"/>
-    public RawDisk(string path, bool readOnly)
+    /// <param name="file">Its length is the disk's; owned from now on.</param>
+    /// <param name="discards">Pass discards on to the file (discard=on).</param>
+    public RawDisk(BlockFile file, bool discards = true)
     {
-        (_file, Length) = DiskFile.Open(path, readOnly);
-        IsReadOnly = readOnly;
+        _file = file;
+        _discards = discards;
+        Length = file.Length;
+        file.AddOwner(this);
     }
 
-    public ulong Length { get; }
+    public override ulong Length { get; }
 
-    public bool IsReadOnly { get; }
+    public override bool IsReadOnly => _file.IsReadOnly;
 
-    public bool CanDiscard => !IsReadOnly;
+    public override bool CanDiscard => _discards && !IsReadOnly;
 
-    public bool CanWriteZeroes => !IsReadOnly;
+    public override bool CanWriteZeroes => !IsReadOnly;
 
-    public void Attach(IDiskCompletions completions) => _completions = completions;
-
-    public void Enqueue(in DiskRequest request) => _done.Add(new DiskCompletion(request.Tag, Perform(request)));
-
-    public void Submit()
+    public override void Enqueue(in DiskRequest request)
     {
-        if (_done.Count == 0)
+        if (request.Operation == DiskOperation.Flush && _file.IgnoresFlush)
         {
+            Complete(request.Tag, DiskResult.Ok);
             return;
         }
 
-        // The device may send more from within Completed: those are the next batch.
-        _reporting.Clear();
-        _reporting.AddRange(_done);
-        _done.Clear();
-        _completions!.Completed(CollectionsMarshal.AsSpan(_reporting));
-    }
-
-    public void Dispose() => _file.Dispose();
-
-    private DiskResult Perform(in DiskRequest request)
-    {
-        int errno = request.Operation switch
+        if (!_free.TryPop(out Request? slot))
         {
-            DiskOperation.Read or DiskOperation.Write => Transfer(request),
-            DiskOperation.Flush => Errno(LibC.Fdatasync(_file.Number)),
-            DiskOperation.Discard => Allocate(request, LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE),
-            _ => Allocate(request, ZeroMode(request.Options)),
-        };
-        if (errno == 0 && (request.Options & DiskOptions.Durable) != 0)
-        {
-            errno = Errno(LibC.Fdatasync(_file.Number));
+            slot = new Request(this, _requests.Count);
+            _requests.Add(slot);
         }
 
-        return errno switch
+        slot.Disk = request;
+        slot.Zeroed = 0;
+        slot.Syncing = false;
+        bool durable = (request.Options & DiskOptions.Durable) != 0 && !_file.IgnoresFlush;
+        slot.SyncAfter = durable && request.Operation is (DiskOperation.Discard or DiskOperation.WriteZeroes);
+        switch (request.Operation)
         {
-            0 => DiskResult.Ok,
-            ErrnoException.EOPNOTSUPP => DiskResult.Unsupported,
-            _ => DiskResult.Error,
-        };
+            case DiskOperation.Read:
+                slot.Io.Prepare(
+                    FileOperation.Read, request.Offset, request.Length, request.Vectors, request.VectorCount);
+                break;
+            case DiskOperation.Write:
+                slot.Io.Prepare(
+                    FileOperation.Write, request.Offset, request.Length, request.Vectors, request.VectorCount,
+                    durable ? LibC.RWF_DSYNC : 0);
+                break;
+            case DiskOperation.Flush:
+                slot.Io.PrepareSync();
+                break;
+            case DiskOperation.Discard:
+                slot.Io.PrepareAllocate(
+                    LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE, request.Offset, request.Length);
+                break;
+            case DiskOperation.WriteZeroes when _cannotZero:
+                PrepareZeros(slot);
+                break;
+            default:
+                // A hole reads as zero; without leave to unmap the space stays.
+                bool unmap = _discards && (request.Options & DiskOptions.Unmap) != 0;
+                slot.Io.PrepareAllocate(
+                    LibC.FALLOC_FL_KEEP_SIZE | (unmap ? LibC.FALLOC_FL_PUNCH_HOLE : LibC.FALLOC_FL_ZERO_RANGE),
+                    request.Offset,
+                    request.Length);
+                break;
+        }
+
+        _file.Start(slot.Io);
     }
 
-    private int Transfer(in DiskRequest request)
+    public override void Submit()
     {
-        var vectors = (LibC.Iovec*)request.Vectors;
-        int count = request.VectorCount;
-        long offset = (long)request.Offset;
-        long end = offset + (long)request.Length;
-        nuint skipped = 0; // bytes of the first vector that are done already
-        while (offset < end)
-        {
-            // SAFETY: the device keeps the array and what it points at in place until completion (DiskRequest).
-            LibC.Iovec rest = new() { Base = vectors->Base + (nint)skipped, Length = vectors->Length - skipped };
-            LibC.Iovec* next = skipped == 0 ? vectors : &rest;
-            int nextCount = skipped == 0 ? Math.Min(count, MaximumVectors) : 1;
-            nint moved = request.Operation == DiskOperation.Read
-                ? LibC.Preadv(_file.Number, next, nextCount, offset)
-                : LibC.Pwritev(_file.Number, next, nextCount, offset);
-            if (moved <= 0)
-            {
-                int errno = moved == 0 ? ErrnoException.EIO : Marshal.GetLastPInvokeError();
-                if (errno == ErrnoException.EINTR)
-                {
-                    continue;
-                }
+        _file.Submit();
+        Deliver();
+    }
 
-                return errno;
+    public void Finished(FileIo io)
+    {
+        Request slot = _requests[io.Tag];
+        int errno = io.Errno;
+        if (slot.Disk.Operation == DiskOperation.WriteZeroes && !slot.Syncing)
+        {
+            if (io.Operation == FileOperation.Allocate && errno == ErrnoException.EOPNOTSUPP)
+            {
+                _cannotZero = true;     // the file system cannot; then by writing
+                errno = 0;
+                slot.Zeroed = 0;
+            }
+            else if (io.Operation == FileOperation.Allocate)
+            {
+                slot.Zeroed = slot.Disk.Length;
             }
 
-            offset += moved;
-            for (nuint left = skipped + (nuint)moved; ; vectors++, count--)
+            if (errno == 0 && slot.Zeroed < slot.Disk.Length)
             {
-                if (count == 0 || left < vectors->Length)
-                {
-                    skipped = left;
-                    break;
-                }
-
-                left -= vectors->Length;
+                PrepareZeros(slot);
+                _file.Start(io);
+                return;
             }
         }
 
-        return 0;
+        if (errno == 0 && slot.SyncAfter && !slot.Syncing)
+        {
+            slot.Syncing = true;
+            io.PrepareSync();
+            _file.Start(io);
+            return;
+        }
+
+        _free.Push(slot);
+        Complete(slot.Disk.Tag, errno);
     }
 
-    private int Allocate(in DiskRequest request, int mode) =>
-        request.Length == 0
-            ? 0
-            : Errno(LibC.Fallocate(_file.Number, mode, (long)request.Offset, (long)request.Length));
+    public override void Close() => _file.Drain();
 
-    private static int ZeroMode(DiskOptions options) => LibC.FALLOC_FL_KEEP_SIZE
-        | ((options & DiskOptions.Unmap) != 0 ? LibC.FALLOC_FL_PUNCH_HOLE : LibC.FALLOC_FL_ZERO_RANGE);
+    public override void Dispose()
+    {
+        _file.Dispose();
+        _zeros?.Dispose();
+    }
 
-    private static int Errno(int result) => result == 0 ? 0 : Marshal.GetLastPInvokeError();
+    /// <summary>The next stretch of a range that zeros must be written to.</summary>
+    private void PrepareZeros(Request slot)
+    {
+        _zeros ??= new AnonymousMemory(ZeroVectorBytes, "a disk needs a page of zeros");
+        slot.ZeroVectors ??= GC.AllocateArray<IoVector>(ZeroVectors, pinned: true);
+        ulong length = Math.Min(slot.Disk.Length - slot.Zeroed, ZeroVectors * ZeroVectorBytes);
+        int count = 0;
+        for (ulong left = length; left > 0; count++)
+        {
+            ulong part = Math.Min(left, ZeroVectorBytes);
+            slot.ZeroVectors[count] = new IoVector(_zeros.Start, (nuint)part);
+            left -= part;
+        }
+
+        slot.Io.Prepare(
+            FileOperation.Write,
+            slot.Disk.Offset + slot.Zeroed,
+            length,
+            Marshal.UnsafeAddrOfPinnedArrayElement(slot.ZeroVectors, 0),
+            count);
+        slot.Zeroed += length;
+    }
+
+    private sealed class Request
+    {
+        public Request(RawDisk owner, int index) => Io = new FileIo(owner, index);
+
+        public FileIo Io { get; }
+
+        public DiskRequest Disk { get; set; }
+
+        /// <summary>Bytes that zeros were written to, or are being.</summary>
+        public ulong Zeroed { get; set; }
+
+        /// <summary>Pinned; null until it is needed.</summary>
+        public IoVector[]? ZeroVectors { get; set; }
+
+        public bool SyncAfter { get; set; }
+
+        public bool Syncing { get; set; }
+    }
 }

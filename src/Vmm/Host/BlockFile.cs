@@ -1,0 +1,42 @@
+namespace Vmm.Host;
+
+/// <summary>A file with a disk image in it: operations that run beside the loop for data, and calls that block for the
+/// few bytes of an image format's own tables.</summary>
+internal abstract class BlockFile : IDisposable
+{
+    /// <summary>For messages.</summary>
+    public abstract string Path { get; }
+
+    /// <summary>Bytes now.</summary>
+    public abstract ulong Length { get; }
+
+    public abstract bool IsReadOnly { get; }
+
+    /// <summary>cache=unsafe: nothing need ever be durable.</summary>
+    public bool IgnoresFlush { get; init; }
+
+    /// <summary>Whoever starts operations says so once.</summary>
+    public abstract void AddOwner(IFileIoOwner owner);
+
+    /// <summary>Takes an operation; it begins with <see cref="Submit"/> and is not finished within this call.</summary>
+    public abstract void Start(FileIo io);
+
+    public abstract void Submit();
+
+    /// <summary>Waits until all operations are finished; for the end, when the loop has stopped.</summary>
+    public abstract void Drain();
+
+    /// <summary>Reads all; what lies past the file's end reads as zero.</summary>
+    /// <returns>False: an I/O error.</returns>
+    public abstract bool TryRead(ulong offset, Span<byte> data);
+
+    /// <inheritdoc cref="TryRead"/>
+    public abstract bool TryWrite(ulong offset, ReadOnlySpan<byte> data);
+
+    /// <summary>Makes all that was written durable. Blocks.</summary>
+    public abstract bool TryFlush();
+
+    public abstract bool TrySetLength(ulong length);
+
+    public abstract void Dispose();
+}

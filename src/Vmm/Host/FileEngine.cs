@@ -1,0 +1,184 @@
+namespace Vmm.Host;
+
+/// <summary>Runs file operations beside the event loop: by io_uring, or by threads where that is forbidden.</summary>
+/// <remarks>All members are for the loop's thread, or for whoever stands in for it before it starts and after it has
+/// ended. It costs nothing until the first operation. Nothing is allocated per operation.</remarks>
+internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true) : IDisposable
+{
+    /// <summary>Rounds within one call of <see cref="Submit"/> before others on the loop have their turn.</summary>
+    private const int MaxRounds = 16;
+
+    private readonly List<IFileIoOwner> _owners = [];
+    private readonly List<HostFile> _files = [];
+    private EventFd? _finished;
+    private EventLoop.Watch? _watch;
+    private IFileRunner? _runner;
+    private FileIo? _first;
+    private FileIo? _last;
+    private bool _running;
+
+    /// <summary>Operations started and not finished.</summary>
+    public int InFlight { get; private set; }
+
+    /// <summary>Is it io_uring? Null before the first operation.</summary>
+    public bool? UsesIoUring => _runner is null ? null : _runner is IoUringRunner;
+
+    /// <summary>From now on this owner is told (<see cref="IFileIoOwner.Deliver"/>) when a batch is over.</summary>
+    public void AddOwner(IFileIoOwner owner) => _owners.Add(owner);
+
+    public void AddFile(HostFile file)
+    {
+        _files.Add(file);
+        _runner?.AddFile(file);
+    }
+
+    public void RemoveFile(HostFile file)
+    {
+        if (_files.Remove(file))
+        {
+            _runner?.RemoveFile(file);
+        }
+    }
+
+    /// <summary>Takes an operation; it begins with <see cref="Submit"/>, and it is not finished within this call.</summary>
+    public void Start(FileIo io)
+    {
+        InFlight++;
+        Enqueue(io);
+    }
+
+    /// <summary>Begins all that was started, in one system call if possible, and brings back what is finished already.
+    /// Called from within a completion it leaves both to the caller.</summary>
+    public void Submit()
+    {
+        if (_running || InFlight == 0)
+        {
+            return;
+        }
+
+        _running = true;
+        IFileRunner runner = _runner ??= CreateRunner();
+        int rounds = 0;
+        do
+        {
+            while (_first is { } io && runner.TryBegin(io))
+            {
+                Dequeue();
+            }
+
+            runner.Kick();
+        }
+        while (Reap(runner) && ++rounds < MaxRounds);
+        _running = false;
+        if (rounds == MaxRounds)
+        {
+            _finished!.Signal();    // goes on with the loop's next turn
+        }
+    }
+
+    /// <summary>Waits until nothing is in flight, without the loop.</summary>
+    public void Drain()
+    {
+        Submit();
+        while (InFlight > 0)
+        {
+            _runner!.Wait();
+            Submit();
+        }
+    }
+
+    public void Dispose()
+    {
+        if (_watch is not null)
+        {
+            loop.Remove(_watch);
+            _watch = null;
+        }
+
+        _runner?.Dispose();
+        _runner = null;
+        _finished?.Dispose();
+    }
+
+    private IFileRunner CreateRunner()
+    {
+        _finished = new EventFd();
+        _watch = loop.Add(_finished.Number, LibC.EPOLLIN, _ =>
+        {
+            _finished.Drain();
+            Submit();
+        });
+
+        int errno = ErrnoException.ENOSYS;
+        IFileRunner? runner = allowIoUring ? IoUringRunner.TryCreate(_finished, out errno) : null;
+        if (runner is null)
+        {
+            if (allowIoUring)
+            {
+                string why = new ErrnoException("io_uring_setup", errno).Message;
+                Stderr.WriteLine($"vmm: no io_uring on this host, disks use threads instead ({why})");
+            }
+
+            runner = new FileThreads(_finished);
+        }
+
+        foreach (HostFile file in _files)
+        {
+            runner.AddFile(file);
+        }
+
+        return runner;
+    }
+
+    /// <summary>Was there anything?</summary>
+    private bool Reap(IFileRunner runner)
+    {
+        bool any = false;
+        while (runner.TryReap(out long result) is { } io)
+        {
+            any = true;
+            if (io.Advance(result))
+            {
+                InFlight--;
+                io.File!.Finished(io);
+            }
+            else
+            {
+                Enqueue(io);
+            }
+        }
+
+        for (int i = 0; any && i < _owners.Count; i++)
+        {
+            _owners[i].Deliver();
+        }
+
+        return any;
+    }
+
+    private void Enqueue(FileIo io)
+    {
+        io.Next = null;
+        if (_last is null)
+        {
+            _first = io;
+        }
+        else
+        {
+            _last.Next = io;
+        }
+
+        _last = io;
+    }
+
+    private void Dequeue()
+    {
+        FileIo io = _first!;
+        _first = io.Next;
+        io.Next = null;
+        if (_first is null)
+        {
+            _last = null;
+        }
+    }
+}

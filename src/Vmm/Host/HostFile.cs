@@ -1,0 +1,200 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Host;
+
+/// <summary>A file or block device of the host, opened for disk work.</summary>
+internal class HostFile : BlockFile
+{
+    private readonly FileDescriptor _fd;
+    private readonly FileDescriptor _data;
+    private ulong _length;
+
+    /// <param name="fd">Open; owned from now on.</param>
+    public HostFile(string path, FileDescriptor fd, bool readOnly, FileEngine engine)
+        : this(path, fd, fd, readOnly, engine)
+    {
+    }
+
+    /// <param name="data">What operations go to, where that is another.</param>
+    protected HostFile(string path, FileDescriptor fd, FileDescriptor data, bool readOnly, FileEngine engine)
+    {
+        Path = path;
+        _fd = fd;
+        _data = data;
+        Engine = engine;
+        IsReadOnly = readOnly;
+        _length = FindLength(fd, path);
+        engine.AddFile(this);
+    }
+
+    public override string Path { get; }
+
+    public override bool IsReadOnly { get; }
+
+    public override ulong Length => _length;
+
+    /// <summary>The descriptor that operations go to.</summary>
+    public int Number => _data.Number;
+
+    /// <summary>Its place in the io_uring's table of files; -1 for none.</summary>
+    public int RingSlot { get; set; } = -1;
+
+    protected FileEngine Engine { get; }
+
+    public override void AddOwner(IFileIoOwner owner) => Engine.AddOwner(owner);
+
+    public override void Start(FileIo io)
+    {
+        io.File = this;
+        Engine.Start(io);
+    }
+
+    public override void Submit() => Engine.Submit();
+
+    public override void Drain() => Engine.Drain();
+
+    /// <summary>The engine is done with it.</summary>
+    public virtual void Finished(FileIo io)
+    {
+        if (io.Operation == FileOperation.Write && io.Errno == 0)
+        {
+            _length = Math.Max(_length, io.Offset);     // Offset has moved to the end of what was written
+        }
+
+        io.Owner.Finished(io);
+    }
+
+    /// <summary>One call for the operation, here and now.</summary>
+    /// <returns>Bytes, or an error number below zero.</returns>
+    public static unsafe long Call(FileIo io, int fd)
+    {
+        (nint vectors, int count) = io.Current;
+        long result = io.Operation switch
+        {
+            // SAFETY: the vectors are in place until the operation is finished, and it is not.
+            FileOperation.Read => LibC.Preadv(fd, (LibC.Iovec*)vectors, count, (long)io.Offset),
+            FileOperation.Write => LibC.Pwritev2(fd, (LibC.Iovec*)vectors, count, (long)io.Offset, io.Flags),
+            FileOperation.Sync => LibC.Fdatasync(fd),
+            _ => LibC.Fallocate(fd, io.Flags, (long)io.Offset, (long)io.Left),
+        };
+        return result >= 0 ? result : -Marshal.GetLastPInvokeError();
+    }
+
+    public override unsafe bool TryRead(ulong offset, Span<byte> data)
+    {
+        while (data.Length > 0)
+        {
+            nint count;
+            fixed (byte* start = data)
+            {
+                // SAFETY: as many bytes as the span has.
+                count = LibC.Pread(_fd.Number, start, (nuint)data.Length, (long)offset);
+            }
+
+            if (count == 0)
+            {
+                data.Clear();
+                return true;
+            }
+
+            if (count < 0)
+            {
+                if (Marshal.GetLastPInvokeError() == ErrnoException.EINTR)
+                {
+                    continue;
+                }
+
+                return false;
+            }
+
+            data = data[(int)count..];
+            offset += (ulong)count;
+        }
+
+        return true;
+    }
+
+    public override unsafe bool TryWrite(ulong offset, ReadOnlySpan<byte> data)
+    {
+        while (data.Length > 0)
+        {
+            nint count;
+            fixed (byte* start = data)
+            {
+                // SAFETY: as many bytes as the span has.
+                count = LibC.Pwrite(_fd.Number, start, (nuint)data.Length, (long)offset);
+            }
+
+            if (count <= 0)
+            {
+                if (count < 0 && Marshal.GetLastPInvokeError() == ErrnoException.EINTR)
+                {
+                    continue;
+                }
+
+                return false;
+            }
+
+            data = data[(int)count..];
+            offset += (ulong)count;
+        }
+
+        _length = Math.Max(_length, offset);
+        return true;
+    }
+
+    public override bool TryFlush()
+    {
+        while (!IgnoresFlush && LibC.Fdatasync(_fd.Number) != 0)
+        {
+            if (Marshal.GetLastPInvokeError() != ErrnoException.EINTR)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    public override bool TrySetLength(ulong length)
+    {
+        if (LibC.Ftruncate(_fd.Number, (long)length) != 0)
+        {
+            return false;
+        }
+
+        _length = length;
+        return true;
+    }
+
+    public override void Dispose()
+    {
+        Engine.RemoveFile(this);
+        _fd.Dispose();
+    }
+
+    /// <summary>statx(2), with the alignment that O_DIRECT needs where the kernel knows it.</summary>
+    public static unsafe LibC.Statx Status(FileDescriptor fd, string path)
+    {
+        LibC.Statx status = default;
+        ErrnoException.Check(
+            LibC.StatxCall(fd.Number, "", LibC.AT_EMPTY_PATH, LibC.STATX_BASIC_STATS | LibC.STATX_DIOALIGN, &status),
+            path);
+        return status;
+    }
+
+    private static unsafe ulong FindLength(FileDescriptor fd, string path)
+    {
+        LibC.Statx status = Status(fd, path);
+        if ((status.Mode & LibC.S_IFMT) != LibC.S_IFBLK)
+        {
+            return status.Size;
+        }
+
+        ulong length = 0;
+
+        // SAFETY: BLKGETSIZE64 writes eight bytes.
+        ErrnoException.Check(LibC.Ioctl(fd.Number, LibC.BLKGETSIZE64, (nint)(&length)), path);
+        return length;
+    }
+}

@@ -1,0 +1,204 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Host;
+
+/// <summary>An io_uring (io_uring(7)): a queue of file operations shared with the kernel, one system call for many.</summary>
+/// <remarks>
+/// One thread at a time. Barriers: the kernel reads submission entries only within io_uring_enter, which is a full
+/// barrier by itself, so the submission tail needs no more than a plain store before the call; it is written with
+/// release anyway, which costs nothing on x86 and holds elsewhere. Completion entries are written by the kernel at any
+/// time: the tail is read with acquire before the entries behind it, and the head is written with release after they
+/// were copied, so that the kernel cannot overwrite one that is still being read. There is no polling thread
+/// (SQPOLL), so no wake-up flag and no full fence.
+/// </remarks>
+internal sealed unsafe class IoUring : IDisposable
+{
+    private readonly FileDescriptor _fd;
+    private readonly byte* _rings;
+    private readonly nuint _ringsLength;
+    private readonly LibC.IoUringSqe* _sqes;
+    private readonly nuint _sqesLength;
+    private readonly uint* _sqHead;
+    private readonly uint* _sqTail;
+    private readonly uint _sqMask;
+    private readonly uint* _cqHead;
+    private readonly uint* _cqTail;
+    private readonly uint _cqMask;
+    private readonly LibC.IoUringCqe* _cqes;
+    private uint _tail;         // submission tail as this side sees it; published by Enter
+    private bool _disposed;
+
+    private IoUring(int fd, in LibC.IoUringParams parameters)
+    {
+        _fd = new FileDescriptor(fd);
+        Entries = parameters.SqEntries;
+        _ringsLength = Math.Max(
+            parameters.SqOff.Array + (parameters.SqEntries * sizeof(uint)),
+            parameters.CqOff.Cqes + (parameters.CqEntries * (uint)sizeof(LibC.IoUringCqe)));
+        _sqesLength = parameters.SqEntries * (uint)sizeof(LibC.IoUringSqe);
+        _rings = Map(fd, _ringsLength, LibC.IORING_OFF_SQ_RING);
+        _sqes = (LibC.IoUringSqe*)Map(fd, _sqesLength, LibC.IORING_OFF_SQES);
+
+        // SAFETY: the offsets come from the kernel and lie in what was just mapped, as io_uring_setup(2) promises.
+        _sqHead = (uint*)(_rings + parameters.SqOff.Head);
+        _sqTail = (uint*)(_rings + parameters.SqOff.Tail);
+        _sqMask = *(uint*)(_rings + parameters.SqOff.RingMask);
+        _cqHead = (uint*)(_rings + parameters.CqOff.Head);
+        _cqTail = (uint*)(_rings + parameters.CqOff.Tail);
+        _cqMask = *(uint*)(_rings + parameters.CqOff.RingMask);
+        _cqes = (LibC.IoUringCqe*)(_rings + parameters.CqOff.Cqes);
+        _tail = *_sqTail;
+
+        // The indirection array stays the identity for ever.
+        uint* array = (uint*)(_rings + parameters.SqOff.Array);
+        for (uint i = 0; i < Entries; i++)
+        {
+            array[i] = i;
+        }
+    }
+
+    /// <summary>Entries of the submission ring; the completion ring has twice as many.</summary>
+    public uint Entries { get; }
+
+    /// <summary>Entries prepared but not taken by the kernel yet.</summary>
+    // SAFETY: a mapped word of the ring, see the constructor.
+    public uint Unsubmitted => _tail - Volatile.Read(ref *_sqHead);
+
+    /// <param name="entries">A power of two.</param>
+    /// <param name="errno">Why not: ENOSYS, EPERM where it is forbidden.</param>
+    public static IoUring? TryCreate(uint entries, out int errno)
+    {
+        // COOP_TASKRUN (Linux 5.19) saves interrupts: the loop's thread enters the kernel often enough by itself.
+        foreach (uint flags in (ReadOnlySpan<uint>)[LibC.IORING_SETUP_COOP_TASKRUN, 0])
+        {
+            var parameters = new LibC.IoUringParams { Flags = flags };
+            int fd = LibC.IoUringSetup(entries, &parameters);
+            if (fd < 0)
+            {
+                errno = Marshal.GetLastPInvokeError();
+                if (errno == ErrnoException.EINVAL && flags != 0)
+                {
+                    continue;
+                }
+
+                return null;
+            }
+
+            if ((parameters.Features & LibC.IORING_FEAT_SINGLE_MMAP) == 0)
+            {
+                _ = LibC.Close(fd);     // before Linux 5.4: as good as none
+                break;
+            }
+
+            errno = 0;
+            return new IoUring(fd, parameters);
+        }
+
+        errno = ErrnoException.ENOSYS;
+        return null;
+    }
+
+    /// <summary>Completions signal this eventfd.</summary>
+    public void RegisterEventFd(EventFd eventFd)
+    {
+        int number = eventFd.Number;
+        ErrnoException.Check(
+            LibC.IoUringRegister(_fd.Number, LibC.IORING_REGISTER_EVENTFD, &number, 1), "IORING_REGISTER_EVENTFD");
+    }
+
+    /// <summary>Makes a table of files that the kernel need not look up per operation, all free at first.</summary>
+    public bool TryRegisterFiles(int count)
+    {
+        int* none = stackalloc int[count];
+        new Span<int>(none, count).Fill(-1);
+        return LibC.IoUringRegister(_fd.Number, LibC.IORING_REGISTER_FILES, none, (uint)count) >= 0;
+    }
+
+    /// <summary>Sets an entry of the table; -1 frees it.</summary>
+    public bool TryUpdateFile(int index, int fd)
+    {
+        var update = new LibC.IoUringFilesUpdate { Offset = (uint)index, Fds = (ulong)&fd };
+        return LibC.IoUringRegister(_fd.Number, LibC.IORING_REGISTER_FILES_UPDATE, &update, 1) == 1;
+    }
+
+    /// <summary>The next submission entry, zeroed, to be filled before <see cref="Enter"/>; null when all are used.</summary>
+    public LibC.IoUringSqe* TryNext()
+    {
+        if (Unsubmitted >= Entries)
+        {
+            return null;
+        }
+
+        // SAFETY: masked, so within the mapped array; the kernel is done with this entry (head is past it).
+        LibC.IoUringSqe* entry = _sqes + (_tail & _sqMask);
+        *entry = default;
+        _tail++;
+        return entry;
+    }
+
+    /// <summary>Hands the prepared entries to the kernel.</summary>
+    /// <param name="waitFor">Waits for so many completions; 0 does not wait.</param>
+    /// <returns>0, or the error number.</returns>
+    public int Enter(uint waitFor = 0)
+    {
+        Volatile.Write(ref *_sqTail, _tail);
+        uint flags = waitFor != 0 ? LibC.IORING_ENTER_GETEVENTS : 0;
+        int result = LibC.IoUringEnter(_fd.Number, Unsubmitted, waitFor, flags);
+        return result >= 0 ? 0 : Marshal.GetLastPInvokeError();
+    }
+
+    /// <summary>Takes back the oldest entry that the kernel refused to take; only after a failed Enter.</summary>
+    public bool TryTakeBack(out ulong userData)
+    {
+        if (Unsubmitted == 0)
+        {
+            userData = 0;
+            return false;
+        }
+
+        // Taken from the end, so that the kernel's head stays true.
+        _tail--;
+        userData = _sqes[_tail & _sqMask].UserData;
+        Volatile.Write(ref *_sqTail, _tail);
+        return true;
+    }
+
+    /// <summary>Takes one completion.</summary>
+    public bool TryReap(out ulong userData, out int result)
+    {
+        uint head = *_cqHead;       // only this side writes it
+        if (head == Volatile.Read(ref *_cqTail))
+        {
+            userData = 0;
+            result = 0;
+            return false;
+        }
+
+        // SAFETY: masked, so within the mapped array.
+        LibC.IoUringCqe* entry = _cqes + (head & _cqMask);
+        userData = entry->UserData;
+        result = entry->Result;
+        Volatile.Write(ref *_cqHead, head + 1);
+        return true;
+    }
+
+    public void Dispose()
+    {
+        if (!_disposed)
+        {
+            _disposed = true;
+            _ = LibC.Munmap((nint)_rings, _ringsLength);
+            _ = LibC.Munmap((nint)_sqes, _sqesLength);
+            _fd.Dispose();
+        }
+    }
+
+    private static byte* Map(int fd, nuint length, long offset)
+    {
+        nint start = LibC.Mmap(
+            0, length, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED, fd, offset);
+        return start != LibC.MAP_FAILED
+            ? (byte*)start
+            : throw new ErrnoException("mmap of io_uring", Marshal.GetLastPInvokeError());
+    }
+}

@@ -1,0 +1,77 @@
+using System.Runtime.InteropServices;
+using Vmm.Devices.Virtio;
+
+namespace Vmm.Host;
+
+/// <summary>Pieces of scatter lists that somebody else owns.</summary>
+internal static unsafe class IoVectors
+{
+    /// <summary>Describes a part of the list in vectors of our own.</summary>
+    /// <param name="vectors">Address of <paramref name="count"/> vectors.</param>
+    /// <param name="skip">Bytes before the part.</param>
+    /// <param name="length">Bytes wanted; on return how many the result describes: fewer where
+    /// <paramref name="result"/> is too short, always at least one vector's worth.</param>
+    /// <returns>Vectors used.</returns>
+    public static int Slice(nint vectors, int count, ulong skip, ref ulong length, Span<IoVector> result)
+    {
+        int used = 0;
+        ulong left = length;
+        for (int i = 0; i < count && left > 0 && used < result.Length; i++)
+        {
+            // SAFETY: i < count, and the array is in place while its request is (IDiskBackend's contract).
+            IoVector vector = ((IoVector*)vectors)[i];
+            if (skip >= vector.Length)
+            {
+                skip -= vector.Length;
+                continue;
+            }
+
+            ulong part = Math.Min(vector.Length - skip, left);
+            result[used++] = new IoVector(vector.Base + (nint)skip, (nuint)part);
+            left -= part;
+            skip = 0;
+        }
+
+        length -= left;
+        return used;
+    }
+
+    /// <summary>Writes zeros to what the vectors describe.</summary>
+    public static void Clear(ReadOnlySpan<IoVector> vectors)
+    {
+        foreach (IoVector vector in vectors)
+        {
+            // SAFETY: memory that the kernel could write to as well: guest memory that stays mapped, or our own.
+            NativeMemory.Clear((void*)vector.Base, vector.Length);
+        }
+    }
+
+    /// <summary>Copies to what the vectors describe; as much as they have room for.</summary>
+    public static void Fill(ReadOnlySpan<IoVector> vectors, ReadOnlySpan<byte> data)
+    {
+        foreach (IoVector vector in vectors)
+        {
+            int part = (int)Math.Min((nuint)data.Length, vector.Length);
+
+            // SAFETY: as above.
+            data[..part].CopyTo(new Span<byte>((void*)vector.Base, part));
+            data = data[part..];
+        }
+    }
+
+    /// <summary>Is each vector a multiple of these, in address and in length?</summary>
+    public static bool AreAligned(nint vectors, int count, uint addressAlign, uint lengthAlign)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            // SAFETY: as in Slice.
+            IoVector vector = ((IoVector*)vectors)[i];
+            if (((nuint)vector.Base % addressAlign) != 0 || vector.Length % lengthAlign != 0)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+}

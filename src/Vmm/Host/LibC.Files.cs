@@ -1,0 +1,77 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Host;
+
+// <sys/stat.h>, <sys/uio.h>, <unistd.h>, <linux/fs.h>: what disk images need. Layouts are proved by IoUringAbiTests.
+internal static unsafe partial class LibC
+{
+    public const int O_EXCL = 0x80;
+    public const int O_TMPFILE = 0x410000;
+
+    public const short F_UNLCK = 2;
+
+    public const int RWF_DSYNC = 2;
+
+    public const int AT_EMPTY_PATH = 0x1000;
+    public const uint STATX_BASIC_STATS = 0x7ff;
+    public const uint STATX_DIOALIGN = 0x2000;
+
+    public const ushort S_IFMT = 0xf000;
+    public const ushort S_IFBLK = 0x6000;
+    public const ushort S_IFREG = 0x8000;
+
+    /// <summary>BLKGETSIZE64: bytes of a block device.</summary>
+    public const nuint BLKGETSIZE64 = 0x80081272;
+
+    /// <summary>IOV_MAX: vectors of one call.</summary>
+    public const int IOV_MAX = 1024;
+
+    /// <summary>struct statx, as far as it is used.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 256)]
+    public struct Statx
+    {
+        [FieldOffset(0)]
+        public uint Mask;
+
+        [FieldOffset(28)]
+        public ushort Mode;
+
+        [FieldOffset(32)]
+        public ulong Inode;
+
+        [FieldOffset(40)]
+        public ulong Size;
+
+        [FieldOffset(136)]
+        public uint DeviceMajor;
+
+        [FieldOffset(140)]
+        public uint DeviceMinor;
+
+        [FieldOffset(152)]
+        public uint DioMemoryAlign;
+
+        [FieldOffset(156)]
+        public uint DioOffsetAlign;
+    }
+
+    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int StatxCall(int directory, string path, int flags, uint mask, Statx* result);
+
+    [LibraryImport("libc", EntryPoint = "pread", SetLastError = true)]
+    public static partial nint Pread(int fd, void* buffer, nuint count, long offset);
+
+    [LibraryImport("libc", EntryPoint = "pwrite", SetLastError = true)]
+    public static partial nint Pwrite(int fd, void* buffer, nuint count, long offset);
+
+    [LibraryImport("libc", EntryPoint = "pwritev2", SetLastError = true)]
+    public static partial nint Pwritev2(int fd, Iovec* vectors, int count, long offset, int flags);
+
+    [LibraryImport("libc", EntryPoint = "ftruncate", SetLastError = true)]
+    public static partial int Ftruncate(int fd, long length);
+
+    public const uint MFD_CLOEXEC = 1;
+
+    [LibraryImport("libc", EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int MemfdCreate(string name, uint flags);
+}
