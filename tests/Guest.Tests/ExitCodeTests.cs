@@ -69,7 +69,7 @@ public sealed class ExitCodeTests
     {
         // A user and a mount namespace of its own, where an empty /dev hides a /dev/kvm that is there.
         using var guest = new TestGuest(SmallGuests.Reset);
-        using VmmProcess vmm = Kvm.IsThere
+        using VmmProcess vmm = Vmm.Tests.Shared.Kvm.IsThere
             ? VmmProcess.StartInShell(
                 "exec unshare --map-root-user --mount sh -c 'mount -t tmpfs none /dev && exec \"$@\"' sh \"$@\"",
                 "--kernel", guest.Path)

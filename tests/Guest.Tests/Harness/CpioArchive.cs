@@ -4,7 +4,7 @@ using System.Text;
 namespace Vmm.Guest.Tests.Harness;
 
 /// <summary>An initramfs: a cpio archive in the "newc" format (Linux: driver-api/early-userspace/buffer-format).</summary>
-internal sealed class CpioArchive
+internal sealed class CpioArchive : IDisposable
 {
     private const uint RegularFile = 0x8000, DirectoryEntry = 0x4000, SymbolicLink = 0xa000, CharacterDevice = 0x2000;
     private readonly MemoryStream _bytes = new();
@@ -29,6 +29,8 @@ internal sealed class CpioArchive
         Add("TRAILER!!!", 0, []);
         return _bytes.ToArray();
     }
+
+    public void Dispose() => _bytes.Dispose();
 
     private CpioArchive Add(string path, uint mode, ReadOnlySpan<byte> content, uint major = 0, uint minor = 0)
     {

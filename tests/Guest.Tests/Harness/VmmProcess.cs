@@ -19,7 +19,7 @@ internal sealed class VmmProcess : IDisposable
         };
         _process = Process.Start(start)!;
         Stream error = _process.StandardError.BaseStream;
-        Error = Transcript.Of(error.Read);
+        Error = Transcript.Of(buffer => error.Read(buffer));
     }
 
     /// <summary>Standard output, which the guest's console goes to. Nothing reads it before this is first asked
@@ -29,7 +29,7 @@ internal sealed class VmmProcess : IDisposable
         get
         {
             Stream output = RawOutput;
-            return _output ??= Transcript.Of(output.Read);
+            return _output ??= Transcript.Of(buffer => output.Read(buffer));
         }
     }
 
