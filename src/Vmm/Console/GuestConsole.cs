@@ -36,7 +36,7 @@ internal sealed class GuestConsole : IDisposable
         _output.Drained += Port.OutputDrained;
         _output.Broken += error => machine.End(MachineEnd.OutputClosed(error.Message));
         _terminal = Terminal.TryOpen(StandardInput);
-        _input = new ConsoleInput(loop, StandardInput, _terminal is not null, Port, OnCommand);
+        _input = new ConsoleInput(loop, StandardInput, _terminal is not null, Port, _output, OnCommand);
     }
 
     public Serial16550 Port { get; }
@@ -64,6 +64,7 @@ internal sealed class GuestConsole : IDisposable
     public void Dispose()
     {
         _terminal?.Dispose();
+        _input.Dispose();
         _output.Dispose();
     }
 
