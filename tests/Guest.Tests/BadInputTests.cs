@@ -101,13 +101,13 @@ public sealed class BadInputTests
         using var folder = new TemporaryFolder();
         string disk = folder.WriteSparse("disk", 4096);
         File.SetUnixFileMode(disk, UnixFileMode.UserRead);
+        string[] arguments = [.. Good(folder), "--disk", disk];
         string before = folder.Inventory();
 
         // Root may write to it all the same, so a read-only mount stands in for the missing permission.
-        using VmmProcess vmm = VmmProcess.StartInShell(
-            $"exec unshare --map-root-user --mount sh -c 'mount --bind {folder.Path} {folder.Path} && "
-            + $"mount -o remount,bind,ro {folder.Path} && exec \"$@\"' sh \"$@\"",
-            [.. Good(folder), "--disk", disk]);
+        using VmmProcess vmm = VmmProcess.StartAmongMounts(
+            $"mount --bind {folder.Path} {folder.Path} && mount -o remount,bind,ro {folder.Path}",
+            arguments);
         VmmProcess.Ended ended = vmm.WaitForEnd();
         Assert.Equal(ExitCodes.Usage, ended.Code);
         OneLine.AssertIs("no permission to write", ended.Error);

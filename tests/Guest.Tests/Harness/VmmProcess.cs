@@ -58,6 +58,12 @@ internal sealed class VmmProcess : IDisposable
         return process;
     }
 
+    /// <summary>Starts it where the file systems look different to it alone.</summary>
+    /// <param name="mounts">Commands for sh that mount what is wanted.</param>
+    public static VmmProcess StartAmongMounts(string mounts, params IEnumerable<string> arguments) => StartInShell(
+        $"[ $(id -u) = 0 ] || map=--map-root-user; exec unshare $map --mount sh -c '{mounts} && exec \"$@\"' sh \"$@\"",
+        arguments);
+
     /// <summary>Runs it without input to its end.</summary>
     public static Ended Run(params IEnumerable<string> arguments)
     {
