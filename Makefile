@@ -10,7 +10,7 @@ export DOTNET_NOLOGO = 1
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
 SOURCES := $(shell find src -name '*.cs' -o -name '*.csproj') Directory.Build.props Directory.Packages.props global.json
 
-.PHONY: demo test build publish guest deps bench-start format check-format clean
+.PHONY: demo test test-distro build publish guest deps bench-start format check-format clean
 
 ## demo: boot the reference guest to a shell (runs a few commands and ends when standard input is no terminal)
 demo: publish guest
@@ -34,6 +34,14 @@ out/vmm: $(SOURCES)
 guest:
 	@firmware/kernel/build
 	@firmware/rootfs/build
+
+## bench-start: how fast it starts and how small it is, beside QEMU; the README's figures
+bench-start: publish guest
+	@scripts/bench-start
+
+## test-distro: boot Debian's stock cloud kernel to a shell (minutes; not part of CI)
+test-distro: publish guest
+	@scripts/test-distro
 
 ## deps: install by apt what is missing of what the build needs
 deps:

@@ -65,15 +65,15 @@ public sealed class BadInputTests
         ["an initrd that is empty"] = new("is empty", folder => [.. Good(folder), "--initrd", folder.Write("initrd", [])]),
         ["a command line too long"] =
             new("command line", folder => [.. Good(folder), "--cmdline", new string('x', 4000)]),
-        ["a disk that is missing"] = new("no such file", folder => [.. Good(folder), "--disk", folder["nothing"]]),
-        ["a disk that is a directory"] = new("is a directory", folder => [.. Good(folder), "--disk", folder.Path]),
+        ["a disk that is missing"] = new("No such file", folder => [.. Good(folder), "--disk", folder["nothing"]]),
+        ["a disk that is a directory"] = new("Is a directory", folder => [.. Good(folder), "--disk", folder.Path]),
         ["a disk of zero length"] = new("is empty", folder => [.. Good(folder), "--disk", folder.Write("disk", [])]),
         ["a disk of odd length"] =
             new("no multiple of 512", folder => [.. Good(folder), "--disk", folder.WriteSparse("disk", 1000)]),
-        ["a disk that is no file"] = new("disk /dev/null", folder => [.. Good(folder), "--disk", "/dev/null"]),
-        ["one disk twice"] = new("one writer", folder =>
+        ["a disk that is no file"] = new("--disk /dev/null: ", folder => [.. Good(folder), "--disk", "/dev/null"]),
+        ["one disk twice"] = new("in use by another machine or disk", folder =>
             [.. Good(folder), "--disk", folder.WriteSparse("disk", 4096), "--disk", folder["disk"]]),
-        ["one disk to write and to read"] = new("one writer", folder =>
+        ["one disk to write and to read"] = new("writes to it", folder =>
             [.. Good(folder), "--disk", folder.WriteSparse("disk", 4096), "--disk", folder["disk"] + ",readonly"]),
     };
 
@@ -110,7 +110,7 @@ public sealed class BadInputTests
             arguments);
         VmmProcess.Ended ended = vmm.WaitForEnd();
         Assert.Equal(ExitCodes.Usage, ended.Code);
-        OneLine.AssertIs("no permission to write", ended.Error);
+        OneLine.AssertIs("it cannot be written", ended.Error);
         Assert.Equal(before, folder.Inventory());
     }
 

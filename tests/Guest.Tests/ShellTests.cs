@@ -47,8 +47,8 @@ public sealed class ShellTests
     public void Commands_piped_in_all_run_and_the_end_of_input_ends_the_shell()
     {
         using var folder = new TemporaryFolder();
-        using VmmProcess vmm = VmmProcess.Start(
-            "--kernel", Product.Vmlinux, "--disk", folder.CopyOfRootfs(), "--cmdline", "quiet");
+        string root = folder.CopyOfRootfs();
+        using VmmProcess vmm = VmmProcess.Start("--kernel", Product.Vmlinux, "--disk", root, "--cmdline", "quiet");
         const int Commands = 100;
         for (int i = 0; i < Commands; i++)
         {
@@ -62,6 +62,8 @@ public sealed class ShellTests
         {
             Assert.Equal($"{1000 + i}", GuestScript.Value(ended.Output, $"sum{i}"));
         }
+
+        HostTool.AssertClean(root);
     }
 
     private static VmmTerminal Boot(TemporaryFolder folder)

@@ -27,7 +27,13 @@ internal sealed unsafe class KvmSystem : IDisposable
         }
 
         var system = new KvmSystem(new FileDescriptor(fd));
-        int version = system.Ioctl(KvmRequest.KVM_GET_API_VERSION);
+        int version = LibC.Ioctl(fd, (nuint)KvmRequest.KVM_GET_API_VERSION, 0);
+        if (version < 0)
+        {
+            system.Dispose();
+            throw new HostException($"{DevicePath}: is not KVM's device; 'mknod {DevicePath} c 10 232' makes it");
+        }
+
         return version == ApiVersion
             ? system
             : throw new HostException($"{DevicePath}: API version {version}, vmm needs {ApiVersion}: update the kernel");

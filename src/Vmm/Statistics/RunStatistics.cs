@@ -14,7 +14,13 @@ internal static class RunStatistics
     {
         var text = new StringBuilder();
         Line(text, "time", $"{clock.SinceExec(machine.FirstEntry):0.0} ms from exec to the first guest instruction, "
-            + $"{Stopwatch.GetElapsedTime(machine.FirstEntry).TotalSeconds:0.00} s in the guest");
+            + $"{Stopwatch.GetElapsedTime(machine.FirstEntry).TotalSeconds:0.000} s in the guest");
+        if (machine.Loaded.Unpacked is { Obstacle: null } unpacked)
+        {
+            Line(text, "kernel", $"unpacked by vmm ({unpacked.Compression}, {unpacked.UnpackedSize >> 10} KiB), KASLR "
+                + $"{unpacked.Kaslr}: physical 0x{unpacked.PhysicalAddress:x}, virtual offset 0x{unpacked.VirtualOffset:x}");
+        }
+
         AppendExits(text, machine);
         AppendBus(text, machine.Ports);
         AppendBus(text, machine.Mmio);
@@ -47,7 +53,7 @@ internal static class RunStatistics
 
     private static void AppendBus(StringBuilder text, AddressBus bus)
     {
-        if (bus.Ranges.Length == 0 && bus.Unclaimed == 0)
+        if (bus.Unclaimed == 0 && !bus.Ranges.ToArray().Any(range => range.Accesses != 0))
         {
             return;
         }

@@ -46,6 +46,7 @@ internal static class HostTool
     /// <summary>SHA-256 of a file in an ext4 image, in small hexadecimal digits as sha256sum prints it.</summary>
     public static string Sha256InImage(string image, string path, string scratch)
     {
+        File.Delete(scratch);
         (_, string said) = Run("debugfs", "-R", string.Create(CultureInfo.InvariantCulture, $"dump {path} {scratch}"), image);
         Assert.True(File.Exists(scratch), said);
         using FileStream file = File.OpenRead(scratch);

@@ -10,7 +10,7 @@ namespace Vmm.Tests.Assist;
 /// assist and by this processor as it stands, and must come out the same.</summary>
 public sealed class NativeRunnerTests(ITestOutputHelper output)
 {
-    private const int Rounds = 3;
+    private const int Rounds = 3, EvexRounds = 8;
 
     [Theory]
     [InlineData(0)]
@@ -84,7 +84,7 @@ public sealed class NativeRunnerTests(ITestOutputHelper output)
         }
 
         using var sweep = new Sweep(seed: 300 + map);
-        for (int round = 0; round < Rounds; round++)
+        for (int round = 0; round < EvexRounds; round++)
         {
             for (int opcode = 0; opcode < 256; opcode++)
             {

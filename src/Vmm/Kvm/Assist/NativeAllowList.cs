@@ -15,6 +15,12 @@ internal static class NativeAllowList
             return FeatureAnswer.NotAllowed;
         }
 
+        // These can fault on what they load; they have code of their own.
+        if (instruction.Mnemonic is Mnemonic.Ldmxcsr or Mnemonic.Vldmxcsr or Mnemonic.Stmxcsr or Mnemonic.Vstmxcsr)
+        {
+            return FeatureAnswer.NotAllowed;
+        }
+
         int memories = 0;
         bool hasOther = false;
         for (int i = 0; i < instruction.OpCount; i++)

@@ -132,7 +132,7 @@ internal unsafe ref struct NativeMemoryOperand
             return SignBits(image, elements);
         }
 
-        ulong mask = Opmask(image) & Ones(Math.Max(_plan.Lanes, elements));
+        ulong mask = Opmask(image) & Ones(_plan.Lanes);
         if (_plan.Mask == ElementMask.OpmaskCount)
         {
             return Ones(BitOperations.PopCount(mask & all));
@@ -140,7 +140,7 @@ internal unsafe ref struct NativeMemoryOperand
 
         // A broadcast operand has fewer elements than the operation: one is read if any lane wants it.
         ulong active = 0;
-        for (int lane = 0; lane < 64; lane += elements)
+        for (int lane = 0; lane < _plan.Lanes; lane += elements)
         {
             active |= mask >> lane & all;
         }

@@ -82,7 +82,7 @@ internal sealed class NativePlan
     /// <summary>Bytes of one element of the memory operand.</summary>
     public int ElementSize { get; private init; }
 
-    /// <summary>Elements of the operation, of which memory holds one if it is broadcast.</summary>
+    /// <summary>Elements of the operation: more than memory holds, if they are broadcast from there.</summary>
     public int Lanes { get; private init; }
 
     /// <summary>Decides about an instruction and encodes it anew.</summary>
@@ -133,7 +133,7 @@ internal sealed class NativePlan
                 ? instruction.GetOpRegister(1).GetNumber()
                 : instruction.OpMask.GetNumber(),
             ElementSize = elementSize,
-            Lanes = VectorSize(in instruction) / elementSize,
+            Lanes = (IsBroadcast(in instruction) ? VectorSize(in instruction) : size.GetSize()) / elementSize,
         };
     }
 
@@ -168,6 +168,13 @@ internal sealed class NativePlan
                 return instruction.HasOpMask ? ElementMask.Opmask : ElementMask.None;
         }
     }
+
+    private static bool IsBroadcast(in Instruction instruction) => instruction.IsBroadcast || instruction.Mnemonic
+        is Mnemonic.Vbroadcastss or Mnemonic.Vbroadcastsd or Mnemonic.Vbroadcastf32x2 or Mnemonic.Vbroadcastf32x4
+        or Mnemonic.Vbroadcastf32x8 or Mnemonic.Vbroadcastf64x2 or Mnemonic.Vbroadcastf64x4
+        or Mnemonic.Vbroadcasti32x2 or Mnemonic.Vbroadcasti32x4 or Mnemonic.Vbroadcasti32x8
+        or Mnemonic.Vbroadcasti64x2 or Mnemonic.Vbroadcasti64x4 or Mnemonic.Vpbroadcastb or Mnemonic.Vpbroadcastw
+        or Mnemonic.Vpbroadcastd or Mnemonic.Vpbroadcastq;
 
     /// <summary>The decoder takes the operand of a narrowing store for one number.</summary>
     private static int ElementSizeOf(in Instruction instruction)

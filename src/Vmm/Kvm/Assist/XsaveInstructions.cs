@@ -63,7 +63,7 @@ internal sealed class XsaveInstructions(AssistContext context, Layout layout)
         }
         else
         {
-            step = context.From(context.Memory.Read(area + Layout.HeaderOffset, header[..8]));
+            step = context.From(context.Memory.Read(area + Layout.HeaderOffset, header[..8], Access.Write));
             if (step != Step.Next)
             {
                 return step;

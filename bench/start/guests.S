@@ -1,0 +1,24 @@
+/*
+ * Two guests for bench-start, each an ELF file that is entered by PVH in 32-bit protected mode (Xen's pvh.pandoc):
+ * with EXITS=0 it resets at its first instruction, else it writes to port 0x80 so many times before.
+ */
+        .section .note.pvh, "a", @note
+        .long 4, 4, 18                  /* name, descriptor, XEN_ELFNOTE_PHYS32_ENTRY */
+        .asciz "Xen"
+        .long entry
+
+        .text
+        .code32
+        .globl entry
+entry:
+#if EXITS
+        movl $EXITS, %ecx
+1:      outb %al, $0x80
+        loop 1b
+#endif
+        movb $0xfe, %al                 /* the keyboard controller's reset line */
+        outb %al, $0x64
+        lidt nothing                    /* QEMU's microvm has no such controller: a triple fault resets it, too */
+        int3
+nothing:
+        .long 0, 0
