@@ -18,6 +18,7 @@ root.Subcommands.Add(CompletionCommand.Create());
 var invocation = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
 try
 {
+    StandardStreams.Check();
     ParseResult result = root.Parse(args);
     if (result.Errors.Count > 0)
     {

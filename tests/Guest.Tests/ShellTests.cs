@@ -1,93 +1,77 @@
-using System.Globalization;
-using System.Text.RegularExpressions;
+using Vmm.Guest.Tests.Harness;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Guest.Tests;
 
-/// <summary>Someone sits at the console of the reference guest.</summary>
-public sealed partial class ShellTests : IDisposable
+/// <summary>The command of the README: a shell on a terminal.</summary>
+public sealed class ShellTests
 {
-    private readonly GuestDisk _disk = new();
-
-    public void Dispose() => _disk.Dispose();
-
     [KvmFact]
-    public void A_shell_on_pipes_answers_and_a_reboot_ends_with_success()
+    public void Typing_and_reboot_work_in_an_interactive_shell_with_two_CPUs()
     {
-        using var vmm = RunningVmm.OnPipes(
-            "--kernel", Paths.Kernel, "--disk", _disk.Image, "--mem", "1G", "--cpus", "2");
-        vmm.WaitFor(RunningVmm.Prompt);
+        using var folder = new TemporaryFolder();
+        using VmmTerminal terminal = Boot(folder);
+        terminal.Type("echo $((6 * 7)) $(nproc)" + VmmTerminal.Enter);
+        terminal.Screen.WaitFor("echo $((6 * 7)) $(nproc)\r\n");
+        terminal.Screen.WaitFor("42 2\r\n");
+        terminal.Screen.WaitFor(GuestScript.Prompt);
 
-        Assert.Contains("42", vmm.Command("echo $((6 * 7))"), StringComparison.Ordinal);
-        Assert.Matches(@"\n2\s", vmm.Command("nproc"));
-        Assert.InRange(TotalKibibytes(vmm), 900 * 1024, 1024 * 1024);
+        // Ctrl-C is the guest's, and its job control's.
+        terminal.Type("sleep 1000" + VmmTerminal.Enter);
+        terminal.Screen.WaitFor("sleep 1000\r\n");
+        terminal.Type("\x03");
+        terminal.Screen.WaitFor(GuestScript.Prompt);
 
-        // A line longer than the serial port's queue arrives whole.
-        string line = string.Concat(Enumerable.Range(1000, 200).Select(n => n.ToString(CultureInfo.InvariantCulture)));
-        Assert.Contains("\n" + line, vmm.Command($"echo {line}").Replace("\r", "", StringComparison.Ordinal), StringComparison.Ordinal);
-
-        vmm.Type("reboot -f\n");
-        Assert.Equal(0, vmm.WaitForExit());
-    }
-
-    [KvmFact]
-    public void A_terminal_types_interrupts_and_is_restored_after_a_reboot()
-    {
-        using var vmm = RunningVmm.OnTerminal(
-            $"stty -g; {Paths.Vmm} --kernel {Paths.Kernel} --disk {_disk.Image} --mem 128M; echo code=$?; stty -g");
-        vmm.WaitFor(RunningVmm.Prompt);
-
-        Assert.Contains("\n42", vmm.Command("echo $((6 * 7))"), StringComparison.Ordinal);
-        vmm.Type("echo starting; sleep 100000\n");
-        vmm.WaitFor("\nstarting");
-        vmm.Type("\x03");
-        vmm.WaitFor(RunningVmm.Prompt);
-
-        vmm.Type("reboot -f\n");
-        Assert.Equal(0, vmm.WaitForExit());
-        AssertRestored(vmm.Output);
+        terminal.Type("reboot -f" + VmmTerminal.Enter);
+        (int code, string settings, string screen) = terminal.Finish();
+        Assert.True(code == ExitCodes.Success, screen);
+        Assert.Equal(terminal.SettingsBefore, settings);
     }
 
     [KvmFact]
-    public void Control_a_x_ends_the_machine_and_restores_the_terminal()
+    public void Ctrl_A_h_helps_and_Ctrl_A_x_leaves_the_shell_behind()
     {
-        using var vmm = RunningVmm.OnTerminal(
-            $"stty -g; {Paths.Vmm} --kernel {Paths.Kernel} --disk {_disk.Image} --mem 128M; echo code=$?; stty -g");
-        vmm.WaitFor(RunningVmm.Prompt);
-        vmm.Type("\x01x");
-        Assert.Equal(0, vmm.WaitForExit());
-        AssertRestored(vmm.Output);
+        using var folder = new TemporaryFolder();
+        using VmmTerminal terminal = Boot(folder);
+        terminal.Type(VmmTerminal.ControlA + "h");
+        terminal.Screen.WaitFor("Ctrl-A x   end vmm and the guest with it\r\n");
+        terminal.Type("echo still $((1 + 1)) here" + VmmTerminal.Enter);
+        terminal.Screen.WaitFor("still 2 here\r\n");
+        terminal.Type(VmmTerminal.ControlA + "x");
+        (int code, string settings, string screen) = terminal.Finish();
+        Assert.True(code == ExitCodes.Success, screen);
+        Assert.Equal(terminal.SettingsBefore, settings);
     }
 
     [KvmFact]
-    public void Memory_above_the_hole_below_4_gib_is_usable()
+    public void Commands_piped_in_all_run_and_the_end_of_input_ends_the_shell()
     {
-        using var vmm = RunningVmm.OnPipes("--kernel", Paths.Kernel, "--disk", _disk.Image, "--mem", "6G");
-        vmm.WaitFor(RunningVmm.Prompt);
-        Assert.InRange(TotalKibibytes(vmm), 5800 * 1024, 6 * 1024 * 1024);
-        vmm.Type("reboot -f\n");
-        Assert.Equal(0, vmm.WaitForExit());
+        using var folder = new TemporaryFolder();
+        string root = folder.CopyOfRootfs();
+        using VmmProcess vmm = VmmProcess.Start("--kernel", Product.Vmlinux, "--disk", root, "--cmdline", "quiet");
+        const int Commands = 100;
+        for (int i = 0; i < Commands; i++)
+        {
+            vmm.Type($"echo sum{i}=$((1000 + {i}))\n");
+        }
+
+        vmm.CloseInput();
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.True(ended.Code == ExitCodes.Success, ended.Output + ended.Error);
+        for (int i = 0; i < Commands; i++)
+        {
+            Assert.Equal($"{1000 + i}", GuestScript.Value(ended.Output, $"sum{i}"));
+        }
+
+        HostTool.AssertClean(root);
     }
 
-    private static int TotalKibibytes(RunningVmm vmm)
+    private static VmmTerminal Boot(TemporaryFolder folder)
     {
-        Match total = MemTotal().Match(vmm.Command("grep MemTotal /proc/meminfo"));
-        Assert.True(total.Success);
-        return int.Parse(total.Groups[1].ValueSpan, CultureInfo.InvariantCulture);
+        var terminal = new VmmTerminal(
+            "--kernel", Product.BzImage, "--disk", folder.CopyOfRootfs(), "--mem", "1G", "--cpus", "2");
+        terminal.Screen.WaitFor(GuestScript.Prompt);
+        Assert.NotEqual(terminal.SettingsBefore, terminal.Settings);
+        return terminal;
     }
-
-    // stty -g printed the settings before and after; between them stands vmm's exit code.
-    private static void AssertRestored(string output)
-    {
-        MatchCollection settings = SttySettings().Matches(output);
-        Assert.Contains("code=0", output, StringComparison.Ordinal);
-        Assert.True(settings.Count == 2, output);
-        Assert.Equal(settings[0].Value, settings[1].Value);
-    }
-
-    [GeneratedRegex(@"MemTotal:\s+(\d+) kB")]
-    private static partial Regex MemTotal();
-
-    [GeneratedRegex("(?:[0-9a-f]+:){20,}[0-9a-f]+")]
-    private static partial Regex SttySettings();
 }

@@ -11,6 +11,21 @@ internal sealed class KvmFactAttribute : FactAttribute
             Skip = Kvm.WhyNot;
         }
     }
+
+    /// <summary>GiB of memory that the host must have; 0 if any will do.</summary>
+    public int MemoryGib
+    {
+        get => field;
+        set
+        {
+            field = value;
+            long has = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes >> 30;
+            if (Skip is null && has < value)
+            {
+                Skip = $"this host has {has} GiB of memory, the test wants {value}";
+            }
+        }
+    }
 }
 
 /// <summary>As <see cref="KvmFactAttribute"/>, with data.</summary>
