@@ -6,7 +6,7 @@ namespace Vmm.Tests.Disks;
 /// <summary>Random operations against a raw twin, judged by qemu-img; also after crashes.</summary>
 public sealed class Qcow2PropertyTests : IDisposable
 {
-    private const int DiskBytes = 6 << 20;
+    private const int DiskBytes = 2 << 20;
 
     private readonly string _directory = Directory.CreateTempSubdirectory("vmm-qcow2-").FullName;
 
@@ -23,7 +23,7 @@ public sealed class Qcow2PropertyTests : IDisposable
                 "compat=1.1,cluster_size=4096,refcount_bits=1",
                 "compat=1.1,cluster_size=512,refcount_bits=16",
                 "compat=1.1,cluster_size=512,refcount_bits=64",
-                "compat=1.1,cluster_size=2097152,refcount_bits=8",
+                "compat=1.1,cluster_size=1048576,refcount_bits=8",
                 "compat=1.1,cluster_size=4096,lazy_refcounts=on",
                 "compat=0.10,cluster_size=4096"])
             {
@@ -40,7 +40,7 @@ public sealed class Qcow2PropertyTests : IDisposable
     public void Random_operations_leave_what_a_raw_twin_has_and_a_clean_image(string options, bool hasBacking, int seed)
     {
         var run = new RandomRun(_directory, options, hasBacking, seed);
-        for (int i = 0; i < 60; i++)
+        for (int i = 0; i < 40; i++)
         {
             run.Step();
         }
@@ -60,14 +60,14 @@ public sealed class Qcow2PropertyTests : IDisposable
     public void A_crash_at_any_point_leaves_a_sound_image_with_what_was_flushed(string options, bool hasBacking, int seed)
     {
         var run = new RandomRun(_directory, options, hasBacking, seed + 1000);
-        for (int i = 0; i < 40; i++)
+        for (int i = 0; i < 25; i++)
         {
             run.Step();
         }
 
         run.Stand.Disk.Close();
         var random = new Random(seed);
-        for (int crash = 0; crash < 10; crash++)
+        for (int crash = 0; crash < 6; crash++)
         {
             int at = random.Next(run.File.Count + 1);
             byte[] bytes = run.File.After(at, crash % 2 == 0 ? null : random);
@@ -101,7 +101,7 @@ public sealed class Qcow2PropertyTests : IDisposable
             if (hasBacking)
             {
                 // Shorter than the disk.
-                _backing = new byte[(4 << 20) + 512];
+                _backing = new byte[(5 << 18) + 512];
                 _random.NextBytes(_backing);
                 string backing = Path.Combine(directory, "backing.raw");
                 System.IO.File.WriteAllBytes(backing, _backing);
@@ -154,7 +154,7 @@ public sealed class Qcow2PropertyTests : IDisposable
             {
                 int from = (i * room) + _random.Next(room);
                 int most = ((i + 1) * room) - from;
-                int sectors = Math.Min(most, _random.Next(3) == 0 ? _random.Next(1, 9) : _random.Next(1, 400));
+                int sectors = Math.Min(most, _random.Next(3) == 0 ? _random.Next(1, 9) : _random.Next(1, 200));
                 int offset = from * 512;
                 int length = sectors * 512;
                 switch (_random.Next(8))
