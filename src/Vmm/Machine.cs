@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using Vmm.Boot;
 using Vmm.Boot.Acpi;
 using Vmm.Console;
@@ -201,6 +200,8 @@ internal sealed class Machine : IPowerControl, IDisposable
         CpuidEntry[] processor = kvm.GetSupportedCpuid();
         IReadOnlyList<E820Range> reserved = Describe(slots, processor).Write(Ram.Memory);
 
+        byte[] seed = new byte[RngSeedLength];
+        SystemRandom.Fill(seed);
         Loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
         {
             CommandLine = ComposeCommandLine(slots),
@@ -210,7 +211,7 @@ internal sealed class Machine : IPowerControl, IDisposable
             Reserved = reserved,
             Unpack = _options.Unpack,
             Kaslr = _options.Kaslr,
-            RngSeed = RandomNumberGenerator.GetBytes(RngSeedLength),
+            RngSeed = seed,
         });
         if (Loaded.Unpacked?.Obstacle is { } obstacle)
         {
