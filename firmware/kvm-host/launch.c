@@ -294,6 +294,7 @@ static _Noreturn void carry(int port, int signals, int terminal, double deadline
 
 int main(int count, char **words)
 {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);    /* the script that started us was killed: nobody waits for the result */
     double timeout = 1e9;
     int sockets[2], index = 1;
     uint32_t terminal = isatty(0) && isatty(1);

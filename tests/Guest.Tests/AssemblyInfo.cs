@@ -1,5 +1,2 @@
-using System.Runtime.Versioning;
-
-// Guests are slow on the hosts that have KVM only by emulation: one at a time, so that each gets the whole host.
+// Each test boots a machine; on two processors they would only slow each other down.
 [assembly: CollectionBehavior(DisableTestParallelization = true)]
-[assembly: SupportedOSPlatform("linux")]
