@@ -52,7 +52,7 @@ internal static class Kvm
         try
         {
             using FileStream device = new("/dev/kvm", FileMode.Open, FileAccess.ReadWrite);
-            return !device.CanSeek; // a device, not a file that somebody left there
+            return Directory.Exists("/sys/class/misc/kvm"); // not a file that somebody left there
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

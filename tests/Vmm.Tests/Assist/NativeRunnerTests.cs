@@ -41,18 +41,12 @@ public sealed class NativeRunnerTests(ITestOutputHelper output)
         Assert.True(sweep.Codes > 20, $"only {sweep.Codes} kinds of instruction");
     }
 
-    [Theory]
+    [RequiresTheory(CpuidFeature.AVX)]
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(3)]
     public void Vex_encodings_do_what_this_processor_does(int map)
     {
-        if (!System.Runtime.Intrinsics.X86.Avx.IsSupported)
-        {
-            output.WriteLine("SKIPPED: this processor has no AVX");
-            return;
-        }
-
         using var sweep = new Sweep(seed: 200 + map);
         for (int round = 0; round < Rounds; round++)
         {
@@ -69,7 +63,7 @@ public sealed class NativeRunnerTests(ITestOutputHelper output)
         Assert.True(sweep.Codes > 20, $"only {sweep.Codes} kinds of instruction");
     }
 
-    [Theory]
+    [RequiresTheory(CpuidFeature.AVX512F)]
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(3)]
@@ -77,12 +71,6 @@ public sealed class NativeRunnerTests(ITestOutputHelper output)
     [InlineData(6)]
     public void Evex_encodings_do_what_this_processor_does(int map)
     {
-        if (!System.Runtime.Intrinsics.X86.Avx512F.IsSupported)
-        {
-            output.WriteLine("SKIPPED: this processor has no AVX-512");
-            return;
-        }
-
         using var sweep = new Sweep(seed: 300 + map);
         for (int round = 0; round < EvexRounds; round++)
         {

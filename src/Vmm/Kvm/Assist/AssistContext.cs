@@ -26,6 +26,8 @@ internal enum Step
 /// from exit to exit.</summary>
 internal sealed class AssistContext(IAssistCpu cpu)
 {
+    private bool _isXsaveDirty;
+
     /// <summary>The instruction at RIP.</summary>
     public Instruction Instruction;
 
@@ -47,6 +49,19 @@ internal sealed class AssistContext(IAssistCpu cpu)
 
     /// <summary>EDX:EAX, as the XSAVE family and others take it.</summary>
     public ulong EdxEax => (Cpu.Regs.Rdx << 32) | (uint)Cpu.Regs.Rax;
+
+    /// <summary>The image of <see cref="IAssistCpu.LoadXsave"/> was changed.</summary>
+    public void MarkXsaveDirty() => _isXsaveDirty = true;
+
+    /// <summary>Hands a changed image on, once for all instructions of an exit.</summary>
+    public void FlushXsave()
+    {
+        if (_isXsaveDirty)
+        {
+            _isXsaveDirty = false;
+            Cpu.StoreXsave();
+        }
+    }
 
     public Step Raise(GuestFault fault)
     {

@@ -10,8 +10,28 @@ internal sealed class Dispatcher(AssistContext context) : IDisposable
 
     private readonly NativeRunner _native = new(context);
 
+    /// <summary>Executes an instruction that KVM has not been asked for, if that is sensible.</summary>
+    public Step ExecuteAhead(ReadOnlySpan<byte> bytes) => _native.RunAhead(bytes);
+
+    /// <summary>Executes the context's instruction.</summary>
     /// <param name="bytes">The instruction's bytes, no more.</param>
-    public Step Execute(ReadOnlySpan<byte> bytes)
+    /// <param name="canRunAhead">Was it one of those that come in long rows?</param>
+    public Step Execute(ReadOnlySpan<byte> bytes, out bool canRunAhead)
+    {
+        canRunAhead = false;
+        Step step = ExecuteByName();
+        if (step == Step.Unknown && context.Reason is null)
+        {
+            step = _native.Run(bytes);
+            canRunAhead = step == Step.Next && _native.RanVectors;
+        }
+
+        return step;
+    }
+
+    public void Dispose() => _native.Dispose();
+
+    private Step ExecuteByName()
     {
         switch (context.Instruction.Mnemonic)
         {
@@ -104,9 +124,7 @@ internal sealed class Dispatcher(AssistContext context) : IDisposable
                 context.SetStatusFlags(Bits.StatusFlags, 0);
                 return Step.Next;
 
-            default: return _native.Run(bytes);
+            default: return Step.Unknown;
         }
     }
-
-    public void Dispose() => _native.Dispose();
 }

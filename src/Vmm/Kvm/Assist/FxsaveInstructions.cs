@@ -57,7 +57,7 @@ internal sealed class FxsaveInstructions(AssistContext context)
         _area.AsSpan(Layout.X87RegistersOffset, moved - Layout.X87RegistersOffset)
             .CopyTo(image[Layout.X87RegistersOffset..]);
         image[Layout.HeaderOffset] |= 1 << Layout.X87 | 1 << Layout.Sse;
-        context.Cpu.StoreXsave();
+        context.MarkXsaveDirty();
         return Step.Next;
     }
 

@@ -10,10 +10,14 @@ internal sealed class InstructionAssist : IDisposable
     /// <summary>Longest instruction (Intel SDM volume 2, 2.3.11).</summary>
     private const int MaxLength = 15;
 
+    /// <summary>How many instructions are executed beyond the one that KVM could not: few enough that an interrupt
+    /// waits some ten microseconds at most.</summary>
+    private const int AheadLimit = 64;
+
     private readonly IAssistCpu _cpu;
     private readonly AssistContext _context;
     private readonly AssistCounters _counters = new();
-    private readonly Dispatcher _dispatcher;
+    private Dispatcher? _dispatcher;
     private readonly InstructionBytes _bytes = new();
     private readonly Decoder?[] _decoders = new Decoder?[3];
     private long _accessFlagCount;
@@ -22,7 +26,6 @@ internal sealed class InstructionAssist : IDisposable
     {
         _cpu = cpu;
         _context = new AssistContext(cpu);
-        _dispatcher = new Dispatcher(_context);
         Syscall = new SyscallLanding(cpu);
         Hypercall = new StuckHypercall(cpu, _context.Memory);
     }
@@ -64,13 +67,16 @@ internal sealed class InstructionAssist : IDisposable
             return new AssistOutcome(AssistKind.Handled);
         }
 
-        _context.Reason = null;
-        if (!TryDecode(bytes, out AssistOutcome failure))
-        {
-            return failure;
-        }
+        AssistOutcome outcome = TryDecode(bytes, out AssistOutcome failure) ? Execute() : failure;
+        _context.FlushXsave();
+        return outcome;
+    }
 
-        Step step = _dispatcher.Execute(_bytes.Seen[.._context.Instruction.Length]);
+    private AssistOutcome Execute()
+    {
+        // Made when first needed: it asks CPUID many things, and most hosts never get here.
+        _dispatcher ??= new Dispatcher(_context);
+        Step step = _dispatcher.Execute(_bytes.Seen[.._context.Instruction.Length], out bool canRunAhead);
         if (step != Step.Unknown)
         {
             _counters.Add(_context.Instruction.Mnemonic);
@@ -80,7 +86,7 @@ internal sealed class InstructionAssist : IDisposable
         {
             case Step.Next:
                 Advance(ref _cpu.Regs, _context.Instruction.Length);
-                return new AssistOutcome(AssistKind.Handled);
+                return canRunAhead ? RunAhead() : new AssistOutcome(AssistKind.Handled);
             case Step.Jumped:
                 return new AssistOutcome(AssistKind.Handled);
             case Step.Fault:
@@ -93,7 +99,47 @@ internal sealed class InstructionAssist : IDisposable
         }
     }
 
-    public void Dispose() => _dispatcher.Dispose();
+    public void Dispose() => _dispatcher?.Dispose();
+
+    /// <summary>Vector code comes in long rows, each instruction of which would be an exit of its own and two calls
+    /// to move the vector registers: goes on as long as the instructions are of that kind.</summary>
+    private AssistOutcome RunAhead()
+    {
+        Span<byte> fetched = stackalloc byte[MaxLength];
+        for (int i = 0; i < AheadLimit && (_cpu.Regs.Rflags & Bits.FlagTf) == 0; i++)
+        {
+            int count = _context.Memory.Fetch(LinearRip(), fetched, out _);
+            _bytes.Set(fetched[..count]);
+            _context.Reason = null;
+            if (count == 0 || !Decode())
+            {
+                break;
+            }
+
+            Step step = _dispatcher!.ExecuteAhead(_bytes.Seen[.._context.Instruction.Length]);
+            if (step == Step.Fault)
+            {
+                _counters.Add(_context.Instruction.Mnemonic);
+                return Inject();
+            }
+
+            if (step != Step.Next)
+            {
+                break;
+            }
+
+            _counters.Add(_context.Instruction.Mnemonic);
+            Advance(ref _cpu.Regs, _context.Instruction.Length);
+        }
+
+        return new AssistOutcome(AssistKind.Handled);
+    }
+
+    private ulong LinearRip()
+    {
+        ref readonly KvmSregs sregs = ref _cpu.Sregs;
+        return GuestMode.Is64Bit(in sregs) ? _cpu.Regs.Rip : (uint)(sregs.Cs.Base + _cpu.Regs.Rip);
+    }
 
     private AssistOutcome Inject()
     {
@@ -119,6 +165,7 @@ internal sealed class InstructionAssist : IDisposable
     private bool TryDecode(ReadOnlySpan<byte> bytes, out AssistOutcome failure)
     {
         failure = default;
+        _context.Reason = null;
         _bytes.Set(bytes[..Math.Min(bytes.Length, MaxLength)]);
         if (Decode())
         {
@@ -126,9 +173,7 @@ internal sealed class InstructionAssist : IDisposable
         }
 
         Span<byte> fetched = stackalloc byte[MaxLength];
-        ref readonly KvmSregs sregs = ref _cpu.Sregs;
-        ulong linear = GuestMode.Is64Bit(in sregs) ? _cpu.Regs.Rip : (uint)(sregs.Cs.Base + _cpu.Regs.Rip);
-        int count = _context.Memory.Fetch(linear, fetched, out AccessResult result);
+        int count = _context.Memory.Fetch(LinearRip(), fetched, out AccessResult result);
         if (count > bytes.Length)
         {
             _bytes.Set(fetched[..count]);

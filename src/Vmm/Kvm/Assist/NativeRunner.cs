@@ -23,19 +23,40 @@ internal sealed unsafe class NativeRunner : IDisposable
         _encode = Encode;
     }
 
+    /// <summary>Was the last instruction one on SSE or AVX registers?</summary>
+    public bool RanVectors { get; private set; }
+
     /// <summary>Runs the context's instruction.</summary>
     /// <param name="bytes">Its bytes.</param>
     public Step Run(ReadOnlySpan<byte> bytes)
     {
         NativePlan plan = Plan(bytes);
-        switch (plan.Answer)
+        return plan.Answer switch
         {
-            case FeatureAnswer.NotAllowed:
-                return Step.Unknown;
-            case FeatureAnswer.Absent:
-                return _context.Raise(GuestFault.Ud);
-        }
+            FeatureAnswer.NotAllowed => Step.Unknown,
+            FeatureAnswer.Absent => _context.Raise(GuestFault.Ud),
+            _ => Run(plan, bytes),
+        };
+    }
 
+    /// <summary>Runs the context's instruction though KVM's emulator has not been asked: between vector instructions
+    /// that saves the exits.</summary>
+    /// <returns><see cref="Step.Unknown"/> if it is better left to KVM. That includes stores from general registers:
+    /// they may be to a page table, and KVM must see those.</returns>
+    public Step RunAhead(ReadOnlySpan<byte> bytes)
+    {
+        NativePlan plan = Plan(bytes);
+        bool isFit = plan.Answer == FeatureAnswer.Present
+            && (plan.Units & (NativeUnits.X87 | NativeUnits.Mmx)) == 0
+            && (plan.Units != NativeUnits.None || !plan.WritesMemory);
+        return isFit ? Run(plan, bytes) : Step.Unknown;
+    }
+
+    public void Dispose() => _entry?.Dispose();
+
+    private Step Run(NativePlan plan, ReadOnlySpan<byte> bytes)
+    {
+        RanVectors = (plan.Units & (NativeUnits.Sse | NativeUnits.Vex | NativeUnits.Evex)) != 0;
         Step step = CheckUnits(plan);
         NativeState* state = _entry!.State;
         var operand = new NativeMemoryOperand(_context, plan, state);
@@ -65,8 +86,6 @@ internal sealed unsafe class NativeRunner : IDisposable
 
         return step;
     }
-
-    public void Dispose() => _entry?.Dispose();
 
     private Step RunWithVectors(
         NativePlan plan, NativeState* state, ReadOnlySpan<byte> bytes, ref NativeMemoryOperand operand)
@@ -98,7 +117,7 @@ internal sealed unsafe class NativeRunner : IDisposable
         {
             BinaryPrimitives.WriteUInt32LittleEndian(live[XsaveLayout.MxcsrOffset..], control.AfterFault);
             live[XsaveLayout.HeaderOffset] |= 1 << XsaveLayout.Sse;
-            _context.Cpu.StoreXsave();
+            _context.MarkXsaveDirty();
             bool isDelivered = (_context.Cpu.Sregs.Cr4 & Bits.Cr4OsXmmExcpt) != 0;
             return _context.Raise(isDelivered ? GuestFault.Xm : GuestFault.Ud);
         }
@@ -231,7 +250,7 @@ internal sealed unsafe class NativeRunner : IDisposable
         if (isChanged)
         {
             BinaryPrimitives.WriteUInt64LittleEndian(live[XsaveLayout.HeaderOffset..], inUse);
-            _context.Cpu.StoreXsave();
+            _context.MarkXsaveDirty();
         }
     }
 

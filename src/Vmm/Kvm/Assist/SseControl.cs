@@ -44,7 +44,7 @@ internal static class SseControl
 
         // KVM, like XRSTOR, takes MXCSR from the image only along with a component of vector state.
         image[XsaveLayout.HeaderOffset] |= 1 << XsaveLayout.Sse;
-        context.Cpu.StoreXsave();
+        context.MarkXsaveDirty();
         return Step.Next;
     }
 

@@ -155,7 +155,7 @@ internal static class SystemInstructions
             return Step.Unknown;
         }
 
-        cpu.StoreXsave();
+        context.MarkXsaveDirty();
         return Step.Next;
     }
 

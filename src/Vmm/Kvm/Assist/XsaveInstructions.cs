@@ -138,7 +138,7 @@ internal sealed class XsaveInstructions(AssistContext context, Layout layout)
 
             BinaryPrimitives.WriteUInt64LittleEndian(bits, kept);
             _image.CopyTo(live);
-            context.Cpu.StoreXsave();
+            context.MarkXsaveDirty();
         }
 
         return step;
