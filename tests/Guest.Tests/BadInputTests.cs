@@ -114,15 +114,21 @@ public sealed class BadInputTests
         Assert.Equal(before, folder.Inventory());
     }
 
-    [KvmFact]
-    public void Standard_output_that_is_closed_is_told_in_one_line()
+    [Theory]
+    [InlineData(">&-", "standard output is closed")]
+    [InlineData("<&-", "standard input is closed")]
+    [InlineData(">&-", "standard output is closed", "--version")]
+    [InlineData(">&-", "standard output is closed", "--help")]
+    [InlineData(">&-", "standard output is closed", "check")]
+    public void A_standard_stream_that_is_closed_is_told_in_one_line(
+        string closed, string said, params string[] arguments)
     {
         using var folder = new TemporaryFolder();
-        string[] arguments = Good(folder);
-        using VmmProcess vmm = VmmProcess.StartInShell("exec \"$@\" >&-", arguments);
+        using VmmProcess vmm = VmmProcess.StartInShell(
+            $"exec \"$@\" {closed}", arguments.Length == 0 ? Good(folder) : arguments);
         VmmProcess.Ended ended = vmm.WaitForEnd();
         Assert.Equal(ExitCodes.Usage, ended.Code);
-        OneLine.AssertIs("standard output is closed", ended.Error);
+        OneLine.AssertIs(said, ended.Error);
     }
 
     private static void AssertTold(Mistake mistake)
