@@ -78,6 +78,21 @@ internal struct Elf32_Phdr
     public uint p_align;
 }
 
+[StructLayout(LayoutKind.Sequential)]
+internal struct Elf64_Shdr
+{
+    public uint sh_name;
+    public uint sh_type;
+    public ulong sh_flags;
+    public ulong sh_addr;
+    public ulong sh_offset;
+    public ulong sh_size;
+    public uint sh_link;
+    public uint sh_info;
+    public ulong sh_addralign;
+    public ulong sh_entsize;
+}
+
 /// <summary>Elf64_Nhdr and Elf32_Nhdr are the same. Name and descriptor follow, each padded to 4 bytes.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct Elf_Nhdr
@@ -101,4 +116,6 @@ internal static class Elf
     public const uint PT_LOAD = 1;
     public const uint PT_NOTE = 4;
     public const uint PF_X = 1;
+    public const uint SHT_NULL = 0;
+    public const uint SHT_NOBITS = 8;
 }

@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using Vmm.Boot;
 using Vmm.Boot.Acpi;
 using Vmm.Console;
@@ -21,6 +20,9 @@ namespace Vmm;
 internal sealed class Machine : IPowerControl, IDisposable
 {
     private const int RngSeedLength = 32;
+
+    // Far above what any guest needs, and a limit to what a hostile one costs.
+    private const ulong RngBytesPerSecond = 4 << 20;
 
     private readonly MachineOptions _options;
     private readonly ManualResetEventSlim _over = new(false);
@@ -190,9 +192,16 @@ internal sealed class Machine : IPowerControl, IDisposable
         AddLegacyDevices(vm);
         IVirtioSlots slots = AddSlots(kvm, vm);
         AddDisks(slots);
+        if (_options.Rng)
+        {
+            slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond));
+        }
+
         CpuidEntry[] processor = kvm.GetSupportedCpuid();
         IReadOnlyList<E820Range> reserved = Describe(slots, processor).Write(Ram.Memory);
 
+        byte[] seed = new byte[RngSeedLength];
+        SystemRandom.Fill(seed);
         Loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
         {
             CommandLine = ComposeCommandLine(slots),
@@ -202,7 +211,7 @@ internal sealed class Machine : IPowerControl, IDisposable
             Reserved = reserved,
             Unpack = _options.Unpack,
             Kaslr = _options.Kaslr,
-            RngSeed = RandomNumberGenerator.GetBytes(RngSeedLength),
+            RngSeed = seed,
         });
         if (Loaded.Unpacked?.Obstacle is { } obstacle)
         {
@@ -236,7 +245,7 @@ internal sealed class Machine : IPowerControl, IDisposable
 
     private IVirtioSlots AddSlots(KvmSystem kvm, KvmVm vm)
     {
-        var log = new DeviceLog();
+        var log = new RateLimitedLog(new DeviceLog(), TimeProvider.System);
         bool anyLength = kvm.Check(KvmCapability.KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
         return _options.Transport == Transport.Pci
             ? Own(new PciSlots(vm, Loop, Ports, Mmio, Ram.Memory, log, anyLength))

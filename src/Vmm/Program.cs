@@ -11,12 +11,14 @@ var root = new RootCommand("Boots a Linux kernel in a throw-away virtual machine
 new RunCommand().AddTo(root, clock);
 root.Subcommands.Add(CheckCommand.Create());
 root.Subcommands.Add(InspectCommand.Create());
+root.Subcommands.Add(DiskCommand.Create());
 root.Subcommands.Add(CompletionCommand.Create());
 
 // The library's own handler would print a stack trace.
 var invocation = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
 try
 {
+    StandardStreams.Check();
     ParseResult result = root.Parse(args);
     if (result.Errors.Count > 0)
     {

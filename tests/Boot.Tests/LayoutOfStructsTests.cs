@@ -34,6 +34,7 @@ public sealed class LayoutOfStructsTests
         new CLayout("elf.h")
             .Struct<Elf64_Ehdr>("Elf64_Ehdr", ident)
             .Struct<Elf64_Phdr>("Elf64_Phdr")
+            .Struct<Elf64_Shdr>("Elf64_Shdr")
             .Struct<Elf32_Ehdr>("Elf32_Ehdr", ident)
             .Struct<Elf32_Phdr>("Elf32_Phdr")
             .Struct<Elf_Nhdr>("Elf64_Nhdr")

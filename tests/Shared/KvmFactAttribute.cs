@@ -11,6 +11,21 @@ internal sealed class KvmFactAttribute : FactAttribute
             Skip = Kvm.WhyNot;
         }
     }
+
+    /// <summary>GiB of memory that the host must have; 0 if any will do.</summary>
+    public int MemoryGib
+    {
+        get => field;
+        set
+        {
+            field = value;
+            long has = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes >> 30;
+            if (Skip is null && has < value)
+            {
+                Skip = $"this host has {has} GiB of memory, the test wants {value}";
+            }
+        }
+    }
 }
 
 /// <summary>As <see cref="KvmFactAttribute"/>, with data.</summary>
@@ -37,7 +52,7 @@ internal static class Kvm
         try
         {
             using FileStream device = new("/dev/kvm", FileMode.Open, FileAccess.ReadWrite);
-            return !device.CanSeek; // a device, not a file that somebody left there
+            return Directory.Exists("/sys/class/misc/kvm"); // not a file that somebody left there
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

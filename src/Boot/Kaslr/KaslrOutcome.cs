@@ -12,6 +12,7 @@ public enum KaslrOutcome
     /// <summary>Turned off, by --no-kaslr or by nokaslr on the command line.</summary>
     TurnedOff,
 
-    /// <summary>The kernel has no relocation table: it was built without CONFIG_RANDOMIZE_BASE.</summary>
+    /// <summary>The kernel has no relocation table, or cannot be moved at all: it was built without
+    /// CONFIG_RANDOMIZE_BASE.</summary>
     NoRelocations,
 }

@@ -162,7 +162,7 @@ internal readonly ref struct RelocationTable
 
         foreach (ref readonly Elf64_Shdr section in Table<Elf64_Shdr>(unpacked, header.e_shoff, header.e_shnum))
         {
-            if (section.sh_type is not (Elf64_Shdr.SHT_NULL or Elf64_Shdr.SHT_NOBITS)
+            if (section.sh_type is not (Elf.SHT_NULL or Elf.SHT_NOBITS)
                 && !Include(section.sh_offset, section.sh_size, length, ref end))
             {
                 return null;
@@ -191,23 +191,4 @@ internal readonly ref struct RelocationTable
         end = Math.Max(end, offset + count);
         return true;
     }
-}
-
-/// <summary>Elf64_Shdr of &lt;elf.h&gt; (System V ABI, chapter 4, "Sections").</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct Elf64_Shdr
-{
-    public const uint SHT_NULL = 0;
-    public const uint SHT_NOBITS = 8;
-
-    public uint sh_name;
-    public uint sh_type;
-    public ulong sh_flags;
-    public ulong sh_addr;
-    public ulong sh_offset;
-    public ulong sh_size;
-    public uint sh_link;
-    public uint sh_info;
-    public ulong sh_addralign;
-    public ulong sh_entsize;
 }

@@ -10,6 +10,11 @@ internal sealed unsafe class GzipCodec : Codec
 
     public override string? Decode(ReadOnlySpan<byte> packed, Span<byte> destination)
     {
+        if (packed.IsEmpty)
+        {
+            return Damaged;
+        }
+
         // SAFETY: the stream reads only packed.Length bytes, and only while they are pinned here.
         fixed (byte* input = packed)
         {

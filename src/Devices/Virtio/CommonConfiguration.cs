@@ -9,11 +9,8 @@ namespace Vmm.Devices.Virtio;
 /// <remarks>Registers are read and written on vCPU threads; each access takes the device's gate. A reset with requests
 /// in flight ends when the last of them came back (until then the status reads as it was): the backend may be
 /// writing into the guest's buffers, and the driver may use those for something else once the reset is done.</remarks>
-public sealed class CommonConfiguration : IVirtqueueOwner
+public sealed partial class CommonConfiguration : IVirtqueueOwner
 {
-    private const DeviceStatus DriverMayWrite = DeviceStatus.Acknowledge | DeviceStatus.Driver
-        | DeviceStatus.FeaturesOk | DeviceStatus.DriverOk | DeviceStatus.Failed;
-
     private readonly VirtioDevice _device;
     private readonly IVirtioInterrupts _interrupts;
     private readonly IQueueNotifier _notifier;
@@ -286,24 +283,6 @@ public sealed class CommonConfiguration : IVirtqueueOwner
         }
     }
 
-    void IVirtqueueOwner.Interrupt(Virtqueue queue) => _interrupts.NotifyQueue(queue.Index);
-
-    void IVirtqueueOwner.Broken(Virtqueue queue, string fault) => Fail(queue.Index, fault);
-
-    void IVirtqueueOwner.Drained(Virtqueue queue)
-    {
-        if (_resetting)
-        {
-            FinishResetIfDrained();
-        }
-        else
-        {
-            _configurations[queue.Index].Clear();
-        }
-
-        Monitor.PulseAll(_device.Gate);
-    }
-
     internal bool TryGetRunning(int index, [NotNullWhen(true)] out Virtqueue? queue)
     {
         queue = (uint)index < (uint)_current.Length ? _current[index] : null;
@@ -353,156 +332,6 @@ public sealed class CommonConfiguration : IVirtqueueOwner
             {
                 set(_configurations[queue], value);
             }
-        }
-    }
-
-    /// <summary>Section 3.1.1 as a machine: bits are only ever added, each after the one before it; what the driver may
-    /// not set, or sets too early, is ignored.</summary>
-    private void WriteStatus(uint value)
-    {
-        if (value == 0)
-        {
-            BeginReset();
-            return;
-        }
-
-        if (_resetting)
-        {
-            return;
-        }
-
-        var wanted = (DeviceStatus)value & DriverMayWrite;
-        if ((wanted & DeviceStatus.Failed) != 0 && !Has(DeviceStatus.Failed))
-        {
-            _status |= DeviceStatus.Failed;     // the driver has given up: nothing is served until it resets
-            PauseQueues();
-        }
-
-        if ((wanted & DeviceStatus.Acknowledge) != 0)
-        {
-            _status |= DeviceStatus.Acknowledge;
-        }
-
-        if ((wanted & DeviceStatus.Driver) != 0 && Has(DeviceStatus.Acknowledge))
-        {
-            _status |= DeviceStatus.Driver;
-        }
-
-        if ((wanted & DeviceStatus.FeaturesOk) != 0 && Has(DeviceStatus.Driver) && !Has(DeviceStatus.FeaturesOk)
-            && FeaturesAreAcceptable())
-        {
-            _status |= DeviceStatus.FeaturesOk;
-        }
-
-        if ((wanted & DeviceStatus.DriverOk) != 0 && Has(DeviceStatus.FeaturesOk) && !Has(DeviceStatus.DriverOk))
-        {
-            _status |= DeviceStatus.DriverOk;
-            if ((_status & (DeviceStatus.NeedsReset | DeviceStatus.Failed)) == 0)
-            {
-                Activate();
-            }
-        }
-    }
-
-    private bool FeaturesAreAcceptable() =>
-        !_acceptedUnknown
-        && (_driverFeatures & ~_device.OfferedFeatures) == 0
-        && (_driverFeatures & VirtioFeatures.Version1) != 0
-        && _device.AcceptFeatures(_driverFeatures);
-
-    private void Activate()
-    {
-        _device.Activate();
-        for (int i = 0; i < _current.Length; i++)
-        {
-            if (_configurations[i].IsEnabled && !_configurations[i].IsResetting)
-            {
-                _current[i].Run();
-                Kick(i);        // a driver may have added buffers, and notified, before DRIVER_OK
-            }
-        }
-    }
-
-    private void BeginReset()
-    {
-        if (_resetting)
-        {
-            return;
-        }
-
-        _resetting = true;
-        for (int i = 0; i < _current.Length; i++)
-        {
-            if (_configurations[i].IsEnabled && !_configurations[i].IsResetting)
-            {
-                Stop(i);
-            }
-        }
-
-        _device.Reset();
-        FinishResetIfDrained();
-    }
-
-    private void Stop(int index)
-    {
-        // The device completes what no backend works on while this runs; that is not the moment to be drained.
-        Virtqueue queue = _current[index];
-        queue.Stop();
-        _stopping = true;
-        _device.StopQueue(queue);
-        _stopping = false;
-    }
-
-    private void FinishResetIfDrained()
-    {
-        if (_stopping)
-        {
-            return;
-        }
-
-        foreach (Virtqueue queue in _current)
-        {
-            if (queue.Outstanding != 0)
-            {
-                return;
-            }
-        }
-
-        foreach (QueueConfiguration configuration in _configurations)
-        {
-            configuration.Clear();
-        }
-
-        _status = DeviceStatus.None;
-        _driverFeatures = 0;
-        _acceptedUnknown = false;
-        DeviceFeaturesSelect = DriverFeaturesSelect = QueueSelect = 0;
-        _resetting = false;
-        _interrupts.Reset();
-    }
-
-    /// <summary>The one place where a queue that the driver spoiled becomes DEVICE_NEEDS_RESET (section 2.1.2).</summary>
-    private void Fail(int queue, string fault)
-    {
-        if (Has(DeviceStatus.NeedsReset) || _resetting)
-        {
-            return;
-        }
-
-        _status |= DeviceStatus.NeedsReset;
-        PauseQueues();
-        _log.Warn(_device.Name, $"queue {queue}: {fault}; the device waits for a reset by the driver");
-        if (Has(DeviceStatus.DriverOk))
-        {
-            _interrupts.NotifyConfiguration();
-        }
-    }
-
-    private void PauseQueues()
-    {
-        foreach (Virtqueue queue in _current)
-        {
-            queue.Pause();
         }
     }
 }

@@ -49,8 +49,14 @@ internal sealed class RunCommand
 
     private readonly Option<string[]> _disk = new("--disk", "-d")
     {
-        Description = "A raw disk image, /dev/vda and so on in the guest; may be given several times",
-        HelpName = "PATH[,readonly]",
+        Description = "A disk image, /dev/vda and so on in the guest; may be given several times. Options: readonly, "
+            + "format=raw|qcow2, ephemeral, overlay=PATH, cache=MODE, iops=N, bw=SIZE and more",
+        HelpName = "PATH[,OPTION...]",
+    };
+
+    private readonly Option<bool> _rng = new("--rng")
+    {
+        Description = "Add an entropy device, fed by the host's random numbers: /dev/hwrng",
     };
 
     private readonly Option<Transport> _transport = new("--transport")
@@ -97,6 +103,7 @@ internal sealed class RunCommand
         root.Options.Add(_initrd);
         root.Options.Add(_commandLine);
         root.Options.Add(_commandLineOnly);
+        root.Options.Add(_rng);
         root.Options.Add(_transport);
         root.Options.Add(_cpu);
         root.Options.Add(_entry);
@@ -118,6 +125,7 @@ internal sealed class RunCommand
             : MachineOptions.DefaultMemory,
         Cpus = MachineOptions.CheckCpus(result.GetValue(_cpus)),
         Disks = [.. (result.GetValue(_disk) ?? []).Select(DiskSpec.Parse)],
+        Rng = result.GetValue(_rng),
         Transport = result.GetValue(_transport),
         CpuModel = result.GetValue(_cpu) is { } model ? CpuModel.Parse(model) : CpuModel.Host,
         Entry = ParseEntry(result.GetValue(_entry)),

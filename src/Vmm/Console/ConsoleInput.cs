@@ -6,17 +6,22 @@ namespace Vmm.Console;
 
 /// <summary>Standard input on its way to the guest's serial port, on the event loop's thread.</summary>
 /// <remarks>Reads only as much as the port took of what was read before, so a pipe of any length loses nothing. At the
-/// end of input the guest gets Ctrl-D, which is how a terminal says it. On a terminal Ctrl-A starts a command.</remarks>
-internal sealed unsafe class ConsoleInput
+/// end of input the guest gets Ctrl-D, which is how a terminal says it, and gets it again, ever less often, while it says
+/// nothing: a file goes on telling its end too, and Linux keeps a Ctrl-D that came while the terminal was in line mode
+/// from a shell that then reads it in raw mode. On a terminal Ctrl-A starts a command.</remarks>
+internal sealed unsafe class ConsoleInput : IDisposable
 {
     private const byte Escape = 0x01;           // Ctrl-A
     private const byte EndOfTransmission = 0x04; // Ctrl-D
     private const int BufferSize = 1024;
+    private static readonly TimeSpan FirstRepeat = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan LongestRepeat = TimeSpan.FromMinutes(1);
 
     private readonly EventLoop _loop;
     private readonly int _fd;
     private readonly bool _isTerminal;
     private readonly Serial16550 _port;
+    private readonly ConsoleOutput _output;
     private readonly Action<byte> _command;
     private readonly byte[] _pending = new byte[BufferSize + 1];
     private EventLoop.Watch? _readable;
@@ -27,14 +32,19 @@ internal sealed unsafe class ConsoleInput
     private bool _escaped;
     private bool _ended;
     private long _total;
+    private LoopTimer? _repeat;
+    private TimeSpan _repeatAfter = FirstRepeat;
+    private long _outputBefore;
 
+    /// <param name="output">Tells whether the guest is quiet.</param>
     /// <param name="command">What follows Ctrl-A, on a terminal only: <c>x</c>, <c>h</c> ...</param>
-    public ConsoleInput(EventLoop loop, int fd, bool isTerminal, Serial16550 port, Action<byte> command)
+    public ConsoleInput(EventLoop loop, int fd, bool isTerminal, Serial16550 port, ConsoleOutput output, Action<byte> command)
     {
         _loop = loop;
         _fd = fd;
         _isTerminal = isTerminal;
         _port = port;
+        _output = output;
         _command = command;
         port.InputSpaceAvailable += () => loop.Post(Pump);
     }
@@ -53,6 +63,7 @@ internal sealed unsafe class ConsoleInput
         }
     }
 
+    public void Dispose() => _repeat?.Dispose();
 
     private void Fill()
     {
@@ -84,6 +95,9 @@ internal sealed unsafe class ConsoleInput
                 _loop.Remove(_readable);
                 _watching = false;
             }
+
+            _repeat = new LoopTimer(_loop, RepeatEnd);
+            _repeat.Set(_repeatAfter);
         }
         else
         {
@@ -91,6 +105,23 @@ internal sealed unsafe class ConsoleInput
         }
 
         Pump();
+    }
+
+    private void RepeatEnd()
+    {
+        long output = _output.TotalBytes;
+        if (_count == 0 && output == _outputBefore)
+        {
+            _first = 0;
+            _pending[0] = EndOfTransmission;
+            _count = 1;
+            TimeSpan twice = 2 * _repeatAfter;
+            _repeatAfter = twice < LongestRepeat ? twice : LongestRepeat;
+            Pump();
+        }
+
+        _outputBefore = output;
+        _repeat!.Set(_repeatAfter);
     }
 
     /// <summary>Takes Ctrl-A and what follows it out of what was typed; returns how many bytes are left.</summary>

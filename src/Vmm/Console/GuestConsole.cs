@@ -26,17 +26,12 @@ internal sealed class GuestConsole : IDisposable
     public GuestConsole(Machine machine, EventLoop loop, IInterruptLine interrupt)
     {
         _machine = machine;
-        if (LibC.Fcntl(StandardOutput, LibC.F_GETFD, 0) < 0)
-        {
-            throw new UsageException("standard output is closed; send it to /dev/null if it is not wanted");
-        }
-
         _output = new ConsoleOutput(loop, StandardOutput);
         Port = new Serial16550("COM1", _output, interrupt);
         _output.Drained += Port.OutputDrained;
         _output.Broken += error => machine.End(MachineEnd.OutputClosed(error.Message));
         _terminal = Terminal.TryOpen(StandardInput);
-        _input = new ConsoleInput(loop, StandardInput, _terminal is not null, Port, OnCommand);
+        _input = new ConsoleInput(loop, StandardInput, _terminal is not null, Port, _output, OnCommand);
     }
 
     public Serial16550 Port { get; }
@@ -64,6 +59,7 @@ internal sealed class GuestConsole : IDisposable
     public void Dispose()
     {
         _terminal?.Dispose();
+        _input.Dispose();
         _output.Dispose();
     }
 

@@ -9,6 +9,8 @@ internal static class DiskFiles
 {
     private const int EROFS = 30;
     private const int ETXTBSY = 26;
+    private const uint OwnerOnly = 0x180;       // rw-------
+    private const uint MFD_CLOEXEC = 1;
 
     /// <param name="path">A file or block device.</param>
     /// <param name="readOnly">Opens it so and shares it with other readers; else nobody else may have it open.</param>
@@ -39,6 +41,26 @@ internal static class DiskFiles
             throw;
         }
     }
+
+    /// <summary>A file without a name that is gone when it is closed; in memory where no directory can have one.</summary>
+    public static HostFile OpenTemporary(FileEngine engine)
+    {
+        foreach (string? directory in (string?[])[Environment.GetEnvironmentVariable("TMPDIR"), "/var/tmp", "/tmp"])
+        {
+            int number = string.IsNullOrEmpty(directory)
+                ? -1
+                : LibC.Open(directory, LibC.O_TMPFILE | LibC.O_RDWR | LibC.O_CLOEXEC, OwnerOnly);
+            if (number >= 0)
+            {
+                return Temporary(number, engine);
+            }
+        }
+
+        return Temporary(ErrnoException.Check(LibC.MemfdCreate("vmm-ephemeral", MFD_CLOEXEC), "memfd_create"), engine);
+    }
+
+    private static HostFile Temporary(int number, FileEngine engine) =>
+        new("ephemeral overlay", new FileDescriptor(number), readOnly: false, engine) { IgnoresFlush = true };
 
     /// <summary>A raw disk is its file: checks that there is something to it.</summary>
     /// <exception cref="UsageException">It is empty or no whole number of sectors.</exception>

@@ -20,7 +20,7 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
     /// <exception cref="UsageException">The file or an option does not fit; one line that says what to do.</exception>
     public OpenDisk Open(DiskSpec spec)
     {
-        DiskNode disk = OpenImage(spec, out uint alignment);
+        DiskNode disk = new DiskImages(_engine, spec).Open(out uint alignment);
         try
         {
             if (spec.Iops != 0 || spec.Bandwidth != 0)
@@ -80,22 +80,6 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
     }
 
     private LoopTimer Timer(Action elapsed) => new LoopTimer(loop, elapsed);
-
-    private RawDisk OpenImage(DiskSpec spec, out uint alignment)
-    {
-        HostFile file = DiskFiles.Open(spec.Path, spec.ReadOnly, _engine, spec.Cache);
-        try
-        {
-            alignment = file is DirectFile direct ? direct.OffsetAlign : 512;
-            DiskFiles.CheckRawLength(file);
-            return new RawDisk(file, spec.Discard);
-        }
-        catch
-        {
-            file.Dispose();
-            throw;
-        }
-    }
 
     private static BlockOptions Options(DiskSpec spec, DiskNode disk, uint alignment)
     {

@@ -12,6 +12,7 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
 
     private readonly BlockFile _file;
     private readonly bool _discards;
+    private readonly bool _pads;
     private readonly List<Request> _requests = [];
     private readonly Stack<Request> _free = new();
     private AnonymousMemory? _zeros;
@@ -19,11 +20,13 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
 
     /// <param name="file">Its length is the disk's; owned from now on.</param>
     /// <param name="discards">Pass discards on to the file (discard=on).</param>
-    public RawDisk(BlockFile file, bool discards = true)
+    /// <param name="pads">Fill the last sector up with zeros, as under an overlay.</param>
+    public RawDisk(BlockFile file, bool discards = true, bool pads = false)
     {
         _file = file;
         _discards = discards;
-        Length = file.Length;
+        _pads = pads;
+        Length = pads ? (file.Length + 511) / 512 * 512 : file.Length;
         file.AddOwner(this);
     }
 
@@ -59,6 +62,7 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
             case DiskOperation.Read:
                 slot.Io.Prepare(
                     FileOperation.Read, request.Offset, request.Length, request.Vectors, request.VectorCount);
+                slot.Io.ZeroPastEnd = _pads;
                 break;
             case DiskOperation.Write:
                 slot.Io.Prepare(

@@ -38,5 +38,10 @@ internal abstract class BlockFile : IDisposable
 
     public abstract bool TrySetLength(ulong length);
 
+    /// <summary>Frees the space of a range, which reads as zero then, where the host can.</summary>
+    public virtual void Punch(ulong offset, ulong length)
+    {
+    }
+
     public abstract void Dispose();
 }

@@ -167,6 +167,10 @@ internal class HostFile : BlockFile
         return true;
     }
 
+    public override void Punch(ulong offset, ulong length) =>
+        _ = LibC.Fallocate(
+            _fd.Number, LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE, (long)offset, (long)length);
+
     public override void Dispose()
     {
         Engine.RemoveFile(this);
@@ -181,6 +185,15 @@ internal class HostFile : BlockFile
             LibC.StatxCall(fd.Number, "", LibC.AT_EMPTY_PATH, LibC.STATX_BASIC_STATS | LibC.STATX_DIOALIGN, &status),
             path);
         return status;
+    }
+
+    /// <summary>The file that a path leads to, without links; null where it leads to none.</summary>
+    public static unsafe string? RealPath(string path)
+    {
+        byte* buffer = stackalloc byte[4096];   // PATH_MAX
+
+        // SAFETY: realpath(3) writes up to PATH_MAX bytes.
+        return LibC.Realpath(path, buffer) == 0 ? null : Marshal.PtrToStringUTF8((nint)buffer);
     }
 
     private static unsafe ulong FindLength(FileDescriptor fd, string path)

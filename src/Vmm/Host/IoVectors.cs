@@ -37,23 +37,24 @@ internal static unsafe class IoVectors
     }
 
     /// <summary>Writes zeros to what the vectors describe.</summary>
-    public static void Clear(ReadOnlySpan<IoVector> vectors)
+    public static void Clear(nint vectors, int count)
     {
-        foreach (IoVector vector in vectors)
+        for (int i = 0; i < count; i++)
         {
-            // SAFETY: memory that the kernel could write to as well: guest memory that stays mapped, or our own.
+            // SAFETY: as in Slice; memory that the kernel could write to as well: guest memory that stays mapped.
+            IoVector vector = ((IoVector*)vectors)[i];
             NativeMemory.Clear((void*)vector.Base, vector.Length);
         }
     }
 
     /// <summary>Copies to what the vectors describe; as much as they have room for.</summary>
-    public static void Fill(ReadOnlySpan<IoVector> vectors, ReadOnlySpan<byte> data)
+    public static void Fill(nint vectors, int count, ReadOnlySpan<byte> data)
     {
-        foreach (IoVector vector in vectors)
+        for (int i = 0; i < count; i++)
         {
-            int part = (int)Math.Min((nuint)data.Length, vector.Length);
-
             // SAFETY: as above.
+            IoVector vector = ((IoVector*)vectors)[i];
+            int part = (int)Math.Min((nuint)data.Length, vector.Length);
             data[..part].CopyTo(new Span<byte>((void*)vector.Base, part));
             data = data[part..];
         }

@@ -25,6 +25,9 @@ internal sealed record MachineOptions
 
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
 
+    /// <summary>Give the guest the host's random numbers as a device (virtio-rng).</summary>
+    public bool Rng { get; init; }
+
     public Transport Transport { get; init; } = Transport.Pci;
 
     public CpuModel CpuModel { get; init; } = CpuModel.Host;

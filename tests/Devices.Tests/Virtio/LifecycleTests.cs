@@ -278,7 +278,11 @@ public sealed class LifecycleTests
             target.Driver.Transport.Status = 0;
             Assert.Equal(0u, target.Driver.Transport.Status);
             Assert.False(target.Driver.Transport.IsQueueEnabled(target.Queue));
-            Assert.Equal(0u, target.Driver.Transport.TakeInterrupts());
+            if (target.Driver.Transport is TestTransportMmio)
+            {
+                Assert.Equal(0u, target.Driver.Transport.TakeInterrupts());     // over pci the messages are on their way
+            }
+
             target.Driver.Start();
             target.AssertServes();
         }

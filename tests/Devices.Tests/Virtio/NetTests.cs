@@ -305,7 +305,7 @@ public sealed class NetTests
     [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
     public void The_longest_frame_arrives_and_what_does_not_fit_is_dropped(Variant variant)
     {
-        using var rig = new NetRig(variant);
+        using var rig = new NetRig(variant, offloads: NetRig.AllOffloads);
         rig.Offer(50, 1526);
         rig.Backend.Inject(NetRig.Frame(65550));
         rig.Driver.Kick();
@@ -325,6 +325,25 @@ public sealed class NetTests
         Assert.Equal(1, rig.Card.ReceiveDropped);
         Assert.True(rig.Receive.TryTake(out _, out uint small));
         Assert.Equal(1012u, small);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void A_guest_without_segmentation_gets_jumbo_frames_at_most(Variant variant)
+    {
+        using var rig = new NetRig(variant);
+        rig.Offer(50, 1526);
+        rig.Backend.Inject(NetRig.Frame(9018));
+        rig.Backend.Inject(NetRig.Frame(65550));
+        rig.Driver.Kick();
+        int count = 0;
+        while (rig.Receive.TryTake(out _, out _))
+        {
+            count++;
+        }
+
+        Assert.Equal(6, count);
+        Assert.Equal(1, rig.Card.ReceiveDropped);
     }
 
     [Theory]

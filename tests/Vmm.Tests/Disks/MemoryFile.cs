@@ -129,6 +129,12 @@ internal unsafe class MemoryFile(int length, int? shuffleSeed = null) : BlockFil
                 return;
         }
 
+        if (io.Operation == FileOperation.Write)
+        {
+            Write(io);
+            return;
+        }
+
         long moved;
         do
         {
@@ -139,23 +145,37 @@ internal unsafe class MemoryFile(int length, int? shuffleSeed = null) : BlockFil
                 IoVector vector = ((IoVector*)vectors)[i];
                 var bytes = new Span<byte>((void*)vector.Base, (int)vector.Length);
                 ulong at = io.Offset + (ulong)moved;
-                if (io.Operation == FileOperation.Write)
+                int there = at >= Length ? 0 : (int)Math.Min((ulong)bytes.Length, Length - at);
+                Bytes.AsSpan((int)Math.Min(at, Length), there).CopyTo(bytes);
+                moved += there;
+                if (there < bytes.Length)
                 {
-                    Store(at, bytes);
-                    moved += bytes.Length;
-                }
-                else
-                {
-                    int there = at >= Length ? 0 : (int)Math.Min((ulong)bytes.Length, Length - at);
-                    Bytes.AsSpan((int)Math.Min(at, Length), there).CopyTo(bytes);
-                    moved += there;
-                    if (there < bytes.Length)
-                    {
-                        break;
-                    }
+                    break;
                 }
             }
         }
         while (!io.Advance(moved));
+    }
+
+    /// <summary>Page by page, whatever the vectors are: sectors are written whole or not at all.</summary>
+    private void Write(FileIo io)
+    {
+        var data = new List<byte>();
+        (nint vectors, int count) = io.Current;
+        for (int i = 0; i < count; i++)
+        {
+            IoVector vector = ((IoVector*)vectors)[i];
+            data.AddRange(new ReadOnlySpan<byte>((void*)vector.Base, (int)vector.Length));
+        }
+
+        byte[] all = [.. data];
+        for (int at = 0; at < all.Length;)
+        {
+            int part = Math.Min(all.Length - at, 4096 - (int)((io.Offset + (ulong)at) % 4096));
+            Store(io.Offset + (ulong)at, all.AsSpan(at, part));
+            at += part;
+        }
+
+        io.Advance(all.Length);
     }
 }

@@ -62,7 +62,9 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
 
         _freeCount = slots;
         _vectorsPerSlot = options.QueueSize;
-        _vectors = GC.AllocateArray<IoVector>(slots * _vectorsPerSlot, pinned: true);
+
+        // Not zeroed: pages of slots that are never used never become resident.
+        _vectors = GC.AllocateUninitializedArray<IoVector>(slots * _vectorsPerSlot, pinned: true);
         _vectorsAddress = Marshal.UnsafeAddrOfPinnedArrayElement(_vectors, 0);
         backend.Attach(this);
     }

@@ -21,6 +21,8 @@ public sealed partial class Net : VirtioDevice
 
     private const uint DeviceIdNetwork = 1;
     private const int EthernetHeaderBytes = 14;
+    private const ulong VlanTagBytes = 4;
+    private const ulong JumboBytes = 9000;
     private const int ConfigBytes = 12;
     private const int StatusOffset = 6;
     private const int FramesPerTurn = 128;
@@ -36,7 +38,9 @@ public sealed partial class Net : VirtioDevice
     private readonly byte[] _overflow;              // pinned; takes what does not fit the guest's buffers
     private readonly IoVector[] _sendVectors;       // pinned
     private readonly int _maxPairs;
+    private readonly ushort _mtu;
     private int _pairs = 1;
+    private ulong _receiveBytes;                    // of the longest frame that may come, with header
 
     /// <exception cref="ArgumentException">The options cannot be; the message is for the user.</exception>
     /// <param name="name">For people: <c>virtio-net0</c>.</param>
@@ -51,12 +55,13 @@ public sealed partial class Net : VirtioDevice
         Time = time ?? TimeProvider.System;
         _sendLimit = TokenBucket.Limit(Time, options.SendLimit);
         _receiveLimit = TokenBucket.Limit(Time, options.ReceiveLimit);
+        _mtu = options.Mtu;
         options.Mac.Span.CopyTo(_config);
         BinaryPrimitives.WriteUInt16LittleEndian(_config.AsSpan(StatusOffset), 1);      // VIRTIO_NET_S_LINK_UP
         BinaryPrimitives.WriteUInt16LittleEndian(_config.AsSpan(8), (ushort)_maxPairs);
         BinaryPrimitives.WriteUInt16LittleEndian(_config.AsSpan(10), options.Mtu);
         _header = GC.AllocateArray<byte>(HeaderBytes, pinned: true);
-        _overflow = GC.AllocateArray<byte>(HeaderBytes + MostFrameBytes, pinned: true);
+        _overflow = GC.AllocateUninitializedArray<byte>(HeaderBytes + MostFrameBytes, pinned: true);
         _sendVectors = GC.AllocateArray<IoVector>(Math.Max(options.QueueSize, ControlQueueSize) + 1, pinned: true);
         _sendBlocked = new bool[_maxPairs];
         _receive = new ReceiveQueue[_maxPairs];
@@ -103,8 +108,15 @@ public sealed partial class Net : VirtioDevice
     protected internal override bool AcceptFeatures(ulong features) => NetFeatures.AreConsistent(features);
 
     /// <inheritdoc/>
-    protected internal override void Activate() =>
+    protected internal override void Activate()
+    {
+        // Unless the guest takes segmented frames the longest is a jumbo frame, with a VLAN tag: fewer buffers to hold.
+        const ulong Segmented = NetFeatures.GuestTso4 | NetFeatures.GuestTso6 | NetFeatures.GuestUfo;
+        _receiveBytes = HeaderBytes + ((NegotiatedFeatures & Segmented) != 0
+            ? (ulong)MostFrameBytes
+            : Math.Max((ulong)_mtu, JumboBytes) + EthernetHeaderBytes + VlanTagBytes);
         _backend.Configure(NetFeatures.ToGuest(NegotiatedFeatures), _pairs);
+    }
 
     /// <inheritdoc/>
     protected internal override void StopQueue(Virtqueue queue)

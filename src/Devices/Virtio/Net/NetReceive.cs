@@ -67,7 +67,7 @@ public sealed partial class Net
     private bool Gather(Virtqueue queue, ReceiveQueue held)
     {
         int most = HasMergeableBuffers ? int.MaxValue : 1;
-        while (held.Count < most && held.HasRoom && held.Bytes < (ulong)(HeaderBytes + MostFrameBytes))
+        while (held.Count < most && held.HasRoom && held.Bytes < _receiveBytes)
         {
             if (!queue.TryPop(held.Room(), out DescriptorChain chain))
             {

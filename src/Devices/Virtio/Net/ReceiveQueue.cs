@@ -18,7 +18,7 @@ internal sealed class ReceiveQueue
     {
         _queueSize = queueSize;
         _chains = new DescriptorChain[queueSize];
-        _vectors = GC.AllocateArray<IoVector>(MostVectors + queueSize + 1, pinned: true);
+        _vectors = GC.AllocateUninitializedArray<IoVector>(MostVectors + queueSize + 1, pinned: true);
     }
 
     /// <summary>Was the backend told that frames are wanted?</summary>

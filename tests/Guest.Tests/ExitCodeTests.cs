@@ -1,0 +1,93 @@
+using Vmm.Guest.Tests.Harness;
+using Vmm.Tests.Kvm;
+using Vmm.Tests.Shared;
+
+namespace Vmm.Guest.Tests;
+
+/// <summary>What vmm exits with, and that it says why in one line.</summary>
+public sealed class ExitCodeTests
+{
+    [KvmTheory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(64)]
+    [InlineData(255)]
+    public void The_guests_own_code_is_passed_on(byte code)
+    {
+        using var guest = new TestGuest(program => SmallGuests.Exit(program, code));
+        Assert.Equal(new VmmProcess.Ended(code, "", ""), Run(guest));
+    }
+
+    [KvmFact]
+    public void A_reboot_is_success()
+    {
+        using var guest = new TestGuest(SmallGuests.Reset);
+        Assert.Equal(new VmmProcess.Ended(ExitCodes.Success, "", ""), Run(guest));
+    }
+
+    [KvmFact]
+    public void A_triple_fault_is_a_crash_told_in_one_line()
+    {
+        using var guest = new TestGuest(SmallGuests.Crash);
+        VmmProcess.Ended ended = Run(guest);
+        Assert.Equal(ExitCodes.GuestCrashed, ended.Code);
+        OneLine.AssertIs("the guest crashed: triple fault", ended.Error);
+    }
+
+    [KvmTheory]
+    [InlineData(Signals.SIGHUP, "SIGHUP")]
+    [InlineData(Signals.SIGINT, "SIGINT")]
+    [InlineData(Signals.SIGQUIT, "SIGQUIT")]
+    [InlineData(Signals.SIGTERM, "SIGTERM")]
+    public void A_signal_is_128_and_its_number(int signal, string name)
+    {
+        using TestGuest guest = SmallGuests.Endless();
+        using VmmProcess vmm = VmmProcess.Start("--kernel", guest.Path, "--mem", "32M");
+        vmm.Output.WaitFor(SmallGuests.Ready);
+        vmm.Signal(signal);
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.Equal(ExitCodes.SignalBase + signal, ended.Code);
+        OneLine.AssertIs($"stopped by {name}", ended.Error);
+    }
+
+    [Theory]
+    [InlineData("--bogus")]
+    [InlineData("bogus")]
+    [InlineData("--cpus", "many")]
+    [InlineData("--kernel")]
+    [InlineData("check", "bogus")]
+    public void A_command_line_that_cannot_be_read_is_a_usage_error(params string[] arguments)
+    {
+        VmmProcess.Ended ended = VmmProcess.Run(arguments);
+        Assert.Equal(ExitCodes.Usage, ended.Code);
+        Assert.Equal("", ended.Output);
+        OneLine.AssertIs("", ended.Error);
+    }
+
+    [Fact]
+    public void Without_dev_kvm_the_host_cannot()
+    {
+        // An empty /dev, seen by this vmm alone, hides a /dev/kvm that is there.
+        using var guest = new TestGuest(SmallGuests.Reset);
+        using VmmProcess vmm = Vmm.Tests.Shared.Kvm.IsThere
+            ? VmmProcess.StartAmongMounts("mount -t tmpfs none /dev", "--kernel", guest.Path)
+            : VmmProcess.Start("--kernel", guest.Path);
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.Equal(ExitCodes.HostCannot, ended.Code);
+        Assert.Equal("", ended.Output);
+        OneLine.AssertIs("/dev/kvm: ", ended.Error);
+    }
+
+    [KvmFact]
+    public void A_dev_kvm_that_is_something_else_means_that_the_host_cannot()
+    {
+        using var guest = new TestGuest(SmallGuests.Reset);
+        using VmmProcess vmm = VmmProcess.StartAmongMounts(
+            "mount --bind /dev/null /dev/kvm", "--kernel", guest.Path);
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.Equal(ExitCodes.HostCannot, ended.Code);
+        OneLine.AssertIs("", ended.Error);
+    }
+
+    private static VmmProcess.Ended Run(TestGuest guest) => VmmProcess.Run("--kernel", guest.Path, "--mem", "32M");
+}

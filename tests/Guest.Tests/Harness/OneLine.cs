@@ -1,0 +1,16 @@
+namespace Vmm.Guest.Tests.Harness;
+
+/// <summary>Errors are one line for people.</summary>
+internal static class OneLine
+{
+    /// <param name="part">Comes up in the line, after <c>vmm: </c>.</param>
+    public static void AssertIs(string part, string error)
+    {
+        Assert.StartsWith("vmm: ", error, StringComparison.Ordinal);
+        Assert.EndsWith("\n", error, StringComparison.Ordinal);
+        Assert.True(error.IndexOf('\n', StringComparison.Ordinal) == error.Length - 1, $"more than one line:\n{error}");
+        Assert.DoesNotContain("   at ", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("Exception", error, StringComparison.Ordinal);
+        Assert.Contains(part, error, StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,34 @@
+namespace Vmm.Guest.Tests.Harness;
+
+/// <summary>What is tested, as <c>make publish guest</c> leaves it.</summary>
+internal static class Product
+{
+    /// <summary>How long a test waits for something that must come. Only a hang ever lasts so long: an emulated host
+    /// that is busy needs minutes for what a real one does in seconds.</summary>
+    public static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
+
+    public static string Vmm { get; } = Find("out/vmm", "make publish");
+
+    public static string BzImage => Find("out/guest/bzImage", "make guest");
+
+    public static string Vmlinux => Find("out/guest/vmlinux", "make guest");
+
+    /// <summary>The reference root file system; never written to: <see cref="TemporaryFolder.CopyOfRootfs"/>.</summary>
+    public static string Rootfs => Find("out/guest/rootfs.img", "make guest");
+
+    private static string Find(string path, string remedy)
+    {
+        for (DirectoryInfo? at = new(AppContext.BaseDirectory); at is not null; at = at.Parent)
+        {
+            if (File.Exists(Path.Combine(at.FullName, "Vmm.sln")))
+            {
+                string found = Path.Combine(at.FullName, path);
+                return File.Exists(found)
+                    ? found
+                    : throw new InvalidOperationException($"{found} is not there: run '{remedy}' first");
+            }
+        }
+
+        throw new InvalidOperationException($"no Vmm.sln above {AppContext.BaseDirectory}");
+    }
+}

@@ -1,0 +1,63 @@
+using System.Diagnostics;
+
+namespace Vmm.Guest.Tests.Harness;
+
+/// <summary>vmm on a terminal of its own, as a person uses it.</summary>
+internal sealed class VmmTerminal : IDisposable
+{
+    public const string ControlA = "\x01";
+    public const string Enter = "\r";
+
+    private readonly PseudoTerminal _terminal = new();
+    private readonly Process _process;
+
+    public VmmTerminal(params IEnumerable<string> arguments)
+    {
+        SettingsBefore = _terminal.Settings;
+
+        // The leader of a session of its own, whose terminal is this one: sh and setsid both become what follows.
+        const string Script = "terminal=$1; shift; exec setsid --ctty \"$@\" <\"$terminal\" >\"$terminal\" 2>&1";
+        _process = Process.Start(
+            new ProcessStartInfo("/bin/sh", ["-c", Script, "sh", _terminal.Path, Product.Vmm, .. arguments]))!;
+        Screen = Transcript.Of(_terminal.Read);
+    }
+
+    /// <summary>What a person would see.</summary>
+    public Transcript Screen { get; }
+
+    public string SettingsBefore { get; }
+
+    public string Settings => _terminal.Settings;
+
+    public void Type(string keys) => _terminal.Write(keys);
+
+    public void Signal(int number) => Signals.Send(_process, number);
+
+    /// <returns>The exit code.</returns>
+    public int WaitForEnd()
+    {
+        if (!_process.WaitForExit(Product.Patience))
+        {
+            throw new InvalidOperationException($"vmm does not end; it said:\n{Screen.Text}");
+        }
+
+        return _process.ExitCode;
+    }
+
+    /// <summary>Waits for the end and for the rest of what was said.</summary>
+    public (int Code, string Settings, string Screen) Finish()
+    {
+        int code = WaitForEnd();
+        string settings = Settings;
+        _terminal.HangUp();
+        return (code, settings, Screen.WaitForEnd());
+    }
+
+    public void Dispose()
+    {
+        Signals.EndForCertain(_process);
+        _terminal.HangUp();
+        Screen.WaitForEnd();
+        _terminal.Dispose();
+    }
+}

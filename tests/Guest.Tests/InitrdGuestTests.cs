@@ -1,0 +1,95 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using Vmm.Guest.Tests.Harness;
+using Vmm.Tests.Shared;
+
+namespace Vmm.Guest.Tests;
+
+/// <summary>Linux from a bzImage and an initramfs, with more memory than fits below the hole, a disk behind
+/// virtio-mmio, and pipes at the console; booted once.</summary>
+public sealed class InitrdGuestTests : IDisposable
+{
+    private const int InputLength = 100 << 10;
+    private const string Init = """
+        #!/bin/busybox sh
+        /bin/busybox --install -s /bin
+        mount -t proc proc /proc
+        mount -t sysfs sys /sys
+        mount -t devtmpfs dev /dev
+        echo memory=$(awk '/MemTotal/ { print $2 }' /proc/meminfo)
+        for i in 1 2 3 4 5; do dd if=/dev/vda of=/dev/null bs=4k count=256 iflag=direct 2>/dev/null; done
+        stty -echo
+        echo listening=yes
+        echo digest=$(sha256sum)
+
+        """;
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [KvmFact(MemoryGib = 7)]
+    public void An_initrd_boots_sees_6_GiB_reads_all_its_input_and_powers_off()
+    {
+        string initrd = _folder.Write("initrd", Archive());
+        using VmmProcess vmm = VmmProcess.Start(
+            "--kernel", Product.BzImage, "--initrd", initrd, "--mem", "6G", "--transport", "mmio", "--stats",
+            "--disk", _folder.WriteSparse("disk", 1 << 20) + ",readonly", "--cmdline", "quiet");
+        vmm.Output.WaitFor("listening=yes");
+        string input = Lines();
+        vmm.Type(input);
+        vmm.CloseInput();
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+
+        Assert.True(ended.Code == ExitCodes.Success, ended.Output + ended.Error);
+        long kib = long.Parse(GuestScript.Value(ended.Output, "memory"), CultureInfo.InvariantCulture);
+        Assert.InRange(kib, 5800L << 10, 6144L << 10);
+        string digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.ASCII.GetBytes(input)));
+        Assert.Equal(digest + "  -", GuestScript.Value(ended.Output, "digest"));
+        AssertOnlyAcknowledgements(ended);
+    }
+
+    /// <summary>Notifications go by ioeventfd and completions by irqfd: what is left is to read and to acknowledge the
+    /// interrupt, two accesses each (virtio 1.2, 4.2.2: InterruptStatus, InterruptACK).</summary>
+    private static void AssertOnlyAcknowledgements(VmmProcess.Ended ended)
+    {
+        const int SetUp = 300;
+        long requests = long.Parse(GuestScript.Value(ended.Output, "requests"), CultureInfo.InvariantCulture);
+        long interrupts = long.Parse(GuestScript.Value(ended.Output, "interrupts"), CultureInfo.InvariantCulture);
+        Assert.True(requests > 4 * SetUp, ended.Output);
+        Assert.InRange(Figures.VirtioAccesses(ended.Error), interrupts, (2 * interrupts) + SetUp);
+    }
+
+    private static byte[] Archive()
+    {
+        using var archive = new CpioArchive();
+        archive.Directory("bin").Directory("dev").Directory("proc").Directory("sys")
+            .Device("dev/console", 5, 1)
+            .Program("bin/busybox", File.ReadAllBytes(Busybox()))
+            .Program("init", Init + GuestScript.CountRequests + "poweroff -f\n");
+        return archive.ToArray();
+    }
+
+    /// <summary>busybox-static, out of the root file system that it was put into.</summary>
+    private static string Busybox()
+    {
+        string scratch = Path.GetTempFileName();
+        (_, string said) = HostTool.Run("debugfs", "-R", $"dump /bin/busybox {scratch}", Product.Rootfs);
+        Assert.True(new FileInfo(scratch).Length > 0, said);
+        return scratch;
+    }
+
+    /// <summary>Digits from a fixed seed, in lines short enough for the guest's line discipline.</summary>
+    private static string Lines()
+    {
+        var random = new Random(2);
+        var text = new StringBuilder(InputLength);
+        while (text.Length < InputLength)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"{random.NextInt64():x16}{random.NextInt64():x16}\n");
+        }
+
+        return text.ToString();
+    }
+}
