@@ -93,6 +93,7 @@ public sealed class NativeRunnerTests(ITestOutputHelper output)
         private const int DataLength = 256;
 
         private readonly RandomState _random = new(seed);
+        private readonly Encodings _encodings = new(new RandomState(seed + 1));
         private readonly FakeCpu _cpu = new();
         private readonly Processor _processor = new();
         private readonly HashSet<Code> _codes = [];
@@ -115,71 +116,20 @@ public sealed class NativeRunnerTests(ITestOutputHelper output)
             _cpu.Dispose();
         }
 
-        public void TryLegacy(int map, int opcode, byte prefix, bool isWide, int reg)
+        public void TryLegacy(int map, int opcode, byte prefix, bool isWide, int reg) =>
+            Try(_encodings.Legacy(map, opcode, prefix, isWide, reg));
+
+        public void TryVex(int map, int opcode, int pp, int w, int l) =>
+            Try(_encodings.Vex(map, opcode, pp, w, l));
+
+        public void TryEvex(int map, int opcode, int pp, int w, int l) =>
+            Try(_encodings.Evex(map, opcode, pp, w, l));
+
+        private void Try(bool isInstruction)
         {
-            Span<byte> code = stackalloc byte[24];
-            int at = 0;
-            if (prefix != 0)
+            if (isInstruction)
             {
-                code[at++] = prefix;
-            }
-
-            int extension = _random.Next(2);
-            if (isWide || _random.Next(4) == 0)
-            {
-                code[at++] = (byte)(0x40 | (isWide ? 8 : 0) | extension << 2);
-            }
-
-            if (map > 0)
-            {
-                code[at++] = 0x0F;
-            }
-
-            if (map > 1)
-            {
-                code[at++] = map == 2 ? (byte)0x38 : (byte)0x3A;
-            }
-
-            code[at++] = (byte)opcode;
-            Finish(code, at, reg);
-        }
-
-        public void TryVex(int map, int opcode, int pp, int w, int l)
-        {
-            Span<byte> code = stackalloc byte[24];
-            code[0] = 0xC4;
-            code[1] = (byte)(0x60 | _random.Next(2) << 7 | map);
-            code[2] = (byte)(w << 7 | (_random.Next(2) == 0 ? 15 : _random.Next(16)) << 3 | l << 2 | pp);
-            code[3] = (byte)opcode;
-            Finish(code, 4, _random.Next(8));
-        }
-
-        public void TryEvex(int map, int opcode, int pp, int w, int l)
-        {
-            Span<byte> code = stackalloc byte[24];
-            bool hasMask = _random.Next(2) == 0;
-            bool usesV = _random.Next(2) == 0;
-            code[0] = 0x62;
-            code[1] = (byte)(0x60 | _random.Next(2) << 7 | _random.Next(2) << 4 | map);
-            code[2] = (byte)(w << 7 | (usesV ? _random.Next(16) : 15) << 3 | 4 | pp);
-            code[3] = (byte)((hasMask ? _random.Next(2) << 7 : 0) | l << 5 | (_random.Next(3) == 0 ? 16 : 0) | 8
-                | (hasMask ? 1 + _random.Next(7) : 0));
-            code[4] = (byte)opcode;
-            Finish(code, 5, _random.Next(8));
-        }
-
-        /// <summary>ModRM: a register, or [RBX]; then room for an immediate.</summary>
-        private void Finish(Span<byte> code, int at, int reg)
-        {
-            int rm = _random.Next(2) == 0 ? 0xC0 | _random.Next(8) : GuestRegisters.Rbx;
-            code[at++] = (byte)(rm | reg << 3);
-            _random.Fill(code[at..]);
-            var decoder = Decoder.Create(64, new ByteArrayCodeReader(code[..15].ToArray()));
-            decoder.IP = FakeCpu.CodeAddress;
-            decoder.Decode(out Instruction instruction);
-            if (!instruction.IsInvalid)
-            {
-                Try(in instruction, code[..instruction.Length]);
+                Try(in _encodings.Instruction, _encodings.Code);
             }
         }
 
@@ -191,14 +141,14 @@ public sealed class NativeRunnerTests(ITestOutputHelper output)
                 return;
             }
 
-            if (instruction.Mnemonic is Mnemonic.Rdrand or Mnemonic.Rdseed || !IsFit(in instruction))
+            if (instruction.Mnemonic is Mnemonic.Rdrand or Mnemonic.Rdseed || !Encodings.IsFit(in instruction))
             {
                 return;
             }
 
             _codes.Add(instruction.Code);
             _runs++;
-            Prepare(HasMemory(in instruction));
+            Prepare(Encodings.HasMemory(in instruction));
 
             _processor.Run(code);
             _assist ??= new InstructionAssist(_cpu);
@@ -206,46 +156,6 @@ public sealed class NativeRunnerTests(ITestOutputHelper output)
             string name = $"{instruction} ({Convert.ToHexString(code)}), run {_runs}";
             Assert.True(outcome.Kind == AssistKind.Handled, $"{name}: {outcome} {_cpu.Injected}");
             Compare(name);
-        }
-
-        /// <summary>The judge runs the guest's bytes as they are: so without RSP, and without RBX as a result while
-        /// it is the pointer.</summary>
-        private static bool IsFit(in Instruction instruction)
-        {
-            bool isFit = true;
-            foreach (UsedRegister register in new InstructionInfoFactory().GetInfo(in instruction).GetUsedRegisters())
-            {
-                isFit &= register.Register.GetFullRegister() != Register.RSP;
-            }
-
-            for (int i = 0; i < instruction.OpCount; i++)
-            {
-                if (instruction.GetOpKind(i) == OpKind.Memory)
-                {
-                    isFit &= instruction.MemoryBase == Register.RBX && instruction.MemoryIndex == Register.None
-                        && instruction.MemoryDisplacement64 == 0 && instruction.MemorySegment == Register.DS;
-                }
-                else if (instruction.GetOpKind(i) == OpKind.Register)
-                {
-                    isFit &= instruction.GetOpRegister(i).GetFullRegister() != Register.RBX
-                        || !HasMemory(in instruction);
-                }
-            }
-
-            return isFit;
-        }
-
-        private static bool HasMemory(in Instruction instruction)
-        {
-            for (int i = 0; i < instruction.OpCount; i++)
-            {
-                if (instruction.GetOpKind(i) == OpKind.Memory)
-                {
-                    return true;
-                }
-            }
-
-            return false;
         }
 
         private void Prepare(bool hasMemory)

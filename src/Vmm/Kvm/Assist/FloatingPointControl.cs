@@ -22,12 +22,13 @@ internal struct FloatingPointControl
     /// flush-to-zero the processor reports every tiny one.</summary>
     public readonly uint ForSecondRun => ForRun | FlushToZero;
 
-    public readonly bool NeedsSecondRun => IsUnderflowUnmasked && (_raised & Unmasked) == 0;
+    public readonly bool NeedsSecondRun => IsUnderflowUnmasked && (_raised & Unmasked & PreComputation) == 0;
 
     public readonly bool Faults => (_raised & Unmasked) != 0 || _isTiny;
 
     /// <summary>MXCSR for the handler. An unmasked exception before the computation keeps those after it from being
-    /// looked for.</summary>
+    /// looked for. One bit can differ from the processor's: precision beside an unmasked overflow or underflow, where
+    /// it judges the result with an unlimited exponent.</summary>
     public readonly uint AfterFault
     {
         get

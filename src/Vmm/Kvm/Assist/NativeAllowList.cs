@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using Iced.Intel;
 
 namespace Vmm.Kvm.Assist;
@@ -6,6 +7,9 @@ namespace Vmm.Kvm.Assist;
 /// and whose every possible fault is foreseen. Everything not named here may not.</summary>
 internal static class NativeAllowList
 {
+    /// <summary>EBX of CPUID leaf 0: "Auth".</summary>
+    private static readonly bool IsAmd = X86Base.CpuId(0, 0).Ebx == 0x6874_7541;
+
     public static FeatureAnswer Ask(in Instruction instruction)
     {
         if (instruction.FlowControl != FlowControl.Next || instruction.IsPrivileged || instruction.IsStackInstruction
@@ -152,7 +156,13 @@ internal static class NativeAllowList
     private static bool MayBeUnaligned(Mnemonic mnemonic) => mnemonic
         is Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu
         or Mnemonic.Pcmpestri or Mnemonic.Pcmpestrm or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm
-        or Mnemonic.Pcmpestri64 or Mnemonic.Pcmpestrm64;
+        or Mnemonic.Pcmpestri64 or Mnemonic.Pcmpestrm64
+        || (IsAmd && IsSha(mnemonic));
+
+    /// <summary>Intel's manual wants these aligned; AMD's processors do not mind.</summary>
+    private static bool IsSha(Mnemonic mnemonic) => mnemonic
+        is Mnemonic.Sha1nexte or Mnemonic.Sha1msg1 or Mnemonic.Sha1msg2 or Mnemonic.Sha1rnds4
+        or Mnemonic.Sha256rnds2 or Mnemonic.Sha256msg1 or Mnemonic.Sha256msg2;
 
     /// <summary>Of the basic instruction set: arithmetic that cannot fault. Not DIV and IDIV, and not the bit tests,
     /// whose register offset reaches beyond the operand.</summary>
