@@ -19,6 +19,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
     private const int FlushTag = -1;
     private const int BounceBytesInAll = 8 << 20;
     private const int MaxFull = 50;
+    private const int PageBytes = 4096;
 
     private readonly BlockFile _file;
     private readonly Qcow2Header _header;
@@ -380,7 +381,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
             }
 
             _bouncesLeft--;
-            bounce = GC.AllocateUninitializedArray<byte>(2 * (int)_clusterSize, pinned: true);
+            bounce = GC.AllocateUninitializedArray<byte>((2 * (int)_clusterSize) + PageBytes, pinned: true);
         }
 
         request.Bounce = bounce;
@@ -425,6 +426,13 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         return (request.VectorsAddress, count);
     }
 
+    /// <summary>An address in pinned memory, counted from its first page on: O_DIRECT wants it aligned.</summary>
     private static nint AddressOf(byte[] pinned, ulong offset) =>
-        Marshal.UnsafeAddrOfPinnedArrayElement(pinned, (int)offset);
+        Marshal.UnsafeAddrOfPinnedArrayElement(pinned, IndexOf(pinned, offset));
+
+    private static int IndexOf(byte[] pinned, ulong offset)
+    {
+        nint start = Marshal.UnsafeAddrOfPinnedArrayElement(pinned, 0);
+        return (int)(-start & (PageBytes - 1)) + (int)offset;
+    }
 }

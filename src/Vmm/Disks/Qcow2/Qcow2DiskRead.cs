@@ -159,7 +159,7 @@ internal sealed partial class Qcow2Disk
             return Failed(status);
         }
 
-        Span<byte> target = request.Bounce.AsSpan((int)bounceOffset, (int)length);
+        Span<byte> target = request.Bounce.AsSpan(IndexOf(request.Bounce!, bounceOffset), (int)length);
         ulong inCluster = position & (_clusterSize - 1);
         request.Vectors[0] = new IoVector(AddressOf(request.Bounce!, bounceOffset), (nuint)length);
         switch (Classify(entry))

@@ -213,7 +213,7 @@ internal sealed partial class Qcow2Disk
 
     private int ZeroVectors(Qcow2Request request, int from, ref ulong length)
     {
-        _zeros ??= GC.AllocateArray<byte>(ZeroBytes, pinned: true);
+        _zeros ??= GC.AllocateArray<byte>(ZeroBytes + PageBytes, pinned: true);
         ulong left = length;
         int count = from;
         for (; left > 0 && count < Qcow2Request.MaxVectors - 1; count++)
