@@ -9,11 +9,15 @@ internal static unsafe class Stderr
 {
     private const int StandardError = 2;
 
+    /// <summary>Set while a terminal is in raw mode: a line feed alone then runs down in stairs.</summary>
+    public static bool NeedsCarriageReturns { get; set; }
+
     public static void WriteLine(string line) => Write(line + "\n");
 
     public static void Write(string text)
     {
-        byte[] bytes = Encoding.UTF8.GetBytes(text);
+        byte[] bytes = Encoding.UTF8.GetBytes(
+            NeedsCarriageReturns ? text.Replace("\n", "\r\n", StringComparison.Ordinal) : text);
         int done = 0;
         fixed (byte* start = bytes)
         {

@@ -5,10 +5,6 @@ namespace Vmm.Console;
 /// <summary>Puts the user's terminal into raw mode for the guest's console, and back on every way out.</summary>
 internal sealed unsafe class Terminal : IDisposable
 {
-    // c_oflag of <termios.h>: keep the newline translation, so that what vmm itself says does not run down in stairs.
-    private const uint OPOST = 1;
-    private const uint ONLCR = 4;
-
     private readonly int _fd;
     private readonly LibC.Termios _saved;
     private readonly Lock _lock = new();
@@ -35,10 +31,10 @@ internal sealed unsafe class Terminal : IDisposable
         {
             LibC.Termios raw = _saved;
             LibC.Cfmakeraw(&raw);
-            raw.OutputFlags |= OPOST | ONLCR;
 
             // SAFETY: as in TryOpen.
             _raw = LibC.Tcsetattr(_fd, LibC.TCSADRAIN, &raw) == 0;
+            Stderr.NeedsCarriageReturns = _raw;
         }
     }
 
@@ -53,6 +49,7 @@ internal sealed unsafe class Terminal : IDisposable
             }
 
             _raw = false;
+            Stderr.NeedsCarriageReturns = false;
             LibC.Termios saved = _saved;
 
             // SAFETY: as in TryOpen.
