@@ -66,6 +66,7 @@ internal sealed class FakeCpu : IAssistCpu, IDisposable
         [Msr.Tsc] = 0x1234_5678_9ABC,
         [Msr.Star] = 0x0023_0010_0000_0000,
         [Msr.Lstar] = 0,
+        [Msr.Sfmask] = 0x47700,
         [Msr.Xss] = 0,
         [Msr.UCet] = 0,
         [Msr.Pl3Ssp] = 0,

@@ -500,6 +500,13 @@ public sealed class InstructionTests : IDisposable
     }
 
     [Fact]
+    public void A_program_that_does_what_is_not_known_gets_an_exception()
+    {
+        _cpu.Sregs.Cs.Selector = 0x33;
+        ExpectFault(Processor.Assemble(a => a.vmxoff()), GuestFault.Ud);
+    }
+
+    [Fact]
     public void Bytes_that_KVM_did_not_give_are_fetched()
     {
         byte[] code = Processor.Assemble(a => a.popcnt(rax, rcx));

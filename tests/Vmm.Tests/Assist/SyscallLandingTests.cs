@@ -32,13 +32,31 @@ public sealed class SyscallLandingTests : IDisposable
             PageWalk.Translate(_cpu, SyscallLanding.Address, Access.Fetch, out ulong physical, out _));
         Assert.InRange(physical, Layout.SyscallLanding, Layout.SyscallLanding + Layout.SyscallLandingSize - 1);
 
+        _cpu.Regs.R11 = 0x246;
         Assert.True(landing.TryComplete());
         Assert.Equal(Entry, _cpu.Regs.Rip);
+        Assert.Equal(0x246UL, _cpu.Regs.R11);
         Assert.Equal((0x10, 0, 1, 11), (_cpu.Sregs.Cs.Selector, _cpu.Sregs.Cs.Dpl, _cpu.Sregs.Cs.L, _cpu.Sregs.Cs.Type));
         Assert.Equal((0x18, 0, 1, 3), (_cpu.Sregs.Ss.Selector, _cpu.Sregs.Ss.Dpl, _cpu.Sregs.Ss.Db, _cpu.Sregs.Ss.Type));
         Assert.True(_cpu.AreRegsDirty && _cpu.AreSregsDirty);
         Assert.False(landing.TryComplete());
         Assert.Equal(1, landing.Count);
+    }
+
+    [Fact]
+    public void A_jump_to_the_landing_gives_no_flags_that_a_program_may_not_have()
+    {
+        BuildTables(4, 0);
+        var landing = new SyscallLanding(_cpu);
+        Assert.True(landing.OnWriteLstar(Entry));
+        _cpu.Regs.Rip = SyscallLanding.Address;
+        Assert.False(landing.TryComplete());                          // the kernel itself has no business there
+        _cpu.Sregs.Cs.Selector = 0x33;
+        _cpu.Regs.Rflags = 0x40246;
+        _cpu.Regs.R11 = 0xFFFF_FFFF_FFFF_FFFF;
+        Assert.True(landing.TryComplete());
+        Assert.Equal(0x46UL, _cpu.Regs.Rflags);
+        Assert.Equal(0x244FD7UL, _cpu.Regs.R11);
     }
 
     [Fact]

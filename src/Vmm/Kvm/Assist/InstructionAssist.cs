@@ -204,8 +204,15 @@ internal sealed class InstructionAssist : IDisposable
         return !_context.Instruction.IsInvalid;
     }
 
+    /// <summary>A program of the guest cannot end the VM: it gets the #UD that KVM gives by default.</summary>
     private AssistOutcome Unknown(string what, ReadOnlySpan<byte> bytes)
     {
+        if (GuestMode.Cpl(_cpu) == 3)
+        {
+            _context.Raise(GuestFault.Ud);
+            return Inject();
+        }
+
         string reason = _context.Reason is { } text ? $" ({text})" : "";
         string hex = bytes.IsEmpty ? "none could be read" : Convert.ToHexStringLower(bytes);
         return new AssistOutcome(

@@ -23,6 +23,9 @@ internal sealed class SyscallLanding(IAssistCpu cpu)
     private const ulong Present = 1, User = 4, Large = 1 << 7, Frame = 0x000F_FFFF_FFFF_F000;
     private const int LastIndex = 511;
 
+    /// <summary>Flags that a program can change: all that POPF changes at CPL 3.</summary>
+    private const ulong UserFlags = Bits.StatusFlags | Bits.FlagTf | Bits.FlagDf | Bits.FlagNt | Bits.FlagAc | (1 << 21);
+
     private ulong _entryPoint;
 
     /// <summary>SYSCALLs completed.</summary>
@@ -65,12 +68,18 @@ internal sealed class SyscallLanding(IAssistCpu cpu)
 
     /// <summary>If KVM gave up because of the landing, does the rest of SYSCALL (Intel SDM volume 2, "SYSCALL").
     /// RIP, RCX, R11 and RFLAGS are set already.</summary>
+    /// <remarks>A user program can also jump to the landing. Then it makes a system call, with flags of its choice
+    /// in RFLAGS and R11: so the mask is applied here too, and R11 keeps only what user mode may have.</remarks>
     public bool TryComplete()
     {
-        if (!IsInstalled || cpu.Regs.Rip != Address || !cpu.TryGetMsr(Msr.Star, out ulong star))
+        if (!IsInstalled || cpu.Regs.Rip != Address || GuestMode.Cpl(cpu) != 3
+            || !cpu.TryGetMsr(Msr.Star, out ulong star) || !cpu.TryGetMsr(Msr.Sfmask, out ulong mask))
         {
             return false;
         }
+
+        cpu.Regs.Rflags = (cpu.Regs.Rflags & ~(mask | Bits.FlagRf)) | 2;
+        cpu.Regs.R11 = (cpu.Regs.R11 & UserFlags) | Bits.FlagIf | 2;
 
         ref KvmSregs sregs = ref cpu.Sregs;
         ushort selector = (ushort)(star >> 32 & 0xFFFC);
