@@ -47,7 +47,8 @@ internal static class LinuxLoader
             EntryState.LongMode(memory, placed.Entry, rsi: Layout.BootParams),
             EntryProtocol.Linux64,
             (placed.Start, placed.End - placed.Start),
-            (initrdAddress, initrd.Size)) { Unpacked = unpacked };
+            (initrdAddress, initrd.Size))
+        { Unpacked = unpacked };
     }
 
     /// <summary>Loads the protected-mode part, which unpacks itself.</summary>

@@ -36,7 +36,8 @@ internal static class PvhLoader
             EntryState.ProtectedMode(memory, entry, eax: 0, ebx: (uint)Layout.StartInfo),
             EntryProtocol.Pvh,
             (placed.Start, placed.End - placed.Start),
-            (initrdAddress, initrd.Size)) { Unpacked = unpacked };
+            (initrdAddress, initrd.Size))
+        { Unpacked = unpacked };
     }
 
     private static GuestAddress EntryOf(KernelImage kernel, ElfKernel elf)
