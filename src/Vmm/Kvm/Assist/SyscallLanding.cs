@@ -85,11 +85,23 @@ internal sealed class SyscallLanding(IAssistCpu cpu)
         ushort selector = (ushort)(star >> 32 & 0xFFFC);
         sregs.Cs = new KvmSegment
         {
-            Limit = 0xFFFF_FFFF, Selector = selector, Type = 11, S = 1, Present = 1, L = 1, G = 1,
+            Limit = 0xFFFF_FFFF,
+            Selector = selector,
+            Type = 11,
+            S = 1,
+            Present = 1,
+            L = 1,
+            G = 1,
         };
         sregs.Ss = new KvmSegment
         {
-            Limit = 0xFFFF_FFFF, Selector = (ushort)(selector + 8), Type = 3, S = 1, Present = 1, Db = 1, G = 1,
+            Limit = 0xFFFF_FFFF,
+            Selector = (ushort)(selector + 8),
+            Type = 3,
+            S = 1,
+            Present = 1,
+            Db = 1,
+            G = 1,
         };
         cpu.Regs.Rip = _entryPoint;
         cpu.MarkRegsDirty();
