@@ -178,7 +178,11 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IAssistCpu, IDisposable
             + $"CR2 0x{Sregs.Cr2:x}, CR3 0x{Sregs.Cr3:x})";
     }
 
-    public void Dispose() => NativeMemory.AlignedFree(_xsave);
+    public void Dispose()
+    {
+        _assist?.Dispose();
+        NativeMemory.AlignedFree(_xsave);
+    }
 
     /// <summary>A new exit: what was fetched at the last one is stale.</summary>
     private void Begin()
