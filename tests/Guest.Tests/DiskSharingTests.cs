@@ -11,7 +11,7 @@ public sealed class DiskSharingTests
     public void A_second_vmm_cannot_open_an_image_that_one_writes_to()
     {
         using var folder = new TemporaryFolder();
-        using TestGuest guest = SmallGuests.Endless();
+        using TestGuest guest = SmallGuests.Idle();
         string disk = folder.WriteSparse("disk", 1 << 20);
         using VmmProcess writer = Start(guest, disk);
         AssertRefused(guest, disk, "in use by another");
@@ -27,7 +27,7 @@ public sealed class DiskSharingTests
     public void Readers_share_an_image_and_keep_writers_out()
     {
         using var folder = new TemporaryFolder();
-        using TestGuest guest = SmallGuests.Endless();
+        using TestGuest guest = SmallGuests.Idle();
         string disk = folder.WriteSparse("disk", 1 << 20);
         using VmmProcess first = Start(guest, disk + ",readonly");
         using VmmProcess second = Start(guest, disk + ",readonly");

@@ -11,10 +11,10 @@ public sealed class PipeTests
     [KvmFact]
     public void A_reader_that_comes_late_and_reads_slowly_gets_every_byte()
     {
-        // More than the pipe (64 KiB) and vmm's own ring (64 KiB) hold together: the guest has to wait in between.
-        const int Count = 12_000, Copies = 4;
+        // More than the pipe (4 KiB) and vmm's own ring (64 KiB) hold together: the guest has to wait in between.
+        const int Pipe = 4096, Count = 5_000, Copies = 4;
         using TestGuest guest = SmallGuests.Countdown(Count, exitCode: 7);
-        using VmmProcess vmm = VmmProcess.StartUnread("--kernel", guest.Path, "--mem", "32M");
+        using VmmProcess vmm = VmmProcess.StartUnread(Pipe, "--kernel", guest.Path, "--mem", "32M");
         vmm.CloseInput();
         byte[] chunk = new byte[1000];
         using var all = new MemoryStream();

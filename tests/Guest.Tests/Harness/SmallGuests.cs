@@ -38,6 +38,16 @@ internal static class SmallGuests
         code.jmp(spin);
     });
 
+    /// <summary>Says that it is ready and halts for ever, which costs the host nothing.</summary>
+    public static TestGuest Idle() => new(code =>
+    {
+        Say(code, Ready);
+        Label halt = code.CreateLabel();
+        code.Label(ref halt);
+        code.hlt();
+        code.jmp(halt);
+    });
+
     /// <summary>Says the same line for ever.</summary>
     public static TestGuest Chatter() => new(code =>
     {

@@ -1,5 +1,7 @@
 using System.Diagnostics;
+using System.IO.Pipes;
 using System.Text;
+using Vmm.Host;
 
 namespace Vmm.Guest.Tests.Harness;
 
@@ -48,7 +50,16 @@ internal sealed class VmmProcess : IDisposable
     }
 
     /// <summary>As <see cref="Start"/>, but nobody reads the output yet.</summary>
-    public static VmmProcess StartUnread(params IEnumerable<string> arguments) => new(Product.Vmm, arguments);
+    /// <param name="pipe">Bytes that the pipe in between holds, as far as the kernel allows (fcntl(2),
+    /// F_SETPIPE_SZ).</param>
+    public static VmmProcess StartUnread(int pipe, params IEnumerable<string> arguments)
+    {
+        const int F_SETPIPE_SZ = 1031;
+        var process = new VmmProcess(Product.Vmm, arguments);
+        int fd = (int)((PipeStream)process.RawOutput).SafePipeHandle.DangerousGetHandle();
+        Assert.True(LibC.Fcntl(fd, F_SETPIPE_SZ, pipe) >= 0);
+        return process;
+    }
 
     /// <param name="script">For sh; vmm and its arguments are <c>"$@"</c> in it.</param>
     public static VmmProcess StartInShell(string script, params IEnumerable<string> arguments)
