@@ -12,13 +12,13 @@ public sealed class ShellTests
         using var folder = new TemporaryFolder();
         using VmmTerminal terminal = Boot(folder);
         terminal.Type("echo $((6 * 7)) $(nproc)" + VmmTerminal.Enter);
-        terminal.Screen.WaitFor("echo $((6 * 7)) $(nproc)\r\n");
-        terminal.Screen.WaitFor("42 2\r\n");
+        terminal.Screen.WaitFor("echo $((6 * 7)) $(nproc)");
+        terminal.Screen.WaitFor("42 2");
         terminal.Screen.WaitFor(GuestScript.Prompt);
 
         // Ctrl-C is the guest's, and its job control's.
         terminal.Type("sleep 1000" + VmmTerminal.Enter);
-        terminal.Screen.WaitFor("sleep 1000\r\n");
+        terminal.Screen.WaitFor("sleep 1000");
         terminal.Type("\x03");
         terminal.Screen.WaitFor(GuestScript.Prompt);
 
@@ -34,9 +34,9 @@ public sealed class ShellTests
         using var folder = new TemporaryFolder();
         using VmmTerminal terminal = Boot(folder);
         terminal.Type(VmmTerminal.ControlA + "h");
-        terminal.Screen.WaitFor("Ctrl-A x   end vmm and the guest with it\r\n");
+        terminal.Screen.WaitFor("Ctrl-A x   end vmm and the guest with it");
         terminal.Type("echo still $((1 + 1)) here" + VmmTerminal.Enter);
-        terminal.Screen.WaitFor("still 2 here\r\n");
+        terminal.Screen.WaitFor("still 2 here");
         terminal.Type(VmmTerminal.ControlA + "x");
         (int code, string settings, string screen) = terminal.Finish();
         Assert.True(code == ExitCodes.Success, screen);
