@@ -122,14 +122,24 @@ internal static class DiskFiles
             Whence = LibC.SEEK_SET,
             Length = 0,     // to the end, wherever that will be
         };
-        if (LibC.Fcntl(fd.Number, LibC.F_OFD_SETLK, ref request) != 0
-            && Marshal.GetLastPInvokeError() is ErrnoException.EAGAIN or ErrnoException.EACCES)
+        // A vmm that has just ended may hold the file for some milliseconds more: the kernel takes an io_uring and what
+        // is registered with it apart after the process is gone.
+        const int PauseMilliseconds = 20;
+        for (int left = 50; LibC.Fcntl(fd.Number, LibC.F_OFD_SETLK, ref request) != 0; left--)
         {
-            throw new UsageException(readOnly
-                ? $"--disk {path}: another machine writes to it; stop that first"
-                : $"--disk {path}: it is in use by another machine or disk; stop that, or add ',readonly' to all of them");
-        }
+            if (Marshal.GetLastPInvokeError() is not (ErrnoException.EAGAIN or ErrnoException.EACCES))
+            {
+                return; // a file system without locks: then there is none
+            }
 
-        // Any other error: a file system without locks. Then there is none.
+            if (left == 0)
+            {
+                throw new UsageException(readOnly
+                    ? $"--disk {path}: another machine writes to it; stop that first"
+                    : $"--disk {path}: it is in use by another machine or disk; stop that, or add ',readonly' to all of them");
+            }
+
+            Thread.Sleep(PauseMilliseconds);
+        }
     }
 }

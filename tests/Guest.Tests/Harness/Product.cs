@@ -5,7 +5,7 @@ internal static class Product
 {
     /// <summary>How long a test waits for something that must come. Only a hang ever lasts so long: an emulated host
     /// that is busy needs minutes for what a real one does in seconds.</summary>
-    public static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
+    public static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
 
     public static string Vmm { get; } = Find("out/vmm", "make publish");
 
