@@ -206,7 +206,11 @@ public sealed class VirtqueueTests
         Buffer[] request = target.Valid();
         const ulong Table = 0x1e_0000;
         int id = target.Ring.AddIndirect(Table, request);       // writes the table; served below
-        for (int warm = 0; warm < 2; warm++)
+        long allocated = 1;
+
+        // What the runtime allocates once (tiered compilation) may fall into any one round; a request that allocates does
+        // so in every round.
+        for (int round = 0; round < 10 && allocated != 0; round++)
         {
             long before = GC.GetAllocatedBytesForCurrentThread();
             for (int i = 0; i < 3000; i++)
@@ -222,13 +226,11 @@ public sealed class VirtqueueTests
                 }
             }
 
-            if (warm == 1)
-            {
-                Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
-            }
+            allocated = GC.GetAllocatedBytesForCurrentThread() - before;
         }
 
+        Assert.Equal(0, allocated);
         Assert.Empty(target.Rig.Log);
-        Assert.True(target.Served >= 5000);
+        Assert.True(target.Served >= 2500);
     }
 }
