@@ -65,7 +65,13 @@ internal static class ProfileText
         {
             table.Add(
                 line.Counter, line.Kvm.ToString("N0", Culture), Count(line.Vmm), line.What,
-                line.Relation == KvmRelation.Other ? "not the same thing" : line.Agrees ? "agrees" : "DIFFERS");
+                (line.Relation, line.Agrees) switch
+                {
+                    (_, false) => "DIFFERS",
+                    (KvmRelation.Same, _) => "agrees",
+                    (KvmRelation.AtLeast, _) => "agrees: KVM counts also what it handled itself",
+                    _ => "not the same thing",
+                });
         }
 
         table.WriteTo(text);
