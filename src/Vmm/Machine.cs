@@ -374,7 +374,7 @@ internal sealed class Machine : IPowerControl, IDisposable
             TscDeadlineTimer = kvm.Check(KvmCapability.KVM_CAP_TSC_DEADLINE_TIMER) > 0,
             TscKhz = vcpus[0].TscKhz,
             HideHypercalls = _hostKind == HostKind.Pvm,
-            HostHidesFeatures = _hostKind != HostKind.Pvm,
+            AlwaysVisible = _hostKind == HostKind.Pvm ? Processor.Features : null,
         });
         if (cpuid.HiddenButPresent.Count > 0)
         {
