@@ -352,8 +352,7 @@ internal sealed class Machine : IPowerControl, IDisposable
 
         if (_hostKind == HostKind.Pvm)
         {
-            // The landing for SYSCALL must be in the page tables of every process (SyscallLanding).
-            added.Add("nopti");
+            added.AddRange(PvmKernel.Words);
         }
 
         return CommandLine.Compose(_options.CommandLine, _options.CommandLineOnly, [.. added]);
