@@ -198,6 +198,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
 
         CpuidEntry[] processor = kvm.GetSupportedCpuid();
+        Processor.TellName(processor);
         IReadOnlyList<E820Range> reserved = Describe(slots, processor).Write(Ram.Memory);
 
         byte[] seed = new byte[RngSeedLength];
