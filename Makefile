@@ -10,7 +10,7 @@ export DOTNET_NOLOGO = 1
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
 SOURCES := $(shell find src -name '*.cs' -o -name '*.csproj') Directory.Build.props Directory.Packages.props global.json
 
-.PHONY: demo test test-distro build publish guest deps bench-start format check-format clean
+.PHONY: demo test test-distro build publish guest deps bench-start check-timeline format check-format clean
 
 ## demo: boot the reference guest to a shell (runs a few commands and ends when standard input is no terminal)
 demo: publish guest
@@ -38,6 +38,10 @@ guest:
 ## bench-start: how fast it starts and how small it is, beside QEMU; the README's figures
 bench-start: publish guest
 	@scripts/bench-start
+
+## check-timeline: boot the reference guest, write its timeline as a page, open it in headless Chromium (a big install)
+check-timeline: publish guest
+	@scripts/check-timeline
 
 ## test-distro: boot Debian's stock cloud kernel to a shell (minutes; not part of CI)
 test-distro: publish guest

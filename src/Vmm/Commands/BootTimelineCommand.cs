@@ -125,7 +125,8 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
         return new BootTimeline
         {
             Kernel = Path.GetFileName(options.Kernel),
-            Host = $"{HostKinds.Detect().Describe()}, {options.Cpus} vCPU{(options.Cpus == 1 ? "" : "s")}, {options.Memory >> 20} MiB",
+            Host = $"{HostKinds.Detect().Describe().Split(':')[0]}, {options.Cpus} vCPU{(options.Cpus == 1 ? "" : "s")}, "
+                + $"{ByteSize.Format(options.Memory)}",
             Ending = end.Summary,
             FirstEntry = firstEntry,
             Total = total,

@@ -32,7 +32,7 @@ internal static class TimelineHtml
         td,th{padding:5px 12px;border-bottom:1px solid var(--line);vertical-align:middle}
         tr:last-child td{border-bottom:0}
         .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-        .name{white-space:nowrap}.wide{width:45%}.text{overflow-wrap:anywhere}
+        .name{white-space:nowrap}.step{width:24%}.wide{width:45%}.text{overflow-wrap:anywhere}
         .bar{position:relative;height:14px;background:var(--track);border-radius:3px;overflow:hidden}
         .bar i{position:absolute;top:0;bottom:0;min-width:2px;border-radius:2px;background:var(--guest)}
         .bar i.vmm{background:var(--vmm)}.bar i.gap{background:var(--gap)}
@@ -53,7 +53,7 @@ internal static class TimelineHtml
             .Append("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
             .Append(Culture, $"<title>Boot of {Html.Escape(timeline.Kernel)}</title>\n<style>\n{Style}</style>\n</head>\n<body>\n<main>\n")
             .Append(Culture, $"<h1>Boot of {Html.Escape(timeline.Kernel)}</h1>\n")
-            .Append(Culture, $"<p>{Html.Escape(timeline.Host)}. {Html.Escape(timeline.Ending)}.</p>\n");
+            .Append(Culture, $"<p>{Html.Escape(timeline.Host)}; {Html.Escape(timeline.Ending)}.</p>\n");
         Cards(page, timeline);
         Steps(page, "Before the first instruction: vmm", timeline.Steps.Where(step => !step.IsGuest), 0, timeline.FirstEntry, []);
         Steps(
@@ -88,20 +88,22 @@ internal static class TimelineHtml
         StringBuilder page, string title, IEnumerable<TimelineStep> steps, long from, long to, IReadOnlyList<TimelineGap> gaps)
     {
         page.Append(Culture, $"<h2>{Html.Escape(title)}</h2>\n");
-        page.Append("<table>\n<tr><th>reached</th><th class=\"n\">at</th><th class=\"n\">took</th>")
-            .Append("<th class=\"n hide\">guest's clock</th><th class=\"wide\">");
+        TimelineStep[] rows = [.. steps];
+        bool hasClock = rows.Any(row => row.Guest is not null);
+        page.Append("<table>\n<tr><th class=\"step\">reached</th><th class=\"n\">at</th><th class=\"n\">took</th>")
+            .Append(hasClock ? "<th class=\"n hide\">guest's clock</th>" : "").Append("<th class=\"wide\">");
         if (gaps.Count > 0)
         {
             page.Append("<span class=\"key\" style=\"background:var(--gap);margin-left:0\"></span>a long silence");
         }
 
         page.Append("</th></tr>\n");
-        foreach (TimelineStep step in steps)
+        foreach (TimelineStep step in rows)
         {
             page.Append(Culture, $"<tr><td class=\"name\">{Html.Escape(step.Name)}</td>")
                 .Append(Culture, $"<td class=\"n\">{Duration.Format(step.End)}</td>")
                 .Append(Culture, $"<td class=\"n\">{Duration.Format(step.Length)}</td>")
-                .Append(Culture, $"<td class=\"n hide\">{Seconds(step.Guest)}</td>")
+                .Append(hasClock ? $"<td class=\"n hide\">{Seconds(step.Guest)}</td>" : "")
                 .Append("<td class=\"wide\"><div class=\"bar\">");
             Bar(page, step.IsGuest ? "guest" : "vmm", step.Start, step.End, from, to);
             foreach (TimelineGap gap in gaps.Where(gap => gap.Start < step.End && gap.End > step.Start))

@@ -7,6 +7,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Tests.Kvm;
 
 /// <summary>Guests whose exits are known to the last one.</summary>
+[Collection(Alone.Name)]
 public sealed class ProfiledGuestTests
 {
     private const byte ExitPort = 0xf4;
