@@ -1,6 +1,7 @@
 using BenchmarkDotNet.Columns;
 using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Diagnosers;
+using BenchmarkDotNet.Engines;
 using BenchmarkDotNet.Filters;
 using BenchmarkDotNet.Jobs;
 using BenchmarkDotNet.Loggers;
@@ -27,7 +28,12 @@ internal static class BenchConfig
             ? InProcess.WithWarmupCount(5).WithIterationCount(30).WithIterationTime(TimeInterval.FromMilliseconds(250))
             : InProcess.WithWarmupCount(2).WithIterationCount(7).WithIterationTime(TimeInterval.FromMilliseconds(40)));
 
-    public static Job InProcess => Job.Default.WithToolchain(InProcessEmitToolchain.Instance);
+    /// <summary>For batches of thousands of samples.</summary>
+    public static IConfig Guests(BenchOptions options, ILogger log) => Common(options, log)
+        .AddJob(InProcess.WithStrategy(RunStrategy.Monitoring).WithInvocationCount(1).WithUnrollFactor(1)
+            .WithWarmupCount(1).WithIterationCount(options.Full ? 30 : 5));
+
+    private static Job InProcess => Job.Default.WithToolchain(InProcessEmitToolchain.Instance);
 
     public static ManualConfig Common(BenchOptions options, ILogger log) => ManualConfig.CreateEmpty()
         .AddLogger(log)

@@ -3,6 +3,7 @@ using BenchmarkDotNet.Exporters.Json;
 using BenchmarkDotNet.Loggers;
 using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
+using Vmm.Bench.Guests;
 using Vmm.Bench.Operations;
 
 namespace Vmm.Bench;
@@ -14,6 +15,11 @@ internal static class BenchRun
     [
         typeof(VirtqueueBenchmarks), typeof(AddressBusBenchmarks), typeof(GuestMemoryBenchmarks),
         typeof(SerialBenchmarks), typeof(ExitHandlerBenchmarks), typeof(AssistBenchmarks),
+    ];
+
+    private static readonly Type[] GuestClasses =
+    [
+        typeof(ExitBenchmarks), typeof(InterruptBenchmarks), typeof(AssistedInstructionBenchmarks),
     ];
 
     public static int Run(string[] args)
@@ -29,6 +35,13 @@ internal static class BenchRun
             {
                 Summary summary = BenchmarkRunner.Run(type, BenchConfig.Operations(options, log));
                 Keep(summary, options, wrong);
+            }
+
+            foreach (Type type in GuestClasses)
+            {
+                Summary summary = BenchmarkRunner.Run(type, BenchConfig.Guests(options, log));
+                AddFailures(summary, wrong);
+                KeepGuests(type, options);
             }
         }
 
@@ -51,6 +64,10 @@ internal static class BenchRun
         return wrong.Count == 0 ? 0 : 1;
     }
 
+    private static void AddFailures(Summary summary, List<string> wrong) =>
+        wrong.AddRange(summary.Reports.Where(report => !report.Success)
+            .Select(report => $"failed: {report.BenchmarkCase.DisplayInfo}; see the log"));
+
     /// <summary>Shows a summary, and keeps it when all of its class was run.</summary>
     private static void Keep(Summary summary, BenchOptions options, List<string> wrong)
     {
@@ -59,23 +76,41 @@ internal static class BenchRun
             return;
         }
 
-        wrong.AddRange(summary.Reports.Where(report => !report.Success)
-            .Select(report => $"failed: {report.BenchmarkCase.DisplayInfo}; see the log"));
+        AddFailures(summary, wrong);
         MarkdownExporter.Default.ExportToLog(summary, ConsoleLogger.Default);
+        Save(summary.BenchmarksCases[0].Descriptor.Type, options,
+            to => MarkdownExporter.Default.ExportToLog(summary, new StreamLogger(to)),
+            to => JsonExporter.Brief.ExportToLog(summary, new StreamLogger(to)));
+    }
+
+    private static void KeepGuests(Type type, BenchOptions options)
+    {
+        GuestResult[] results = [.. ((GuestBenchmarks)Activator.CreateInstance(type)!).TakeResults()];
+        if (!results.Any(result => result.Vmm is not null))
+        {
+            return;
+        }
+
+        GuestTable.WriteMarkdown(System.Console.Out, results);
+        Save(type, options, to => GuestTable.WriteMarkdown(to, results), to => GuestTable.WriteJson(to, results));
+    }
+
+    private static void Save(Type type, BenchOptions options, Action<StreamWriter> markdown, Action<StreamWriter> json)
+    {
         if (options.Filter.Length != 0)
         {
             return;
         }
 
-        string name = Path.Combine(
-            Repository.Results, summary.BenchmarksCases[0].Descriptor.Type.Name.Replace("Benchmarks", "", StringComparison.Ordinal));
-        using (var markdown = new StreamWriter($"{name}.md"))
+        string name = type.Name.Replace("Benchmarks", "", StringComparison.Ordinal);
+        using (var file = new StreamWriter(Path.Combine(Repository.Results, $"{name}.md")))
         {
-            markdown.WriteLine($"{Repository.HostLine} Command: `make bench{(options.Full ? " FULL=1" : "")}`.");
-            MarkdownExporter.Default.ExportToLog(summary, new StreamLogger(markdown));
+            file.WriteLine($"{Repository.HostLine} Command: `make bench{(options.Full ? " FULL=1" : "")}`.");
+            file.WriteLine();
+            markdown(file);
         }
 
-        using var json = new StreamWriter($"{name}.json");
-        JsonExporter.Brief.ExportToLog(summary, new StreamLogger(json));
+        using var data = new StreamWriter(Path.Combine(Repository.Results, $"{name}.json"));
+        json(data);
     }
 }
