@@ -43,6 +43,9 @@ internal static class BenchRun
                 AddFailures(summary, wrong);
                 KeepGuests(type, options);
             }
+
+            AddFailures(BenchmarkRunner.Run<MachineBenchmarks>(BenchConfig.Guests(options, log)), wrong);
+            KeepMachine(options);
         }
 
         wrong.AddRange(AllocationBudget.Check(options.Filter, TextWriter.Null));
@@ -93,6 +96,17 @@ internal static class BenchRun
 
         GuestTable.WriteMarkdown(System.Console.Out, results);
         Save(type, options, to => GuestTable.WriteMarkdown(to, results), to => GuestTable.WriteJson(to, results));
+    }
+
+    private static void KeepMachine(BenchOptions options)
+    {
+        var phases = MachineBenchmarks.TakePhases();
+        if (phases.Count != 0)
+        {
+            MachineTable.WriteMarkdown(System.Console.Out, phases);
+            Save(typeof(MachineBenchmarks), options,
+                to => MachineTable.WriteMarkdown(to, phases), to => MachineTable.WriteJson(to, phases));
+        }
     }
 
     private static void Save(Type type, BenchOptions options, Action<StreamWriter> markdown, Action<StreamWriter> json)

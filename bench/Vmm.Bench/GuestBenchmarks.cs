@@ -74,7 +74,8 @@ public abstract class GuestBenchmarks
                 {
                     yield return result;
                 }
-                else if (cpl == 3 && scenario.KernelOnly is { } reason)
+                else if (cpl == 3 && scenario.KernelOnly is { Length: > 0 } reason
+                    && BenchOptions.Current.Wants(GetType().Name, Name(scenario, cpl)))
                 {
                     yield return new GuestResult(scenario.Name, cpl) { Without = reason };
                 }

@@ -30,8 +30,8 @@ internal sealed class GuestImage
 
     public const int MostSamples = 100_000;
 
-    /// <summary>Variables: set by the handler; the deadline; ticks between deadlines.</summary>
-    internal const ulong Flag = 0xf000, Deadline = 0xf040, Interval = 0xf080;
+    /// <summary>Variables: set by the handler; the deadline; ticks between deadlines; set once vCPU 1 listens.</summary>
+    internal const ulong Flag = 0xf000, Deadline = 0xf040, Interval = 0xf080, PartnerReady = 0xf0c0;
 
     internal const ulong Operand = 0x2_0000;
     internal const byte InterruptVector = 0x40, IpiVector = 0x41, TimerVector = 0x42, ArmVector = 0x43;

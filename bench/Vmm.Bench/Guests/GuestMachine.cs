@@ -17,6 +17,7 @@ internal sealed class GuestMachine : IBatches
 
     private readonly List<IDisposable> _owned = [];
     private readonly List<VcpuThread> _threads = [];
+    private readonly List<KvmSregs> _sregs = [];
     private readonly AddressBus _ports = new("port");
     private readonly AddressBus _mmio = new("mmio");
     private readonly Gate _gate = new();
@@ -64,7 +65,9 @@ internal sealed class GuestMachine : IBatches
         foreach (Vcpu vcpu in made)
         {
             vcpu.SetCpuid(_cpuid.ForVcpu(vcpu.Id));
-            vcpu.SetSregs(_image.Sregs(vcpu.Id, vcpu.GetSregs()));
+            KvmSregs sregs = _image.Sregs(vcpu.Id, vcpu.GetSregs());
+            _sregs.Add(sregs);
+            vcpu.SetSregs(sregs);
             vcpu.SetRegs(_image.Regs(vcpu.Id));
             _ = vcpu.TrySetXcr0(GuestImage.Xcr0);
             VcpuAssist assist = Own(new VcpuAssist(vcpu, _kind, vm.XsaveSize ?? 4096));
@@ -103,7 +106,7 @@ internal sealed class GuestMachine : IBatches
         file.Write(MemoryMarshal.AsBytes(head));
         for (int id = 0; id < _image.Vcpus; id++)
         {
-            KvmSregs sregs = _image.Sregs(id, _threads[id].Vcpu.GetSregs());
+            KvmSregs sregs = _sregs[id];
             KvmRegs regs = _image.Regs(id);
             file.Write(MemoryMarshal.AsBytes(_cpuid.ForVcpu(id).AsSpan()));
             file.Write(MemoryMarshal.AsBytes(new ReadOnlySpan<KvmSregs>(in sregs)));

@@ -45,6 +45,16 @@ internal sealed class GuestProgram(Scenario scenario)
         _code.mov(r11d, (uint)GuestImage.Kick);
         _code.mov(r10d, (uint)GuestImage.Flag);
         _code.xor(ecx, ecx);
+        if (scenario.NeedsPartner)
+        {
+            // An interrupt that comes before the partner's APIC is switched on would be lost.
+            Label again = _code.CreateLabel();
+            _code.Label(ref again);
+            _code.pause();
+            _code.cmp(__dword_ptr[GuestImage.PartnerReady], 0);
+            _code.je(again);
+        }
+
         scenario.Before?.Invoke(_code);
         _code.Label(ref batch);
         _code.@out(GuestImage.GatePort, al);
@@ -79,6 +89,7 @@ internal sealed class GuestProgram(Scenario scenario)
         _code.mov(r13d, Apic);
         _code.mov(__dword_ptr[r13 + Spurious], 0x1ff);
         _code.mov(r10d, (uint)GuestImage.Flag);
+        _code.mov(__dword_ptr[GuestImage.PartnerReady], 1);
         _code.Label(ref wait);
         if (scenario.PartnerHalts)
         {

@@ -11,7 +11,7 @@ internal sealed record Scenario(string Name, int Count, Action<Assembler> Write)
     /// <summary>Assembled once, at the start.</summary>
     public Action<Assembler>? Before { get; init; }
 
-    /// <summary>Why a program (CPL 3) cannot do it; null where it can.</summary>
+    /// <summary>Why a program (CPL 3) cannot do it, or "" where that means nothing; null where it can.</summary>
     public string? KernelOnly { get; init; }
 
     /// <summary>It takes a second vCPU, which waits halted or spinning.</summary>

@@ -7,7 +7,7 @@ namespace Vmm.Bench.Guests;
 /// <summary>All that guests time here.</summary>
 internal static class Scenarios
 {
-    private const int Many = 20_000, Some = 5_000, Few = 500;
+    private const int Many = 20_000, Some = 5_000, Few = 300;
     private const string Privileged = "privileged: #GP in a program";
 
     // In KVM: the microcode's revision, of which writes are ignored. In user space: LSTAR, by the MSR filter.
@@ -53,7 +53,7 @@ internal static class Scenarios
             code.mov(__dword_ptr[r11], eax);
             HaltUntilFlag(code);
         }) { KernelOnly = Privileged },
-        new("IPI to a spinning vCPU and its answer", Some, SendIpi) { NeedsPartner = true },
+        new("IPI to a spinning vCPU and its answer", Few, SendIpi) { NeedsPartner = true },
         new("IPI to a halted vCPU and its answer", Some, SendIpi)
         {
             NeedsPartner = true, PartnerHalts = true, KernelOnly = "HLT is privileged: #GP in a program",
@@ -88,7 +88,7 @@ internal static class Scenarios
                     code.or(edx, -1);
                     each.Before?.Invoke(code);
                 },
-                KernelOnly = "programs run it natively",
+                KernelOnly = "",
                 HasYardstick = false,
             }),
     ];
