@@ -52,6 +52,10 @@ bench-allocations: deps
 	dotnet build bench/Vmm.Bench -c Release --nologo -v quiet -clp:NoSummary
 	@$(BENCH) allocations $(if $(FILTER),--filter "$(FILTER)")
 
+## bench-peers: vmm beside QEMU and what else is on PATH, in turns; the table goes to bench/results/
+bench-peers: publish guest
+	@bench/peers/run
+
 ## test-distro: boot Debian's stock cloud kernel to a shell (minutes; not part of CI)
 test-distro: publish guest
 	@scripts/test-distro
