@@ -10,7 +10,7 @@ export DOTNET_NOLOGO = 1
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
 SOURCES := $(shell find src -name '*.cs' -o -name '*.csproj') Directory.Build.props Directory.Packages.props global.json
 
-.PHONY: demo test test-distro build publish guest deps bench-start format check-format clean
+.PHONY: demo test test-distro build publish guest deps bench-start bench-devices format check-format clean
 
 ## demo: boot the reference guest to a shell (runs a few commands and ends when standard input is no terminal)
 demo: publish guest
@@ -38,6 +38,10 @@ guest:
 ## bench-start: how fast it starts and how small it is, beside QEMU; the README's figures
 bench-start: publish guest
 	@scripts/bench-start
+
+## bench-devices: disk and queues from the device's side beside fio, exits per request in a guest, memory of idle devices
+bench-devices: build publish guest
+	@scripts/bench-devices
 
 ## test-distro: boot Debian's stock cloud kernel to a shell (minutes; not part of CI)
 test-distro: publish guest
