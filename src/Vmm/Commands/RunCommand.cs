@@ -66,6 +66,11 @@ internal sealed class RunCommand
         DefaultValueFactory = _ => Transport.Pci,
     };
 
+    private readonly Option<bool> _packed = new("--packed")
+    {
+        Description = "Offer packed virtqueues, which Linux prefers to split ones",
+    };
+
     private readonly Option<string> _cpu = new("--cpu")
     {
         Description = "host, or baseline (x86-64-v2), with features added or taken away: host,-avx512f",
@@ -105,6 +110,7 @@ internal sealed class RunCommand
         root.Options.Add(_commandLineOnly);
         root.Options.Add(_rng);
         root.Options.Add(_transport);
+        root.Options.Add(_packed);
         root.Options.Add(_cpu);
         root.Options.Add(_entry);
         root.Options.Add(_noKaslr);
@@ -127,6 +133,7 @@ internal sealed class RunCommand
         Disks = [.. (result.GetValue(_disk) ?? []).Select(DiskSpec.Parse)],
         Rng = result.GetValue(_rng),
         Transport = result.GetValue(_transport),
+        Packed = result.GetValue(_packed),
         CpuModel = result.GetValue(_cpu) is { } model ? CpuModel.Parse(model) : CpuModel.Host,
         Entry = ParseEntry(result.GetValue(_entry)),
         Kaslr = !result.GetValue(_noKaslr),
