@@ -35,9 +35,12 @@ internal sealed class Machine : IPowerControl, IDisposable
     private readonly HostKind _hostKind = HostKinds.Detect();
     private MachineEnd? _end;
     private int _buttonPressed;
+    private readonly List<(Block Device, OpenDisk Disk)> _blocks = [];
     private DiskHost? _disks;
 
     private Machine(MachineOptions options, RunObserver? observer) => (_options, _observer) = (options, observer);
+
+    private ulong RingFeatures => VirtioFeatures.Default | (_options.Packed ? VirtioFeatures.RingPacked : 0);
 
     public AddressBus Ports { get; } = new("port");
 
@@ -48,6 +51,9 @@ internal sealed class Machine : IPowerControl, IDisposable
     public GuestRam Ram { get; private set; } = null!;
 
     public IReadOnlyList<VcpuThread> Vcpus => _vcpus;
+
+    /// <summary>The disks as the guest sees them, with what is behind each.</summary>
+    public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _blocks;
 
     public GuestConsole Console { get; private set; } = null!;
 
@@ -207,7 +213,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         AddDisks(slots);
         if (_options.Rng)
         {
-            slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond));
+            slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond) { RingFeatures = RingFeatures });
         }
 
         Done("devices");
@@ -360,7 +366,9 @@ internal sealed class Machine : IPowerControl, IDisposable
         for (int i = 0; i < _options.Disks.Count; i++)
         {
             OpenDisk disk = _disks.Open(_options.Disks[i]);
-            slots.Plug(new Block($"virtio-blk{i}", disk.Backend, disk.Options));
+            var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options) { RingFeatures = RingFeatures };
+            slots.Plug(block);
+            _blocks.Add((block, disk));
         }
     }
 

@@ -68,6 +68,11 @@ internal sealed class RunCommand
         DefaultValueFactory = _ => Transport.Pci,
     };
 
+    private readonly Option<bool> _packed = new("--packed")
+    {
+        Description = "Offer packed virtqueues, which Linux prefers to split ones",
+    };
+
     private readonly Option<string> _cpu = new("--cpu")
     {
         Description = "host, or baseline (x86-64-v2), with features added or taken away: host,-avx512f",
@@ -111,7 +116,7 @@ internal sealed class RunCommand
     /// <summary>What describes a machine.</summary>
     private IEnumerable<Option> Shared =>
     [
-        _kernel, _disk, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _transport, _cpu, _entry, _noKaslr,
+        _kernel, _disk, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _transport, _packed, _cpu, _entry, _noKaslr,
         _noUnpack, _stats, _trace,
     ];
 
@@ -157,6 +162,7 @@ internal sealed class RunCommand
         Disks = [.. (result.GetValue(_disk) ?? []).Select(DiskSpec.Parse)],
         Rng = result.GetValue(_rng),
         Transport = result.GetValue(_transport),
+        Packed = result.GetValue(_packed),
         CpuModel = result.GetValue(_cpu) is { } model ? CpuModel.Parse(model) : CpuModel.Host,
         Entry = ParseEntry(result.GetValue(_entry)),
         Kaslr = !result.GetValue(_noKaslr),

@@ -2,6 +2,8 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using Vmm.Devices.Bus;
+using Vmm.Devices.Virtio;
+using Vmm.Disks;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 
@@ -24,6 +26,7 @@ internal static class RunStatistics
         AppendExits(text, machine);
         AppendBus(text, machine.Ports);
         AppendBus(text, machine.Mmio);
+        AppendDisks(text, machine);
         AppendAssist(text, machine);
         Line(text, "console", $"{machine.Console.BytesOut} bytes out, {machine.Console.BytesIn} bytes in");
         (long vmm, long guest) = ResidentMemory.Measure(machine.Ram);
@@ -73,6 +76,18 @@ internal static class RunStatistics
         if (bus.Unclaimed != 0)
         {
             Line(text, "", $"{bus.Unclaimed,10} nobody");
+        }
+    }
+
+    private static void AppendDisks(StringBuilder text, Machine machine)
+    {
+        foreach ((Block device, OpenDisk disk) in machine.Disks)
+        {
+            long reads = device.Sent(DiskOperation.Read), writes = device.Sent(DiskOperation.Write);
+            long zeroed = device.Sent(DiskOperation.WriteZeroes), discarded = device.Sent(DiskOperation.Discard);
+            Line(text, "disk", $"{device.Name}: {reads} reads, {writes} writes, {device.Sent(DiskOperation.Flush)} flushes, "
+                + $"{zeroed} ranges zeroed, {discarded} discarded; {disk.Backend.File.Syncs} fdatasync, "
+                + $"{disk.Backend.File.DurableWrites} durable writes on the host");
         }
     }
 
