@@ -10,6 +10,7 @@ using Vmm.Disks;
 using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
+using Vmm.Networks;
 using Vmm.Options;
 using Vmm.Virtio;
 
@@ -33,6 +34,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private MachineEnd? _end;
     private int _buttonPressed;
     private DiskHost? _disks;
+    private NetHost? _nets;
 
     private Machine(MachineOptions options) => _options = options;
 
@@ -45,6 +47,9 @@ internal sealed class Machine : IPowerControl, IDisposable
     public GuestRam Ram { get; private set; } = null!;
 
     public IReadOnlyList<VcpuThread> Vcpus => _vcpus;
+
+    /// <summary>Network cards, in the order given.</summary>
+    public List<Net> Nets { get; } = [];
 
     public GuestConsole Console { get; private set; } = null!;
 
@@ -192,6 +197,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         AddLegacyDevices(vm);
         IVirtioSlots slots = AddSlots(kvm, vm);
         AddDisks(slots);
+        AddNets(slots);
         if (_options.Rng)
         {
             slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond));
@@ -219,6 +225,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
 
         CreateVcpus(kvm, vm, processor);
+        _nets?.WaitUntilReady();
     }
 
     private void SetUpKvm(KvmSystem kvm, KvmVm vm)
@@ -336,6 +343,23 @@ internal sealed class Machine : IPowerControl, IDisposable
         {
             OpenDisk disk = _disks.Open(_options.Disks[i]);
             slots.Plug(new Block($"virtio-blk{i}", disk.Backend, disk.Options));
+        }
+    }
+
+    private void AddNets(IVirtioSlots slots)
+    {
+        if (_options.Nets.Count == 0)
+        {
+            return;
+        }
+
+        _nets = Own(new NetHost(Loop, _options.Identity, new RateLimitedLog(new DeviceLog(), TimeProvider.System)));
+        for (int i = 0; i < _options.Nets.Count; i++)
+        {
+            OpenNet net = _nets.Open(_options.Nets[i]);
+            var card = new Net($"virtio-net{i}", net.Backend, net.Options);
+            Nets.Add(card);
+            slots.Plug(card);
         }
     }
 

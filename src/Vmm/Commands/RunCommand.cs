@@ -54,6 +54,19 @@ internal sealed class RunCommand
         HelpName = "PATH[,OPTION...]",
     };
 
+    private readonly Option<string[]> _net = new("--net")
+    {
+        Description = "A network card, eth0 and so on in the guest; may be given several times. Modes: user (through passt), "
+            + "tap=NAME, socket=PATH. Options: publish=PORT:GUESTPORT, mac=ADDRESS, mtu=N, queues=N, bw=SIZE and more",
+        HelpName = "MODE[,OPTION...]",
+    };
+
+    private readonly Option<string> _name = new("--name")
+    {
+        Description = "What the machine is called; the MAC addresses of its network cards are derived from it",
+        HelpName = "NAME",
+    };
+
     private readonly Option<bool> _rng = new("--rng")
     {
         Description = "Add an entropy device, fed by the host's random numbers: /dev/hwrng",
@@ -98,12 +111,14 @@ internal sealed class RunCommand
     {
         root.Options.Add(_kernel);
         root.Options.Add(_disk);
+        root.Options.Add(_net);
         root.Options.Add(_memory);
         root.Options.Add(_cpus);
         root.Options.Add(_initrd);
         root.Options.Add(_commandLine);
         root.Options.Add(_commandLineOnly);
         root.Options.Add(_rng);
+        root.Options.Add(_name);
         root.Options.Add(_transport);
         root.Options.Add(_cpu);
         root.Options.Add(_entry);
@@ -125,6 +140,8 @@ internal sealed class RunCommand
             : MachineOptions.DefaultMemory,
         Cpus = MachineOptions.CheckCpus(result.GetValue(_cpus)),
         Disks = [.. (result.GetValue(_disk) ?? []).Select(DiskSpec.Parse)],
+        Nets = [.. (result.GetValue(_net) ?? []).Select(NetSpec.Parse)],
+        Name = result.GetValue(_name) is { } name ? MachineOptions.CheckName(name) : null,
         Rng = result.GetValue(_rng),
         Transport = result.GetValue(_transport),
         CpuModel = result.GetValue(_cpu) is { } model ? CpuModel.Parse(model) : CpuModel.Host,

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using Vmm.Devices.Bus;
+using Vmm.Devices.Virtio;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 
@@ -25,6 +26,7 @@ internal static class RunStatistics
         AppendBus(text, machine.Ports);
         AppendBus(text, machine.Mmio);
         AppendAssist(text, machine);
+        AppendNets(text, machine);
         Line(text, "console", $"{machine.Console.BytesOut} bytes out, {machine.Console.BytesIn} bytes in");
         (long vmm, long guest) = ResidentMemory.Measure(machine.Ram);
         Line(text, "memory", $"{vmm / 1024.0:0.0} MiB resident in vmm, {guest / 1024.0:0.0} MiB of the guest's");
@@ -73,6 +75,15 @@ internal static class RunStatistics
         if (bus.Unclaimed != 0)
         {
             Line(text, "", $"{bus.Unclaimed,10} nobody");
+        }
+    }
+
+    private static void AppendNets(StringBuilder text, Machine machine)
+    {
+        foreach (Net net in machine.Nets)
+        {
+            Line(text, "network", $"{net.Name}: {net.SentFrames} packets ({net.SentBytes} bytes) sent, {net.SendDropped} dropped; "
+                + $"{net.ReceivedFrames} packets ({net.ReceivedBytes} bytes) received, {net.ReceiveDropped} dropped");
         }
     }
 
