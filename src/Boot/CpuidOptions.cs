@@ -24,7 +24,8 @@ public sealed record CpuidOptions
     /// use CPUs above 254 without interrupt remapping.</summary>
     public bool MsiExtendedDestination { get; init; }
 
-    /// <summary>False on hosts of kind 3, where programs in the guest see the host's own CPUID features whatever the
-    /// table says.</summary>
-    public bool HostHidesFeatures { get; init; } = true;
+    /// <summary>On hosts of kind 3: the features of the host's own processor, which the guest's programs see and
+    /// use whatever the table says, and of which KVM shows its kernel those of leaves 1, 7 and 0xD too. Null where
+    /// the table decides.</summary>
+    public CpuFeatureSet? AlwaysVisible { get; init; }
 }

@@ -30,12 +30,22 @@ public sealed class CpuidTemplate
         var table = new CpuidTable(supported);
         bool amd = IsAmd(table.Get(0));
 
+        CpuFeatureSet? always = options.AlwaysVisible is { } visible ? ForPrograms(visible) : null;
         CpuFeatureSet offered = Offered(supported, options);
-        Features = options.Model.Select(offered, CpuXsave.Components(table));
-        HiddenButPresent = options.HostHidesFeatures ? [] : [.. offered.Without(Features).Names.Where(IsForPrograms)];
+        offered = always is null ? offered : offered.Or(always);
+        ulong components = CpuXsave.Components(table);
+        Features = options.Model.Select(offered, components);
+        HiddenButPresent = always is null
+            ? []
+            : [.. CpuModel.Host.Select(offered, components).And(always).Without(Features).Names];
 
         ApplyFeatures(table, amd);
-        CpuXsave.Keep(table, CpuFeatureDependencies.ComponentsOf(Features));
+        if (always is null)
+        {
+            // Elsewhere leaf 0xD stays as KVM gave it: it describes registers that programs use all the same.
+            CpuXsave.Keep(table, CpuFeatureDependencies.ComponentsOf(Features));
+        }
+
         new CpuTopology(options.Cpus).Apply(table, amd);
         ClearUnused(table);
         TellHypervisor(table, options);
@@ -47,7 +57,7 @@ public sealed class CpuidTemplate
     public CpuFeatureSet Features { get; }
 
     /// <summary>Features that the table hides but that programs in the guest see and can use all the same, because
-    /// this host runs user mode with its own CPUID (<see cref="CpuidOptions.HostHidesFeatures"/>). To be told to the
+    /// this host runs user mode with its own CPUID (<see cref="CpuidOptions.AlwaysVisible"/>). To be told to the
     /// user when it was <c>--cpu</c> that hid them.</summary>
     public IReadOnlyList<string> HiddenButPresent { get; }
 
@@ -186,6 +196,7 @@ public sealed class CpuidTemplate
 
     private static uint FourLetters(string text) => BitConverter.ToUInt32(Encoding.ASCII.GetBytes(text));
 
-    /// <summary>Does the feature add instructions that programs can use?</summary>
-    private static bool IsForPrograms(string name) => !CpuModel.IsForKernels(name);
+    /// <summary>Those that add instructions for programs. XSAVES is not one: it needs privilege level 0.</summary>
+    private static CpuFeatureSet ForPrograms(CpuFeatureSet features) => CpuFeatureSet.Of(
+        [.. features.Names.Where(name => !CpuModel.IsForKernels(name) && name != "xsaves")]);
 }

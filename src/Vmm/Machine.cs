@@ -376,8 +376,7 @@ internal sealed class Machine : IPowerControl, IDisposable
 
         if (_hostKind == HostKind.Pvm)
         {
-            // The landing for SYSCALL must be in the page tables of every process (SyscallLanding).
-            added.Add("nopti");
+            added.AddRange(PvmKernel.Words);
         }
 
         return CommandLine.Compose(_options.CommandLine, _options.CommandLineOnly, [.. added]);
@@ -398,7 +397,7 @@ internal sealed class Machine : IPowerControl, IDisposable
             TscDeadlineTimer = kvm.Check(KvmCapability.KVM_CAP_TSC_DEADLINE_TIMER) > 0,
             TscKhz = vcpus[0].TscKhz,
             HideHypercalls = _hostKind == HostKind.Pvm,
-            HostHidesFeatures = _hostKind != HostKind.Pvm,
+            AlwaysVisible = _hostKind == HostKind.Pvm ? Processor.Features : null,
         });
         if (cpuid.HiddenButPresent.Count > 0)
         {

@@ -6,7 +6,7 @@ namespace Vmm.Guest.Tests;
 /// <summary>The command of the README: a shell on a terminal.</summary>
 public sealed class ShellTests
 {
-    [KvmFact(Skip = "not seen to pass in the emulated host: does not end, not understood yet")]
+    [KvmFact]
     public void Typing_and_reboot_work_in_an_interactive_shell_with_two_CPUs()
     {
         using var folder = new TemporaryFolder();

@@ -88,7 +88,13 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IAssistCpu, IDisposable
 
     public void MarkRegsDirty() => _run->KvmDirtyRegs |= SyncRegs;
 
-    public void MarkSregsDirty() => _run->KvmDirtyRegs |= SyncSregs;
+    public void MarkSregsDirty()
+    {
+        // Bits in it make KVM inject those interrupts, whatever IF says (__set_sregs). At an exit KVM sets the bit of
+        // one on its way, but never clears any in this page (store_regs): one of long ago would come a second time.
+        _run->Sregs.InterruptBitmap = default;
+        _run->KvmDirtyRegs |= SyncSregs;
+    }
 
     public Span<byte> LoadXsave()
     {

@@ -178,10 +178,45 @@ public sealed class CpuidTemplateTests
     public void Baseline_shows_no_vector_state_and_no_extension_above_level_2()
     {
         var template = new CpuidTemplate(
-            SampleCpuid.Intel(), new CpuidOptions { Cpus = 1, Model = CpuModel.Baseline, HostHidesFeatures = false });
+            SampleCpuid.Intel(), new CpuidOptions { Cpus = 1, Model = CpuModel.Baseline });
         var table = new CpuidTable(template.ForVcpu(0));
         Assert.Equal((0u, 0u, 0u, 0u), Registers(table.Get(0xd)));
         Assert.Equal((0u, 0u, 0u, 0u), Registers(table.Get(0xd, 1)));
+        Assert.Empty(template.HiddenButPresent);
+        foreach (string name in "avx xsave bmi1 movbe aes sha_ni abm rdrand gfni".Split(' '))
+        {
+            Assert.False(template.Features.Contains(name), name);
+        }
+    }
+
+    [Fact]
+    public void What_programs_see_all_the_same_is_told_and_its_registers_stay_described()
+    {
+        // As KVM's PVM module answers: it lists the components of XCR0, but none of the features that use them.
+        CpuidEntry[] supported = SampleCpuid.Intel();
+        var processor = new CpuFeatureSet(supported);
+        var stripped = new CpuidTable(supported);
+        Assert.True(stripped.TryFind(1, 0, out int one));
+        Assert.True(stripped.TryFind(7, 0, out int seven));
+        stripped.Entries[one].Ecx = 0x8120_2000;
+        stripped.Entries[seven].Ebx &= 1 << 7 | 1 << 20;     // SMEP, SMAP
+        stripped.Entries[seven].Ecx = 0;
+
+        var host = new CpuidTemplate(
+            stripped.ToArray(), new CpuidOptions { Cpus = 1, AlwaysVisible = processor });
+        Assert.True(host.Features.Contains("avx2"));
+        Assert.Empty(host.HiddenButPresent);
+
+        var template = new CpuidTemplate(
+            stripped.ToArray(),
+            new CpuidOptions { Cpus = 1, Model = CpuModel.Baseline, AlwaysVisible = processor });
+        var table = new CpuidTable(template.ForVcpu(0));
+        for (uint component = 0; component < 10; component++)
+        {
+            Assert.Equal(Registers(stripped.Get(0xd, component)) with { Item1 = 0 },
+                Registers(table.Get(0xd, component)) with { Item1 = 0 });
+        }
+
         foreach (string name in "avx xsave bmi1 movbe aes sha_ni abm rdrand gfni".Split(' '))
         {
             Assert.False(template.Features.Contains(name), name);

@@ -78,7 +78,7 @@ public sealed class NativeFaultTests(ITestOutputHelper output) : IDisposable
             NativeUnits units = NativeAllowList.Units(in instruction);
             // Dot products look for exceptions after each of their steps, and which flags they leave varies.
             bool isDotProduct = instruction.Mnemonic is Mnemonic.Dpps or Mnemonic.Dppd or Mnemonic.Vdpps or Mnemonic.Vdppd;
-            if ((units & Vectors) != 0 && (units & NativeUnits.Mmx) == 0 && !isDotProduct)
+            if ((units & Vectors) != 0 && (units & NativeUnits.Mmx) == 0 && !isDotProduct && !TakesPointerAsNumber(in instruction))
             {
                 uint masks = (uint)_random.Next(64), control = (uint)_random.Next(8) << 13;
                 Add(code, offset: 64, masks << 7 | control | (uint)_random.Next(2) << 6 | (uint)_random.Next(64) & ~masks);
@@ -114,6 +114,21 @@ public sealed class NativeFaultTests(ITestOutputHelper output) : IDisposable
         output.WriteLine($"{cases.Length} instructions, {faults} fault");
         Assert.True(wrong.Count == 0, string.Join('\n', wrong.Take(MaxShown)));
         Assert.InRange(faults, 50, cases.Length);
+    }
+
+    /// <summary>RBX points at the operand, which lies elsewhere in the C program than here: as a number it would not
+    /// be the same in both.</summary>
+    private static bool TakesPointerAsNumber(in Instruction instruction)
+    {
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).GetFullRegister() == Register.RBX)
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private static string Name(byte[] code)

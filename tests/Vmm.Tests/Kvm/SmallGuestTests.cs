@@ -50,11 +50,15 @@ public sealed class SmallGuestTests
     {
         using var guest = new TestGuest(code =>
         {
-            // Map 4 to 5 GiB by one large page: entry 4 of the page directory pointers, whose table CR3 leads to.
+            // Map the first 2 MiB above 4 GiB: a page directory in free memory, led to by entry 4 of the page directory
+            // pointers, whose table CR3 leads to. (Not every host has pages of 1 GiB.)
+            code.mov(rdi, 0x30_0000);
+            code.mov(rax, 0x1_0000_0083);
+            code.mov(__[rdi], rax);
             code.mov(rbx, cr3);
             code.mov(rbx, __[rbx]);
             code.and(rbx, -4096);
-            code.mov(rax, 0x1_0000_0083);
+            code.lea(rax, __[rdi + 3]);
             code.mov(__[rbx + 32], rax);
             code.mov(rdi, 0x1_0000_1000);
             code.mov(rax, 0x1122334455667788);

@@ -1,5 +1,6 @@
-using System.Runtime.Intrinsics.X86;
 using Iced.Intel;
+using Vmm.Boot;
+using Vmm.Host;
 
 namespace Vmm.Kvm.Assist;
 
@@ -28,7 +29,8 @@ internal static class HostFeatures
 
     private static Dictionary<CpuidFeature, bool> Build()
     {
-        CpuidAnswer one = Cpuid(1, 0), seven = Cpuid(7, 0), sevenOne = Cpuid(7, 1), amd = Cpuid(0x8000_0001, 0);
+        CpuidEntry one = Processor.Cpuid(1), seven = Processor.Cpuid(7), sevenOne = Processor.Cpuid(7, 1);
+        CpuidEntry amd = Processor.Cpuid(0x8000_0001);
         bool hasXsave = Bit(one.Ecx, 27);
 
         // Vector features count only if the operating system lets this process use the registers.
@@ -100,18 +102,6 @@ internal static class HostFeatures
     }
 
     private static bool Bit(uint word, int bit) => (word >> bit & 1) != 0;
-
-    private static CpuidAnswer Cpuid(uint leaf, int subleaf)
-    {
-        uint last = (uint)X86Base.CpuId((int)(leaf & 0x8000_0000), 0).Eax;
-        if (leaf > last)
-        {
-            return default;
-        }
-
-        (int eax, int ebx, int ecx, int edx) = X86Base.CpuId((int)leaf, subleaf);
-        return new CpuidAnswer((uint)eax, (uint)ebx, (uint)ecx, (uint)edx);
-    }
 }
 
 /// <summary>May an instruction run natively?</summary>
