@@ -10,6 +10,8 @@ internal sealed class SocketNet : StreamNet
 {
     private const int MacBytes = 6;
 
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(500);
+
     private readonly string _path;
     private readonly string _option;
     private readonly byte[] _mac;
@@ -66,7 +68,7 @@ internal sealed class SocketNet : StreamNet
         Card.SetLink(false);
         if (_name is null)
         {
-            Join(first: false);
+            _retry.Set(Pause);      // not at once: whoever turned this machine away would have to do so without end
         }
     }
 
@@ -99,7 +101,7 @@ internal sealed class SocketNet : StreamNet
         else
         {
             // Somebody else takes the name over just now, or its directory cannot be used for a while.
-            _retry.Set(TimeSpan.FromMilliseconds(200));
+            _retry.Set(Pause);
         }
     }
 
