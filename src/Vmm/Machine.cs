@@ -12,6 +12,7 @@ using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 using Vmm.Kvm.Profiling;
+using Vmm.Networks;
 using Vmm.Options;
 using Vmm.Virtio;
 
@@ -37,6 +38,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private int _buttonPressed;
     private readonly List<(Block Device, OpenDisk Disk)> _blocks = [];
     private DiskHost? _disks;
+    private NetHost? _nets;
 
     private Machine(MachineOptions options, RunObserver? observer) => (_options, _observer) = (options, observer);
 
@@ -54,6 +56,9 @@ internal sealed class Machine : IPowerControl, IDisposable
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
     public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _blocks;
+
+    /// <summary>Network cards, in the order given.</summary>
+    public List<Net> Nets { get; } = [];
 
     public GuestConsole Console { get; private set; } = null!;
 
@@ -211,6 +216,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         AddLegacyDevices(vm);
         IVirtioSlots slots = AddSlots(kvm, vm);
         AddDisks(slots);
+        AddNets(slots);
         if (_options.Rng)
         {
             slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond) { RingFeatures = RingFeatures });
@@ -247,6 +253,7 @@ internal sealed class Machine : IPowerControl, IDisposable
             _ => "unpack kernel",
         });
         CreateVcpus(kvm, vm, processor);
+        _nets?.WaitUntilReady();
         Done("vCPUs");
     }
 
@@ -369,6 +376,23 @@ internal sealed class Machine : IPowerControl, IDisposable
             var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options) { RingFeatures = RingFeatures };
             slots.Plug(block);
             _blocks.Add((block, disk));
+        }
+    }
+
+    private void AddNets(IVirtioSlots slots)
+    {
+        if (_options.Nets.Count == 0)
+        {
+            return;
+        }
+
+        _nets = Own(new NetHost(Loop, _options.Identity, new RateLimitedLog(new DeviceLog(), TimeProvider.System)));
+        for (int i = 0; i < _options.Nets.Count; i++)
+        {
+            OpenNet net = _nets.Open(_options.Nets[i]);
+            var card = new Net($"virtio-net{i}", net.Backend, net.Options);
+            Nets.Add(card);
+            slots.Plug(card);
         }
     }
 

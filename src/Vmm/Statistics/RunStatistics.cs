@@ -28,6 +28,7 @@ internal static class RunStatistics
         AppendBus(text, machine.Mmio);
         AppendDisks(text, machine);
         AppendAssist(text, machine);
+        AppendNets(text, machine);
         Line(text, "console", $"{machine.Console.BytesOut} bytes out, {machine.Console.BytesIn} bytes in");
         (long vmm, long guest) = ResidentMemory.Measure(machine.Ram);
         Line(text, "memory", $"{vmm / 1024.0:0.0} MiB resident in vmm, {guest / 1024.0:0.0} MiB of the guest's");
@@ -88,6 +89,15 @@ internal static class RunStatistics
             Line(text, "disk", $"{device.Name}: {reads} reads, {writes} writes, {device.Sent(DiskOperation.Flush)} flushes, "
                 + $"{zeroed} ranges zeroed, {discarded} discarded; {disk.Backend.File.Syncs} fdatasync, "
                 + $"{disk.Backend.File.DurableWrites} durable writes on the host");
+        }
+    }
+
+    private static void AppendNets(StringBuilder text, Machine machine)
+    {
+        foreach (Net net in machine.Nets)
+        {
+            Line(text, "network", $"{net.Name}: {net.SentFrames} packets ({net.SentBytes} bytes) sent, {net.SendDropped} dropped; "
+                + $"{net.ReceivedFrames} packets ({net.ReceivedBytes} bytes) received, {net.ReceiveDropped} dropped");
         }
     }
 
