@@ -117,7 +117,7 @@ public static class KernelInspector
         using NativeBuffer bytes = new((int)end);
         Prefault.Populate(bytes.GetSpan());
         return source.TryRead(0, bytes.GetSpan())
-            ? InspectElf(report, elf, bytes.GetSpan())
+            ? InspectElf(report with { IsRelocatable = false }, elf, bytes.GetSpan())
             : throw new BootException($"kernel {source.Name}: became shorter while it was read");
     }
 
