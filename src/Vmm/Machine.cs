@@ -212,6 +212,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
 
         CpuidEntry[] processor = kvm.GetSupportedCpuid();
+        Processor.TellName(processor);
         long begin = Stopwatch.GetTimestamp();
         IReadOnlyList<E820Range> reserved = Describe(slots, processor).Write(Ram.Memory);
         Describing = Stopwatch.GetElapsedTime(begin);

@@ -110,7 +110,8 @@ public static class KernelInspector
         ulong end = 0;
         foreach (ref readonly ElfSegment segment in elf.Segments)
         {
-            end = Math.Max(end, (ulong)segment.FileOffset + segment.FileSize);
+            // The offset of a segment without bytes (.bss) may lie anywhere.
+            end = segment.FileSize == 0 ? end : Math.Max(end, (ulong)segment.FileOffset + segment.FileSize);
         }
 
         end = Math.Min(end, PackedPayload.MostUnpackedSize);
