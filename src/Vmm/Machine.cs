@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Vmm.Boot;
 using Vmm.Boot.Acpi;
 using Vmm.Boot.Kaslr;
@@ -14,6 +15,7 @@ using Vmm.Kvm.Abi;
 using Vmm.Kvm.Profiling;
 using Vmm.Networks;
 using Vmm.Options;
+using Vmm.Statistics;
 using Vmm.Virtio;
 
 namespace Vmm;
@@ -67,6 +69,13 @@ internal sealed class Machine : IPowerControl, IDisposable
     /// <summary>What the boot loader did.</summary>
     public LoadedGuest Loaded { get; private set; } = null!;
 
+    /// <summary>How long the firmware's tables took.</summary>
+    public TimeSpan Describing { get; private set; }
+
+    /// <summary>KiB that vmm and the guest's memory had resident at most by the first instruction; only for
+    /// --stats.</summary>
+    public long PeakBeforeEntry { get; private set; }
+
     /// <summary>When the first vCPU was about to enter the guest, as a Stopwatch timestamp; 0 before.</summary>
     public long FirstEntry { get; private set; }
 
@@ -97,7 +106,12 @@ internal sealed class Machine : IPowerControl, IDisposable
     {
         Loop.Start();
         Console.Start();
-        FirstEntry = System.Diagnostics.Stopwatch.GetTimestamp();
+        if (_options.Stats)
+        {
+            PeakBeforeEntry = ResidentMemory.MeasurePeak();
+        }
+
+        FirstEntry = Stopwatch.GetTimestamp();
         foreach (VcpuThread vcpu in _vcpus)
         {
             vcpu.Start();
@@ -225,7 +239,9 @@ internal sealed class Machine : IPowerControl, IDisposable
         Done("devices");
         CpuidEntry[] processor = kvm.GetSupportedCpuid();
         Processor.TellName(processor);
+        long begin = Stopwatch.GetTimestamp();
         IReadOnlyList<E820Range> reserved = Describe(slots, processor).Write(Ram.Memory);
+        Describing = Stopwatch.GetElapsedTime(begin);
 
         Done("firmware tables");
         byte[] seed = new byte[RngSeedLength];
@@ -263,7 +279,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     {
         if (_options.Cpus > 255)
         {
-            // Needed for x2APIC ids above 254 (KVM API 7.13): 32-bit ids, no broadcast quirk.
+            // Needed for x2APIC ids above 254 (KVM API 7.7): 32-bit ids, no broadcast quirk.
             vm.EnableCapability(KvmCapability.KVM_CAP_X2APIC_API, 3);
         }
 
