@@ -33,6 +33,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private MachineEnd? _end;
     private int _buttonPressed;
     private DiskHost? _disks;
+    private Alongside? _msrFilter;
 
     private Machine(MachineOptions options) => _options = options;
 
@@ -219,6 +220,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
 
         CreateVcpus(kvm, vm, processor);
+        _msrFilter?.Finish();
     }
 
     private void SetUpKvm(KvmSystem kvm, KvmVm vm)
@@ -238,8 +240,9 @@ internal sealed class Machine : IPowerControl, IDisposable
 
         if (_hostKind == HostKind.Pvm)
         {
-            // SYSCALL needs help there: see SyscallLanding.
-            vm.ExitOnMsr(MsrInitial.LStar);
+            // SYSCALL needs help there: see SyscallLanding. To be sure that nobody uses the old filter any more, KVM
+            // waits here for some milliseconds, which is as long as all the rest takes.
+            _msrFilter = Own(new Alongside("vmm-msrs", () => vm.ExitOnMsr(MsrInitial.LStar)));
         }
     }
 
