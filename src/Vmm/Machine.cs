@@ -41,6 +41,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private readonly List<(Block Device, OpenDisk Disk)> _blocks = [];
     private DiskHost? _disks;
     private NetHost? _nets;
+    private Alongside? _msrFilter;
 
     private Machine(MachineOptions options, RunObserver? observer) => (_options, _observer) = (options, observer);
 
@@ -269,6 +270,7 @@ internal sealed class Machine : IPowerControl, IDisposable
             _ => "unpack kernel",
         });
         CreateVcpus(kvm, vm, processor);
+        _msrFilter?.Finish();
         _nets?.WaitUntilReady();
         Done("vCPUs");
     }
@@ -292,8 +294,9 @@ internal sealed class Machine : IPowerControl, IDisposable
 
         if (_hostKind == HostKind.Pvm)
         {
-            // SYSCALL needs help there: see SyscallLanding.
-            vm.ExitOnMsr(MsrInitial.LStar);
+            // SYSCALL needs help there: see SyscallLanding. To be sure that nobody uses the old filter any more, KVM
+            // waits here for some milliseconds, which is as long as all the rest takes.
+            _msrFilter = Own(new Alongside("vmm-msrs", () => vm.ExitOnMsr(MsrInitial.LStar)));
         }
     }
 
