@@ -36,7 +36,8 @@ public sealed class ConsoleFloodTests
             refusals = count == 0 ? refusals + 1 : 0;
         }
 
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        // Nothing by the flood's length; a lock that is contended for the first time makes something to wait for.
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 1024);
         const int MostInAPipe = 1 << 20;
         Assert.InRange(taken, Ring, Ring + MostInAPipe);
         Assert.Equal(taken, output.TotalBytes);
