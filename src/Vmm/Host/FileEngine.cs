@@ -109,7 +109,7 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true) : IDi
         {
             _finished.Drain();
             Submit();
-        });
+        }, "disk files");
 
         int errno = ErrnoException.ENOSYS;
         IFileRunner? runner = allowIoUring ? IoUringRunner.TryCreate(_finished, out errno) : null;
