@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Vmm.Boot;
 using Vmm.Boot.Acpi;
 using Vmm.Boot.Kaslr;
@@ -12,7 +13,9 @@ using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 using Vmm.Kvm.Profiling;
+using Vmm.Networks;
 using Vmm.Options;
+using Vmm.Statistics;
 using Vmm.Virtio;
 
 namespace Vmm;
@@ -37,6 +40,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private int _buttonPressed;
     private readonly List<(Block Device, OpenDisk Disk)> _blocks = [];
     private DiskHost? _disks;
+    private NetHost? _nets;
 
     private Machine(MachineOptions options, RunObserver? observer) => (_options, _observer) = (options, observer);
 
@@ -55,12 +59,22 @@ internal sealed class Machine : IPowerControl, IDisposable
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
     public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _blocks;
 
+    /// <summary>Network cards, in the order given.</summary>
+    public List<Net> Nets { get; } = [];
+
     public GuestConsole Console { get; private set; } = null!;
 
     public PowerManagement Power { get; private set; } = null!;
 
     /// <summary>What the boot loader did.</summary>
     public LoadedGuest Loaded { get; private set; } = null!;
+
+    /// <summary>How long the firmware's tables took.</summary>
+    public TimeSpan Describing { get; private set; }
+
+    /// <summary>KiB that vmm and the guest's memory had resident at most by the first instruction; only for
+    /// --stats.</summary>
+    public long PeakBeforeEntry { get; private set; }
 
     /// <summary>When the first vCPU was about to enter the guest, as a Stopwatch timestamp; 0 before.</summary>
     public long FirstEntry { get; private set; }
@@ -92,7 +106,12 @@ internal sealed class Machine : IPowerControl, IDisposable
     {
         Loop.Start();
         Console.Start();
-        FirstEntry = System.Diagnostics.Stopwatch.GetTimestamp();
+        if (_options.Stats)
+        {
+            PeakBeforeEntry = ResidentMemory.MeasurePeak();
+        }
+
+        FirstEntry = Stopwatch.GetTimestamp();
         foreach (VcpuThread vcpu in _vcpus)
         {
             vcpu.Start();
@@ -211,6 +230,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         AddLegacyDevices(vm);
         IVirtioSlots slots = AddSlots(kvm, vm);
         AddDisks(slots);
+        AddNets(slots);
         if (_options.Rng)
         {
             slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond) { RingFeatures = RingFeatures });
@@ -219,7 +239,9 @@ internal sealed class Machine : IPowerControl, IDisposable
         Done("devices");
         CpuidEntry[] processor = kvm.GetSupportedCpuid();
         Processor.TellName(processor);
+        long begin = Stopwatch.GetTimestamp();
         IReadOnlyList<E820Range> reserved = Describe(slots, processor).Write(Ram.Memory);
+        Describing = Stopwatch.GetElapsedTime(begin);
 
         Done("firmware tables");
         byte[] seed = new byte[RngSeedLength];
@@ -247,6 +269,7 @@ internal sealed class Machine : IPowerControl, IDisposable
             _ => "unpack kernel",
         });
         CreateVcpus(kvm, vm, processor);
+        _nets?.WaitUntilReady();
         Done("vCPUs");
     }
 
@@ -256,7 +279,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     {
         if (_options.Cpus > 255)
         {
-            // Needed for x2APIC ids above 254 (KVM API 7.13): 32-bit ids, no broadcast quirk.
+            // Needed for x2APIC ids above 254 (KVM API 7.7): 32-bit ids, no broadcast quirk.
             vm.EnableCapability(KvmCapability.KVM_CAP_X2APIC_API, 3);
         }
 
@@ -369,6 +392,23 @@ internal sealed class Machine : IPowerControl, IDisposable
             var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options) { RingFeatures = RingFeatures };
             slots.Plug(block);
             _blocks.Add((block, disk));
+        }
+    }
+
+    private void AddNets(IVirtioSlots slots)
+    {
+        if (_options.Nets.Count == 0)
+        {
+            return;
+        }
+
+        _nets = Own(new NetHost(Loop, _options.Identity, new RateLimitedLog(new DeviceLog(), TimeProvider.System)));
+        for (int i = 0; i < _options.Nets.Count; i++)
+        {
+            OpenNet net = _nets.Open(_options.Nets[i]);
+            var card = new Net($"virtio-net{i}", net.Backend, net.Options);
+            Nets.Add(card);
+            slots.Plug(card);
         }
     }
 

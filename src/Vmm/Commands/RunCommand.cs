@@ -56,6 +56,19 @@ internal sealed class RunCommand
         HelpName = "PATH[,OPTION...]",
     };
 
+    private readonly Option<string[]> _net = new("--net")
+    {
+        Description = "A network card, eth0 and so on in the guest; may be given several times. Modes: user (through passt), "
+            + "tap=NAME, socket=PATH. Options: publish=PORT:GUESTPORT, mac=ADDRESS, mtu=N, queues=N, bw=SIZE and more",
+        HelpName = "MODE[,OPTION...]",
+    };
+
+    private readonly Option<string> _name = new("--name")
+    {
+        Description = "What the machine is called; the MAC addresses of its network cards are derived from it",
+        HelpName = "NAME",
+    };
+
     private readonly Option<bool> _rng = new("--rng")
     {
         Description = "Add an entropy device, fed by the host's random numbers: /dev/hwrng",
@@ -116,8 +129,8 @@ internal sealed class RunCommand
     /// <summary>What describes a machine.</summary>
     private IEnumerable<Option> Shared =>
     [
-        _kernel, _disk, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _transport, _packed, _cpu, _entry, _noKaslr,
-        _noUnpack, _stats, _trace,
+        _kernel, _disk, _net, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
+        _cpu, _entry, _noKaslr, _noUnpack, _stats, _trace,
     ];
 
     /// <summary>Puts the options on the root command and gives it its action.</summary>
@@ -160,6 +173,8 @@ internal sealed class RunCommand
             : MachineOptions.DefaultMemory,
         Cpus = MachineOptions.CheckCpus(result.GetValue(_cpus)),
         Disks = [.. (result.GetValue(_disk) ?? []).Select(DiskSpec.Parse)],
+        Nets = [.. (result.GetValue(_net) ?? []).Select(NetSpec.Parse)],
+        Name = result.GetValue(_name) is { } name ? MachineOptions.CheckName(name) : null,
         Rng = result.GetValue(_rng),
         Transport = result.GetValue(_transport),
         Packed = result.GetValue(_packed),

@@ -142,32 +142,45 @@ internal sealed unsafe class EventLoop : IDisposable
         _epoll.Dispose();
     }
 
+    /// <summary>One turn: waits for events and has their handlers run, on the calling thread. For whoever does without
+    /// <see cref="Start"/>.</summary>
+    /// <param name="timeoutMilliseconds">How long to wait for the first; -1 for ever.</param>
+    /// <returns>Events handled.</returns>
+    public int Turn(int timeoutMilliseconds)
+    {
+        LibC.EpollEvent* ready = stackalloc LibC.EpollEvent[EventsPerTurn];
+
+        // SAFETY: room for as many events on this stack.
+        int count = LibC.EpollWait(_epoll.Number, ready, EventsPerTurn, timeoutMilliseconds);
+        if (count < 0 && Marshal.GetLastPInvokeError() != ErrnoException.EINTR)
+        {
+            throw new ErrnoException("epoll_wait", Marshal.GetLastPInvokeError());
+        }
+
+        for (int i = 0; i < count; i++)
+        {
+            Watch? watch;
+            lock (_changing)
+            {
+                watch = _watches[(int)ready[i].Data];
+            }
+
+            if (watch is not null)
+            {
+                Call(watch, ready[i].Events);
+            }
+        }
+
+        return Math.Max(count, 0);
+    }
+
     private void Run()
     {
         try
         {
-            LibC.EpollEvent* ready = stackalloc LibC.EpollEvent[EventsPerTurn];
             while (!_stopping)
             {
-                int count = LibC.EpollWait(_epoll.Number, ready, EventsPerTurn, -1);
-                if (count < 0 && Marshal.GetLastPInvokeError() != ErrnoException.EINTR)
-                {
-                    throw new ErrnoException("epoll_wait", Marshal.GetLastPInvokeError());
-                }
-
-                for (int i = 0; i < count; i++)
-                {
-                    Watch? watch;
-                    lock (_changing)
-                    {
-                        watch = _watches[(int)ready[i].Data];
-                    }
-
-                    if (watch is not null)
-                    {
-                        Call(watch, ready[i].Events);
-                    }
-                }
+                Turn(-1);
             }
         }
         catch (Exception error)

@@ -193,6 +193,17 @@ internal class HostFile : BlockFile
         return status;
     }
 
+    /// <summary>The same for a path; false where it leads to nothing.</summary>
+    public static unsafe bool TryStatus(string path, out LibC.Statx status)
+    {
+        LibC.Statx found = default;
+
+        // SAFETY: a struct on this stack.
+        bool isThere = LibC.StatxCall(LibC.AT_FDCWD, path, 0, LibC.STATX_BASIC_STATS, &found) == 0;
+        status = found;
+        return isThere;
+    }
+
     /// <summary>The file that a path leads to, without links; null where it leads to none.</summary>
     public static unsafe string? RealPath(string path)
     {
