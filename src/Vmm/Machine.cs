@@ -406,7 +406,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         for (int i = 0; i < _options.Nets.Count; i++)
         {
             OpenNet net = _nets.Open(_options.Nets[i]);
-            var card = new Net($"virtio-net{i}", net.Backend, net.Options);
+            var card = new Net($"virtio-net{i}", net.Backend, net.Options) { RingFeatures = RingFeatures };
             Nets.Add(card);
             slots.Plug(card);
         }

@@ -24,7 +24,7 @@ public sealed class DeviceGuestTests
             grep -E 'err=|verify:|READ|WRITE' /tmp/fio
         done
         umount /mnt/raw /mnt/qcow2
-        dd if=/dev/zero of=/dev/vde bs=4k count={{SyncedWrites}} oflag=dsync 2>/dev/null
+        chroot /mnt /usr/bin/dd if=/dev/zero of=/dev/vde bs=4k count={{SyncedWrites}} oflag=dsync 2>/dev/null
         echo synced=$?
         dd if=/dev/vde of=/dev/null bs=4k count={{Reads}} iflag=direct 2>/dev/null
         echo read=$?
