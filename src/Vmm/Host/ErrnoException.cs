@@ -19,6 +19,7 @@ internal sealed class ErrnoException : Exception
     public const int EEXIST = 17;
     public const int ENODEV = 19;
     public const int EINVAL = 22;
+    public const int ENOTTY = 25;
     public const int ENOSPC = 28;
     public const int EROFS = 30;
     public const int EPIPE = 32;

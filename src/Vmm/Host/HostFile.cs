@@ -59,6 +59,11 @@ internal class HostFile : BlockFile
         if (io.Operation == FileOperation.Write && io.Errno == 0)
         {
             _length = Math.Max(_length, io.Offset);     // Offset has moved to the end of what was written
+            DurableWrites += (io.Flags & LibC.RWF_DSYNC) != 0 ? 1 : 0;
+        }
+        else if (io.Operation == FileOperation.Sync && io.Errno == 0)
+        {
+            Syncs++;
         }
 
         io.Owner.Finished(io);
@@ -153,6 +158,7 @@ internal class HostFile : BlockFile
             }
         }
 
+        Syncs += IgnoresFlush ? 0 : 1;
         return true;
     }
 

@@ -37,6 +37,9 @@ internal sealed record MachineOptions
     /// <summary>Give the guest the host's random numbers as a device (virtio-rng).</summary>
     public bool Rng { get; init; }
 
+    /// <summary>Offer the guest packed rings beside split ones (VIRTIO_F_RING_PACKED).</summary>
+    public bool Packed { get; init; }
+
     public Transport Transport { get; init; } = Transport.Pci;
 
     public CpuModel CpuModel { get; init; } = CpuModel.Host;
