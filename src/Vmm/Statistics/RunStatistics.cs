@@ -3,6 +3,8 @@ using System.Globalization;
 using System.Text;
 using Vmm.Boot.Unpack;
 using Vmm.Devices.Bus;
+using Vmm.Devices.Virtio;
+using Vmm.Disks;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 
@@ -27,7 +29,9 @@ internal static class RunStatistics
         AppendExits(text, machine);
         AppendBus(text, machine.Ports);
         AppendBus(text, machine.Mmio);
+        AppendDisks(text, machine);
         AppendAssist(text, machine);
+        AppendNets(text, machine);
         Line(text, "console", $"{machine.Console.BytesOut} bytes out, {machine.Console.BytesIn} bytes in");
         (long vmm, long guest) = ResidentMemory.Measure(machine.Ram);
         Line(text, "memory", $"{vmm / 1024.0:0.0} MiB resident in vmm, {guest / 1024.0:0.0} MiB of the guest's; "
@@ -89,6 +93,27 @@ internal static class RunStatistics
         if (bus.Unclaimed != 0)
         {
             Line(text, "", $"{bus.Unclaimed,10} nobody");
+        }
+    }
+
+    private static void AppendDisks(StringBuilder text, Machine machine)
+    {
+        foreach ((Block device, OpenDisk disk) in machine.Disks)
+        {
+            long reads = device.Sent(DiskOperation.Read), writes = device.Sent(DiskOperation.Write);
+            long zeroed = device.Sent(DiskOperation.WriteZeroes), discarded = device.Sent(DiskOperation.Discard);
+            Line(text, "disk", $"{device.Name}: {reads} reads, {writes} writes, {device.Sent(DiskOperation.Flush)} flushes, "
+                + $"{zeroed} ranges zeroed, {discarded} discarded; {disk.Backend.File.Syncs} fdatasync, "
+                + $"{disk.Backend.File.DurableWrites} durable writes on the host");
+        }
+    }
+
+    private static void AppendNets(StringBuilder text, Machine machine)
+    {
+        foreach (Net net in machine.Nets)
+        {
+            Line(text, "network", $"{net.Name}: {net.SentFrames} packets ({net.SentBytes} bytes) sent, {net.SendDropped} dropped; "
+                + $"{net.ReceivedFrames} packets ({net.ReceivedBytes} bytes) received, {net.ReceiveDropped} dropped");
         }
     }
 

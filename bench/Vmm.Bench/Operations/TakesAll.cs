@@ -1,0 +1,15 @@
+using Vmm.Kvm;
+
+namespace Vmm.Bench.Operations;
+
+/// <summary>In the assist's place: answers every filtered MSR, and finishes nothing.</summary>
+internal sealed class TakesAll : IExitAssist
+{
+    public MachineEnd? Complete(ReadOnlySpan<byte> bytes) => MachineEnd.Crashed("an emulation failure");
+
+    public bool HandleMsr(bool isWrite) => true;
+
+    public MachineEnd? AfterKick() => null;
+
+    public string Where() => "";
+}
