@@ -10,7 +10,7 @@ export DOTNET_NOLOGO = 1
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
 SOURCES := $(shell find src -name '*.cs' -o -name '*.csproj') Directory.Build.props Directory.Packages.props global.json
 
-.PHONY: demo test test-distro build publish guest deps bench-start check-timeline format check-format clean bench bench-allocations bench-peers bench-devices
+.PHONY: demo test test-distro build publish guest deps bench-start bench-boot check-timeline format check-format clean bench bench-allocations bench-peers bench-devices
 
 ## demo: boot the reference guest to a shell (runs a few commands and ends when standard input is no terminal)
 demo: publish guest
@@ -38,6 +38,10 @@ guest:
 ## bench-start: how fast it starts and how small it is, beside QEMU; the README's figures
 bench-start: publish guest
 	@scripts/bench-start
+
+## bench-boot: bzImage unpacked by vmm beside by the guest, vmm's own part of a start, exits until init
+bench-boot: publish guest
+	@scripts/bench-boot
 
 ## check-timeline: boot the reference guest, write its timeline as a page, open it in headless Chromium (a big install)
 check-timeline: publish guest
