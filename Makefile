@@ -10,7 +10,7 @@ export DOTNET_NOLOGO = 1
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
 SOURCES := $(shell find src -name '*.cs' -o -name '*.csproj') Directory.Build.props Directory.Packages.props global.json
 
-.PHONY: demo test test-distro build publish guest deps bench bench-allocations bench-start bench-peers format check-format clean
+.PHONY: demo test test-distro build publish guest deps bench-start check-timeline format check-format clean bench bench-allocations bench-peers bench-devices
 
 ## demo: boot the reference guest to a shell (runs a few commands and ends when standard input is no terminal)
 demo: publish guest
@@ -39,6 +39,10 @@ guest:
 bench-start: publish guest
 	@scripts/bench-start
 
+## check-timeline: boot the reference guest, write its timeline as a page, open it in headless Chromium (a big install)
+check-timeline: publish guest
+	@scripts/check-timeline
+
 # FILTER=TEXT runs only what has that in its class or name.
 BENCH = dotnet out/artifacts/bin/Vmm.Bench/release/Vmm.Bench.dll
 
@@ -55,6 +59,10 @@ bench-allocations: deps
 ## bench-peers: vmm beside QEMU and what else is on PATH, in turns; the table goes to bench/results/
 bench-peers: publish guest
 	@bench/peers/run
+
+## bench-devices: disk and queues from the device's side beside fio, exits per request in a guest, memory of idle devices
+bench-devices: build publish guest
+	@scripts/bench-devices
 
 ## test-distro: boot Debian's stock cloud kernel to a shell (minutes; not part of CI)
 test-distro: publish guest

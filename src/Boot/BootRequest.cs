@@ -69,4 +69,7 @@ public sealed record LoadedGuest(
     /// <summary>What vmm did in place of a bzImage's own unpacker; null if it was not asked to, or it is no bzImage.
     /// If this names an obstacle, the user is to be told.</summary>
     public UnpackReport? Unpacked { get; init; }
+
+    /// <summary>How long all of loading took: unpacking, relocating, initramfs and tables.</summary>
+    public TimeSpan Loading { get; init; }
 }

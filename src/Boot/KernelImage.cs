@@ -137,6 +137,13 @@ public sealed class KernelImage : IDisposable
             return "is compressed by gzip: unpack it with gunzip first";
         }
 
+        // Documentation/driver-api/early-userspace/buffer-format.rst: "070701" or "070702" begins a cpio archive.
+        Span<byte> magic = stackalloc byte[6];
+        if (source.TryRead(0, magic) && (magic.SequenceEqual("070701"u8) || magic.SequenceEqual("070702"u8)))
+        {
+            return "is an initramfs (a cpio archive): give it with --initrd, and a bzImage or a vmlinux as the kernel";
+        }
+
         // Documentation/arm64/booting.rst: "ARM\x64" at offset 56.
         if (source.TryRead(56, out uint arm) && arm == 0x644d_5241)
         {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
@@ -22,14 +23,16 @@ public static class KernelLoader
             throw new BootException($"memory: {memory.Size} bytes are too few for any kernel: give more --mem");
         }
 
+        long begin = Stopwatch.GetTimestamp();
         EntryProtocol protocol = request.Protocol == EntryProtocol.Auto ? Suits(kernel) : request.Protocol;
-        return protocol switch
+        LoadedGuest guest = protocol switch
         {
             EntryProtocol.Linux64 => LinuxLoader.Load(memory, kernel, request),
             EntryProtocol.Pvh => PvhLoader.Load(memory, kernel, request),
             EntryProtocol.Multiboot => MultibootLoader.Load(memory, kernel, request),
             _ => throw new ArgumentOutOfRangeException(nameof(request)),
         };
+        return guest with { Loading = Stopwatch.GetElapsedTime(begin) };
     }
 
     private static EntryProtocol Suits(KernelImage kernel)

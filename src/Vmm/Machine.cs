@@ -1,5 +1,7 @@
+using System.Diagnostics;
 using Vmm.Boot;
 using Vmm.Boot.Acpi;
+using Vmm.Boot.Kaslr;
 using Vmm.Console;
 using Vmm.Devices.Acpi;
 using Vmm.Devices.Bus;
@@ -10,7 +12,10 @@ using Vmm.Disks;
 using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
+using Vmm.Kvm.Profiling;
+using Vmm.Networks;
 using Vmm.Options;
+using Vmm.Statistics;
 using Vmm.Virtio;
 
 namespace Vmm;
@@ -25,6 +30,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private const ulong RngBytesPerSecond = 4 << 20;
 
     private readonly MachineOptions _options;
+    private readonly RunObserver? _observer;
     private readonly ManualResetEventSlim _over = new(false);
     private readonly List<IDisposable> _owned = [];
     private readonly List<VcpuThread> _vcpus = [];
@@ -32,10 +38,14 @@ internal sealed class Machine : IPowerControl, IDisposable
     private readonly HostKind _hostKind = HostKinds.Detect();
     private MachineEnd? _end;
     private int _buttonPressed;
+    private readonly List<(Block Device, OpenDisk Disk)> _blocks = [];
     private DiskHost? _disks;
+    private NetHost? _nets;
     private Alongside? _msrFilter;
 
-    private Machine(MachineOptions options) => _options = options;
+    private Machine(MachineOptions options, RunObserver? observer) => (_options, _observer) = (options, observer);
+
+    private ulong RingFeatures => VirtioFeatures.Default | (_options.Packed ? VirtioFeatures.RingPacked : 0);
 
     public AddressBus Ports { get; } = new("port");
 
@@ -47,6 +57,12 @@ internal sealed class Machine : IPowerControl, IDisposable
 
     public IReadOnlyList<VcpuThread> Vcpus => _vcpus;
 
+    /// <summary>The disks as the guest sees them, with what is behind each.</summary>
+    public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _blocks;
+
+    /// <summary>Network cards, in the order given.</summary>
+    public List<Net> Nets { get; } = [];
+
     public GuestConsole Console { get; private set; } = null!;
 
     public PowerManagement Power { get; private set; } = null!;
@@ -54,15 +70,26 @@ internal sealed class Machine : IPowerControl, IDisposable
     /// <summary>What the boot loader did.</summary>
     public LoadedGuest Loaded { get; private set; } = null!;
 
+    /// <summary>How long the firmware's tables took.</summary>
+    public TimeSpan Describing { get; private set; }
+
+    /// <summary>KiB that vmm and the guest's memory had resident at most by the first instruction; only for
+    /// --stats.</summary>
+    public long PeakBeforeEntry { get; private set; }
+
     /// <summary>When the first vCPU was about to enter the guest, as a Stopwatch timestamp; 0 before.</summary>
     public long FirstEntry { get; private set; }
 
+    /// <summary>When all vCPUs had ended, as a Stopwatch timestamp; 0 before.</summary>
+    public long Ended { get; private set; }
+
+    /// <param name="observer">Null where nobody looks, which costs nothing.</param>
     /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
     /// <exception cref="BootException">The kernel, initrd or command line is.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
-    public static Machine Build(MachineOptions options)
+    public static Machine Build(MachineOptions options, RunObserver? observer = null)
     {
-        var machine = new Machine(options);
+        var machine = new Machine(options, observer);
         try
         {
             machine.Build();
@@ -80,7 +107,12 @@ internal sealed class Machine : IPowerControl, IDisposable
     {
         Loop.Start();
         Console.Start();
-        FirstEntry = System.Diagnostics.Stopwatch.GetTimestamp();
+        if (_options.Stats)
+        {
+            PeakBeforeEntry = ResidentMemory.MeasurePeak();
+        }
+
+        FirstEntry = Stopwatch.GetTimestamp();
         foreach (VcpuThread vcpu in _vcpus)
         {
             vcpu.Start();
@@ -97,6 +129,7 @@ internal sealed class Machine : IPowerControl, IDisposable
             vcpu.Join();
         }
 
+        Ended = System.Diagnostics.Stopwatch.GetTimestamp();
         Loop.Stop();
         _disks?.Close();
         Console.Finish();
@@ -176,31 +209,42 @@ internal sealed class Machine : IPowerControl, IDisposable
     private void Build()
     {
         using KernelImage kernel = KernelImage.Open(_options.Kernel);
+        Done("open kernel");
         using KvmSystem kvm = KvmSystem.Open();
         CheckCpus(kvm);
 
         KvmVm vm = Own(kvm.CreateVm());
+        Done("create VM");
         Ram = Own(new GuestRam(_options.Memory));
         foreach (GuestRegion region in Ram.Memory.Regions)
         {
             vm.AddMemory(region);
         }
 
+        Done("guest memory");
         SetUpKvm(kvm, vm);
+        Done("interrupt controllers");
         Loop = Own(new EventLoop());
         Loop.Failed += error => End(MachineEnd.HostFailed(error.Message));
+        _observer?.Attach(Loop);
 
         AddLegacyDevices(vm);
         IVirtioSlots slots = AddSlots(kvm, vm);
         AddDisks(slots);
+        AddNets(slots);
         if (_options.Rng)
         {
-            slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond));
+            slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond) { RingFeatures = RingFeatures });
         }
 
+        Done("devices");
         CpuidEntry[] processor = kvm.GetSupportedCpuid();
+        Processor.TellName(processor);
+        long begin = Stopwatch.GetTimestamp();
         IReadOnlyList<E820Range> reserved = Describe(slots, processor).Write(Ram.Memory);
+        Describing = Stopwatch.GetElapsedTime(begin);
 
+        Done("firmware tables");
         byte[] seed = new byte[RngSeedLength];
         SystemRandom.Fill(seed);
         Loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
@@ -219,15 +263,25 @@ internal sealed class Machine : IPowerControl, IDisposable
             Stderr.WriteLine($"vmm: {obstacle}");
         }
 
+        Done(Loaded.Unpacked switch
+        {
+            null => "load kernel",
+            { Kaslr: KaslrOutcome.Randomized } => "unpack and relocate kernel",
+            _ => "unpack kernel",
+        });
         CreateVcpus(kvm, vm, processor);
+        _nets?.WaitUntilReady();
         _msrFilter?.Finish();
+        Done("vCPUs");
     }
+
+    private void Done(string phase) => _observer?.Phases?.Done(phase);
 
     private void SetUpKvm(KvmSystem kvm, KvmVm vm)
     {
         if (_options.Cpus > 255)
         {
-            // Needed for x2APIC ids above 254 (KVM API 7.13): 32-bit ids, no broadcast quirk.
+            // Needed for x2APIC ids above 254 (KVM API 7.7): 32-bit ids, no broadcast quirk.
             vm.EnableCapability(KvmCapability.KVM_CAP_X2APIC_API, 3);
         }
 
@@ -293,13 +347,13 @@ internal sealed class Machine : IPowerControl, IDisposable
             {
                 vcpu.Kick();
             }
-        });
+        }, "kick");
         timer.StartPeriodic(TimeSpan.FromMilliseconds(PeriodMilliseconds));
     }
 
     private void AddLegacyDevices(KvmVm vm)
     {
-        Console = Own(new GuestConsole(this, Loop, new IrqLine(vm, Serial16550.Com1Irq)));
+        Console = Own(new GuestConsole(this, Loop, new IrqLine(vm, Serial16550.Com1Irq), _observer?.Console));
         Ports.Add(Serial16550.Com1Port, Serial16550.PortCount, Console.Port);
         var keyboard = new I8042(this);
         Ports.Add(I8042.DataPortNumber, 1, keyboard.DataPort);
@@ -338,7 +392,26 @@ internal sealed class Machine : IPowerControl, IDisposable
         for (int i = 0; i < _options.Disks.Count; i++)
         {
             OpenDisk disk = _disks.Open(_options.Disks[i]);
-            slots.Plug(new Block($"virtio-blk{i}", disk.Backend, disk.Options));
+            var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options) { RingFeatures = RingFeatures };
+            slots.Plug(block);
+            _blocks.Add((block, disk));
+        }
+    }
+
+    private void AddNets(IVirtioSlots slots)
+    {
+        if (_options.Nets.Count == 0)
+        {
+            return;
+        }
+
+        _nets = Own(new NetHost(Loop, _options.Identity, new RateLimitedLog(new DeviceLog(), TimeProvider.System)));
+        for (int i = 0; i < _options.Nets.Count; i++)
+        {
+            OpenNet net = _nets.Open(_options.Nets[i]);
+            var card = new Net($"virtio-net{i}", net.Backend, net.Options);
+            Nets.Add(card);
+            slots.Plug(card);
         }
     }
 
@@ -390,7 +463,8 @@ internal sealed class Machine : IPowerControl, IDisposable
         {
             setup.Apply(vcpu, vcpu.Id == 0 ? Loaded.Entry : null);
             VcpuAssist assist = Own(new VcpuAssist(vcpu, _hostKind, xsaveSize));
-            _vcpus.Add(Own(new VcpuThread(vcpu, ExitHandlerFor(vcpu, assist), assist, End)));
+            ExitRecorder? recorder = _observer?.RecorderFor(vcpu, Ports, Mmio, assist);
+            _vcpus.Add(Own(new VcpuThread(vcpu, ExitHandlerFor(vcpu, assist), assist, End, recorder)));
         }
 
         if (_hostKind == HostKind.Pvm)

@@ -15,6 +15,15 @@ internal enum MachineEndKind
 /// <param name="Message">One line for people; null where there is nothing to say.</param>
 internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Message)
 {
+    /// <summary>How it ended, in every case.</summary>
+    public string Summary => Message ?? Kind switch
+    {
+        MachineEndKind.PoweredOff => "the guest powered off",
+        MachineEndKind.Reset => "the guest reset",
+        MachineEndKind.GuestCode => $"the guest ended it with code {ExitCode}",
+        _ => "stopped by the user",
+    };
+
     public static MachineEnd PoweredOff { get; } = new(MachineEndKind.PoweredOff, ExitCodes.Success, null);
 
     public static MachineEnd Reset { get; } = new(MachineEndKind.Reset, ExitCodes.Success, null);
@@ -29,6 +38,10 @@ internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Mes
 
     public static MachineEnd HostFailed(string message) =>
         new(MachineEndKind.HostFailed, ExitCodes.HostCannot, message);
+
+    /// <summary>The guest has come as far as the user wanted (boot-timeline --until).</summary>
+    public static MachineEnd Reached(string what) =>
+        new(MachineEndKind.Stopped, ExitCodes.Success, $"stopped: '{what}' is reached");
 
     /// <summary>Whoever read the console has gone, as in <c>vmm ... | head</c>.</summary>
     public static MachineEnd OutputClosed(string message) =>

@@ -8,7 +8,10 @@ using Vmm.Statistics;
 
 var clock = new StartClock();
 var root = new RootCommand("Boots a Linux kernel in a throw-away virtual machine.");
-new RunCommand().AddTo(root, clock);
+var run = new RunCommand();
+run.AddTo(root, clock);
+root.Subcommands.Add(ExitsCommand.Create(run, clock));
+root.Subcommands.Add(BootTimelineCommand.Create(run, clock));
 root.Subcommands.Add(CheckCommand.Create());
 root.Subcommands.Add(InspectCommand.Create());
 root.Subcommands.Add(DiskCommand.Create());

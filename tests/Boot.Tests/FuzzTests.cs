@@ -58,6 +58,30 @@ public sealed class FuzzTests
     }
 
     [Fact]
+    public void Damaged_multiboot_headers_of_ELF_images_are_refused_or_understood()
+    {
+        uint[] header = [0x1bad_b002, 3, unchecked(0u - 0x1bad_b002 - 3)];
+        byte[] text = [.. new byte[32], .. System.Runtime.InteropServices.MemoryMarshal.AsBytes<uint>(header), .. new byte[32]];
+        byte[] good = Elf32(0x10_0010, new Part(0x10_0000, (ulong)text.Length, 0x800, Bytes: text));
+        Feed(good, fieldsAt: 52 + 32 + 32, fieldsLength: 12, seed: 6, AssertSegments);
+    }
+
+    [Fact]
+    public void Damaged_PVH_notes_are_refused_or_lie_within_the_kernel()
+    {
+        byte[] notes = [.. Note("Xen", 18, 0, 0, 0x10, 0), .. Note("Xen", 6, 1, 2, 3), .. Note("Xen", 18, 4, 0, 0x10, 0)];
+        byte[] good = Elf32(0x10_0000, new Part(0x10_0000, 0x20, 0x40), new Part(0, (ulong)notes.Length, 0, Type: 4, notes));
+        int said = 0;
+        Feed(good, good.Length - notes.Length, notes.Length, seed: 7, image =>
+        {
+            ElfNotes read = image.Elf!.Notes;
+            said += read.PvhEntry is null ? 0 : 1;
+            Assert.False(read.Damage is { Length: 0 or > 80 });
+        }, mostUnderstood: Inputs);
+        Assert.InRange(said, Inputs / 100, Inputs * 99 / 100);
+    }
+
+    [Fact]
     public void Damaged_kernels_are_loaded_or_refused()
     {
         using var test = new TestMemory(20 << 20);
@@ -109,7 +133,8 @@ public sealed class FuzzTests
         Assert.True(image.Elf.Holds(image.Elf.Entry));
     }
 
-    private static void Feed(byte[] good, int fieldsAt, int fieldsLength, int seed, Action<KernelImage> check)
+    private static void Feed(
+        byte[] good, int fieldsAt, int fieldsLength, int seed, Action<KernelImage> check, int mostUnderstood = Inputs * 99 / 100)
     {
         var damage = new Damage(seed);
         var source = new MemoryImageSource("it", default);
@@ -135,7 +160,7 @@ public sealed class FuzzTests
         }
 
         // Damage that never or always matters would test nothing.
-        Assert.InRange(understood, Inputs / 100, Inputs * 99 / 100);
+        Assert.InRange(understood, Inputs / 100, mostUnderstood);
     }
 
     /// <summary>Damages bytes in place and mends them again: one to four fields of 1 to 8 bytes with values from the

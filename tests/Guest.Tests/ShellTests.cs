@@ -10,15 +10,15 @@ public sealed class ShellTests
     public void Typing_and_reboot_work_in_an_interactive_shell_with_two_CPUs()
     {
         using var folder = new TemporaryFolder();
-        using VmmTerminal terminal = Boot(folder);
+        using VmmTerminal terminal = Boot(folder, "--mem", "1G", "--cpus", "2");
         terminal.Type("echo $((6 * 7)) $(nproc)" + VmmTerminal.Enter);
         terminal.Screen.WaitFor("echo $((6 * 7)) $(nproc)");
         terminal.Screen.WaitFor("42 2");
         terminal.Screen.WaitFor(GuestScript.Prompt);
 
-        // Ctrl-C is the guest's, and its job control's.
-        terminal.Type("sleep 1000" + VmmTerminal.Enter);
-        terminal.Screen.WaitFor("sleep 1000");
+        // Ctrl-C is the guest's, and its job control's; while the shell still edits the line it would be a mere key.
+        terminal.Type("echo sleep''ing; sleep 1000" + VmmTerminal.Enter);
+        terminal.Screen.WaitFor("sleeping");
         terminal.Type("\x03");
         terminal.Screen.WaitFor(GuestScript.Prompt);
 
@@ -32,7 +32,7 @@ public sealed class ShellTests
     public void Ctrl_A_h_helps_and_Ctrl_A_x_leaves_the_shell_behind()
     {
         using var folder = new TemporaryFolder();
-        using VmmTerminal terminal = Boot(folder);
+        using VmmTerminal terminal = Boot(folder, "--mem", "64M");
         terminal.Type(VmmTerminal.ControlA + "h");
         terminal.Screen.WaitFor("Ctrl-A x   end vmm and the guest with it");
         terminal.Type("echo still $((1 + 1)) here" + VmmTerminal.Enter);
@@ -66,10 +66,10 @@ public sealed class ShellTests
         HostTool.AssertClean(root);
     }
 
-    private static VmmTerminal Boot(TemporaryFolder folder)
+    private static VmmTerminal Boot(TemporaryFolder folder, params IEnumerable<string> options)
     {
         var terminal = new VmmTerminal(
-            "--kernel", Product.BzImage, "--disk", folder.CopyOfRootfs(), "--mem", "1G", "--cpus", "2");
+            ["--kernel", Product.BzImage, "--disk", folder.CopyOfRootfs(), .. options]);
         terminal.Screen.WaitFor(GuestScript.Prompt);
         Assert.NotEqual(terminal.SettingsBefore, terminal.Settings);
         return terminal;

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.IO.Compression;
 using System.Text;
 
@@ -61,7 +62,21 @@ internal sealed class KernelConfig
     internal static KernelConfig Parse(Stream text)
     {
         var options = new Dictionary<string, char>(StringComparer.Ordinal);
-        byte[] bytes = new byte[1 << 16];
+        byte[] bytes = ArrayPool<byte>.Shared.Rent(1 << 16);
+        try
+        {
+            Parse(text, bytes, options);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(bytes);
+        }
+
+        return new KernelConfig(options);
+    }
+
+    private static void Parse(Stream text, byte[] bytes, Dictionary<string, char> options)
+    {
         int held = 0, total = 0, count;
         while (total < MostText && (count = text.Read(bytes.AsSpan(held))) != 0)
         {
@@ -80,7 +95,6 @@ internal sealed class KernelConfig
         }
 
         ParseLine(bytes.AsSpan(0, held), options);
-        return new KernelConfig(options);
     }
 
     private static void ParseLine(ReadOnlySpan<byte> line, Dictionary<string, char> options)

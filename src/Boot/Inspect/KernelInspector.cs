@@ -110,14 +110,15 @@ public static class KernelInspector
         ulong end = 0;
         foreach (ref readonly ElfSegment segment in elf.Segments)
         {
-            end = Math.Max(end, (ulong)segment.FileOffset + segment.FileSize);
+            // The offset of a segment without bytes (.bss) may lie anywhere.
+            end = segment.FileSize == 0 ? end : Math.Max(end, (ulong)segment.FileOffset + segment.FileSize);
         }
 
         end = Math.Min(end, PackedPayload.MostUnpackedSize);
         using NativeBuffer bytes = new((int)end);
         Prefault.Populate(bytes.GetSpan());
         return source.TryRead(0, bytes.GetSpan())
-            ? InspectElf(report, elf, bytes.GetSpan())
+            ? InspectElf(report with { IsRelocatable = false }, elf, bytes.GetSpan())
             : throw new BootException($"kernel {source.Name}: became shorter while it was read");
     }
 

@@ -62,7 +62,7 @@ public static class ReportText
             CultureInfo.InvariantCulture, $"yes, with {report.Relocations} relocations: vmm can randomize its addresses"),
         (true, 0) => "yes, but without relocations: its addresses cannot be randomized",
         (true, null) => "yes",
-        (false, _) => "no",
+        (false, _) => report.Kind == KernelKind.BzImage ? "no" : "no: an ELF file is loaded where it was linked",
         _ => null,
     };
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Vmm.Boot.Kaslr;
 using Vmm.Devices.Memory;
 
@@ -26,6 +27,7 @@ internal static class KernelUnpacker
     public static ElfKernel? TryLoad(
         GuestMemory memory, KernelImage kernel, UnpackRequest request, out UnpackReport report)
     {
+        long begin = Stopwatch.GetTimestamp();
         BzImage image = kernel.BzImage!;
         string? wrong = PackedPayload.TryRead(
             kernel.Source, image.PayloadOffset, image.PayloadLength, request.Libraries ?? SystemLibraries.Default,
@@ -59,6 +61,7 @@ internal static class KernelUnpacker
             }
 
             payload.Dispose(); // some MiB, of no use any more
+            long unpackedAt = Stopwatch.GetTimestamp();
             ElfKernel unpacked = window.Settle(randomize ? chosen : null, need, out bool isRandomized);
             report = report with
             {
@@ -66,6 +69,8 @@ internal static class KernelUnpacker
                     : request.Randomize ? KaslrOutcome.NoRelocations : KaslrOutcome.TurnedOff,
                 PhysicalAddress = unpacked.Placed.Start.Value,
                 VirtualOffset = isRandomized ? chosen.VirtualOffset : 0,
+                Unpacking = Stopwatch.GetElapsedTime(begin, unpackedAt),
+                Relocating = Stopwatch.GetElapsedTime(unpackedAt),
             };
             return unpacked;
         }

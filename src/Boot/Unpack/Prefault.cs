@@ -10,12 +10,13 @@ internal static unsafe class Prefault
 
     private const ulong PageSize = 4096;
 
+    private static readonly nint Madvise = SystemLibraries.Default.Find("libc.so.6", "madvise");
+
     /// <summary>Asks for the pages that lie wholly in a range. Its content is kept, and whether it worked does not
     /// matter.</summary>
     public static void Populate(Span<byte> range)
     {
-        nint madvise = SystemLibraries.Default.Find("libc.so.6", "madvise");
-        if (madvise == 0)
+        if (Madvise == 0)
         {
             return;
         }
@@ -27,7 +28,7 @@ internal static unsafe class Prefault
             ulong end = ((ulong)bytes + (ulong)range.Length) & ~(PageSize - 1);
             if (start < end)
             {
-                ((delegate* unmanaged<void*, nuint, int, int>)madvise)((void*)start, (nuint)(end - start), MADV_POPULATE_WRITE);
+                ((delegate* unmanaged<void*, nuint, int, int>)Madvise)((void*)start, (nuint)(end - start), MADV_POPULATE_WRITE);
             }
         }
     }

@@ -11,4 +11,11 @@ namespace Vmm.Boot.Unpack;
 /// <param name="VirtualOffset">Bytes added to all virtual addresses of the kernel, as /proc/kallsyms shows them to
 /// root.</param>
 public sealed record UnpackReport(
-    Compression Compression, uint UnpackedSize, string? Obstacle, KaslrOutcome Kaslr, ulong PhysicalAddress, ulong VirtualOffset);
+    Compression Compression, uint UnpackedSize, string? Obstacle, KaslrOutcome Kaslr, ulong PhysicalAddress, ulong VirtualOffset)
+{
+    /// <summary>How long reading and unpacking the payload took.</summary>
+    public TimeSpan Unpacking { get; init; }
+
+    /// <summary>How long it took to move the segments to where they belong and to relocate them.</summary>
+    public TimeSpan Relocating { get; init; }
+}

@@ -7,12 +7,16 @@ public sealed class AddressBus(string name)
 {
     private readonly Lock _changing = new();
     private volatile BusRange[] _ranges = [];
+    private volatile int _changes;
 
     /// <summary>For people: <c>port</c>, <c>mmio</c>.</summary>
     public string Name { get; } = name;
 
     /// <summary>All ranges, sorted by start, as they are now.</summary>
     public ReadOnlySpan<BusRange> Ranges => _ranges;
+
+    /// <summary>How often ranges were added or removed.</summary>
+    public int Changes => _changes;
 
     /// <summary>Accesses that met nobody.</summary>
     public long Unclaimed => Interlocked.Read(ref _unclaimed);
@@ -50,6 +54,7 @@ public sealed class AddressBus(string name)
 
             var range = new BusRange(start, length, device);
             _ranges = [.. old.AsSpan(0, at), range, .. old.AsSpan(at)];
+            _changes++;
             return range;
         }
     }
@@ -60,6 +65,7 @@ public sealed class AddressBus(string name)
         lock (_changing)
         {
             _ranges = [.. _ranges.Where(other => other != range)];
+            _changes++;
         }
     }
 

@@ -173,6 +173,8 @@ public sealed class Serial16550 : IBusDevice
         }
     }
 
+    public int RegisterBank => (_lcr & LcrDivisorAccess) != 0 ? 1 : 0;
+
     public string? RegisterName(ulong offset, bool write)
     {
         bool divisor = (_lcr & LcrDivisorAccess) != 0;

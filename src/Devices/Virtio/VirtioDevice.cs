@@ -145,6 +145,7 @@ public abstract class VirtioDevice
         _delayed.Add(delay, queue.Index);
     }
 
-    /// <summary>The configuration space changed: new generation, and an interrupt.</summary>
-    protected void ConfigChanged() => Configuration.ConfigChanged();
+    /// <summary>The configuration space changed: new generation, and an interrupt. Before the device is plugged in
+    /// nobody has seen the old one.</summary>
+    protected void ConfigChanged() => _configuration?.ConfigChanged();
 }

@@ -4,7 +4,9 @@ using System.Runtime.InteropServices;
 using Vmm.Boot;
 using Vmm.Host;
 using Vmm.Options;
+using Vmm.Profiling;
 using Vmm.Statistics;
+using Vmm.Tracing;
 
 namespace Vmm.Commands;
 
@@ -54,6 +56,19 @@ internal sealed class RunCommand
         HelpName = "PATH[,OPTION...]",
     };
 
+    private readonly Option<string[]> _net = new("--net")
+    {
+        Description = "A network card, eth0 and so on in the guest; may be given several times. Modes: user (through passt), "
+            + "tap=NAME, socket=PATH. Options: publish=PORT:GUESTPORT, mac=ADDRESS, mtu=N, queues=N, bw=SIZE and more",
+        HelpName = "MODE[,OPTION...]",
+    };
+
+    private readonly Option<string> _name = new("--name")
+    {
+        Description = "What the machine is called; the MAC addresses of its network cards are derived from it",
+        HelpName = "NAME",
+    };
+
     private readonly Option<bool> _rng = new("--rng")
     {
         Description = "Add an entropy device, fed by the host's random numbers: /dev/hwrng",
@@ -64,6 +79,11 @@ internal sealed class RunCommand
         Description = "How disks and other devices are attached: pci or mmio (for the smallest kernels)",
         HelpName = "pci|mmio",
         DefaultValueFactory = _ => Transport.Pci,
+    };
+
+    private readonly Option<bool> _packed = new("--packed")
+    {
+        Description = "Offer packed virtqueues, which Linux prefers to split ones",
     };
 
     private readonly Option<string> _cpu = new("--cpu")
@@ -93,27 +113,55 @@ internal sealed class RunCommand
         Description = "At the end say where time, exits and memory went",
     };
 
+    private readonly Option<string?> _profile = new("--profile")
+    {
+        Description = "Count and time every exit; at the end a table on standard error, or into FILE (.json, .folded or text)",
+        HelpName = "FILE",
+        Arity = ArgumentArity.ZeroOrOne,
+    };
+
+    private readonly Option<string?> _trace = new("--trace")
+    {
+        Description = "Write every exit and what the devices' thread did as trace events for Perfetto or chrome://tracing",
+        HelpName = "FILE",
+    };
+
+    /// <summary>What describes a machine.</summary>
+    private IEnumerable<Option> Shared =>
+    [
+        _kernel, _disk, _net, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
+        _cpu, _entry, _noKaslr, _noUnpack, _stats, _trace,
+    ];
+
     /// <summary>Puts the options on the root command and gives it its action.</summary>
     public void AddTo(RootCommand root, StartClock clock)
     {
-        root.Options.Add(_kernel);
-        root.Options.Add(_disk);
-        root.Options.Add(_memory);
-        root.Options.Add(_cpus);
-        root.Options.Add(_initrd);
-        root.Options.Add(_commandLine);
-        root.Options.Add(_commandLineOnly);
-        root.Options.Add(_rng);
-        root.Options.Add(_transport);
-        root.Options.Add(_cpu);
-        root.Options.Add(_entry);
-        root.Options.Add(_noKaslr);
-        root.Options.Add(_noUnpack);
-        root.Options.Add(_stats);
-        root.SetAction(result => Run(Read(result), clock));
+        AddOptionsTo(root);
+        root.Options.Add(_profile);
+        root.SetAction(result =>
+        {
+            MachineOptions options = Read(result);
+            using ProfileOutput? profile = result.GetResult(_profile) is null
+                ? null
+                : ProfileOutput.Open(result.GetValue(_profile), null, "--profile");
+            return Run(options, clock, profile, result.GetValue(_trace));
+        });
     }
 
-    private MachineOptions Read(ParseResult result) => new()
+    /// <summary>Gives another command the options that describe a machine.</summary>
+    public void AddOptionsTo(Command command)
+    {
+        foreach (Option option in Shared)
+        {
+            command.Options.Add(option);
+        }
+    }
+
+    /// <summary>The file that --trace names; null for none.</summary>
+    public string? TraceOf(ParseResult result) => result.GetValue(_trace);
+
+    /// <exception cref="UsageException">Something is missing or wrong.</exception>
+    public MachineOptions Read(ParseResult result) => new()
     {
         Kernel = result.GetValue(_kernel)
             ?? throw new UsageException("no kernel given: vmm --kernel bzImage --disk rootfs.img; 'vmm --help' tells more"),
@@ -125,8 +173,11 @@ internal sealed class RunCommand
             : MachineOptions.DefaultMemory,
         Cpus = MachineOptions.CheckCpus(result.GetValue(_cpus)),
         Disks = [.. (result.GetValue(_disk) ?? []).Select(DiskSpec.Parse)],
+        Nets = [.. (result.GetValue(_net) ?? []).Select(NetSpec.Parse)],
+        Name = result.GetValue(_name) is { } name ? MachineOptions.CheckName(name) : null,
         Rng = result.GetValue(_rng),
         Transport = result.GetValue(_transport),
+        Packed = result.GetValue(_packed),
         CpuModel = result.GetValue(_cpu) is { } model ? CpuModel.Parse(model) : CpuModel.Host,
         Entry = ParseEntry(result.GetValue(_entry)),
         Kaslr = !result.GetValue(_noKaslr),
@@ -143,20 +194,48 @@ internal sealed class RunCommand
         _ => throw new UsageException($"--entry {name}: no such protocol; there are auto, linux64, pvh and multiboot"),
     };
 
-    private static int Run(MachineOptions options, StartClock clock)
+    /// <summary>Makes the machine, runs it, and says what it was asked to say.</summary>
+    /// <param name="profile">Where a profile goes; null for none.</param>
+    /// <param name="trace">The file for trace events; null for none.</param>
+    /// <returns>The exit code.</returns>
+    public static int Run(MachineOptions options, StartClock clock, ProfileOutput? profile, string? trace)
     {
-        using Machine machine = Machine.Build(options);
+        if (profile is null && trace is null)
+        {
+            using Machine machine = Machine.Build(options);
+            return Report(machine, RunToEnd(machine), options, clock);
+        }
+
+        return RunObserved(options, clock, profile, trace);
+    }
+
+    private static int RunObserved(MachineOptions options, StartClock clock, ProfileOutput? profile, string? trace)
+    {
+        using TraceWriter? writer = trace is null ? null : new TraceWriter(trace, clock.Exec);
+        using Machine machine = Machine.Build(options, new RunObserver { Trace = writer });
+        MachineEnd end = RunToEnd(machine);
+        profile?.Write(RunObserver.ProfileOf(machine));
+        writer?.Finish();
+        return Report(machine, end, options, clock);
+    }
+
+    /// <summary>Until the guest, the user or a signal ends it; the terminal is as it was afterwards.</summary>
+    public static MachineEnd RunToEnd(Machine machine)
+    {
         using var signals = new StopSignals(machine);
-        MachineEnd end;
         try
         {
-            end = machine.Run();
+            return machine.Run();
         }
         finally
         {
             machine.Console.RestoreTerminal();
         }
+    }
 
+    /// <summary>The last words, and the exit code.</summary>
+    public static int Report(Machine machine, MachineEnd end, MachineOptions options, StartClock clock)
+    {
         if (options.Stats)
         {
             Stderr.Write(RunStatistics.Format(machine, clock));

@@ -54,7 +54,7 @@ internal sealed unsafe class ConsoleInput : IDisposable
 
     public void Start()
     {
-        _readable = _loop.TryAdd(_fd, LibC.EPOLLIN, _ => Fill());
+        _readable = _loop.TryAdd(_fd, LibC.EPOLLIN, _ => Fill(), "console input");
         _watching = _readable is not null;
         _alwaysReady = _readable is null;
         if (_alwaysReady)

@@ -39,8 +39,8 @@ internal sealed unsafe class ConsoleOutput : ISerialOutput, IDisposable
         {
             _wake.Drain();
             Drain();
-        });
-        _writable = loop.TryAdd(fd, 0, events => OnWritable(events));
+        }, "console output");
+        _writable = loop.TryAdd(fd, 0, events => OnWritable(events), "console output");
     }
 
     /// <summary>The ring has room again after it had none. On the event loop's thread.</summary>

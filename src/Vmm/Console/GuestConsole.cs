@@ -23,11 +23,12 @@ internal sealed class GuestConsole : IDisposable
     private readonly ConsoleOutput _output;
     private readonly ConsoleInput _input;
 
-    public GuestConsole(Machine machine, EventLoop loop, IInterruptLine interrupt)
+    /// <param name="tap">Sees what the guest says; null for nobody.</param>
+    public GuestConsole(Machine machine, EventLoop loop, IInterruptLine interrupt, IConsoleTap? tap)
     {
         _machine = machine;
         _output = new ConsoleOutput(loop, StandardOutput);
-        Port = new Serial16550("COM1", _output, interrupt);
+        Port = new Serial16550("COM1", tap is null ? _output : new TappedOutput(_output, tap), interrupt);
         _output.Drained += Port.OutputDrained;
         _output.Broken += error => machine.End(MachineEnd.OutputClosed(error.Message));
         _terminal = Terminal.TryOpen(StandardInput);

@@ -1,4 +1,5 @@
 using Vmm.Devices.Virtio;
+using Vmm.Host;
 
 namespace Vmm.Disks;
 
@@ -18,6 +19,8 @@ internal abstract class DiskFilter : DiskNode, IDiskCompletions
     public override bool CanDiscard => Inner.CanDiscard;
 
     public override bool CanWriteZeroes => Inner.CanWriteZeroes;
+
+    public override BlockFile File => Inner.File;
 
     protected DiskNode Inner { get; }
 

@@ -7,7 +7,7 @@ namespace Vmm.Disks;
 /// <summary>A disk ready for the guest.</summary>
 /// <param name="Backend">Owned by the <see cref="DiskHost"/>.</param>
 /// <param name="Options">How it looks to the guest.</param>
-internal sealed record OpenDisk(IDiskBackend Backend, BlockOptions Options);
+internal sealed record OpenDisk(DiskNode Backend, BlockOptions Options);
 
 /// <summary>Opens what <c>--disk</c> names, and closes all of it at the machine's end.</summary>
 internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool allowIoUring = true) : IDisposable

@@ -20,6 +20,9 @@ internal abstract class DiskNode : IDiskBackend, IDisposable
 
     public abstract bool CanWriteZeroes { get; }
 
+    /// <summary>The file that changes go to; for statistics.</summary>
+    public abstract BlockFile File { get; }
+
     public void Attach(IDiskCompletions completions) => _completions = completions;
 
     public abstract void Enqueue(in DiskRequest request);

@@ -32,6 +32,8 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
 
     public override ulong Length { get; }
 
+    public override BlockFile File => _file;
+
     public override bool IsReadOnly => _file.IsReadOnly;
 
     public override bool CanDiscard => _discards && !IsReadOnly;

@@ -15,6 +15,12 @@ internal abstract class BlockFile : IDisposable
     /// <summary>cache=unsafe: nothing need ever be durable.</summary>
     public bool IgnoresFlush { get; init; }
 
+    /// <summary>How often fdatasync was done to it; for statistics.</summary>
+    public long Syncs { get; protected set; }
+
+    /// <summary>Writes that were durable when they ended (RWF_DSYNC); for statistics.</summary>
+    public long DurableWrites { get; protected set; }
+
     /// <summary>Whoever starts operations says so once.</summary>
     public abstract void AddOwner(IFileIoOwner owner);
 

@@ -9,6 +9,7 @@ internal sealed class ErrnoException : Exception
     public const int ENOENT = 2;
     public const int EINTR = 4;
     public const int EIO = 5;
+    public const int ENXIO = 6;
     public const int E2BIG = 7;
     public const int EAGAIN = 11;
     public const int ENOMEM = 12;
@@ -18,11 +19,18 @@ internal sealed class ErrnoException : Exception
     public const int EEXIST = 17;
     public const int ENODEV = 19;
     public const int EINVAL = 22;
+    public const int ENOTTY = 25;
     public const int ENOSPC = 28;
     public const int EROFS = 30;
     public const int EPIPE = 32;
+    public const int ENAMETOOLONG = 36;
     public const int ENOSYS = 38;
+    public const int EBADFD = 77;
     public const int EOPNOTSUPP = 95;
+    public const int EADDRINUSE = 98;
+    public const int EADDRNOTAVAIL = 99;
+    public const int ECONNRESET = 104;
+    public const int ECONNREFUSED = 111;
 
     public ErrnoException(string call, int errno, string? remedy = null)
         : base($"{call}: {Describe(errno)}{(remedy is null ? "" : ": " + remedy)}")

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 
 namespace Vmm.Host;
@@ -31,31 +32,37 @@ internal sealed unsafe class EventLoop : IDisposable
     /// <summary>An exception that a handler let out; the loop has stopped then and the machine must end.</summary>
     public event Action<Exception>? Failed;
 
+    /// <summary>Is told how long each handler took; null where nobody wants to know. Set before the start.</summary>
+    public ILoopObserver? Observer { get; set; }
+
     public bool IsLoopThread => Environment.CurrentManagedThreadId == _thread?.ManagedThreadId;
 
     /// <summary>One descriptor under watch.</summary>
     public sealed class Watch
     {
-        internal Watch(int fd, int slot, Action<uint> handler)
+        internal Watch(int fd, int slot, Action<uint> handler, string name)
         {
             Fd = fd;
             Slot = slot;
             Handler = handler;
+            Name = name;
         }
 
         public int Fd { get; }
+        internal string Name { get; }
         internal int Slot { get; }
         internal Action<uint> Handler { get; }
     }
 
     /// <summary>Calls <paramref name="handler"/> with the events that are ready. Level-triggered.</summary>
+    /// <param name="name">Whose handler it is, for traces.</param>
     /// <returns>Null where the descriptor cannot be watched because it is always ready (a regular file).</returns>
-    public Watch? TryAdd(int fd, uint events, Action<uint> handler)
+    public Watch? TryAdd(int fd, uint events, Action<uint> handler, string name = "event loop")
     {
         lock (_changing)
         {
             int slot = _free.Count > 0 ? _free.Pop() : _watches.Count;
-            var watch = new Watch(fd, slot, handler);
+            var watch = new Watch(fd, slot, handler, name);
             if (slot == _watches.Count)
             {
                 _watches.Add(watch);
@@ -79,8 +86,8 @@ internal sealed unsafe class EventLoop : IDisposable
     }
 
     /// <inheritdoc cref="TryAdd"/>
-    public Watch Add(int fd, uint events, Action<uint> handler) =>
-        TryAdd(fd, events, handler) ?? throw new ErrnoException("epoll_ctl", ErrnoException.EPERM);
+    public Watch Add(int fd, uint events, Action<uint> handler, string name = "event loop") =>
+        TryAdd(fd, events, handler, name) ?? throw new ErrnoException("epoll_ctl", ErrnoException.EPERM);
 
     /// <summary>Changes what is waited for; 0 pauses the watch (errors and hang-ups still come).</summary>
     public void Change(Watch watch, uint events)
@@ -135,35 +142,64 @@ internal sealed unsafe class EventLoop : IDisposable
         _epoll.Dispose();
     }
 
+    /// <summary>One turn: waits for events and has their handlers run, on the calling thread. For whoever does without
+    /// <see cref="Start"/>.</summary>
+    /// <param name="timeoutMilliseconds">How long to wait for the first; -1 for ever.</param>
+    /// <returns>Events handled.</returns>
+    public int Turn(int timeoutMilliseconds)
+    {
+        LibC.EpollEvent* ready = stackalloc LibC.EpollEvent[EventsPerTurn];
+
+        // SAFETY: room for as many events on this stack.
+        int count = LibC.EpollWait(_epoll.Number, ready, EventsPerTurn, timeoutMilliseconds);
+        if (count < 0 && Marshal.GetLastPInvokeError() != ErrnoException.EINTR)
+        {
+            throw new ErrnoException("epoll_wait", Marshal.GetLastPInvokeError());
+        }
+
+        for (int i = 0; i < count; i++)
+        {
+            Watch? watch;
+            lock (_changing)
+            {
+                watch = _watches[(int)ready[i].Data];
+            }
+
+            if (watch is not null)
+            {
+                Call(watch, ready[i].Events);
+            }
+        }
+
+        return Math.Max(count, 0);
+    }
+
     private void Run()
     {
         try
         {
-            LibC.EpollEvent* ready = stackalloc LibC.EpollEvent[EventsPerTurn];
             while (!_stopping)
             {
-                int count = LibC.EpollWait(_epoll.Number, ready, EventsPerTurn, -1);
-                if (count < 0 && Marshal.GetLastPInvokeError() != ErrnoException.EINTR)
-                {
-                    throw new ErrnoException("epoll_wait", Marshal.GetLastPInvokeError());
-                }
-
-                for (int i = 0; i < count; i++)
-                {
-                    Watch? watch;
-                    lock (_changing)
-                    {
-                        watch = _watches[(int)ready[i].Data];
-                    }
-
-                    watch?.Handler(ready[i].Events);
-                }
+                Turn(-1);
             }
         }
         catch (Exception error)
         {
             Failed?.Invoke(error);
         }
+    }
+
+    private void Call(Watch watch, uint events)
+    {
+        if (Observer is null)
+        {
+            watch.Handler(events);
+            return;
+        }
+
+        long start = Stopwatch.GetTimestamp();
+        watch.Handler(events);
+        Observer.Handled(watch.Name, start, Stopwatch.GetTimestamp() - start);
     }
 
     private void RunPosted()

@@ -61,6 +61,7 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true) : IDi
         int rounds = 0;
         do
         {
+            runner.Mute();      // what ends at once, as reads from the page cache do, is brought back below
             while (_first is { } io && runner.TryBegin(io))
             {
                 Dequeue();
@@ -68,10 +69,11 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true) : IDi
 
             runner.Kick();
         }
-        while (Reap(runner) && ++rounds < MaxRounds);
+        while ((Reap(runner) || runner.Unmute()) && ++rounds < MaxRounds);
         _running = false;
         if (rounds == MaxRounds)
         {
+            runner.Unmute();
             _finished!.Signal();    // goes on with the loop's next turn
         }
     }
@@ -107,7 +109,7 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true) : IDi
         {
             _finished.Drain();
             Submit();
-        });
+        }, "disk files");
 
         int errno = ErrnoException.ENOSYS;
         IFileRunner? runner = allowIoUring ? IoUringRunner.TryCreate(_finished, out errno) : null;

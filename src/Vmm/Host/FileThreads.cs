@@ -43,6 +43,12 @@ internal sealed class FileThreads(EventFd finished) : IFileRunner
         return true;
     }
 
+    public void Mute()
+    {
+    }
+
+    public bool Unmute() => false;      // every operation that ends signals
+
     public void Kick()
     {
     }

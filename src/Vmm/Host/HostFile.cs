@@ -59,6 +59,11 @@ internal class HostFile : BlockFile
         if (io.Operation == FileOperation.Write && io.Errno == 0)
         {
             _length = Math.Max(_length, io.Offset);     // Offset has moved to the end of what was written
+            DurableWrites += (io.Flags & LibC.RWF_DSYNC) != 0 ? 1 : 0;
+        }
+        else if (io.Operation == FileOperation.Sync && io.Errno == 0)
+        {
+            Syncs++;
         }
 
         io.Owner.Finished(io);
@@ -153,6 +158,7 @@ internal class HostFile : BlockFile
             }
         }
 
+        Syncs += IgnoresFlush ? 0 : 1;
         return true;
     }
 
@@ -185,6 +191,17 @@ internal class HostFile : BlockFile
             LibC.StatxCall(fd.Number, "", LibC.AT_EMPTY_PATH, LibC.STATX_BASIC_STATS | LibC.STATX_DIOALIGN, &status),
             path);
         return status;
+    }
+
+    /// <summary>The same for a path; false where it leads to nothing.</summary>
+    public static unsafe bool TryStatus(string path, out LibC.Statx status)
+    {
+        LibC.Statx found = default;
+
+        // SAFETY: a struct on this stack.
+        bool isThere = LibC.StatxCall(LibC.AT_FDCWD, path, 0, LibC.STATX_BASIC_STATS, &found) == 0;
+        status = found;
+        return isThere;
     }
 
     /// <summary>The file that a path leads to, without links; null where it leads to none.</summary>

@@ -6,6 +6,13 @@ internal interface IFileRunner : IDisposable
     /// <summary>Takes an operation; false when there is no room before one was reaped.</summary>
     bool TryBegin(FileIo io);
 
+    /// <summary>The end of an operation need not be signalled until <see cref="Unmute"/>: the caller looks anyway.</summary>
+    void Mute();
+
+    /// <summary>From now on the end of an operation is signalled.</summary>
+    /// <returns>Did one end meanwhile, for which there may be no signal?</returns>
+    bool Unmute();
+
     /// <summary>Makes sure that all that was taken is under way.</summary>
     void Kick();
 

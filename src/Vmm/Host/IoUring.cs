@@ -25,6 +25,7 @@ internal sealed unsafe class IoUring : IDisposable
     private readonly uint* _cqTail;
     private readonly uint _cqMask;
     private readonly LibC.IoUringCqe* _cqes;
+    private readonly uint* _cqFlags;    // null before Linux 5.8
     private uint _tail;         // submission tail as this side sees it; published by Enter
     private bool _disposed;
 
@@ -47,6 +48,7 @@ internal sealed unsafe class IoUring : IDisposable
         _cqTail = (uint*)(_rings + parameters.CqOff.Tail);
         _cqMask = *(uint*)(_rings + parameters.CqOff.RingMask);
         _cqes = (LibC.IoUringCqe*)(_rings + parameters.CqOff.Cqes);
+        _cqFlags = parameters.CqOff.Flags != 0 ? (uint*)(_rings + parameters.CqOff.Flags) : null;
         _tail = *_sqTail;
 
         // The indirection array stays the identity for ever.
@@ -104,6 +106,34 @@ internal sealed unsafe class IoUring : IDisposable
         int number = eventFd.Number;
         ErrnoException.Check(
             LibC.IoUringRegister(_fd.Number, LibC.IORING_REGISTER_EVENTFD, &number, 1), "IORING_REGISTER_EVENTFD");
+    }
+
+    /// <summary>Completions do not signal the eventfd: whoever asks looks at them anyway.</summary>
+    public void Mute()
+    {
+        if (_cqFlags != null)
+        {
+            // Only a wish: a signal that comes all the same costs a turn of the loop.
+            // SAFETY: a mapped word of the ring that only this side writes.
+            Volatile.Write(ref *_cqFlags, LibC.IORING_CQ_EVENTFD_DISABLED);
+        }
+    }
+
+    /// <summary>Completions signal the eventfd again.</summary>
+    /// <returns>Did one come meanwhile, for which there may be no signal? Then reap once more.</returns>
+    public bool Unmute()
+    {
+        if (_cqFlags != null)
+        {
+            // Full fence: the kernel must see the wish before this side looks at the tail. Were the load to go first, a
+            // completion could come in between, find the old wish and stay silent, and nobody would look at it.
+            // SAFETY: as in Mute.
+            Volatile.Write(ref *_cqFlags, 0);
+            Interlocked.MemoryBarrier();
+        }
+
+        // SAFETY: mapped words of the ring.
+        return *_cqHead != Volatile.Read(ref *_cqTail);
     }
 
     /// <summary>Makes a table of files that the kernel need not look up per operation, all free at first.</summary>

@@ -62,6 +62,10 @@ internal sealed unsafe class IoUringRunner : IFileRunner
         }
     }
 
+    public void Mute() => _ring.Mute();
+
+    public bool Unmute() => _ring.Unmute() || _refused is not null;
+
     public bool TryBegin(FileIo io)
     {
         if (_freeCount == 0)

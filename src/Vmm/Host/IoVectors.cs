@@ -60,6 +60,64 @@ internal static unsafe class IoVectors
         }
     }
 
+    /// <summary>Copies first one and then the other to what the vectors describe; as much as they have room
+    /// for.</summary>
+    /// <returns>Bytes copied.</returns>
+    public static int Fill(ReadOnlySpan<IoVector> vectors, ReadOnlySpan<byte> first, ReadOnlySpan<byte> then)
+    {
+        int done = 0;
+        foreach (IoVector vector in vectors)
+        {
+            nint at = vector.Base;
+            nuint room = vector.Length;
+            while (room > 0 && (!first.IsEmpty || !then.IsEmpty))
+            {
+                ref ReadOnlySpan<byte> from = ref first;
+                if (first.IsEmpty)
+                {
+                    from = ref then;
+                }
+
+                int part = (int)Math.Min((nuint)from.Length, room);
+
+                // SAFETY: as above: part bytes that are left of the vector.
+                from[..part].CopyTo(new Span<byte>((void*)at, part));
+                from = from[part..];
+                at += part;
+                room -= (nuint)part;
+                done += part;
+            }
+        }
+
+        return done;
+    }
+
+    /// <summary>Copies from what the vectors describe, as much as there is room for.</summary>
+    /// <param name="skip">Bytes before the part that is wanted.</param>
+    /// <returns>Bytes copied.</returns>
+    public static int CopyFrom(ReadOnlySpan<IoVector> vectors, nuint skip, Span<byte> destination)
+    {
+        int done = 0;
+        foreach (IoVector vector in vectors)
+        {
+            if (skip >= vector.Length)
+            {
+                skip -= vector.Length;
+                continue;
+            }
+
+            int part = (int)Math.Min((nuint)(destination.Length - done), vector.Length - skip);
+
+            // SAFETY: part bytes from skip on are within the vector; the guest may change them, which spoils only what
+            // it sends.
+            new ReadOnlySpan<byte>((void*)(vector.Base + (nint)skip), part).CopyTo(destination[done..]);
+            done += part;
+            skip = 0;
+        }
+
+        return done;
+    }
+
     /// <summary>Is each vector a multiple of these, in address and in length?</summary>
     public static bool AreAligned(nint vectors, int count, uint addressAlign, uint lengthAlign)
     {

@@ -12,11 +12,14 @@ internal static partial class LibC
     public const int O_TRUNC = 0x200;
     public const int O_NONBLOCK = 0x800;
     public const int O_DIRECT = 0x4000;
+    public const int O_DIRECTORY = 0x10000;
     public const int O_CLOEXEC = 0x80000;
 
     public const int F_GETFD = 1;
+    public const int F_DUPFD_CLOEXEC = 1030;
     public const int F_SETFD = 2;
     public const int F_GETFL = 3;
+    public const int F_SETFL = 4;
     public const int F_OFD_SETLK = 37;
 
     public const short F_RDLCK = 0;

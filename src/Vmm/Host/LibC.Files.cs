@@ -12,6 +12,7 @@ internal static unsafe partial class LibC
 
     public const int RWF_DSYNC = 2;
 
+    public const int AT_FDCWD = -100;
     public const int AT_EMPTY_PATH = 0x1000;
     public const uint STATX_BASIC_STATS = 0x7ff;
     public const uint STATX_DIOALIGN = 0x2000;
@@ -19,6 +20,7 @@ internal static unsafe partial class LibC
     public const ushort S_IFMT = 0xf000;
     public const ushort S_IFBLK = 0x6000;
     public const ushort S_IFREG = 0x8000;
+    public const ushort S_IFSOCK = 0xc000;
 
     /// <summary>BLKGETSIZE64: bytes of a block device.</summary>
     public const nuint BLKGETSIZE64 = 0x80081272;

@@ -27,6 +27,8 @@ internal static unsafe partial class LibC
 
     public const uint IORING_ENTER_GETEVENTS = 1;
 
+    public const uint IORING_CQ_EVENTFD_DISABLED = 1;
+
     public const uint IORING_REGISTER_FILES = 2;
     public const uint IORING_REGISTER_EVENTFD = 4;
     public const uint IORING_REGISTER_FILES_UPDATE = 6;

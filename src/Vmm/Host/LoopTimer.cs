@@ -28,7 +28,7 @@ internal sealed unsafe class LoopTimer : ILoopTimer
             {
                 elapsed();
             }
-        });
+        }, "timer");
     }
 
     public void Set(TimeSpan delay)

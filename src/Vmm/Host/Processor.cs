@@ -22,4 +22,18 @@ internal static class Processor
 
         return entry;
     }
+
+    /// <summary>Puts the processor's name (leaves 0x80000002 to 0x80000004) where a table has none.</summary>
+    public static void TellName(Span<CpuidEntry> table)
+    {
+        foreach (ref CpuidEntry entry in table)
+        {
+            bool isName = entry.Function is >= 0x8000_0002 and <= 0x8000_0004;
+            if (isName && (entry.Eax | entry.Ebx | entry.Ecx | entry.Edx) == 0)
+            {
+                CpuidEntry mine = Cpuid(entry.Function);
+                (entry.Eax, entry.Ebx, entry.Ecx, entry.Edx) = (mine.Eax, mine.Ebx, mine.Ecx, mine.Edx);
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ internal sealed class GsiRouter
 {
     private const uint IoApicPins = 24;
     private const uint PicPins = 16;
+    private const uint HighDestination = 0xffff_ff00;
 
     private readonly KvmVm _vm;
     private readonly Lock _lock = new();
@@ -43,6 +44,8 @@ internal sealed class GsiRouter
 
     /// <summary>Lets a GSI be the message that the guest chose. Its address and data are handed on as they are: KVM
     /// reads destination and vector from them as the APIC would.</summary>
+    /// <remarks>But for the bits of the upper half that hold nothing: with 32-bit APIC ids KVM refuses the whole table
+    /// over them (KVM API 4.52).</remarks>
     public void SetMessage(uint gsi, ulong address, uint data)
     {
         var entry = new KvmIrqRoutingEntry
@@ -50,7 +53,7 @@ internal sealed class GsiRouter
             Gsi = gsi,
             Type = KvmIrqRoutingEntry.KVM_IRQ_ROUTING_MSI,
             MsiAddressLo = (uint)address,
-            MsiAddressHi = (uint)(address >> 32),
+            MsiAddressHi = (uint)(address >> 32) & HighDestination,
             MsiData = data,
         };
         lock (_lock)

@@ -149,6 +149,10 @@ internal sealed unsafe class Vcpu : IDisposable
         return LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_SET_XCRS, (nint)(&xcrs)) == 0;
     }
 
+    /// <summary>KVM's own counters of this vCPU, by their names (KVM_GET_STATS_FD); none where KVM has no such thing.
+    /// </summary>
+    public IReadOnlyDictionary<string, ulong> ReadStatistics() => KvmStatistics.Read(_fd.Number);
+
     public void Dispose()
     {
         // SAFETY: the thread that ran this vCPU has ended; nobody looks at the page any more.

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Vmm.Devices.Memory;
 using Vmm.Kvm.Abi;
 using Vmm.Kvm.Assist;
+using Vmm.Kvm.Profiling;
 
 namespace Vmm.Kvm;
 
@@ -11,7 +12,7 @@ namespace Vmm.Kvm;
 /// elsewhere, where the assist hardly ever works, it is filled by ioctl when first asked for. Either way what was
 /// changed goes back by kvm_dirty_regs, in the next KVM_RUN (KVM API section 5, KVM_CAP_SYNC_REGS).
 /// </remarks>
-internal sealed unsafe class VcpuAssist : IExitAssist, IAssistCpu, IDisposable
+internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, IDisposable
 {
     private const ulong SyncRegs = 1, SyncSregs = 2;
     private const uint Lstar = 0xc000_0082;
@@ -39,6 +40,12 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IAssistCpu, IDisposable
 
     /// <summary>Assisted instructions by name.</summary>
     public IEnumerable<(string Name, long Count)> Counts => _assist?.Counts ?? [];
+
+    public int LastInstruction => (int)(_assist?.LastMnemonic ?? default);
+
+    public string NameOf(int instruction) => instruction == 0
+        ? "unknown instruction"
+        : ((Iced.Intel.Mnemonic)instruction).ToString().ToLowerInvariant();
 
     public GuestMemory Memory => _vcpu.Memory;
 

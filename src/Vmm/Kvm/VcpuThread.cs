@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vmm.Host;
 using Vmm.Kvm.Abi;
+using Vmm.Kvm.Profiling;
 
 namespace Vmm.Kvm;
 
@@ -18,6 +19,7 @@ internal sealed unsafe class VcpuThread : IDisposable
 
     private readonly Vcpu _vcpu;
     private readonly ExitHandler _exits;
+    private readonly ExitRecorder? _recorder;
     private readonly Action<MachineEnd> _end;
     private readonly Lock _requesting = new();
     private readonly ManualResetEventSlim _parked = new(false);
@@ -28,10 +30,13 @@ internal sealed unsafe class VcpuThread : IDisposable
     private volatile bool _ended;
     private int _tid;
 
-    public VcpuThread(Vcpu vcpu, ExitHandler exits, VcpuAssist assist, Action<MachineEnd> end)
+    /// <param name="recorder">Counts and times the exits; null where nobody asked for that.</param>
+    public VcpuThread(
+        Vcpu vcpu, ExitHandler exits, VcpuAssist assist, Action<MachineEnd> end, ExitRecorder? recorder = null)
     {
         _vcpu = vcpu;
         _exits = exits;
+        _recorder = recorder;
         Assist = assist;
         _end = end;
         _thread = new Thread(Main, StackSize) { Name = $"vmm-vcpu{vcpu.Id}", IsBackground = true };
@@ -40,6 +45,9 @@ internal sealed unsafe class VcpuThread : IDisposable
     public ExitHandler Exits => _exits;
 
     public VcpuAssist Assist { get; }
+
+    /// <summary>What it recorded, once the thread has ended; null where nobody asked for that.</summary>
+    public ExitRecorder? Recorder => _recorder;
 
     public Vcpu Vcpu => _vcpu;
 
@@ -122,7 +130,14 @@ internal sealed unsafe class VcpuThread : IDisposable
             ulong blocked = BlockKickSignal();
             _vcpu.SetSignalMask(blocked & ~KickSignalBit);
             Interlocked.Exchange(ref _tid, LibC.Gettid());
-            Loop();
+            if (_recorder is null)
+            {
+                Loop(new NoProbe());
+            }
+            else
+            {
+                Loop(new RecordingProbe(_recorder));
+            }
         }
         catch (Exception error)
         {
@@ -134,17 +149,22 @@ internal sealed unsafe class VcpuThread : IDisposable
         }
     }
 
-    private void Loop()
+    private void Loop<TProbe>(TProbe probe)
+        where TProbe : struct, IExitProbe
     {
+        probe.Begin();
         while (!_stop)
         {
             if (_pause)
             {
                 Park();
+                probe.Begin();
                 continue;
             }
 
-            if (_vcpu.Enter() < 0)
+            int result = _vcpu.Enter();
+            probe.Left();
+            if (result < 0)
             {
                 int errno = Marshal.GetLastPInvokeError();
                 switch (errno)
@@ -171,11 +191,14 @@ internal sealed unsafe class VcpuThread : IDisposable
                         return;
                 }
 
+                probe.Interrupted(errno);
                 continue;
             }
 
         handle:
-            if (_exits.Handle() is { } end)
+            MachineEnd? end = _exits.Handle();
+            probe.Handled();
+            if (end is not null)
             {
                 _end(end);
                 return;

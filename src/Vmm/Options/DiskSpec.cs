@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 
 namespace Vmm.Options;
@@ -72,7 +71,7 @@ internal sealed record DiskSpec(string Path, bool ReadOnly = false)
     /// <exception cref="UsageException">An option is unknown or wrong, or there is no path.</exception>
     public static DiskSpec Parse(string text)
     {
-        List<string> parts = Split(text);
+        List<string> parts = OptionText.Split(text);
         if (parts[0].Length == 0)
         {
             throw new UsageException($"--disk {text}: no path; write --disk PATH[,option...]");
@@ -84,38 +83,11 @@ internal sealed record DiskSpec(string Path, bool ReadOnly = false)
         };
         for (int i = 1; i < parts.Count; i++)
         {
-            int equals = parts[i].IndexOf('=', StringComparison.Ordinal);
-            spec = equals < 0
-                ? spec.With(text, parts[i], null)
-                : spec.With(text, parts[i][..equals], parts[i][(equals + 1)..]);
+            (string option, string? value) = OptionText.Parse(parts[i]);
+            spec = spec.With(text, option, value);
         }
 
         return spec.Check(text);
-    }
-
-    private static List<string> Split(string text)
-    {
-        var parts = new List<string>();
-        var part = new StringBuilder();
-        for (int i = 0; i < text.Length; i++)
-        {
-            if (text[i] != ',')
-            {
-                part.Append(text[i]);
-            }
-            else if (i + 1 < text.Length && text[i + 1] == ',')
-            {
-                part.Append(text[i++]);
-            }
-            else
-            {
-                parts.Add(part.ToString());
-                part.Clear();
-            }
-        }
-
-        parts.Add(part.ToString());
-        return parts;
     }
 
     private DiskSpec With(string text, string option, string? value) => (option, value) switch
@@ -172,10 +144,7 @@ internal sealed record DiskSpec(string Path, bool ReadOnly = false)
     }
 
     private static ulong Number(string text, string option, string value, ulong least, ulong most) =>
-        ulong.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out ulong number)
-        && number >= least && number <= most
-            ? number
-            : throw Wrong(text, $"{option}= takes a number from {least} to {most}");
+        OptionText.Number(value, least, most) ?? throw Wrong(text, $"{option}= takes a number from {least} to {most}");
 
     private static UsageException Wrong(string text, string why) => new($"--disk {text}: {why}");
 }

@@ -25,8 +25,20 @@ internal sealed record MachineOptions
 
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
 
+    public IReadOnlyList<NetSpec> Nets { get; init; } = [];
+
+    /// <summary>What the user calls the machine; null where nothing.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>What MAC addresses are derived from: the name, or the path of the first disk, because a machine is known by
+    /// its disk.</summary>
+    public string Identity => Name ?? (Disks.Count > 0 ? Path.GetFullPath(Disks[0].Path) : "vmm");
+
     /// <summary>Give the guest the host's random numbers as a device (virtio-rng).</summary>
     public bool Rng { get; init; }
+
+    /// <summary>Offer the guest packed rings beside split ones (VIRTIO_F_RING_PACKED).</summary>
+    public bool Packed { get; init; }
 
     public Transport Transport { get; init; } = Transport.Pci;
 
@@ -57,6 +69,10 @@ internal sealed record MachineOptions
             ? bytes
             : throw new UsageException($"--mem {text}: not a multiple of 4K");
     }
+
+    /// <exception cref="UsageException">It is empty.</exception>
+    public static string CheckName(string name) =>
+        name.Length > 0 ? name : throw new UsageException("--name: an empty name; give one, or leave the option out");
 
     /// <exception cref="UsageException">Less than one.</exception>
     public static int CheckCpus(int count) =>

@@ -33,4 +33,13 @@ internal static class ResidentMemory
 
         return (vmm, guest);
     }
+
+    /// <summary>The largest resident memory that this process has had, the guest's included, in KiB: VmHWM of
+    /// /proc/self/status (proc(5)).</summary>
+    public static long MeasurePeak()
+    {
+        const string Label = "VmHWM:";
+        string line = File.ReadLines("/proc/self/status").First(line => line.StartsWith(Label, StringComparison.Ordinal));
+        return long.Parse(line.AsSpan(Label.Length, line.Length - Label.Length - 2).Trim(), CultureInfo.InvariantCulture);
+    }
 }

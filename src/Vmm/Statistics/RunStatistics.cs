@@ -1,7 +1,10 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text;
+using Vmm.Boot.Unpack;
 using Vmm.Devices.Bus;
+using Vmm.Devices.Virtio;
+using Vmm.Disks;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 
@@ -15,7 +18,9 @@ internal static class RunStatistics
         var text = new StringBuilder();
         Line(text, "time", $"{clock.SinceExec(machine.FirstEntry):0.0} ms from exec to the first guest instruction, "
             + $"{Stopwatch.GetElapsedTime(machine.FirstEntry).TotalSeconds:0.000} s in the guest");
-        if (machine.Loaded.Unpacked is { Obstacle: null } unpacked)
+        UnpackReport? unpacked = machine.Loaded.Unpacked;
+        AppendBoot(text, machine.Describing, machine.Loaded.Loading, unpacked);
+        if (unpacked is { Obstacle: null })
         {
             Line(text, "kernel", $"unpacked by vmm ({unpacked.Compression}, {unpacked.UnpackedSize >> 10} KiB), KASLR "
                 + $"{unpacked.Kaslr}: physical 0x{unpacked.PhysicalAddress:x}, virtual offset 0x{unpacked.VirtualOffset:x}");
@@ -24,11 +29,26 @@ internal static class RunStatistics
         AppendExits(text, machine);
         AppendBus(text, machine.Ports);
         AppendBus(text, machine.Mmio);
+        AppendDisks(text, machine);
         AppendAssist(text, machine);
+        AppendNets(text, machine);
         Line(text, "console", $"{machine.Console.BytesOut} bytes out, {machine.Console.BytesIn} bytes in");
         (long vmm, long guest) = ResidentMemory.Measure(machine.Ram);
-        Line(text, "memory", $"{vmm / 1024.0:0.0} MiB resident in vmm, {guest / 1024.0:0.0} MiB of the guest's");
+        Line(text, "memory", $"{vmm / 1024.0:0.0} MiB resident in vmm, {guest / 1024.0:0.0} MiB of the guest's; "
+            + $"{machine.PeakBeforeEntry / 1024.0:0.0} MiB in all at most before the first instruction");
         return text.ToString();
+    }
+
+    /// <summary>What vmm does in place of the kernel's unpacker and of firmware.</summary>
+    private static void AppendBoot(StringBuilder text, TimeSpan describing, TimeSpan loading, UnpackReport? unpacked)
+    {
+        TimeSpan unpacking = unpacked?.Unpacking ?? default;
+        TimeSpan relocating = unpacked?.Relocating ?? default;
+        TimeSpan rest = describing + loading - unpacking - relocating;
+        Line(text, "boot", string.Create(CultureInfo.InvariantCulture,
+            $"{(describing + loading).TotalMilliseconds:0.0} ms to load the guest: "
+            + $"{unpacking.TotalMilliseconds:0.0} ms unpacking, {relocating.TotalMilliseconds:0.0} ms relocating, "
+            + $"{rest.TotalMilliseconds:0.0} ms tables and files"));
     }
 
     private static void AppendExits(StringBuilder text, Machine machine)
@@ -73,6 +93,27 @@ internal static class RunStatistics
         if (bus.Unclaimed != 0)
         {
             Line(text, "", $"{bus.Unclaimed,10} nobody");
+        }
+    }
+
+    private static void AppendDisks(StringBuilder text, Machine machine)
+    {
+        foreach ((Block device, OpenDisk disk) in machine.Disks)
+        {
+            long reads = device.Sent(DiskOperation.Read), writes = device.Sent(DiskOperation.Write);
+            long zeroed = device.Sent(DiskOperation.WriteZeroes), discarded = device.Sent(DiskOperation.Discard);
+            Line(text, "disk", $"{device.Name}: {reads} reads, {writes} writes, {device.Sent(DiskOperation.Flush)} flushes, "
+                + $"{zeroed} ranges zeroed, {discarded} discarded; {disk.Backend.File.Syncs} fdatasync, "
+                + $"{disk.Backend.File.DurableWrites} durable writes on the host");
+        }
+    }
+
+    private static void AppendNets(StringBuilder text, Machine machine)
+    {
+        foreach (Net net in machine.Nets)
+        {
+            Line(text, "network", $"{net.Name}: {net.SentFrames} packets ({net.SentBytes} bytes) sent, {net.SendDropped} dropped; "
+                + $"{net.ReceivedFrames} packets ({net.ReceivedBytes} bytes) received, {net.ReceiveDropped} dropped");
         }
     }
 

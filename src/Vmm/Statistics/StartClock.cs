@@ -10,6 +10,9 @@ internal sealed class StartClock
     private readonly long _main = Stopwatch.GetTimestamp();
     private readonly TimeSpan _beforeMain = Environment.CpuUsage.TotalTime;
 
+    /// <summary>When the process was started, as a Stopwatch timestamp.</summary>
+    public long Exec => _main - (long)(_beforeMain.TotalSeconds * Stopwatch.Frequency);
+
     /// <summary>Milliseconds from exec to a Stopwatch timestamp.</summary>
     public double SinceExec(long timestamp) =>
         (_beforeMain + Stopwatch.GetElapsedTime(_main, timestamp)).TotalMilliseconds;

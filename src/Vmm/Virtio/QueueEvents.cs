@@ -26,7 +26,7 @@ internal sealed class QueueEvents : IQueueNotifier, IDisposable
             {
                 kick.Drain();
                 device.Notify(queue);
-            });
+            }, device.Name);
         }
     }
 

@@ -109,6 +109,45 @@ public sealed class CpuModelTests
         }
     }
 
+    /// <summary>By name, so that most of it is understood; the test below is for nonsense.</summary>
+    [Fact]
+    public void A_million_models_are_read_or_refused()
+    {
+        string[] names = [.. CpuFeatureNames.All];
+        string[] noise = ["", "+", "host", "x", "\0", "avx-512", " avx ", "AVX", "sse4.1"];
+        var random = new System.Random(20261124);
+        int read = 0;
+        for (int i = 0; i < 1_000_000; i++)
+        {
+            string text = random.Next(16) == 0 ? "base" : random.Next(2) == 0 ? "host" : "baseline";
+            for (int count = random.Next(4); count > 0; count--)
+            {
+                string name = random.Next(16) == 0 ? noise[random.Next(noise.Length)] : names[random.Next(names.Length)];
+                text = string.Concat(text, random.Next(2) == 0 ? ",+" : ",-", name);
+            }
+
+            try
+            {
+                CpuModel model = CpuModel.Parse(text);
+                if (i % 16 == 0 && model.ToString() != CpuModel.Parse(model.ToString()).ToString())
+                {
+                    Assert.Fail($"{text} reads as {model}, and that as something else");
+                }
+
+                read++;
+            }
+            catch (CpuModelException error)
+            {
+                if (error.Message.Any(char.IsControl))
+                {
+                    Assert.Fail($"{text}: more than a line");
+                }
+            }
+        }
+
+        Assert.InRange(read, 100_000, 990_000);
+    }
+
     [Fact]
     public void Any_text_is_read_or_refused_in_one_short_line() =>
         Check.One(

@@ -231,6 +231,96 @@ public sealed class KernelInspectorTests
         }
     }
 
+    [Fact]
+    public void A_million_damaged_kernels_are_inspected_or_refused()
+    {
+        // Without a configuration, which would be unpacked each time, and not packed: see the other two.
+        byte[] good = MadeUp.Vmlinux([.. MadeUp.Note("Linux", 0x100, 0), .. MadeUp.Note("Xen", 18, 0, 6, 0, 1)]);
+        Encoding.ASCII.GetBytes("Linux version 6.1.9 (a@b)").CopyTo(good, 0x400);
+        byte[] bad = new byte[good.Length];
+        var source = new MemoryImageSource("it", bad);
+        var random = new Random(43);
+        int inspected = 0;
+        long most = 0;
+        for (int i = 0; i < 1_000_000; i++)
+        {
+            good.CopyTo(bad, 0);
+            Spoil(bad, random, 64 + (56 * 3));
+            source.Reset(bad.AsMemory(0, random.Next(8) == 0 ? random.Next(bad.Length + 1) : bad.Length));
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            if (KernelImage.TryParse(source, out KernelImage? kernel) is null)
+            {
+                KernelReport report = KernelInspector.Inspect(kernel!, SystemLibraries.Default);
+                most = Math.Max(most, GC.GetAllocatedBytesForCurrentThread() - before);
+                if (report.Entries.Count == 0 || (i % 64 == 0 && ReportText.Render(report).Length == 0))
+                {
+                    Assert.Fail($"input {i}: nothing said");
+                }
+
+                inspected++;
+            }
+        }
+
+        Assert.InRange(most, 0, 32 << 10);
+        Assert.InRange(inspected, 10_000, 990_000);
+    }
+
+    [Fact]
+    public void A_million_damaged_configurations_are_read_or_none()
+    {
+        byte[] packed = Packed.Gzip(Encoding.ASCII.GetBytes(Good));
+        byte[] good = [.. "Linux IKCFG_ST"u8, .. packed, .. "IKCFG_ED and more"u8];
+        byte[] bad = new byte[good.Length];
+        var random = new Random(47);
+        int found = 0;
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 1_000_000; i++)
+        {
+            good.CopyTo(bad, 0);
+            for (int changes = random.Next(3); changes >= 0; changes--)
+            {
+                // Mostly the markers and the header, which are cheap to see through: unpacking takes 10 us.
+                int at = random.Next(8) == 0 ? random.Next(bad.Length) : random.Next(6, 18);
+                bad[at] = (byte)random.Next(256);
+            }
+
+            int length = random.Next(8) == 0 ? random.Next(bad.Length + 1) : bad.Length;
+            found += KernelConfig.Find(bad.AsSpan(0, length)) is null ? 0 : 1;
+        }
+
+        // A decoder for each that is unpacked, and what a real one holds.
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 1_000_000 * (16L << 10));
+        Assert.InRange(found, 1_000, 990_000);
+    }
+
+    [Fact]
+    public void A_million_damaged_lines_are_options_or_nothing()
+    {
+        byte[] good = Encoding.ASCII.GetBytes("CONFIG_A=y\nCONFIG_BB=m\n# CONFIG_C is not set\nCONFIG_D=\"y\"\nCONFIG_E=12\n");
+        byte[] bad = new byte[good.Length];
+        using var text = new MemoryStream(bad);
+        var random = new Random(53);
+        int kept = 0;
+        for (int i = 0; i < 1_000_000; i++)
+        {
+            good.CopyTo(bad, 0);
+            for (int changes = random.Next(3); changes >= 0; changes--)
+            {
+                bad[random.Next(bad.Length)] = random.Next(3) switch { 0 => (byte)'\n', 1 => (byte)'=', _ => (byte)random.Next(256) };
+            }
+
+            text.Position = 0;
+            KernelConfig config = KernelConfig.Parse(text);
+            kept += config.IsBuiltIn("CONFIG_A") ? 1 : 0;
+            if (config.IsBuiltIn("CONFIG_D") && !bad.AsSpan().Contains((byte)'D'))
+            {
+                Assert.Fail($"input {i}: an option out of nowhere");
+            }
+        }
+
+        Assert.InRange(kept, 100_000, 990_000);
+    }
+
     [ReferenceKernelFact]
     public void The_reference_kernel_holds_its_configuration()
     {

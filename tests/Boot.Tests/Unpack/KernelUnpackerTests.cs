@@ -29,7 +29,9 @@ public sealed class KernelUnpackerTests : IClassFixture<KernelUnpackerTests.Fixt
         Assert.Equal(Start + 0x10, guest.Entry.Rip);
         Assert.Equal((new GuestAddress(Start), 0x20_3000UL), guest.Kernel);
         Assert.Equal(
-            new UnpackReport(Compression.Gzip, guest.Unpacked!.UnpackedSize, null, KaslrOutcome.TurnedOff, Start, 0), guest.Unpacked);
+            new UnpackReport(Compression.Gzip, guest.Unpacked!.UnpackedSize, null, KaslrOutcome.TurnedOff, Start, 0),
+            guest.Unpacked with { Unpacking = default, Relocating = default });
+        Assert.InRange(guest.Unpacked.Unpacking + guest.Unpacked.Relocating, new TimeSpan(1), guest.Loading);
         AssertMemory(0, 0);
         Assert.Equal(SetupHeader.LOADED_HIGH, LoadFlags());
     }

@@ -7,7 +7,7 @@ internal sealed class FakeNet(int pairs = 1, NetOffloads offloads = NetOffloads.
 {
     private readonly Queue<byte[]>[] _incoming = [.. Enumerable.Range(0, pairs).Select(static _ => new Queue<byte[]>())];
 
-    public Net Card { get; private set; } = null!;
+    public INetCard Card { get; private set; } = null!;
 
     public NetOffloads Offloads => offloads;
 
@@ -34,7 +34,11 @@ internal sealed class FakeNet(int pairs = 1, NetOffloads offloads = NetOffloads.
 
     public int Waiting(int pair = 0) => _incoming[pair].Count;
 
-    public void Attach(Net card) => Card = card;
+    public long SendDropped { get; set; }
+
+    public long ReceiveDropped { get; set; }
+
+    public void Attach(INetCard card) => Card = card;
 
     public void Configure(NetOffloads accepted, int pairs) => Configured = (accepted, pairs);
 

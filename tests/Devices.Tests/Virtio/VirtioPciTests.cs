@@ -268,6 +268,7 @@ public sealed class VirtioPciTests : IDisposable
     public void Registers_have_names()
     {
         Assert.Equal("queue_select", _transport.Function.RegisterName(22, true));
+        Assert.Equal("queue_driver", _transport.Function.RegisterName(44, true));
         Assert.Equal("ISR", _transport.Function.RegisterName(0x40, false));
         Assert.Equal("notify", _transport.Function.RegisterName(0x1004, true));
         Assert.Equal("MSI-X table", _transport.Function.RegisterName(0x2000, true));

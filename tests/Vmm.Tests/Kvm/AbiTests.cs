@@ -19,6 +19,8 @@ public sealed class AbiTests
             .Struct<KvmIrqfd>("struct kvm_irqfd")
             .Struct<KvmIoeventfd>("struct kvm_ioeventfd")
             .Struct<KvmEnableCap>("struct kvm_enable_cap")
+            .Struct<KvmStatsHeader>("struct kvm_stats_header")
+            .Struct<KvmStatsDesc>("struct kvm_stats_desc")
             .Struct<KvmMsrEntry>("struct kvm_msr_entry")
             .Struct<KvmMsrFilterRange>("struct kvm_msr_filter_range")
             .Struct<KvmMsrFilter>("struct kvm_msr_filter", ("First", "ranges[0]"))

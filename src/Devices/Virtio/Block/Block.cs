@@ -29,6 +29,7 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
     private readonly bool[] _waiting;       // queues that ran out of slots
     private readonly TokenBucket? _requestLimit;
     private readonly TokenBucket? _byteLimit;
+    private readonly long[] _sent = new long[Enum.GetValues<DiskOperation>().Length];
     private int _freeCount;
     private bool _processing;
     private bool _anyWaiting;
@@ -71,6 +72,9 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
 
     /// <inheritdoc/>
     public override int ConfigLength => BlockConfig.Length;
+
+    /// <summary>Requests that went to the backend so far; for statistics. Any thread.</summary>
+    public long Sent(DiskOperation operation) => Volatile.Read(ref _sent[(int)operation]);
 
     /// <summary>Must what a request changes be durable when it completes? Section 5.2.6.2: yes, when the driver took
     /// neither FLUSH nor CONFIG_WCE, or chose writethrough.</summary>

@@ -94,6 +94,7 @@ public sealed partial class Block
     private BlockStatus? Send(int slot, in DiskRequest request)
     {
         _requests[slot].Parts++;
+        _sent[(int)request.Operation]++;
         _backend.Enqueue(request);
         return null;
     }

@@ -15,15 +15,21 @@ public interface INetBackend
     /// <summary>Queue pairs that it can serve, 1 to <see cref="Net.MostPairs"/>.</summary>
     int QueuePairs { get; }
 
+    /// <summary>Frames of the guest that it threw away: nobody there, the host refused them, or on purpose.</summary>
+    long SendDropped { get; }
+
+    /// <summary>Frames for the guest that it threw away.</summary>
+    long ReceiveDropped { get; }
+
     /// <summary>Names the card. Called once, first.</summary>
-    void Attach(Net card);
+    void Attach(INetCard card);
 
     /// <summary>The driver is ready: what it takes of the offloads (TUNSETOFFLOAD), and how many pairs it uses. Called
     /// again whenever that changes; with no offloads and no pair when the driver is gone.</summary>
     void Configure(NetOffloads accepted, int pairs);
 
     /// <summary>Sends a frame, now or not at all: the memory is the guest's again when this returns.</summary>
-    /// <returns>False when there is no room; then <see cref="Net.SendReady"/> is called once there is. A frame that
+    /// <returns>False when there is no room; then <see cref="INetCard.SendReady"/> is called once there is. A frame that
     /// cannot be sent for any other reason is dropped: true.</returns>
     bool TrySend(int pair, ReadOnlySpan<IoVector> frame);
 
@@ -33,7 +39,7 @@ public interface INetBackend
     /// <returns>Bytes with header; 0 when there is none.</returns>
     int Receive(int pair, ReadOnlySpan<IoVector> buffers);
 
-    /// <summary>Whether <see cref="Net.ReceiveReady"/> is to be called, on the event-loop thread, as long as there are
+    /// <summary>Whether <see cref="INetCard.ReceiveReady"/> is to be called, on the event-loop thread, as long as there are
     /// frames (level-triggered). False to begin with. Without buffers the card does not want it, so that a flood costs
     /// nothing and waits, or is dropped, where it is.</summary>
     void WantReceive(int pair, bool want);

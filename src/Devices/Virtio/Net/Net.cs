@@ -7,7 +7,7 @@ namespace Vmm.Devices.Virtio;
 /// <summary>A network card (virtio 1.2, section 5.1) over an <see cref="INetBackend"/>.</summary>
 /// <remarks>Frames move between guest memory and the backend without a copy. Queues: receive 0, transmit 0, receive 1,
 /// transmit 1 and so on, then control. A turn of the loop moves a bounded number of frames.</remarks>
-public sealed partial class Net : VirtioDevice
+public sealed partial class Net : VirtioDevice, INetCard
 {
     /// <summary>Bytes of the header in front of every frame.</summary>
     public const int HeaderBytes = 12;
@@ -32,14 +32,16 @@ public sealed partial class Net : VirtioDevice
     private readonly byte[] _config = new byte[ConfigBytes];
     private readonly ReceiveQueue[] _receive;
     private readonly bool[] _sendBlocked;
-    private readonly TokenBucket? _sendLimit;
-    private readonly TokenBucket? _receiveLimit;
+    private readonly FrameLimit? _sendLimit;
+    private readonly FrameLimit? _receiveLimit;
     private readonly byte[] _header;                // pinned; the header of the frame being sent, out of the guest's reach
     private readonly byte[] _overflow;              // pinned; takes what does not fit the guest's buffers
     private readonly IoVector[] _sendVectors;       // pinned
     private readonly int _maxPairs;
     private readonly ushort _mtu;
     private int _pairs = 1;
+    private long _sendDropped;
+    private long _receiveDropped;
     private ulong _receiveBytes;                    // of the longest frame that may come, with header
 
     /// <exception cref="ArgumentException">The options cannot be; the message is for the user.</exception>
@@ -53,8 +55,8 @@ public sealed partial class Net : VirtioDevice
         _backend = backend;
         _maxPairs = backend.QueuePairs;
         Time = time ?? TimeProvider.System;
-        _sendLimit = TokenBucket.Limit(Time, options.SendLimit);
-        _receiveLimit = TokenBucket.Limit(Time, options.ReceiveLimit);
+        _sendLimit = FrameLimit.Of(Time, options.SendLimit, options.SendFrameLimit);
+        _receiveLimit = FrameLimit.Of(Time, options.ReceiveLimit, options.ReceiveFrameLimit);
         _mtu = options.Mtu;
         options.Mac.Span.CopyTo(_config);
         BinaryPrimitives.WriteUInt16LittleEndian(_config.AsSpan(StatusOffset), 1);      // VIRTIO_NET_S_LINK_UP
@@ -73,11 +75,23 @@ public sealed partial class Net : VirtioDevice
         backend.Attach(this);
     }
 
-    /// <summary>Frames that the guest sent and nobody will see: malformed, or too long.</summary>
-    public long SendDropped { get; private set; }
+    /// <summary>Frames that the guest sent, with those that the backend dropped.</summary>
+    public long SentFrames { get; private set; }
 
-    /// <summary>Frames for the guest that did not fit the buffers it had ready.</summary>
-    public long ReceiveDropped { get; private set; }
+    /// <summary>Their bytes, without the virtio header.</summary>
+    public long SentBytes { get; private set; }
+
+    /// <summary>Frames that the guest got.</summary>
+    public long ReceivedFrames { get; private set; }
+
+    /// <summary>Their bytes, without the virtio header.</summary>
+    public long ReceivedBytes { get; private set; }
+
+    /// <summary>Frames that the guest sent and nobody will see: malformed, too long, or dropped by the backend.</summary>
+    public long SendDropped => _sendDropped + _backend.SendDropped;
+
+    /// <summary>Frames for the guest that did not fit the buffers it had ready, or that the backend dropped.</summary>
+    public long ReceiveDropped => _receiveDropped + _backend.ReceiveDropped;
 
     /// <inheritdoc/>
     public override int ConfigLength => ConfigBytes;
@@ -87,7 +101,7 @@ public sealed partial class Net : VirtioDevice
     /// <summary>Section 5.1.2: behind all pairs, or behind the first when the driver knows of one only.</summary>
     private int ControlQueue => (NegotiatedFeatures & NetFeatures.Mq) != 0 ? _maxPairs * 2 : 2;
 
-    /// <summary>Plugs the cable in or out. Any thread.</summary>
+    /// <inheritdoc/>
     public void SetLink(bool up)
     {
         lock (Gate)

@@ -17,4 +17,10 @@ public sealed record NetOptions
 
     /// <summary>Bytes per second to the guest; zero for no limit.</summary>
     public ulong ReceiveLimit { get; init; }
+
+    /// <summary>Frames per second from the guest; zero for no limit.</summary>
+    public ulong SendFrameLimit { get; init; }
+
+    /// <summary>Frames per second to the guest; zero for no limit.</summary>
+    public ulong ReceiveFrameLimit { get; init; }
 }

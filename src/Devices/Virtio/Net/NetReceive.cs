@@ -7,9 +7,7 @@ public sealed partial class Net
 {
     private const string ShortBuffer = "a receive buffer is shorter than the header";
 
-    /// <summary>The backend has frames. Called on the event-loop thread, while they were wanted
-    /// (<see cref="INetBackend.WantReceive"/>), again and again as long as there are any: a turn takes a bounded
-    /// number.</summary>
+    /// <inheritdoc/>
     public void ReceiveReady(int pair)
     {
         lock (Gate)
@@ -54,11 +52,13 @@ public sealed partial class Net
             _receiveLimit?.Spend((ulong)length);
             if (length < HeaderBytes || (ulong)length > held.Bytes)
             {
-                ReceiveDropped++;       // the buffers, as good as new, wait for the next frame
+                _receiveDropped++;       // the buffers, as good as new, wait for the next frame
                 continue;
             }
 
             Deliver(queue, held, (ulong)length);
+            ReceivedFrames++;
+            ReceivedBytes += length - HeaderBytes;
         }
     }
 

@@ -3,7 +3,7 @@ namespace Vmm.Devices.Virtio;
 /// <summary>Frames from the guest (virtio 1.2, section 5.1.6.2).</summary>
 public sealed partial class Net
 {
-    /// <summary>The backend has room again. Called on the event-loop thread.</summary>
+    /// <inheritdoc/>
     public void SendReady(int pair)
     {
         lock (Gate)
@@ -70,20 +70,27 @@ public sealed partial class Net
         Span<IoVector> frame = _sendVectors.AsSpan(1, chain.Readable);
         if (chain.ReadableBytes is < HeaderBytes + EthernetHeaderBytes or > HeaderBytes + MostFrameBytes)
         {
-            SendDropped++;
+            _sendDropped++;
             return true;
         }
 
         VirtqueueBuffers.CopyFrom(frame, _header);
         if (!NetHeader.IsSound(_header, chain.ReadableBytes - HeaderBytes, NegotiatedFeatures))
         {
-            SendDropped++;
+            _sendDropped++;
             return true;
         }
 
         // The backend gets the header that was checked, not the one that the guest may have changed since.
         int first = 1 + VirtqueueBuffers.Skip(frame, HeaderBytes);
         _sendVectors[first - 1] = new IoVector(AddressOf(_header, 0), HeaderBytes);
-        return _backend.TrySend(pair, _sendVectors.AsSpan(first - 1, chain.Readable + 2 - first));
+        if (!_backend.TrySend(pair, _sendVectors.AsSpan(first - 1, chain.Readable + 2 - first)))
+        {
+            return false;
+        }
+
+        SentFrames++;
+        SentBytes += (long)(chain.ReadableBytes - HeaderBytes);
+        return true;
     }
 }

@@ -32,6 +32,11 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
     private const byte CommonCfg = 1, NotifyCfg = 2, IsrCfg = 3, DeviceCfg = 4, PciCfg = 5;     // cfg_type
     private const int CapabilityLength = 16, LongCapabilityLength = 20;
 
+    // The queues' addresses have 64 bits and are mostly written in halves.
+    private const ulong UpperDesc = (ulong)PciCommonRegister.queue_desc + 4;
+    private const ulong UpperDriver = (ulong)PciCommonRegister.queue_driver + 4;
+    private const ulong UpperDevice = (ulong)PciCommonRegister.queue_device + 4;
+
     private const int UsedBuffer = 1, ConfigurationChange = 2;                                  // ISR status
 
     private readonly CommonConfiguration _common;
@@ -138,6 +143,7 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
     /// <inheritdoc/>
     public string? RegisterName(ulong offset, bool write) => offset switch
     {
+        UpperDesc or UpperDriver or UpperDevice => Enum.GetName((PciCommonRegister)(offset - 4)),
         < CommonLength => Enum.GetName((PciCommonRegister)offset),
         IsrStart => "ISR",
         >= ConfigStart and < NotifyStart => "config",

@@ -92,6 +92,8 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
 
     public override ulong Length => _header.Size;
 
+    public override BlockFile File => _file;
+
     public override bool IsReadOnly => _file.IsReadOnly;
 
     public override bool CanDiscard => _discards && !IsReadOnly;

@@ -137,3 +137,26 @@ internal struct KvmSignalMask
     public uint Len;
     public ulong Sigset;
 }
+
+/// <summary>struct kvm_stats_header: where the blocks of a statistics descriptor are (KVM API 4.130).</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct KvmStatsHeader
+{
+    public uint Flags;
+    public uint NameSize;
+    public uint NumDesc;
+    public uint IdOffset;
+    public uint DescOffset;
+    public uint DataOffset;
+}
+
+/// <summary>struct kvm_stats_desc, without the name that follows it.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct KvmStatsDesc
+{
+    public uint Flags;
+    public short Exponent;
+    public ushort Size;
+    public uint Offset;
+    public uint BucketSize;
+}

@@ -34,6 +34,10 @@ internal sealed class InstructionAssist : IDisposable
 
     public StuckHypercall Hypercall { get; }
 
+    /// <summary>The instruction at which the last exit was: a <see cref="Mnemonic"/>. One that landed from SYSCALL is that;
+    /// of a row of vector instructions it is the first.</summary>
+    public Mnemonic LastMnemonic { get; private set; }
+
     /// <summary>Instructions by name, the commonest first. Any thread.</summary>
     public IEnumerable<(string Name, long Count)> Counts
     {
@@ -56,6 +60,7 @@ internal sealed class InstructionAssist : IDisposable
             && GuestMode.Cpl(_cpu) == 0)
         {
             _accessFlagCount++;
+            LastMnemonic = (bytes[2] & 1) != 0 ? Mnemonic.Stac : Mnemonic.Clac;
             ref KvmRegs regs = ref _cpu.Regs;
             regs.Rflags = (regs.Rflags & ~Bits.FlagAc) | ((bytes[2] & 1) != 0 ? Bits.FlagAc : 0);
             Advance(ref regs, 3);
@@ -64,9 +69,11 @@ internal sealed class InstructionAssist : IDisposable
 
         if (Syscall.TryComplete())
         {
+            LastMnemonic = Mnemonic.Syscall;
             return new AssistOutcome(AssistKind.Handled);
         }
 
+        LastMnemonic = Mnemonic.INVALID;
         AssistOutcome outcome = TryDecode(bytes, out AssistOutcome failure) ? Execute() : failure;
         _context.FlushXsave();
         return outcome;
@@ -76,6 +83,7 @@ internal sealed class InstructionAssist : IDisposable
     {
         // Made when first needed: it asks CPUID many things, and most hosts never get here.
         _dispatcher ??= new Dispatcher(_context);
+        LastMnemonic = _context.Instruction.Mnemonic;
         Step step = _dispatcher.Execute(_bytes.Seen[.._context.Instruction.Length], out bool canRunAhead);
         if (step != Step.Unknown)
         {

@@ -1,0 +1,38 @@
+namespace Vmm.Devices.Virtio;
+
+/// <summary>What one direction of a card may move: bytes and frames a second, either without limit.</summary>
+internal sealed class FrameLimit
+{
+    private readonly TokenBucket? _bytes;
+    private readonly TokenBucket? _frames;
+
+    private FrameLimit(TokenBucket? bytes, TokenBucket? frames)
+    {
+        _bytes = bytes;
+        _frames = frames;
+    }
+
+    /// <summary>Null when there is nothing to limit.</summary>
+    public static FrameLimit? Of(TimeProvider time, ulong bytesPerSecond, ulong framesPerSecond) =>
+        bytesPerSecond == 0 && framesPerSecond == 0
+            ? null
+            : new FrameLimit(TokenBucket.Limit(time, bytesPerSecond), TokenBucket.Limit(time, framesPerSecond));
+
+    /// <summary>May a frame of so many bytes pass now?</summary>
+    public bool CanTake(ulong bytes) => (_bytes?.CanTake(bytes) ?? true) && (_frames?.CanTake(1) ?? true);
+
+    /// <summary>It passed.</summary>
+    public void Spend(ulong bytes)
+    {
+        _bytes?.Spend(bytes);
+        _frames?.Spend(1);
+    }
+
+    /// <summary>How long until <see cref="CanTake"/> says yes.</summary>
+    public TimeSpan WaitFor(ulong bytes)
+    {
+        TimeSpan forBytes = _bytes?.WaitFor(bytes) ?? TimeSpan.Zero;
+        TimeSpan forFrames = _frames?.WaitFor(1) ?? TimeSpan.Zero;
+        return forBytes > forFrames ? forBytes : forFrames;
+    }
+}

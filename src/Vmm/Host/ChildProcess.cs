@@ -1,0 +1,143 @@
+using System.Collections;
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Vmm.Host;
+
+/// <summary>A program started beside vmm, with nothing of vmm's but what it is given. Not System.Diagnostics.Process,
+/// which hands over no descriptors and costs a start of milliseconds.</summary>
+internal static unsafe class ChildProcess
+{
+    /// <summary>The number that the descriptor which is handed over has in the child.</summary>
+    public const int HandedOver = 3;
+
+    /// <summary>Starts a program from the PATH: no input, no output, errors to a descriptor, and another handed over.</summary>
+    /// <returns>Its process id; null when there is no such program.</returns>
+    /// <exception cref="ErrnoException">It cannot be started.</exception>
+    public static int? Start(string program, IReadOnlyList<string> arguments, int errors, int handOver)
+    {
+        using var nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR);
+        LibC.SpawnFileActions actions;
+        LibC.SpawnAttributes attributes;
+        LibC.Sigset all = default, none = default;
+        new Span<byte>(&all, sizeof(LibC.Sigset)).Fill(0xff);
+
+        // SAFETY: structs on this stack, initialised by the calls made for that; the arrays end with a null each.
+        byte** argv = Strings([program, .. arguments]);
+        byte** envp = Strings(Environment.GetEnvironmentVariables().Cast<DictionaryEntry>().Select(e => $"{e.Key}={e.Value}"));
+        Check(LibC.SpawnFileActionsInit(&actions), program);
+        Check(LibC.SpawnAttributesInit(&attributes), program);
+        try
+        {
+            // First what is handed over, as its number in the child may be that of another one here.
+            int moved = ErrnoException.Check(LibC.Fcntl(handOver, LibC.F_DUPFD_CLOEXEC, HandedOver + 1), "fcntl");
+            using var kept = new FileDescriptor(moved);
+            Check(LibC.SpawnFileActionsAddDup2(&actions, nothing.Number, 0), program);
+            Check(LibC.SpawnFileActionsAddDup2(&actions, nothing.Number, 1), program);
+            Check(LibC.SpawnFileActionsAddDup2(&actions, errors, 2), program);
+            Check(LibC.SpawnFileActionsAddDup2(&actions, moved, HandedOver), program);
+
+            // The runtime ignores SIGPIPE and vmm blocks a signal; neither is the child's business.
+            Check(LibC.SpawnAttributesSetFlags(&attributes, LibC.POSIX_SPAWN_SETSIGDEF | LibC.POSIX_SPAWN_SETSIGMASK), program);
+            Check(LibC.SpawnAttributesSetSigdefault(&attributes, &all), program);
+            Check(LibC.SpawnAttributesSetSigmask(&attributes, &none), program);
+            int errno = LibC.PosixSpawnp(out int pid, program, &actions, &attributes, argv, envp);
+            if (errno == ErrnoException.ENOENT)
+            {
+                return null;
+            }
+
+            Check(errno, program);
+            return pid;
+        }
+        finally
+        {
+            _ = LibC.SpawnFileActionsDestroy(&actions);
+            _ = LibC.SpawnAttributesDestroy(&attributes);
+            Free(argv);
+            Free(envp);
+        }
+    }
+
+    /// <summary>Waits for a child to end.</summary>
+    /// <param name="pid">-1 for any.</param>
+    /// <returns>Its exit code, 128 and more for a signal; null when there is no such child.</returns>
+    public static int? Wait(int pid)
+    {
+        int result;
+        int status;
+        do
+        {
+            result = LibC.Waitpid(pid, out status, 0);
+        }
+        while (result < 0 && Marshal.GetLastPInvokeError() == ErrnoException.EINTR);
+
+        // WEXITSTATUS and WTERMSIG of <sys/wait.h>.
+        return result < 0 ? null : (status & 0x7f) == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f);
+    }
+
+    /// <summary>Reads text until the last who could write is gone, or the time is over.</summary>
+    /// <returns>Null when the time was over.</returns>
+    public static string? ReadToEnd(FileDescriptor pipe, TimeSpan patience)
+    {
+        const int Most = 64 << 10;
+        var text = new StringBuilder();
+        long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        byte* buffer = stackalloc byte[1024];
+        while (true)
+        {
+            var poll = new LibC.Pollfd { Fd = pipe.Number, Events = (short)LibC.EPOLLIN };
+
+            // SAFETY: one struct, and one buffer, on this stack.
+            if (LibC.Poll(&poll, 1, (int)Math.Max(0, end - Environment.TickCount64)) == 0)
+            {
+                return null;
+            }
+
+            nint count = LibC.Read(pipe.Number, buffer, 1024);
+            if (count == 0 || (count < 0 && Marshal.GetLastPInvokeError() != ErrnoException.EINTR))
+            {
+                return text.ToString();
+            }
+
+            if (count > 0 && text.Length < Most)
+            {
+                text.Append(Encoding.UTF8.GetString(buffer, (int)count));
+            }
+        }
+    }
+
+    private static void Check(int errno, string program)
+    {
+        if (errno != 0)
+        {
+            throw new ErrnoException(program, errno);
+        }
+    }
+
+    /// <summary>An array as execve(2) takes it.</summary>
+    private static byte** Strings(IEnumerable<string> strings)
+    {
+        string[] all = [.. strings];
+
+        // SAFETY: room for all and the null behind them.
+        byte** array = (byte**)NativeMemory.AllocZeroed((nuint)all.Length + 1, (nuint)sizeof(byte*));
+        for (int i = 0; i < all.Length; i++)
+        {
+            array[i] = (byte*)Marshal.StringToCoTaskMemUTF8(all[i]);
+        }
+
+        return array;
+    }
+
+    private static void Free(byte** array)
+    {
+        // SAFETY: made by Strings, and freed once.
+        for (int i = 0; array[i] is not null; i++)
+        {
+            Marshal.FreeCoTaskMem((nint)array[i]);
+        }
+
+        NativeMemory.Free(array);
+    }
+}

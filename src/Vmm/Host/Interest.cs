@@ -1,0 +1,56 @@
+namespace Vmm.Host;
+
+/// <summary>One descriptor on the event loop, and what it is watched for just now. Any thread may change that; the loop
+/// is told only when it makes a difference.</summary>
+internal sealed class Interest : IDisposable
+{
+    private readonly EventLoop _loop;
+    private readonly EventLoop.Watch _watch;
+    private readonly Lock _changing = new();
+    private uint _events;
+    private bool _isGone;
+
+    /// <param name="handler">Gets the events that are ready, on the loop's thread. Errors and hang-ups come whether
+    /// wanted or not, for as long as they last: whoever gets one disposes this.</param>
+    public Interest(EventLoop loop, int fd, uint events, Action<uint> handler)
+    {
+        _loop = loop;
+        _events = events;
+        _watch = loop.Add(fd, events, handler);
+    }
+
+    /// <summary>Has one more kind of event reported, or one less.</summary>
+    public void Set(uint events, bool want)
+    {
+        lock (_changing)
+        {
+            uint now = want ? _events | events : _events & ~events;
+            if (now != _events && !_isGone)
+            {
+                _events = now;
+                _loop.Change(_watch, now);
+            }
+        }
+    }
+
+    /// <summary>Is it watched for that?</summary>
+    public bool Has(uint events)
+    {
+        lock (_changing)
+        {
+            return (_events & events) != 0;
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_changing)
+        {
+            if (!_isGone)
+            {
+                _isGone = true;
+                _loop.Remove(_watch);
+            }
+        }
+    }
+}

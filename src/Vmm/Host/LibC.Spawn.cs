@@ -1,0 +1,66 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Host;
+
+// <spawn.h>, <sys/wait.h>, <sys/prctl.h>. Sizes are proved by LibCTests.
+internal static unsafe partial class LibC
+{
+    public const short POSIX_SPAWN_SETSIGDEF = 4;
+    public const short POSIX_SPAWN_SETSIGMASK = 8;
+
+    public const int PR_SET_CHILD_SUBREAPER = 36;
+    public const int SIGKILL = 9;
+
+    /// <summary>posix_spawn_file_actions_t.</summary>
+    [StructLayout(LayoutKind.Sequential, Size = 80)]
+    public struct SpawnFileActions
+    {
+        public ulong First;     // for the alignment
+    }
+
+    /// <summary>posix_spawnattr_t.</summary>
+    [StructLayout(LayoutKind.Sequential, Size = 336)]
+    public struct SpawnAttributes
+    {
+        public ulong First;
+    }
+
+    // These return the error number itself.
+    [LibraryImport("libc", EntryPoint = "posix_spawnp", StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int PosixSpawnp(
+        out int pid, string file, SpawnFileActions* actions, SpawnAttributes* attributes, byte** arguments, byte** environment);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawn_file_actions_init")]
+    public static partial int SpawnFileActionsInit(SpawnFileActions* actions);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawn_file_actions_destroy")]
+    public static partial int SpawnFileActionsDestroy(SpawnFileActions* actions);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawn_file_actions_adddup2")]
+    public static partial int SpawnFileActionsAddDup2(SpawnFileActions* actions, int from, int to);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawnattr_init")]
+    public static partial int SpawnAttributesInit(SpawnAttributes* attributes);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawnattr_destroy")]
+    public static partial int SpawnAttributesDestroy(SpawnAttributes* attributes);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawnattr_setflags")]
+    public static partial int SpawnAttributesSetFlags(SpawnAttributes* attributes, short flags);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawnattr_setsigdefault")]
+    public static partial int SpawnAttributesSetSigdefault(SpawnAttributes* attributes, Sigset* signals);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawnattr_setsigmask")]
+    public static partial int SpawnAttributesSetSigmask(SpawnAttributes* attributes, Sigset* signals);
+
+    [LibraryImport("libc", EntryPoint = "waitpid", SetLastError = true)]
+    public static partial int Waitpid(int pid, out int status, int options);
+
+    [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
+    public static partial int Kill(int pid, int signal);
+
+    // prctl is variadic; see ioctl for why that makes no difference here.
+    [LibraryImport("libc", EntryPoint = "prctl", SetLastError = true)]
+    public static partial int Prctl(int option, nuint a, nuint b, nuint c, nuint d);
+}

@@ -1,0 +1,127 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using Vmm.Devices.Virtio;
+
+namespace Vmm.Host;
+
+/// <summary>One queue of a tap interface (Linux, Documentation/networking/tuntap.rst): whole frames, each with a
+/// <c>struct virtio_net_hdr_v1</c> in front, straight from and to where they lie.</summary>
+internal sealed unsafe class TapDevice : IDisposable
+{
+    private const string ControlPath = "/dev/net/tun";
+
+    private readonly FileDescriptor _fd;
+
+    private TapDevice(FileDescriptor fd) => _fd = fd;
+
+    public int Number => _fd.Number;
+
+    /// <summary>Opens a queue of the interface, which is made if there is none.</summary>
+    /// <param name="flags">IFF_MULTI_QUEUE or none.</param>
+    /// <returns>Null with an errno when that is not possible; ENOENT or ENODEV: the host has no taps at all.</returns>
+    public static TapDevice? TryOpen(string name, ushort flags, out int errno)
+    {
+        var fd = new FileDescriptor(LibC.Open(ControlPath, LibC.O_RDWR | LibC.O_NONBLOCK | LibC.O_CLOEXEC, 0));
+        LibC.Ifreq request = Request(name);
+        request.Flags = (ushort)(LibC.IFF_TAP | LibC.IFF_NO_PI | LibC.IFF_VNET_HDR | flags);
+        int headerBytes = Net.HeaderBytes;
+        errno = 0;
+
+        // SAFETY: structs on this stack, as the requests want them.
+        if (fd.IsInvalid
+            || LibC.Ioctl(fd.Number, LibC.TUNSETIFF, (nint)(&request)) != 0
+            || LibC.Ioctl(fd.Number, LibC.TUNSETVNETHDRSZ, (nint)(&headerBytes)) != 0)
+        {
+            errno = Marshal.GetLastPInvokeError();
+            fd.Dispose();
+            return null;
+        }
+
+        return new TapDevice(fd);
+    }
+
+    /// <summary>What the interface may leave undone in frames that are read from it: a mask of TUN_F_.</summary>
+    /// <returns>False when the kernel does not know one of them.</returns>
+    public bool TrySetOffload(uint offload) => LibC.Ioctl(Number, LibC.TUNSETOFFLOAD, (nint)offload) == 0;
+
+    /// <summary>Has the interface use this queue or leave it alone; only with IFF_MULTI_QUEUE. Nothing happens when the
+    /// interface is gone, which epoll reports.</summary>
+    public void SetAttached(bool attached)
+    {
+        var request = new LibC.Ifreq { Flags = attached ? LibC.IFF_ATTACH_QUEUE : LibC.IFF_DETACH_QUEUE };
+
+        // SAFETY: a struct on this stack.
+        _ = LibC.Ioctl(Number, LibC.TUNSETQUEUE, (nint)(&request));
+    }
+
+    /// <summary>Is the interface there only as long as somebody has it open?</summary>
+    public bool IsTemporary()
+    {
+        LibC.Ifreq request = default;
+
+        // SAFETY: as above.
+        return LibC.Ioctl(Number, LibC.TUNGETIFF, (nint)(&request)) == 0 && (request.Flags & LibC.IFF_PERSIST) == 0;
+    }
+
+    /// <summary>Sends a frame.</summary>
+    /// <returns>Bytes, or minus the errno.</returns>
+    public nint Write(ReadOnlySpan<IoVector> frame)
+    {
+        fixed (IoVector* vectors = frame)
+        {
+            // SAFETY: vectors of memory that the caller vouches for.
+            return Result(LibC.Writev(Number, vectors, frame.Length));
+        }
+    }
+
+    /// <summary>Takes a frame.</summary>
+    /// <returns>Bytes, or minus the errno: EAGAIN when there is none.</returns>
+    public nint Read(ReadOnlySpan<IoVector> buffers)
+    {
+        fixed (IoVector* vectors = buffers)
+        {
+            // SAFETY: as above.
+            return Result(LibC.Readv(Number, vectors, buffers.Length));
+        }
+    }
+
+    public void Dispose() => _fd.Dispose();
+
+    /// <summary>Is the interface up?</summary>
+    public static bool IsUp(string name) => (Flags(name, set: null) & LibC.IFF_UP) != 0;
+
+    /// <summary>Sets it up, if that is allowed.</summary>
+    public static void SetUp(string name) => _ = Flags(name, set: LibC.IFF_UP);
+
+    private static nint Result(nint result) => result >= 0 ? result : -Marshal.GetLastPInvokeError();
+
+    private static ushort Flags(string name, ushort? set)
+    {
+        using var any = new FileDescriptor(
+            ErrnoException.Check(LibC.Socket(LibC.AF_UNIX, LibC.SOCK_DGRAM | LibC.SOCK_CLOEXEC, 0), "socket"));
+        LibC.Ifreq request = Request(name);
+
+        // SAFETY: as above. On any socket: the requests are about interfaces.
+        if (LibC.Ioctl(any.Number, LibC.SIOCGIFFLAGS, (nint)(&request)) != 0)
+        {
+            return 0;
+        }
+
+        if (set is { } more)
+        {
+            request.Flags |= more;
+            _ = LibC.Ioctl(any.Number, LibC.SIOCSIFFLAGS, (nint)(&request));
+        }
+
+        return request.Flags;
+    }
+
+    private static LibC.Ifreq Request(string name)
+    {
+        LibC.Ifreq request = default;
+
+        // SAFETY: GetBytes throws rather than pass the end, and the last byte stays 0.
+        Encoding.UTF8.GetBytes(name, new Span<byte>(request.Name, LibC.Ifreq.NameLength - 1));
+        return request;
+    }
+}

@@ -1,0 +1,69 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Vmm.Host;
+
+/// <summary>Stream sockets with a name in the file system. None of them blocks.</summary>
+internal static unsafe class UnixSocket
+{
+    private const int Type = LibC.SOCK_STREAM | LibC.SOCK_CLOEXEC | LibC.SOCK_NONBLOCK;
+
+    /// <summary>Bytes that a name may have.</summary>
+    public const int MostPathBytes = LibC.SockaddrUn.PathLength - 1;
+
+    public static FileDescriptor Create() =>
+        new(ErrnoException.Check(LibC.Socket(LibC.AF_UNIX, Type, 0), "socket"));
+
+    /// <summary>Two that are connected to each other.</summary>
+    public static (FileDescriptor Ours, FileDescriptor Theirs) CreatePair()
+    {
+        int* pair = stackalloc int[2];
+
+        // SAFETY: room for two numbers on this stack.
+        ErrnoException.Check(LibC.Socketpair(LibC.AF_UNIX, LibC.SOCK_STREAM | LibC.SOCK_CLOEXEC, 0, pair), "socketpair");
+        var ours = new FileDescriptor(pair[0]);
+        var theirs = new FileDescriptor(pair[1]);
+        ErrnoException.Check(LibC.Fcntl(ours.Number, LibC.F_SETFL, LibC.O_RDWR | LibC.O_NONBLOCK), "fcntl");
+        return (ours, theirs);
+    }
+
+    /// <returns>0, or the errno: ENOENT or ECONNREFUSED when nobody listens there.</returns>
+    public static int Connect(FileDescriptor socket, string path)
+    {
+        LibC.SockaddrUn address = AddressOf(path);
+
+        // SAFETY: a struct on this stack.
+        return LibC.Connect(socket.Number, &address, (uint)sizeof(LibC.SockaddrUn)) == 0 ? 0 : Marshal.GetLastPInvokeError();
+    }
+
+    /// <summary>Makes the name and listens.</summary>
+    /// <returns>0, or the errno.</returns>
+    public static int Listen(FileDescriptor socket, string path)
+    {
+        const int Backlog = 4;
+        LibC.SockaddrUn address = AddressOf(path);
+
+        // SAFETY: as above.
+        return LibC.Bind(socket.Number, &address, (uint)sizeof(LibC.SockaddrUn)) == 0
+            && LibC.Listen(socket.Number, Backlog) == 0
+                ? 0
+                : Marshal.GetLastPInvokeError();
+    }
+
+    /// <summary>Takes the next connection; null when there is none.</summary>
+    public static FileDescriptor? Accept(FileDescriptor listener)
+    {
+        int number = LibC.Accept4(listener.Number, null, null, LibC.SOCK_CLOEXEC | LibC.SOCK_NONBLOCK);
+        return number < 0 ? null : new FileDescriptor(number);
+    }
+
+    /// <param name="path">Up to <see cref="MostPathBytes"/> bytes of UTF-8.</param>
+    private static LibC.SockaddrUn AddressOf(string path)
+    {
+        var address = new LibC.SockaddrUn { Family = LibC.AF_UNIX };
+
+        // SAFETY: GetBytes throws rather than pass the end, and the last byte stays 0.
+        Encoding.UTF8.GetBytes(path, new Span<byte>(address.Path, MostPathBytes));
+        return address;
+    }
+}

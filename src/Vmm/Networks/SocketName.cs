@@ -1,0 +1,121 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using Vmm.Host;
+
+namespace Vmm.Networks;
+
+/// <summary>A socket that listens at a path, and its file. The file goes with it; one that a killed process left is taken
+/// over.</summary>
+internal sealed class SocketName : IDisposable
+{
+    private readonly string _path;
+    private readonly FileDescriptor _socket;
+    private readonly ulong _inode;
+
+    private SocketName(string path, FileDescriptor socket)
+    {
+        _path = path;
+        _socket = socket;
+        _inode = Find(path).Inode;
+    }
+
+    public int Number => _socket.Number;
+
+    /// <summary>The next connection; null when there is none.</summary>
+    public static FileDescriptor? Accept(SocketName name) => UnixSocket.Accept(name._socket);
+
+    /// <summary>Connects to who listens there, or listens where nobody does.</summary>
+    /// <returns>0, or why neither is possible: EAGAIN when it may be soon.</returns>
+    public static int TryJoin(string path, ref FileDescriptor? connection, ref SocketName? name)
+    {
+        if (Encoding.UTF8.GetByteCount(path) > UnixSocket.MostPathBytes)
+        {
+            return ErrnoException.ENAMETOOLONG;
+        }
+
+        int errno = TryConnect(path, ref connection);
+        if (errno is not (ErrnoException.ENOENT or ErrnoException.ECONNREFUSED))
+        {
+            return errno;
+        }
+
+        // From the look at a dead socket to the new one nobody else may do the same: its directory is locked meanwhile.
+        // Where it cannot be read there is no lock.
+        string directory = Path.GetDirectoryName(Path.GetFullPath(path))!;
+        int number = LibC.Open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY | LibC.O_CLOEXEC, 0);
+        using var locked = new FileDescriptor(number);
+        if (number >= 0 && LibC.FileLock(number, LibC.LOCK_EX | LibC.LOCK_NB) != 0)
+        {
+            return ErrnoException.EAGAIN;
+        }
+
+        errno = TryConnect(path, ref connection);
+        if (errno == ErrnoException.ECONNREFUSED)
+        {
+            if ((Find(path).Mode & LibC.S_IFMT) != LibC.S_IFSOCK)
+            {
+                return ErrnoException.EEXIST;
+            }
+
+            _ = LibC.Unlink(path);      // if that fails, so does bind
+        }
+
+        return errno is ErrnoException.ENOENT or ErrnoException.ECONNREFUSED ? TryListen(path, ref name) : errno;
+    }
+
+    public static UsageException CannotUse(string option, string path, int errno) => new(errno switch
+    {
+        ErrnoException.ENAMETOOLONG => $"{option}: a path of more than {UnixSocket.MostPathBytes} bytes; give a shorter one",
+        ErrnoException.EEXIST => $"{option}: {path} is there, and is no socket; give another path",
+        ErrnoException.ENOENT => $"{option}: there is no such directory; make it, or give another path",
+        ErrnoException.EACCES or ErrnoException.EPERM =>
+            $"{option}: permission denied; give a path in a directory that can be written",
+        _ => $"{option}: {Marshal.GetPInvokeErrorMessage(errno)}",
+    });
+
+    public void Dispose()
+    {
+        // Only as long as it is ours: nobody takes over a name at which somebody still listens.
+        if (_inode != 0 && Find(_path).Inode == _inode)
+        {
+            _ = LibC.Unlink(_path);
+        }
+
+        _socket.Dispose();
+    }
+
+    private static int TryConnect(string path, ref FileDescriptor? connection)
+    {
+        FileDescriptor socket = UnixSocket.Create();
+        int errno = UnixSocket.Connect(socket, path);
+        if (errno == 0)
+        {
+            connection = socket;
+        }
+        else
+        {
+            socket.Dispose();
+        }
+
+        return errno;
+    }
+
+    private static int TryListen(string path, ref SocketName? name)
+    {
+        FileDescriptor socket = UnixSocket.Create();
+        int errno = UnixSocket.Listen(socket, path);
+        if (errno == 0)
+        {
+            name = new SocketName(path, socket);
+        }
+        else
+        {
+            socket.Dispose();
+        }
+
+        return errno;
+    }
+
+    /// <summary>statx(2); all zero where there is nothing.</summary>
+    private static LibC.Statx Find(string path) => HostFile.TryStatus(path, out LibC.Statx status) ? status : default;
+}

@@ -1,0 +1,53 @@
+using System.Text;
+
+namespace Vmm.Profiling;
+
+internal enum ProfileFormat
+{
+    Table,
+    Json,
+    Folded,
+}
+
+/// <summary>Where a profile goes: a file, or standard error, as standard output is the guest's console.</summary>
+internal sealed class ProfileOutput : IDisposable
+{
+    private readonly ProfileFormat _format;
+    private readonly FileStream? _file;
+
+    private ProfileOutput(ProfileFormat format, FileStream? file) => (_format, _file) = (format, file);
+
+    /// <param name="path">Null for standard error. Replaced if it is there.</param>
+    /// <param name="format">Null for what the file's name ends in: .json, .folded, else a table.</param>
+    /// <param name="option">Which asked for it, for messages.</param>
+    /// <exception cref="UsageException">The file cannot be written.</exception>
+    public static ProfileOutput Open(string? path, ProfileFormat? format, string option) => new(
+        format ?? Path.GetExtension(path) switch
+        {
+            ".json" => ProfileFormat.Json,
+            ".folded" => ProfileFormat.Folded,
+            _ => ProfileFormat.Table,
+        },
+        path is null ? null : OutputFile.Create(path, option));
+
+    public void Write(ExitProfile profile)
+    {
+        string text = _format switch
+        {
+            ProfileFormat.Json => ProfileJson.Format(profile),
+            ProfileFormat.Folded => FoldedStacks.Format(profile),
+            _ => ProfileText.Format(profile),
+        };
+        if (_file is null)
+        {
+            Stderr.Write(text);
+        }
+        else
+        {
+            _file.Write(Encoding.UTF8.GetBytes(text));
+            _file.Flush();
+        }
+    }
+
+    public void Dispose() => _file?.Dispose();
+}
