@@ -1,3 +1,4 @@
+using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Exporters;
 using BenchmarkDotNet.Exporters.Json;
 using BenchmarkDotNet.Loggers;
@@ -22,6 +23,8 @@ internal static class BenchRun
         typeof(ExitBenchmarks), typeof(InterruptBenchmarks), typeof(AssistedInstructionBenchmarks),
     ];
 
+    private static int _ran;
+
     public static int Run(string[] args)
     {
         BenchOptions options = BenchOptions.Parse(args);
@@ -33,22 +36,27 @@ internal static class BenchRun
             var log = new StreamLogger(file);
             foreach (Type type in OperationClasses)
             {
-                Summary summary = BenchmarkRunner.Run(type, BenchConfig.Operations(options, log));
+                Summary summary = RunClass(type, BenchConfig.Operations(options, log));
                 Keep(summary, options, wrong);
             }
 
             foreach (Type type in GuestClasses)
             {
-                Summary summary = BenchmarkRunner.Run(type, BenchConfig.Guests(options, log));
+                Summary summary = RunClass(type, BenchConfig.Guests(options, log));
                 AddFailures(summary, wrong);
                 KeepGuests(type, options);
             }
 
-            AddFailures(BenchmarkRunner.Run<MachineBenchmarks>(BenchConfig.Guests(options, log)), wrong);
+            AddFailures(RunClass(typeof(MachineBenchmarks), BenchConfig.Guests(options, log)), wrong);
             KeepMachine(options);
         }
 
         wrong.AddRange(AllocationBudget.Check(options.Filter, TextWriter.Null));
+        if (_ran == 0)
+        {
+            wrong.Add($"nothing has '{options.Filter}' in its class or name");
+        }
+
         System.Console.WriteLine($"Results: {Path.GetRelativePath(Repository.Root, Repository.Results)}/; log: {logPath}");
         return Report(wrong);
     }
@@ -65,6 +73,13 @@ internal static class BenchRun
         }
 
         return wrong.Count == 0 ? 0 : 1;
+    }
+
+    private static Summary RunClass(Type type, IConfig config)
+    {
+        Summary summary = BenchmarkRunner.Run(type, config);
+        _ran += summary.BenchmarksCases.Length;
+        return summary;
     }
 
     private static void AddFailures(Summary summary, List<string> wrong) =>

@@ -41,6 +41,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private readonly List<(Block Device, OpenDisk Disk)> _blocks = [];
     private DiskHost? _disks;
     private NetHost? _nets;
+    private Alongside? _msrFilter;
 
     private Machine(MachineOptions options, RunObserver? observer) => (_options, _observer) = (options, observer);
 
@@ -269,6 +270,7 @@ internal sealed class Machine : IPowerControl, IDisposable
             _ => "unpack kernel",
         });
         CreateVcpus(kvm, vm, processor);
+        _msrFilter?.Finish();
         _nets?.WaitUntilReady();
         Done("vCPUs");
     }
@@ -292,8 +294,9 @@ internal sealed class Machine : IPowerControl, IDisposable
 
         if (_hostKind == HostKind.Pvm)
         {
-            // SYSCALL needs help there: see SyscallLanding.
-            vm.ExitOnMsr(MsrInitial.LStar);
+            // SYSCALL needs help there: see SyscallLanding. To be sure that nobody uses the old filter any more, KVM
+            // waits here for some milliseconds, which is as long as all the rest takes.
+            _msrFilter = Own(new Alongside("vmm-msrs", () => vm.ExitOnMsr(MsrInitial.LStar)));
         }
     }
 
@@ -406,7 +409,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         for (int i = 0; i < _options.Nets.Count; i++)
         {
             OpenNet net = _nets.Open(_options.Nets[i]);
-            var card = new Net($"virtio-net{i}", net.Backend, net.Options);
+            var card = new Net($"virtio-net{i}", net.Backend, net.Options) { RingFeatures = RingFeatures };
             Nets.Add(card);
             slots.Plug(card);
         }

@@ -24,6 +24,22 @@ public sealed class DiskSharingTests
     }
 
     [KvmFact]
+    public void An_image_that_is_open_elsewhere_stays_as_it_is()
+    {
+        // Opening a qcow2 for writing may repair it and clear bits of its header: not while another has it.
+        using var folder = new TemporaryFolder();
+        using TestGuest guest = SmallGuests.Idle();
+        string disk = folder["disk.qcow2"];
+        HostTool.Do(Product.Vmm, "disk", "create", disk, "1G");
+        using VmmProcess writer = Start(guest, disk);
+        byte[] before = File.ReadAllBytes(disk);
+        AssertRefused(guest, disk, "in use by another");
+        AssertRefused(guest, disk + ",readonly", "another machine writes to it");
+        AssertRefused(guest, $"{disk},overlay={folder["overlay.qcow2"]}", "another machine writes to it");
+        Assert.Equal(before, File.ReadAllBytes(disk));
+    }
+
+    [KvmFact]
     public void Readers_share_an_image_and_keep_writers_out()
     {
         using var folder = new TemporaryFolder();

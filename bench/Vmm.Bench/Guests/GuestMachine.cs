@@ -60,7 +60,7 @@ internal sealed class GuestMachine : IBatches
             TscDeadlineTimer = kvm.Check(KvmCapability.KVM_CAP_TSC_DEADLINE_TIMER) > 0,
             TscKhz = TscKhz,
             HideHypercalls = _kind == HostKind.Pvm,
-            HostHidesFeatures = _kind != HostKind.Pvm,
+            AlwaysVisible = _kind == HostKind.Pvm ? Processor.Features : null,
         });
         foreach (Vcpu vcpu in made)
         {

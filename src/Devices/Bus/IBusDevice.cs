@@ -18,8 +18,12 @@ public interface IBusDevice
     /// <summary>The specification's name for the register at <paramref name="offset"/> (<c>THR</c>,
     /// <c>QueueNotify</c>), for profiles; null where it has none.</summary>
     string? RegisterName(ulong offset, bool write) => null;
+}
 
-    /// <summary>Which of several sets of registers answers at the same offsets now (the 16550's divisor latch); the names
-    /// in one set never change.</summary>
-    int RegisterBank => 0;
+/// <summary>A device with more registers than offsets.</summary>
+public interface IBankedRegisters
+{
+    /// <summary>Which of several sets of registers answers now (the 16550's divisor latch); the names in one set never
+    /// change.</summary>
+    int RegisterBank { get; }
 }

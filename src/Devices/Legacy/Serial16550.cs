@@ -14,7 +14,7 @@ namespace Vmm.Devices.Legacy;
 /// </list>
 /// OUT2 does not gate the interrupt, as small guests forget to set it. Safe to use from any thread.
 /// </remarks>
-public sealed class Serial16550 : IBusDevice
+public sealed class Serial16550 : IBusDevice, IBankedRegisters
 {
     /// <summary>COM1 is at this port.</summary>
     public const ushort Com1Port = 0x3f8;

@@ -67,4 +67,10 @@ internal static unsafe partial class LibC
 
     [LibraryImport("libc", EntryPoint = "poll", SetLastError = true)]
     public static partial int Poll(Pollfd* fds, nuint count, int timeoutMilliseconds);
+
+    /// <summary>Without a transition of the garbage collector's: answered in user space, in tens of nanoseconds
+    /// (vdso(7)).</summary>
+    [LibraryImport("libc", EntryPoint = "clock_gettime")]
+    [SuppressGCTransition]
+    public static partial int ClockGettime(int clock, Timespec* now);
 }

@@ -122,7 +122,7 @@ internal static class TimelineHtml
         double whole = Math.Max(to - from, 1);
         double left = Math.Clamp(100 * (start - from) / whole, 0, 100);
         double width = Math.Clamp(100 * (end - start) / whole, 0, 100 - left);
-        page.Append(Culture, $"<i class=\"{kind}\" style=\"left:{left:0.###}%;width:{width:0.###}%\"></i>");
+        page.Append(Culture, $"<i class=\"{kind}\" style=\"left:min({left:0.###}%,100% - 2px);width:{width:0.###}%\"></i>");
     }
 
     private static void Gaps(StringBuilder page, BootTimeline timeline)

@@ -318,6 +318,32 @@ public sealed class LifecycleTests
     }
 
     [Theory]
+    [MemberData(nameof(TestTarget.All), MemberType = typeof(TestTarget))]
+    public void A_reset_with_a_full_queue_starts_a_new_life(Variant variant, TargetKind kind)
+    {
+        using var target = new TestTarget(kind, variant);
+        for (int i = 0; i < 5; i++)
+        {
+            // As many as fit; the loop takes one turn at some of them, and the rest is there when the reset comes.
+            Buffer[] request = target.Valid();
+            for (int left = (int)target.Ring.Size / request.Length; left > 0; left--)
+            {
+                target.Ring.Add(request);
+            }
+
+            target.Driver.Transport.Notify((uint)target.Queue);
+            target.Rig.RunLoop(turns: i % 2);
+            target.Driver.Transport.Status = 0;
+            Assert.Equal(0u, target.Driver.Transport.Status);
+            Assert.True(target.Rig.RunLoop(1000) < 1000, "the loop spins after a reset");
+            target.Driver.Start();
+            target.AssertServes();
+        }
+
+        Assert.Empty(target.Rig.Log);
+    }
+
+    [Theory]
     [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
     public void A_reset_under_load_ends_with_the_last_request_in_flight(Variant variant)
     {

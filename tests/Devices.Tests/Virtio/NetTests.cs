@@ -157,20 +157,20 @@ public sealed class NetTests
     }
 
     [Theory]
-    [InlineData(0)]
-    [InlineData(1)]
-    [InlineData(13)]
-    [InlineData(65551)]
-    public void Frames_too_short_or_too_long_are_dropped_and_given_back(int length)
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void Frames_too_short_or_too_long_are_dropped_and_given_back(Variant variant)
     {
-        using var rig = new NetRig(Variant.Default);
-        Assert.True(rig.Send(NetRig.Frame(length)));
-        Assert.Empty(rig.Backend.Sent);
-        Assert.Equal(1, rig.Card.SendDropped);
-        Assert.True(rig.Send(NetRig.Frame(14)));
-        Assert.True(rig.Send(NetRig.Frame(65550)));
-        Assert.Equal(2, rig.Backend.Sent.Count);
-        Assert.Empty(rig.Rig.Log);
+        foreach (int length in new[] { 0, 1, 13, 65551 })
+        {
+            using var rig = new NetRig(variant);
+            Assert.True(rig.Send(NetRig.Frame(length)));
+            Assert.Empty(rig.Backend.Sent);
+            Assert.Equal(1, rig.Card.SendDropped);
+            Assert.True(rig.Send(NetRig.Frame(14)));
+            Assert.True(rig.Send(NetRig.Frame(65550)));
+            Assert.Equal(2, rig.Backend.Sent.Count);
+            Assert.Empty(rig.Rig.Log);
+        }
     }
 
     [Theory]
@@ -191,8 +191,9 @@ public sealed class NetTests
         Assert.Equal(4, rig.Card.SendDropped);
     }
 
-    [Fact]
-    public void Headers_with_nonsense_are_dropped()
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void Headers_with_nonsense_are_dropped(Variant variant)
     {
         // flags, gso_type, hdr_len, gso_size, csum_start, csum_offset; with all offloads; is it sound?
         (byte Flags, byte Gso, ushort Header, ushort Size, ushort Start, ushort Offset, bool Sound)[] headers =
@@ -222,7 +223,7 @@ public sealed class NetTests
         {
             foreach (NetOffloads offloads in new[] { NetOffloads.None, NetOffloads.Checksum, NetRig.AllOffloads })
             {
-                using var rig = new NetRig(Variant.Default, offloads: offloads);
+                using var rig = new NetRig(variant, offloads: offloads);
                 byte[] frame = NetRig.Frame(100);
                 frame[0] = flags;
                 frame[1] = gso;

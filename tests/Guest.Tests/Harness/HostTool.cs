@@ -36,6 +36,13 @@ internal static class HostTool
         Assert.True(code == 0, said);
     }
 
+    /// <summary>Runs it and asserts that it succeeds.</summary>
+    public static void Do(string program, params IEnumerable<string> arguments)
+    {
+        (int code, string said) = Run(program, arguments);
+        Assert.True(code == 0, $"{program} ended with {code}:\n{said}");
+    }
+
     /// <summary>Asserts that a file system has no error at all, journal included.</summary>
     public static void AssertClean(string image)
     {

@@ -16,6 +16,9 @@ internal static class Product
     /// <summary>The reference root file system; never written to: <see cref="TemporaryFolder.CopyOfRootfs"/>.</summary>
     public static string Rootfs => Find("out/guest/rootfs.img", "make guest");
 
+    /// <summary>Larger programs to chroot into, fio among them; never written to.</summary>
+    public static string Tools => Find("out/guest/tools.img", "make guest");
+
     private static string Find(string path, string remedy)
     {
         for (DirectoryInfo? at = new(AppContext.BaseDirectory); at is not null; at = at.Parent)

@@ -80,6 +80,28 @@ public sealed class RawDiskTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
+    public void Each_flush_is_one_fdatasync_and_what_must_be_durable_at_once_is(bool ioUring)
+    {
+        using DiskRig rig = Rig(ioUring, Pattern(65536, 8));
+        BlockFile file = rig.Disk.File;
+        rig.Write(0, Pattern(4096, 9));
+        Assert.Equal((0, 0), (file.Syncs, file.DurableWrites));
+        for (int i = 1; i <= 3; i++)
+        {
+            Assert.Equal(DiskResult.Ok, rig.Flush());
+            Assert.Equal((i, 0), (file.Syncs, file.DurableWrites));
+        }
+
+        rig.Write(4096, Pattern(4096, 10), DiskOptions.Durable);
+        Assert.Equal((3, 1), (file.Syncs, file.DurableWrites));
+        rig.Do(DiskOperation.Discard, 8192, null, 4096, DiskOptions.Durable);
+        rig.Do(DiskOperation.WriteZeroes, 16384, null, 4096, DiskOptions.Durable);
+        Assert.Equal((5, 1), (file.Syncs, file.DurableWrites));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
     public void A_file_cut_short_meanwhile_gives_an_error_and_what_was_there_is_no_success(bool ioUring)
     {
         using DiskRig rig = Rig(ioUring, Pattern(65536, 6));

@@ -7,6 +7,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Vmm.Tests.Kvm;
 
 /// <summary>Machines that run a few instructions, in this process.</summary>
+[Collection(Alone.Name)]
 public sealed class SmallGuestTests
 {
     private const byte ExitPort = 0xf4;

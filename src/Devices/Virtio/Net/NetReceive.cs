@@ -5,6 +5,11 @@ namespace Vmm.Devices.Virtio;
 /// <summary>Frames for the guest (virtio 1.2, sections 5.1.6.3 and 5.1.6.4).</summary>
 public sealed partial class Net
 {
+    // Room for an Ethernet frame without a VLAN tag, which a buffer of Linux's has; and how many frames after a longer one
+    // get more.
+    private const ulong CommonBytes = HeaderBytes + 1514;
+    private const int LongStreak = 256;
+
     private const string ShortBuffer = "a receive buffer is shorter than the header";
 
     /// <inheritdoc/>
@@ -37,7 +42,8 @@ public sealed partial class Net
                 return;
             }
 
-            if (!Gather(queue, held))
+            // Seldom is a frame as long as it may be, and a list of many buffers costs the kernel more than the frame itself.
+            if (!Gather(queue, held, held.LongFrames > 0 ? _receiveBytes : Math.Min(_receiveBytes, CommonBytes)))
             {
                 WantReceive(pair, false);       // the driver's notification of buffers wants it again
                 return;
@@ -50,7 +56,8 @@ public sealed partial class Net
             }
 
             _receiveLimit?.Spend((ulong)length);
-            if (length < HeaderBytes || (ulong)length > held.Bytes)
+            held.LongFrames = (ulong)length > CommonBytes ? LongStreak : Math.Max(0, held.LongFrames - 1);
+            if (length < HeaderBytes || ((ulong)length > held.Bytes && !TakeOverflow(queue, held, (ulong)length)))
             {
                 _receiveDropped++;       // the buffers, as good as new, wait for the next frame
                 continue;
@@ -62,12 +69,26 @@ public sealed partial class Net
         }
     }
 
-    /// <summary>Takes buffers until the longest frame fits (one only, when buffers cannot be merged). False when there
-    /// is none at all, and the driver will notify when there is.</summary>
-    private bool Gather(Virtqueue queue, ReceiveQueue held)
+    /// <summary>A frame was longer than the buffers held: takes more of them, and copies what lies in our own. False when
+    /// there are not enough, or it is longer than the guest wants any.</summary>
+    private bool TakeOverflow(Virtqueue queue, ReceiveQueue held, ulong length)
+    {
+        ulong inPlace = held.Bytes;
+        if (length > _receiveBytes || !Gather(queue, held, length) || held.Bytes < length)
+        {
+            return false;
+        }
+
+        VirtqueueBuffers.CopyTo(held.Vectors, inPlace, _overflow.AsSpan(0, (int)(length - inPlace)));
+        return true;
+    }
+
+    /// <summary>Takes buffers until so many bytes fit (one only, when buffers cannot be merged). False when there is none
+    /// at all, and the driver will notify when there is.</summary>
+    private bool Gather(Virtqueue queue, ReceiveQueue held, ulong bytes)
     {
         int most = HasMergeableBuffers ? int.MaxValue : 1;
-        while (held.Count < most && held.HasRoom && held.Bytes < _receiveBytes)
+        while (held.Count < most && held.HasRoom && held.Bytes < bytes)
         {
             if (!queue.TryPop(held.Room(), out DescriptorChain chain))
             {

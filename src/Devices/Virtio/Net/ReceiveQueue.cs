@@ -24,6 +24,9 @@ internal sealed class ReceiveQueue
     /// <summary>Was the backend told that frames are wanted?</summary>
     public bool Wanted { get; set; }
 
+    /// <summary>How many more frames are taken to be long.</summary>
+    public int LongFrames { get; set; }
+
     /// <summary>Chains held.</summary>
     public int Count => _chainCount;
 

@@ -28,7 +28,7 @@ internal sealed class ExitKeys
                 return null;
             }
 
-            if (slot.Address == address && slot.Kind == kind && slot.Bank == (slot.Device?.RegisterBank ?? 0))
+            if (slot.Address == address && slot.Kind == kind && (slot.Device is null || slot.Bank == slot.Device.RegisterBank))
             {
                 return slot.Row;
             }
@@ -51,7 +51,8 @@ internal sealed class ExitKeys
             i = (i + 1) & (Capacity - 1);
         }
 
-        _slots[i] = new Slot(address, kind, device?.RegisterBank ?? 0, device, row);
+        var banked = device as IBankedRegisters;
+        _slots[i] = new Slot(address, kind, banked?.RegisterBank ?? 0, banked, row);
         Count++;
         return true;
     }
@@ -69,5 +70,5 @@ internal sealed class ExitKeys
         return (int)(((address ^ ((ulong)kind << 40)) * Golden) >> (64 - HashBits));
     }
 
-    private readonly record struct Slot(ulong Address, uint Kind, int Bank, IBusDevice? Device, ExitRow? Row);
+    private readonly record struct Slot(ulong Address, uint Kind, int Bank, IBankedRegisters? Device, ExitRow? Row);
 }

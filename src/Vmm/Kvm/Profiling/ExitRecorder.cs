@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Vmm.Devices.Bus;
 using Vmm.Host;
 using Vmm.Kvm.Abi;
@@ -73,9 +72,9 @@ internal sealed unsafe class ExitRecorder
     /// <summary>When KVM_RUN came back for the first time, as a Stopwatch timestamp; 0 before.</summary>
     public long FirstExit { get; private set; }
 
-    public void Begin() => _entered = Stopwatch.GetTimestamp();
+    public void Begin() => _entered = MonotonicClock.Now();
 
-    public void Left() => _left = Stopwatch.GetTimestamp();
+    public void Left() => _left = MonotonicClock.Now();
 
     public void Handled()
     {
@@ -118,7 +117,7 @@ internal sealed unsafe class ExitRecorder
 
     private void Record(ExitRow row)
     {
-        long now = Stopwatch.GetTimestamp();
+        long now = MonotonicClock.Now();
         long inKvm = _left - _entered;
         long inVmm = now - _left;
         row.InKvm.Record(inKvm);

@@ -1,0 +1,65 @@
+using System.IO.Pipes;
+using Vmm.Console;
+using Vmm.Host;
+
+namespace Vmm.Tests.Console;
+
+/// <summary>A guest that floods its console, with a reader that is slow or asleep.</summary>
+public sealed class ConsoleFloodTests
+{
+    private const int Ring = 64 << 10;
+
+    [Fact]
+    public void A_flood_is_held_back_without_waiting_and_without_growing_and_nothing_of_it_is_lost()
+    {
+        using var pipe = new AnonymousPipeServerStream(PipeDirection.In);
+        using var loop = new EventLoop();
+        using var output = new ConsoleOutput(loop, (int)pipe.ClientSafePipeHandle.DangerousGetHandle());
+        loop.Start();
+
+        // The guest's side: nobody reads yet, so at some point nothing more is taken, and every call returns all the same.
+        byte next = 0;
+        long taken = 0;
+        int refusals = 0;
+        Span<byte> some = stackalloc byte[16];
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        while (refusals < 100_000)
+        {
+            for (int i = 0; i < some.Length; i++)
+            {
+                some[i] = (byte)(next + i);
+            }
+
+            int count = output.Write(some);
+            next += (byte)count;
+            taken += count;
+            refusals = count == 0 ? refusals + 1 : 0;
+        }
+
+        // Nothing by the flood's length; a lock that is contended for the first time makes something to wait for.
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 1024);
+        const int MostInAPipe = 1 << 20;
+        Assert.InRange(taken, Ring, Ring + MostInAPipe);
+        Assert.Equal(taken, output.TotalBytes);
+
+        // The reader wakes up: the guest is told that there is room, and every byte arrives in order.
+        using var room = new ManualResetEventSlim();
+        output.Drained += room.Set;
+        byte expected = 0;
+        byte[] chunk = new byte[4096];
+        for (long left = taken; left > 0;)
+        {
+            int got = pipe.Read(chunk, 0, (int)Math.Min(left, chunk.Length));
+            Assert.True(got > 0, "the console's end was closed");
+            left -= got;
+            for (int i = 0; i < got; i++)
+            {
+                Assert.Equal(expected++, chunk[i]);
+            }
+        }
+
+        Assert.True(room.Wait(TimeSpan.FromSeconds(60)), "nobody told the guest that there is room again");
+        Assert.Equal(some.Length, output.Write(some));
+        loop.Stop();
+    }
+}
