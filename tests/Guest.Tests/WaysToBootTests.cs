@@ -16,7 +16,7 @@ public sealed partial class WaysToBootTests
         echo code=$(grep 'Kernel code' /proc/iomem | cut -d - -f 1)
         echo acpi=$(ls /sys/firmware | grep -c acpi)
         echo transport=$(readlink -f /sys/block/vda | grep -oE 'pci|virtio-mmio' | head -n 1)
-        echo complaints=$(dmesg | grep -ciE 'acpi.*(error|warning|bug)')
+        echo complaints=$(dmesg | grep -cE 'ACPI( BIOS)? (Error|Warning|Exception)')
         echo written >/root/proof
 
         """;

@@ -48,7 +48,7 @@ public sealed partial class NetworkGuests : IDisposable
         echo dns=$(awk '/nameserver/ { print $2; exit }' /etc/resolv.conf)
         echo tcp=$(nc $gateway {{ServerPort}} </dev/null)
         echo udp=$(iperf3 -c $gateway -p {{18010 + self}} -u -b 1M -l 1000 -t 1 -f k | awk '/receiver/ { print $7 }')
-        while :; do echo {{Published}} | nc -l -p 80; done >/dev/null 2>&1 &
+        mkdir /tmp/www; echo {{Published}} >/tmp/www/hello; httpd -p 80 -h /tmp/www
         iperf3 -s -p 81 >/dev/null 2>&1 &
         echo published
         before=$(cat /sys/class/net/eth1/statistics/tx_packets)
@@ -167,36 +167,47 @@ public sealed partial class NetworkGuests : IDisposable
                     {
                         answer(client);
                     }
-                }) { IsBackground = true }.Start();
+                })
+                { IsBackground = true }.Start();
             }
         }
         catch (SocketException)
         {
             // the listener was closed: the test is over
         }
-    }) { IsBackground = true }.Start();
+    })
+    { IsBackground = true }.Start();
 
-    /// <summary>Asks until the guest's server has come up; until then passt closes the connection.</summary>
+    /// <summary>Asks the guest's web server until it has come up; until then passt closes the connection.</summary>
     private static string FromPublishedPort(int port)
     {
-        DateTime end = DateTime.UtcNow + Product.Patience;
+        byte[] request = Encoding.ASCII.GetBytes("GET /hello HTTP/1.0\r\n\r\n"), buffer = new byte[1000];
+        DateTime end = DateTime.UtcNow + TimeSpan.FromMinutes(1);
         while (DateTime.UtcNow < end)
         {
-            using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { ReceiveTimeout = 5000 };
+            // Made on this thread, or it would be of another namespace: so no HttpClient.
+            using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { ReceiveTimeout = 10_000 };
             try
             {
                 socket.Connect(IPAddress.Loopback, port);
-                byte[] buffer = new byte[100];
-                int count = socket.Receive(buffer);
-                if (count > 0)
+                socket.Send(request);
+                int length = 0;
+                for (int count; (count = socket.Receive(buffer, length, buffer.Length - length, SocketFlags.None)) > 0; length += count)
                 {
-                    return Encoding.ASCII.GetString(buffer, 0, count).Trim();
+                }
+
+                string answer = Encoding.ASCII.GetString(buffer, 0, length);
+                if (answer.StartsWith("HTTP/1", StringComparison.Ordinal))
+                {
+                    return answer[(answer.IndexOf("\r\n\r\n", StringComparison.Ordinal) + 4)..].Trim();
                 }
             }
             catch (SocketException)
             {
-                Thread.Sleep(100);      // nothing tells when a server inside the guest listens
+                // not there yet
             }
+
+            Thread.Sleep(100);          // nothing tells when a server inside the guest listens
         }
 
         return "nothing";
