@@ -17,7 +17,7 @@ public sealed class BootProfileTests(TimelinedGuest guest) : IClassFixture<Timel
         [
             .. Lines(profile).Select(line => string.Join(' ', Text(line, "reason"), Text(line, "device"), Text(line, "register"), Text(line, "access"))),
         ];
-        Assert.Contains("IO COM1 THR write 1", lines);
+        Assert.Contains("IO COM1 IER write 1", lines);
         Assert.Contains("MMIO virtio-blk0 queue_select write 2", lines);
         Assert.Contains("MMIO virtio-rng0 device_status write 1", lines);
         Assert.DoesNotContain(lines, line => line.Contains("other addresses", StringComparison.Ordinal));

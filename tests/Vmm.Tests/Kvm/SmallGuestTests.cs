@@ -73,7 +73,7 @@ public sealed class SmallGuestTests
             code.or(al, ah);
             code.@out(ExitPort, al);
         });
-        Assert.Equal(MachineEnd.FromGuest(0), Run(guest, new MachineOptions { Kernel = guest.Path, Memory = 5UL << 30 }));
+        Assert.Equal(MachineEnd.FromGuest(0), Run(guest, new MachineOptions { Kernel = guest.Path, Memory = 6UL << 30 }));
     }
 
     [KvmFact]
