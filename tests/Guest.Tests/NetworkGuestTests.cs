@@ -77,10 +77,12 @@ public sealed class NetworkGuestTests(NetworkGuests guests) : IClassFixture<Netw
     [NetworkFact]
     public void On_pci_a_packet_costs_no_exit_at_all()
     {
-        // Setting a card up takes some 130 accesses; then nothing, however many packets there are.
-        const int SetUp = 300;
-        Assert.True(Number("pci", "packets") > 1000, guests.Pci.Ended.Output);
-        Assert.InRange(Figures.AccessesOf("virtio-net1", guests.Pci.Ended.Error), 1, SetUp);
+        // The card on the tap carried all that iperf3 sent, the one on the socket a few pings: setting up cost both the same.
+        double packets = Number("pci", "packets");
+        long more = Figures.AccessesOf("virtio-net1", guests.Pci.Ended.Error)
+            - Figures.AccessesOf("virtio-net2", guests.Pci.Ended.Error);
+        Assert.True(packets > 400, guests.Pci.Ended.Output);
+        Assert.True(more < packets / 100, guests.Pci.Ended.Error);
     }
 
     private NetworkGuests.Machine Machine(string transport) => transport == "pci" ? guests.Pci : guests.Mmio;

@@ -15,7 +15,7 @@ public sealed partial class WaysToBootTests
         echo text=$(grep -m 1 ' _text$' /proc/kallsyms | cut -d ' ' -f 1)
         echo code=$(grep 'Kernel code' /proc/iomem | cut -d - -f 1)
         echo acpi=$(ls /sys/firmware | grep -c acpi)
-        echo transport=$(readlink -f /sys/block/vda | grep -oE 'pci|virtio-mmio' | head -n 1)
+        echo transport=$(basename $(readlink -f $(readlink -f /sys/block/vda/device)/../driver))
         echo complaints=$(dmesg | grep -cE 'ACPI( BIOS)? (Error|Warning|Exception)')
         echo written >/root/proof
 
@@ -30,7 +30,7 @@ public sealed partial class WaysToBootTests
             "--kernel", Product.BzImage, "--disk", first, "--mem", "128M", "--stats",
             "--cmdline", "quiet " + GuestScript.Option(Tell + "poweroff; sleep 1000\n"));
         AssertEndedClean(off, first);
-        Assert.Equal("pci", GuestScript.Value(off.Output, "transport"));
+        Assert.Equal("virtio-pci", GuestScript.Value(off.Output, "transport"));
 
         using VmmProcess vmm = VmmProcess.Start(
             "--kernel", Product.BzImage, "--disk", second, "--mem", "128M", "--stats", "--transport", "mmio",
@@ -67,7 +67,7 @@ public sealed partial class WaysToBootTests
             "--kernel", Product.Vmlinux, "--entry", "pvh", "--disk", root, "--mem", "128M",
             "--cmdline", "quiet acpi=off " + GuestScript.Option(Tell + "poweroff; sleep 1000\n"));
         AssertEndedClean(ended, root);
-        Assert.Equal("pci", GuestScript.Value(ended.Output, "transport"));
+        Assert.Equal("virtio-pci", GuestScript.Value(ended.Output, "transport"));
         Assert.Equal("0", GuestScript.Value(ended.Output, "acpi"));
         Assert.Equal(LinkedAt, Number(ended, "text"));
         Assert.Equal(LoadedAt, Number(ended, "code"));

@@ -113,8 +113,7 @@ public sealed partial class NetworkGuests : IDisposable
             {
                 processes[i].Output.WaitFor("published");
                 published[i] = FromPublishedPort(18080 + i);
-                using Process client = Iperf("-c", "127.0.0.1", "-p", $"{18090 + i}", "-u", "-b", "1M", "-l", "1000", "-t", "1", "-f", "k");
-                udp[i] = client.StandardOutput.ReadToEnd();
+                udp[i] = UdpToPublishedPort(18090 + i);
             }
 
             return [.. processes.Select((process, i) =>
@@ -211,6 +210,23 @@ public sealed partial class NetworkGuests : IDisposable
         }
 
         return "nothing";
+    }
+
+    /// <summary>What iperf3 says of a second of datagrams, once its server in the guest has come up.</summary>
+    private static string UdpToPublishedPort(int port)
+    {
+        DateTime end = DateTime.UtcNow + TimeSpan.FromMinutes(1);
+        while (true)
+        {
+            using Process client = Iperf("-c", "127.0.0.1", "-p", $"{port}", "-u", "-b", "1M", "-l", "1000", "-t", "1", "-f", "k");
+            string said = client.StandardOutput.ReadToEnd();
+            if (said.Contains("receiver", StringComparison.Ordinal) || DateTime.UtcNow > end)
+            {
+                return said + client.StandardError.ReadToEnd();
+            }
+
+            Thread.Sleep(200);
+        }
     }
 
     private static int[] Children(int parent) =>
