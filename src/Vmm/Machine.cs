@@ -281,7 +281,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     {
         if (_options.Cpus > 255)
         {
-            // Needed for x2APIC ids above 254 (KVM API 7.7): 32-bit ids, no broadcast quirk.
+            // Needed for x2APIC ids above 254 (KVM API section 7, KVM_CAP_X2APIC_API): 32-bit ids, no broadcast quirk.
             vm.EnableCapability(KvmCapability.KVM_CAP_X2APIC_API, 3);
         }
 

@@ -1,7 +1,7 @@
 namespace Vmm.Host;
 
-/// <summary>CLOCK_MONOTONIC, which is what Stopwatch reads on Linux too, in half of Stopwatch's time: for what happens
-/// at every exit.</summary>
+/// <summary>CLOCK_MONOTONIC, which is what Stopwatch reads on Linux too, read without a transition (SuppressGCTransition):
+/// for what happens at every exit.</summary>
 internal static unsafe class MonotonicClock
 {
     private const long Second = 1_000_000_000;

@@ -90,7 +90,9 @@ public sealed class InflateTests
             output.AsSpan(0, room).Fill(Canary);
         }
 
-        Assert.Equal(0, allocated);
+        // The runtime itself may allocate a little on this thread, once, when it compiles a loop anew; what a stream cost would
+        // be counted a million times.
+        Assert.InRange(allocated, 0, 64 << 10);
         Assert.InRange(unpacked, 10_000, 990_000);
         Assert.InRange(compared, 1_000, 20_000);
     }

@@ -46,6 +46,36 @@ public sealed class LibCTests
             .Judge();
 
     [Fact]
+    public void Structs_and_numbers_of_the_network_agree_with_the_C_compiler() =>
+        new CLayout(
+            "sys/socket.h", "sys/un.h", "netinet/in.h", "sys/ioctl.h", "linux/if_tun.h", "net/if.h", "spawn.h", "sys/prctl.h")
+            .Struct<LibC.SockaddrUn>("struct sockaddr_un", ("Family", "sun_family"), ("Path", "sun_path"))
+            .Struct<LibC.SockaddrIn>("struct sockaddr_in", ("Family", "sin_family"), ("Port", "sin_port"), ("Address", "sin_addr"), ("Zero", "sin_zero"))
+            .Struct<LibC.SockaddrIn6>(
+                "struct sockaddr_in6", ("Family", "sin6_family"), ("Port", "sin6_port"), ("FlowInfo", "sin6_flowinfo"), ("Address", "sin6_addr"),
+                ("ScopeId", "sin6_scope_id"))
+            .Struct<LibC.Ifreq>("struct ifreq", ("Name", "ifr_name"), ("Flags", "ifr_flags"))
+            .Struct<LibC.SpawnFileActions>("posix_spawn_file_actions_t", ("First", ""))
+            .Struct<LibC.SpawnAttributes>("posix_spawnattr_t", ("First", ""))
+            .Constant("AF_INET6", LibC.AF_INET6)
+            .Constant("SOCK_CLOEXEC", LibC.SOCK_CLOEXEC)
+            .Constant("SOCK_NONBLOCK", LibC.SOCK_NONBLOCK)
+            .Constant("SO_REUSEADDR", LibC.SO_REUSEADDR)
+            .Constant("IPV6_V6ONLY", LibC.IPV6_V6ONLY)
+            .Constant("TUNSETIFF", LibC.TUNSETIFF)
+            .Constant("TUNSETOFFLOAD", LibC.TUNSETOFFLOAD)
+            .Constant("TUNGETIFF", LibC.TUNGETIFF)
+            .Constant("TUNSETVNETHDRSZ", LibC.TUNSETVNETHDRSZ)
+            .Constant("TUNSETQUEUE", LibC.TUNSETQUEUE)
+            .Constant("SIOCSIFFLAGS", LibC.SIOCSIFFLAGS)
+            .Constant("IFF_VNET_HDR", LibC.IFF_VNET_HDR)
+            .Constant("IFF_MULTI_QUEUE", LibC.IFF_MULTI_QUEUE)
+            .Constant("TUN_F_UFO", LibC.TUN_F_UFO)
+            .Constant("POSIX_SPAWN_SETSIGMASK", (ulong)LibC.POSIX_SPAWN_SETSIGMASK)
+            .Constant("PR_SET_CHILD_SUBREAPER", LibC.PR_SET_CHILD_SUBREAPER)
+            .Judge();
+
+    [Fact]
     public void An_error_names_the_call_the_error_and_the_remedy()
     {
         var error = new ErrnoException("KVM_CREATE_VM", ErrnoException.ENOMEM, "give less --mem");
