@@ -14,6 +14,7 @@ internal static class MultibootKernel
     /// <summary>Written to port 0xf4 if EAX or the flags of the boot information are wrong.</summary>
     public const byte ExitBad = 13;
 
+    private const uint Magic = 0x1bad_b002;          // of the header (Multiboot 0.6.96, 3.1.2)
     private const uint Base = 0x10_0000;
     private const uint Stack = Base + 0x1_0000;
     private const ushort Com1 = 0x3f8;
@@ -25,7 +26,7 @@ internal static class MultibootKernel
     /// <summary>As an ELF32 file whose header is in its segment.</summary>
     public static byte[] Elf()
     {
-        byte[] header = MultibootTests.Header(3);
+        byte[] header = Header(3);
         byte[] body = [.. header, .. Code(Base + (uint)header.Length)];
         var part = new MadeUp.Part(Base, (ulong)body.Length, 0x1_0000, Bytes: body);
         return MadeUp.Elf32(Base + (uint)header.Length, part);
@@ -35,8 +36,15 @@ internal static class MultibootKernel
     public static byte[] Flat()
     {
         const uint HeaderLength = 32;
-        byte[] header = MultibootTests.Header(0x1_0003, Base, Base, 0, Stack, Base + HeaderLength);
+        byte[] header = Header(0x1_0003, Base, Base, 0, Stack, Base + HeaderLength);
         return [.. header, .. Code(Base + HeaderLength)];
+    }
+
+    /// <summary>A multiboot header with its checksum.</summary>
+    internal static byte[] Header(uint flags, params ReadOnlySpan<uint> fields)
+    {
+        uint[] words = [Magic, flags, unchecked(0u - Magic - flags), .. fields];
+        return [.. words.SelectMany(BitConverter.GetBytes)];
     }
 
     private static byte[] Code(uint origin)

@@ -46,7 +46,7 @@ public sealed class MultibootTests : IDisposable
     [InlineData(true)]
     public void An_ELF_image_needs_no_addresses_and_may_have_64_bits(bool is64Bit)
     {
-        byte[] body = [.. Header(3), .. new byte[20]];
+        byte[] body = [.. MultibootKernel.Header(3), .. new byte[20]];
         Part[] parts = [new Part(Base, (ulong)body.Length, 0x2000, Bytes: body)];
         LoadedGuest guest = Load(is64Bit ? Elf64(Base + 12, parts) : Elf32(Base + 12, parts));
         Assert.Equal((EntryProtocol.Multiboot, Base + 12UL), (guest.Protocol, guest.Entry.Rip));
@@ -65,7 +65,7 @@ public sealed class MultibootTests : IDisposable
     [Fact]
     public void Address_fields_go_before_ELF_headers()
     {
-        byte[] body = [.. Header(0x1_0003, Base, Base, Base + 32, 0, Base + 8)];
+        byte[] body = [.. MultibootKernel.Header(0x1_0003, Base, Base, Base + 32, 0, Base + 8)];
         LoadedGuest guest = Load(Elf32(0x30_0000, new Part(0x30_0000, 32, 32, Bytes: body)));
         Assert.Equal((Base + 8UL, 32UL), (guest.Entry.Rip, guest.Kernel.Length));
     }
@@ -119,7 +119,7 @@ public sealed class MultibootTests : IDisposable
     [Fact]
     public void The_header_is_found_only_aligned_whole_and_within_8192_bytes()
     {
-        byte[] body = Header(0x1_0000, Base, Base, 0, 0, Base);
+        byte[] body = MultibootKernel.Header(0x1_0000, Base, Base, 0, 0, Base);
         MadeUp.Open([.. new byte[8192 - 32], .. body]).Dispose();
         byte[] late = [.. new byte[8192 - 28], .. body];
         Assert.Contains("cut short in its multiboot header", Wrong(late), StringComparison.Ordinal);
@@ -129,7 +129,7 @@ public sealed class MultibootTests : IDisposable
 
         // The magic alone, twice, and then the header: it goes on looking.
         byte[] magic = BitConverter.GetBytes(MultibootHeader.Magic);
-        MadeUp.Open([.. magic, .. magic, .. Header(0x1_0000, Base + 8, Base, 0, 0, Base)]).Dispose();
+        MadeUp.Open([.. magic, .. magic, .. MultibootKernel.Header(0x1_0000, Base + 8, Base, 0, 0, Base)]).Dispose();
         for (int length = 1; length < body.Length; length++)
         {
             Wrong(body[..length]);
@@ -153,7 +153,7 @@ public sealed class MultibootTests : IDisposable
     public void Absurd_headers_are_refused_by_name(
         uint flags, uint header, uint load, uint loadEnd, uint bssEnd, uint entry, string named)
     {
-        byte[] file = [.. new byte[0x20], .. Header(flags, header, load, loadEnd, bssEnd, entry), .. new byte[0x100]];
+        byte[] file = [.. new byte[0x20], .. MultibootKernel.Header(flags, header, load, loadEnd, bssEnd, entry), .. new byte[0x100]];
         Assert.Contains(named, Wrong(file), StringComparison.Ordinal);
     }
 
@@ -173,18 +173,11 @@ public sealed class MultibootTests : IDisposable
         AssertRefused(Vmlinux(), new BootRequest { Protocol = EntryProtocol.Multiboot }, "no multiboot header");
     }
 
-    /// <summary>A multiboot header with its checksum.</summary>
-    internal static byte[] Header(uint flags, params ReadOnlySpan<uint> fields)
-    {
-        uint[] words = [MultibootHeader.Magic, flags, unchecked(0u - MultibootHeader.Magic - flags), .. fields];
-        return [.. words.SelectMany(BitConverter.GetBytes)];
-    }
-
     /// <summary>Bytes with a header at 0x20.</summary>
     internal static byte[] Flat(uint header, uint load, uint loadEnd, uint bssEnd, uint entry)
     {
         byte[] tail = [.. Enumerable.Range(0, 0x200).Select(Pattern)];
-        return [.. tail[..0x20], .. Header(0x1_0003, header, load, loadEnd, bssEnd, entry), .. tail];
+        return [.. tail[..0x20], .. MultibootKernel.Header(0x1_0003, header, load, loadEnd, bssEnd, entry), .. tail];
     }
 
     private LoadedGuest Load(byte[] file, BootRequest? request = null)
