@@ -1,9 +1,5 @@
 # The project's whole interface. `make demo` boots Linux to a shell; `make test` builds and runs all tests.
 
-# The package registry has no NativeAOT runtime pack for net10.0 (NU1101), so the native binary is published from
-# net9.0; everything else is built and tested as net10.0 too. When the pack is there, change this one line.
-AOT_FRAMEWORK = net9.0
-
 export DOTNET_CLI_TELEMETRY_OPTOUT = 1
 export DOTNET_NOLOGO = 1
 
@@ -27,7 +23,7 @@ build: deps
 publish: deps out/vmm
 
 out/vmm: $(SOURCES)
-	dotnet publish src/Vmm -f $(AOT_FRAMEWORK) -c Release -o out --nologo -v quiet -clp:NoSummary
+	dotnet publish src/Vmm -c Release -o out --nologo -v quiet -clp:NoSummary
 	@touch $@
 
 ## guest: the reference kernel and root file system, out/guest/{vmlinux,bzImage,rootfs.img}
