@@ -68,19 +68,18 @@ internal static class CpuFeatureNames
         ("avx512_vbmi", "avx512vbmi"), ("avx512_ifma", "avx512ifma"), ("tsc_deadline", "tsc_deadline_timer"),
     ];
 
-    /// <summary>The words that have names.</summary>
-    public static readonly CpuFeatureWord[] Words = [.. Table.Select(row => row.Word)];
-
-    private static readonly string[][] FirstNames = [.. Table.Select(row => NamesOf(row.Names, first: true))];
+    private static readonly string?[][] FirstNames = new string?[Table.Length][];
 
     private static readonly Dictionary<string, CpuFeatureBit[]> ByName = Index();
+
+    /// <summary>The words that have names.</summary>
+    public static readonly CpuFeatureWord[] Words = Array.ConvertAll(Table, static row => row.Word);
 
     /// <summary>Every name that <see cref="TryFind"/> knows.</summary>
     public static IEnumerable<string> All => ByName.Keys;
 
     /// <summary>The name shown for a bit, null when it has none.</summary>
-    public static string? NameOf(CpuFeatureBit bit) =>
-        bit.Bit < FirstNames[bit.Word].Length && FirstNames[bit.Word][bit.Bit] is var name && name != "." ? name : null;
+    public static string? NameOf(CpuFeatureBit bit) => FirstNames[bit.Word][bit.Bit];
 
     /// <summary>The bits that a name stands for.</summary>
     public static bool TryFind(string name, out CpuFeatureBit[] bits)
@@ -137,22 +136,31 @@ internal static class CpuFeatureNames
         return plain;
     }
 
-    private static string[] NamesOf(string row, bool first) =>
-        [.. row.Split(' ').Select(names => first ? names.Split('/')[0] : names)];
-
+    /// <summary>Fills <see cref="FirstNames"/> as well: one pass over the table without strings in between, since it is
+    /// part of every start.</summary>
     private static Dictionary<string, CpuFeatureBit[]> Index()
     {
-        var index = new Dictionary<string, CpuFeatureBit[]>(StringComparer.Ordinal);
+        var index = new Dictionary<string, CpuFeatureBit[]>(capacity: 512, StringComparer.Ordinal);
         for (int word = 0; word < Table.Length; word++)
         {
-            string[] names = NamesOf(Table[word].Names, first: false);
-            for (int bit = 0; bit < names.Length; bit++)
+            string?[] first = FirstNames[word] = new string?[32];
+            ReadOnlySpan<char> row = Table[word].Names;
+            int bit = 0;
+            foreach (Range range in row.Split(' '))
             {
-                foreach (string name in names[bit].Split('/').Where(name => name != "."))
+                ReadOnlySpan<char> names = row[range];
+                foreach (Range part in names.Split('/'))
                 {
-                    var found = new CpuFeatureBit(word, bit);
-                    index[name] = index.TryGetValue(name, out CpuFeatureBit[]? others) ? [.. others, found] : [found];
+                    if (names[part] is not ".")
+                    {
+                        string name = names[part].ToString();
+                        var found = new CpuFeatureBit(word, bit);
+                        first[bit] ??= name;
+                        index[name] = index.TryGetValue(name, out CpuFeatureBit[]? others) ? [.. others, found] : [found];
+                    }
                 }
+
+                bit++;
             }
         }
 

@@ -31,6 +31,27 @@ public sealed class CpuFeatureSet
         return set;
     }
 
+    /// <summary>Every bit that has a name.</summary>
+    internal static CpuFeatureSet Named
+    {
+        get
+        {
+            var set = new CpuFeatureSet();
+            for (int word = 0; word < set._words.Length; word++)
+            {
+                for (int bit = 0; bit < 32; bit++)
+                {
+                    if (CpuFeatureNames.NameOf(new CpuFeatureBit(word, bit)) is not null)
+                    {
+                        set._words[word] |= 1u << bit;
+                    }
+                }
+            }
+
+            return set;
+        }
+    }
+
     /// <summary>The names of all members that have one, without repetition, in the order of the words.</summary>
     public IEnumerable<string> Names
     {

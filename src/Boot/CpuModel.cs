@@ -163,9 +163,8 @@ public sealed class CpuModel
         return selected;
     }
 
-    /// <summary>Is this a feature that programs neither use nor see the effect of?</summary>
-    internal static bool IsForKernels(string name) =>
-        ForKernels.Contains(name) || NeverGiven.Contains(name) || Nested.Contains(name);
+    /// <summary>Features that programs neither use nor see the effect of.</summary>
+    internal static CpuFeatureSet NotForPrograms => CpuFeatureSet.Of([.. ForKernels, .. NeverGiven, .. Nested]);
 
     public override string ToString() =>
         string.Concat([Name, .. Added.Select(name => ",+" + name), .. Removed.Select(name => ",-" + name)]);

@@ -197,6 +197,6 @@ public sealed class CpuidTemplate
     private static uint FourLetters(string text) => BitConverter.ToUInt32(Encoding.ASCII.GetBytes(text));
 
     /// <summary>Those that add instructions for programs. XSAVES is not one: it needs privilege level 0.</summary>
-    private static CpuFeatureSet ForPrograms(CpuFeatureSet features) => CpuFeatureSet.Of(
-        [.. features.Names.Where(name => !CpuModel.IsForKernels(name) && name != "xsaves")]);
+    private static CpuFeatureSet ForPrograms(CpuFeatureSet features) =>
+        features.And(CpuFeatureSet.Named).Without(CpuModel.NotForPrograms).Without(CpuFeatureSet.Of("xsaves"));
 }
