@@ -134,7 +134,7 @@ internal sealed class RunCommand
     ];
 
     /// <summary>Puts the options on the root command and gives it its action.</summary>
-    public void AddTo(RootCommand root, StartClock clock)
+    public void AddTo(Command root, StartClock clock)
     {
         AddOptionsTo(root);
         root.Options.Add(_profile);
@@ -165,15 +165,15 @@ internal sealed class RunCommand
     {
         Kernel = result.GetValue(_kernel)
             ?? throw new UsageException("no kernel given: vmm --kernel bzImage --disk rootfs.img; 'vmm --help' tells more"),
-        Initrds = result.GetValue(_initrd) ?? [],
+        Initrds = All(result, _initrd),
         CommandLine = result.GetValue(_commandLine),
         CommandLineOnly = result.GetValue(_commandLineOnly),
         Memory = result.GetValue(_memory) is { } memory
             ? MachineOptions.ParseMemory(memory)
             : MachineOptions.DefaultMemory,
         Cpus = MachineOptions.CheckCpus(result.GetValue(_cpus)),
-        Disks = [.. (result.GetValue(_disk) ?? []).Select(DiskSpec.Parse)],
-        Nets = [.. (result.GetValue(_net) ?? []).Select(NetSpec.Parse)],
+        Disks = Array.ConvertAll(All(result, _disk), DiskSpec.Parse),
+        Nets = Array.ConvertAll(All(result, _net), NetSpec.Parse),
         Name = result.GetValue(_name) is { } name ? MachineOptions.CheckName(name) : null,
         Rng = result.GetValue(_rng),
         Transport = result.GetValue(_transport),
@@ -184,6 +184,10 @@ internal sealed class RunCommand
         Unpack = !result.GetValue(_noUnpack),
         Stats = result.GetValue(_stats),
     };
+
+    /// <summary>What was given. (The library would make the empty array by reflection, at a millisecond's cost.)</summary>
+    private static string[] All(ParseResult result, Option<string[]> option) =>
+        result.GetResult(option) is null ? [] : result.GetValue(option) ?? [];
 
     private static EntryProtocol ParseEntry(string? name) => name switch
     {

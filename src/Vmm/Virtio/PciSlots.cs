@@ -23,7 +23,7 @@ internal sealed class PciSlots : IVirtioSlots
     private readonly IDeviceLog _log;
     private readonly uint _notifyLength;
     private readonly GsiRouter _router;
-    private readonly SharedInterruptLine[] _intx;
+    private readonly SharedInterruptLine[] _intx = new SharedInterruptLine[IntxLines];
     private readonly List<PciInterrupt> _interrupts = [];
     private readonly List<IDisposable> _owned = [];
     private readonly PciBus _bus;
@@ -45,11 +45,11 @@ internal sealed class PciSlots : IVirtioSlots
         _log = log;
         _notifyLength = anyLength ? 0u : sizeof(ushort);
         _router = new GsiRouter(vm);
-        _intx =
-        [
-            .. Enumerable.Range(FirstIntxGsi, IntxLines)
-                .Select(gsi => new SharedInterruptLine(new IrqLine(vm, (uint)gsi))),
-        ];
+        for (int line = 0; line < IntxLines; line++)
+        {
+            _intx[line] = new SharedInterruptLine(new IrqLine(vm, (uint)(FirstIntxGsi + line)));
+        }
+
         _bus = new PciBus(mmio, IsInWindow);
         new PciConfigPorts(_bus).AddTo(ports);
         mmio.Add(Layout.PciEcam, PciEcam.WindowLength, new PciEcam(_bus));
@@ -73,11 +73,13 @@ internal sealed class PciSlots : IVirtioSlots
 
         var events = new QueueEvents(_loop, device);
         _owned.Add(events);
-        MsiVector[] vectors =
-        [
-            .. Enumerable.Range(0, events.Count + 1).Select(_ => new MsiVector(_vm, _router)),
-        ];
-        _owned.AddRange(vectors);
+        var vectors = new MsiVector[events.Count + 1];
+        for (int i = 0; i < vectors.Length; i++)
+        {
+            vectors[i] = new MsiVector(_vm, _router);
+            _owned.Add(vectors[i]);
+        }
+
         var transport = new VirtioPciTransport(
             device, _memory, vectors, _intx[line].Connect(), (byte)gsi, events, _log);
         transport.Window.Moved += (from, to) => MoveNotifications(events, from, to);
