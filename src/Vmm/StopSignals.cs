@@ -1,4 +1,4 @@
-using System.Runtime.InteropServices;
+using Vmm.Host;
 
 namespace Vmm;
 
@@ -6,38 +6,44 @@ namespace Vmm;
 /// it ends the machine, as SIGINT, SIGHUP and SIGQUIT do: in good order, devices closed, terminal restored.</summary>
 internal sealed class StopSignals : IDisposable
 {
-    private static readonly (PosixSignal Signal, int Number)[] Signals =
-    [
-        (PosixSignal.SIGHUP, 1),
-        (PosixSignal.SIGINT, 2),
-        (PosixSignal.SIGQUIT, 3),
-        (PosixSignal.SIGTERM, 15),
-    ];
+    private readonly Machine _machine;
+    private readonly SignalPipe _pipe = new(LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM);
+    private readonly EventLoop.Watch _watch;
 
-    private readonly PosixSignalRegistration[] _registrations;
-
-    public StopSignals(Machine machine) => _registrations =
-    [
-        .. Signals.Select(pair => PosixSignalRegistration.Create(pair.Signal, context =>
-        {
-            context.Cancel = true; // the runtime would end the process at once
-            MachineEnd end = MachineEnd.StoppedBySignal(pair.Number, pair.Signal.ToString());
-            if (pair.Signal == PosixSignal.SIGTERM)
-            {
-                machine.PressPowerButton(otherwise: end);
-            }
-            else
-            {
-                machine.End(end);
-            }
-        })),
-    ];
+    /// <param name="machine">Before it runs: what comes until then waits in the pipe.</param>
+    public StopSignals(Machine machine)
+    {
+        _machine = machine;
+        _watch = machine.Loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");
+    }
 
     public void Dispose()
     {
-        foreach (PosixSignalRegistration registration in _registrations)
+        _machine.Loop.Remove(_watch);
+        _pipe.Dispose();
+    }
+
+    private void Hear()
+    {
+        while (_pipe.TryRead(out int signal))
         {
-            registration.Dispose();
+            MachineEnd end = MachineEnd.StoppedBySignal(signal, NameOf(signal));
+            if (signal == LibC.SIGTERM)
+            {
+                _machine.PressPowerButton(otherwise: end);
+            }
+            else
+            {
+                _machine.End(end);
+            }
         }
     }
+
+    private static string NameOf(int signal) => signal switch
+    {
+        LibC.SIGHUP => "SIGHUP",
+        LibC.SIGINT => "SIGINT",
+        LibC.SIGQUIT => "SIGQUIT",
+        _ => "SIGTERM",
+    };
 }

@@ -50,6 +50,18 @@ public sealed class ExitCodeTests
         OneLine.AssertIs($"stopped by {name}", ended.Error);
     }
 
+    [KvmFact]
+    public void A_hang_up_that_was_ignored_at_the_start_as_nohup_does_stays_ignored()
+    {
+        using TestGuest guest = SmallGuests.Endless();
+        using VmmProcess vmm = VmmProcess.StartInShell(
+            "trap '' HUP; exec \"$@\"", "--kernel", guest.Path, "--mem", "32M");
+        vmm.Output.WaitFor(SmallGuests.Ready);
+        vmm.Signal(Signals.SIGHUP);
+        vmm.Signal(Signals.SIGTERM);
+        Assert.Equal(ExitCodes.SignalBase + Signals.SIGTERM, vmm.WaitForEnd().Code);
+    }
+
     [Theory]
     [InlineData("--bogus")]
     [InlineData("bogus")]

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Host;
 
-// <unistd.h>, <sys/uio.h>, <sys/ioctl.h>.
+// <unistd.h>, <sys/uio.h>, <sys/ioctl.h>, <sys/sysinfo.h>, <malloc.h>.
 internal static unsafe partial class LibC
 {
     /// <summary>struct iovec.</summary>
@@ -12,6 +12,28 @@ internal static unsafe partial class LibC
         public nint Base;
         public nuint Length;
     }
+
+    /// <summary>struct sysinfo.</summary>
+    [StructLayout(LayoutKind.Sequential, Size = 112)]
+    public struct SystemInformation
+    {
+        public long Uptime;
+        public ulong Load1, Load5, Load15;
+        public ulong TotalRam, FreeRam, SharedRam, BufferRam, TotalSwap, FreeSwap;
+        public ushort Processes;
+        public ulong TotalHigh, FreeHigh;
+        public uint MemoryUnit;
+    }
+
+    [LibraryImport("libc", EntryPoint = "sysinfo", SetLastError = true)]
+    public static partial int Sysinfo(SystemInformation* information);
+
+    /// <summary>glibc's limit to the arenas that malloc(3) makes for threads: mallopt(3), M_ARENA_MAX.</summary>
+    public const int M_ARENA_MAX = -8;
+
+    /// <returns>1, or 0 for an error.</returns>
+    [LibraryImport("libc", EntryPoint = "mallopt")]
+    public static partial int Mallopt(int parameter, int value);
 
     [LibraryImport("libc", EntryPoint = "close", SetLastError = true)]
     public static partial int Close(int fd);

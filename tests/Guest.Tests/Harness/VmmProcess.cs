@@ -13,7 +13,8 @@ internal sealed class VmmProcess : IDisposable
 
     private VmmProcess(string program, IEnumerable<string> arguments)
     {
-        var start = new ProcessStartInfo(program, arguments)
+        // A signal that the tests were started without (nohup make test) would stay ignored by vmm, too.
+        var start = new ProcessStartInfo("/usr/bin/env", ["--default-signal", program, .. arguments])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,

@@ -16,7 +16,8 @@ internal sealed class VmmTerminal : IDisposable
         SettingsBefore = _terminal.Settings;
 
         // The leader of a session of its own, whose terminal is this one: sh and setsid both become what follows.
-        const string Script = "terminal=$1; shift; exec setsid --ctty \"$@\" <\"$terminal\" >\"$terminal\" 2>&1";
+        // A signal that the tests were started without (nohup make test) would stay ignored by vmm, too.
+        const string Script = "terminal=$1; shift; exec setsid --ctty env --default-signal \"$@\" <\"$terminal\" >\"$terminal\" 2>&1";
         _process = Process.Start(
             new ProcessStartInfo("/bin/sh", ["-c", Script, "sh", _terminal.Path, Product.Vmm, .. arguments]))!;
         Screen = Transcript.Of(_terminal.Read);

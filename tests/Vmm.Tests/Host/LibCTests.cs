@@ -8,7 +8,8 @@ public sealed class LibCTests
     [Fact]
     public void Structs_of_libc_agree_with_the_C_compiler() =>
         new CLayout(
-            "fcntl.h", "sys/uio.h", "sys/epoll.h", "sys/timerfd.h", "poll.h", "signal.h", "termios.h", "time.h")
+            "fcntl.h", "sys/uio.h", "sys/epoll.h", "sys/timerfd.h", "poll.h", "signal.h", "termios.h", "time.h",
+            "sys/sysinfo.h", "malloc.h")
             .Struct<LibC.Flock>(
                 "struct flock",
                 ("Type", "l_type"),
@@ -16,6 +17,21 @@ public sealed class LibCTests
                 ("Start", "l_start"),
                 ("Length", "l_len"),
                 ("Pid", "l_pid"))
+            .Struct<LibC.SystemInformation>(
+                "struct sysinfo",
+                ("Load1", "loads[0]"),
+                ("Load5", "loads[1]"),
+                ("Load15", "loads[2]"),
+                ("TotalRam", "totalram"),
+                ("FreeRam", "freeram"),
+                ("SharedRam", "sharedram"),
+                ("BufferRam", "bufferram"),
+                ("TotalSwap", "totalswap"),
+                ("FreeSwap", "freeswap"),
+                ("Processes", "procs"),
+                ("TotalHigh", "totalhigh"),
+                ("FreeHigh", "freehigh"),
+                ("MemoryUnit", "mem_unit"))
             .Struct<LibC.Iovec>("struct iovec", ("Base", "iov_base"), ("Length", "iov_len"))
             .Struct<LibC.EpollEvent>("struct epoll_event")
             .Struct<LibC.Itimerspec>(
@@ -26,6 +42,8 @@ public sealed class LibCTests
                 ("ValueNanoseconds", "it_value.tv_nsec"))
             .Struct<LibC.Pollfd>("struct pollfd", ("ReturnedEvents", "revents"))
             .Struct<LibC.Sigset>("sigset_t", ("Signals", "__val[0]"))
+            .Struct<LibC.SignalAction>(
+                "struct sigaction", ("Handler", "sa_handler"), ("Mask", "sa_mask"), ("Flags", "sa_flags"), ("Restorer", "sa_restorer"))
             .Struct<LibC.Timespec>("struct timespec", ("Seconds", "tv_sec"), ("Nanoseconds", "tv_nsec"))
             .Struct<LibC.Termios>(
                 "struct termios",
@@ -38,11 +56,17 @@ public sealed class LibCTests
                 ("InputSpeed", "c_ispeed"),
                 ("OutputSpeed", "c_ospeed"))
             .Constant("F_OFD_SETLK", LibC.F_OFD_SETLK)
+            .Constant("M_ARENA_MAX", unchecked((ulong)LibC.M_ARENA_MAX))
             .Constant("O_DIRECT", LibC.O_DIRECT)
             .Constant("O_CLOEXEC", LibC.O_CLOEXEC)
             .Constant("FALLOC_FL_PUNCH_HOLE", LibC.FALLOC_FL_PUNCH_HOLE)
             .Constant("FALLOC_FL_ZERO_RANGE", LibC.FALLOC_FL_ZERO_RANGE)
+            .Constant("SIGHUP", LibC.SIGHUP)
+            .Constant("SIGINT", LibC.SIGINT)
+            .Constant("SIGQUIT", LibC.SIGQUIT)
             .Constant("SIGUSR1", LibC.SIGUSR1)
+            .Constant("SIGTERM", LibC.SIGTERM)
+            .Constant("SA_RESTART", LibC.SA_RESTART)
             .Judge();
 
     [Fact]

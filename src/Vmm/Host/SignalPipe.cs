@@ -1,0 +1,100 @@
+using System.Buffers.Binary;
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+
+namespace Vmm.Host;
+
+/// <summary>Signals as bytes in a pipe, for an event loop. A signal that the process was started to ignore stays ignored,
+/// as nohup(1) and shells expect.</summary>
+/// <remarks>The runtime's own way (PosixSignalRegistration) has a thread with a stack of 8 MiB and the thread pool between
+/// the signal and whoever waits for it. signalfd(2) cannot be had: it wants the signal blocked in every thread, and the
+/// runtime has started some before Main.</remarks>
+internal sealed unsafe class SignalPipe : IDisposable
+{
+    // What a handler may do is little: this writes the signal's number to the pipe by a bare system call, which leaves
+    // errno alone, too. Its argument is in EDI (System V ABI 3.2.3).
+    private static readonly byte[] Handler =
+    [
+        0x57,                           // push rdi
+        0xb8, 1, 0, 0, 0,               // mov eax, SYS_write
+        0xbf, 0, 0, 0, 0,               // mov edi, the pipe
+        0x48, 0x89, 0xe6,               // mov rsi, rsp
+        0xba, 1, 0, 0, 0,               // mov edx, 1
+        0x0f, 0x05,                     // syscall
+        0x5f,                           // pop rdi
+        0xc3,                           // ret
+    ];
+
+    private const int PipeOperand = 7;
+
+    // Handlers' code and their end of the pipe: never let go of, since one may be at work in some thread.
+    private static readonly ConcurrentBag<SafeHandle> Kept = [];
+
+    private readonly FileDescriptor _read;
+    private readonly List<(int Signal, LibC.SignalAction Before)> _taken = [];
+
+    /// <param name="signals">Their numbers, below 256.</param>
+    public SignalPipe(params ReadOnlySpan<int> signals)
+    {
+        (_read, FileDescriptor write) = Pipe.Create();
+        Kept.Add(write);
+        SetNonblocking(_read);
+        SetNonblocking(write); // a handler must not wait, either
+        var page = new CodePages(length: 4096);
+        Kept.Add(page);
+
+        // SAFETY: the page is longer than the code.
+        var code = new Span<byte>((void*)page.Writable, Handler.Length);
+        Handler.CopyTo(code);
+        BinaryPrimitives.WriteInt32LittleEndian(code[PipeOperand..], write.Number);
+        foreach (int signal in signals)
+        {
+            Take(signal, page.Executable);
+        }
+    }
+
+    /// <summary>Readable when a signal came.</summary>
+    public int Number => _read.Number;
+
+    /// <summary>The next signal that came; false if there is none.</summary>
+    public bool TryRead(out int signal)
+    {
+        byte number;
+        nint got = LibC.Read(_read.Number, &number, 1);
+        signal = got == 1 ? number : 0;
+        return got == 1;
+    }
+
+    /// <summary>From now on the signals do what they did before.</summary>
+    public void Dispose()
+    {
+        foreach ((int signal, LibC.SignalAction before) in _taken)
+        {
+            LibC.SignalAction action = before;
+            _ = LibC.Sigaction(signal, &action, null);
+        }
+
+        _taken.Clear();
+        _read.Dispose();
+    }
+
+    private void Take(int signal, nint handler)
+    {
+        LibC.SignalAction before;
+
+        // SAFETY: structs on this stack, with the layout of glibc's (LibCTests).
+        ErrnoException.Check(LibC.Sigaction(signal, null, &before), "sigaction");
+        if (before.Handler == LibC.SIG_IGN)
+        {
+            return;
+        }
+
+        // SA_RESTART: no system call of any thread is to fail for it.
+        var action = new LibC.SignalAction { Handler = handler, Flags = LibC.SA_RESTART };
+        ErrnoException.Check(LibC.Sigaction(signal, &action, null), "sigaction");
+        _taken.Add((signal, before));
+    }
+
+    private static void SetNonblocking(FileDescriptor fd) =>
+        ErrnoException.Check(LibC.Fcntl(fd.Number, LibC.F_SETFL, LibC.O_NONBLOCK), "fcntl");
+}
