@@ -8,6 +8,10 @@ namespace Vmm;
 /// <summary>The guest's memory: one mapping of this process, shown to the guest below and above the hole.</summary>
 internal sealed class GuestRam : IDisposable
 {
+    // Below it lie the firmware's tables, what a loader hands over, guests of a few KiB, and what Linux keeps back for
+    // DMA; a kernel is linked to run at it, or put above. In huge pages each of the former would cost 2 MiB of zeros.
+    private const ulong SmallPages = 16 << 20;
+
     private readonly AnonymousMemory _mapping;
 
     /// <param name="size">Bytes, as --mem gives it.</param>
@@ -16,6 +20,7 @@ internal sealed class GuestRam : IDisposable
     {
         CheckAgainstHost(size);
         _mapping = new AnonymousMemory(size, "give less --mem");
+        _mapping.WantHugePages(from: SmallPages);
         (ulong low, ulong high) = Layout.SplitMemory(size);
         var below = new GuestRegion(new GuestAddress(0), low, _mapping.Start);
         Memory = high == 0
@@ -32,20 +37,13 @@ internal sealed class GuestRam : IDisposable
     public void Dispose() => _mapping.Dispose();
 
     /// <summary>Memory is taken lazily, so Linux would promise any amount and end some process later.</summary>
-    private static void CheckAgainstHost(ulong size)
+    private static unsafe void CheckAgainstHost(ulong size)
     {
-        ulong total = 0;
-        foreach (string line in File.ReadLines("/proc/meminfo"))
-        {
-            // "MemTotal:       24683620 kB"
-            if (line.StartsWith("MemTotal:", StringComparison.Ordinal)
-                || line.StartsWith("SwapTotal:", StringComparison.Ordinal))
-            {
-                string number = line.Split(':')[1].Replace("kB", "", StringComparison.Ordinal).Trim();
-                total += ulong.Parse(number, System.Globalization.CultureInfo.InvariantCulture) << 10;
-            }
-        }
+        LibC.SystemInformation host;
 
+        // SAFETY: a struct on this stack, with the layout of glibc's struct sysinfo (LibCTests).
+        ErrnoException.Check(LibC.Sysinfo(&host), "sysinfo");
+        ulong total = (host.TotalRam + host.TotalSwap) * host.MemoryUnit;
         if (size > total)
         {
             throw new UsageException(

@@ -27,8 +27,6 @@ internal sealed class AnonymousMemory : SafeHandle
                 new ErrnoException($"mmap of {length >> 20} MiB", Marshal.GetLastPInvokeError(), remedy).Message);
         }
 
-        // Fewer page faults and shorter page walks. Where huge pages are switched off this fails, and that is fine.
-        _ = LibC.Madvise(start, _length, LibC.MADV_HUGEPAGE);
         SetHandle(start);
     }
 
@@ -36,6 +34,16 @@ internal sealed class AnonymousMemory : SafeHandle
 
     /// <summary>First byte; valid until the handle is disposed.</summary>
     public nint Start => handle;
+
+    /// <summary>For fewer page faults and shorter page walks. Where huge pages are switched off this changes nothing.</summary>
+    /// <param name="from">The first byte of the part that is meant, a multiple of the page size.</param>
+    public void WantHugePages(ulong from)
+    {
+        if (from < _length)
+        {
+            _ = LibC.Madvise(handle + (nint)from, _length - (nuint)from, LibC.MADV_HUGEPAGE);
+        }
+    }
 
     protected override bool ReleaseHandle() => LibC.Munmap(handle, _length) == 0;
 }
