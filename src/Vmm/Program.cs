@@ -7,7 +7,10 @@ using Vmm.Host;
 using Vmm.Statistics;
 
 var clock = new StartClock();
-var root = new RootCommand("Boots a Linux kernel in a throw-away virtual machine.");
+
+// Every thread would map an arena of its own for malloc(3), which hardly anything here calls.
+_ = LibC.Mallopt(LibC.M_ARENA_MAX, 1);
+Command root = RootFor(args, "Boots a Linux kernel in a throw-away virtual machine.");
 var run = new RunCommand();
 run.AddTo(root, clock);
 root.Subcommands.Add(ExitsCommand.Create(run, clock));
@@ -41,3 +44,11 @@ catch (Exception error) when (error is HostException or ErrnoException or IOExce
     Stderr.WriteLine($"vmm: {error.Message}");
     return ExitCodes.HostCannot;
 }
+
+// RootCommand brings --help, --version and [suggest] along, and looks their texts up in resources when it is made, a
+// tenth of a start: only who may be asking for one of them waits for that.
+static Command RootFor(string[] args, string description) => args.Any(
+    word => word.StartsWith("--help", StringComparison.Ordinal) || word.StartsWith("--version", StringComparison.Ordinal)
+        || word is ['[', ..] or "-h" or "-?" or "/h" or "/?")
+    ? new RootCommand(description)
+    : new Command("vmm", description);
