@@ -31,7 +31,6 @@ internal sealed class Machine : IPowerControl, IDisposable
 
     private readonly MachineOptions _options;
     private readonly RunObserver? _observer;
-    private readonly ManualResetEventSlim _over = new(false);
     private readonly List<IDisposable> _owned = [];
     private readonly List<VcpuThread> _vcpus = [];
     private readonly Lock _ending = new();
@@ -113,23 +112,19 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
 
         FirstEntry = Stopwatch.GetTimestamp();
-        foreach (VcpuThread vcpu in _vcpus)
+        foreach (VcpuThread vcpu in _vcpus[1..])
         {
             vcpu.Start();
         }
 
-        _over.Wait();
-        foreach (VcpuThread vcpu in _vcpus)
-        {
-            vcpu.RequestStop();
-        }
-
+        // Whatever ends the machine stops all vCPUs (End).
+        _vcpus[0].RunHere();
         foreach (VcpuThread vcpu in _vcpus)
         {
             vcpu.Join();
         }
 
-        Ended = System.Diagnostics.Stopwatch.GetTimestamp();
+        Ended = Stopwatch.GetTimestamp();
         Loop.Stop();
         _disks?.Close();
         Console.Finish();
@@ -154,8 +149,6 @@ internal sealed class Machine : IPowerControl, IDisposable
         {
             vcpu.RequestStop();
         }
-
-        _over.Set();
     }
 
     /// <summary>Presses the power button, once; a second time, or where no guest listens to it, ends the machine.</summary>
@@ -202,8 +195,6 @@ internal sealed class Machine : IPowerControl, IDisposable
         {
             _owned[i].Dispose();
         }
-
-        _over.Dispose();
     }
 
     private void Build()

@@ -24,7 +24,8 @@ internal sealed unsafe class VcpuThread : IDisposable
     private readonly Lock _requesting = new();
     private readonly ManualResetEventSlim _parked = new(false);
     private readonly ManualResetEventSlim _mayRun = new(true);
-    private readonly Thread _thread;
+    private readonly string _name;
+    private Thread? _thread;
     private volatile bool _stop;
     private volatile bool _pause;
     private volatile bool _ended;
@@ -39,7 +40,7 @@ internal sealed unsafe class VcpuThread : IDisposable
         _recorder = recorder;
         Assist = assist;
         _end = end;
-        _thread = new Thread(Main, StackSize) { Name = $"vmm-vcpu{vcpu.Id}", IsBackground = true };
+        _name = $"vmm-vcpu{vcpu.Id}";
     }
 
     public ExitHandler Exits => _exits;
@@ -51,7 +52,16 @@ internal sealed unsafe class VcpuThread : IDisposable
 
     public Vcpu Vcpu => _vcpu;
 
-    public void Start() => _thread.Start();
+    /// <summary>Runs the vCPU on a thread of its own.</summary>
+    public void Start()
+    {
+        _thread = new Thread(Main, StackSize) { Name = _name, IsBackground = true };
+        _thread.Start();
+    }
+
+    /// <summary>Runs the vCPU on the calling thread, which saves making one and waiting for it; comes back when the vCPU
+    /// has ended. The kick signal stays blocked in that thread: one may still be on its way.</summary>
+    public void RunHere() => Main();
 
     /// <summary>Asks the thread to end; <see cref="Join"/> waits for it. Any thread.</summary>
     public void RequestStop()
@@ -61,13 +71,8 @@ internal sealed unsafe class VcpuThread : IDisposable
         Kick();
     }
 
-    public void Join()
-    {
-        if (Environment.CurrentManagedThreadId != _thread.ManagedThreadId)
-        {
-            _thread.Join();
-        }
-    }
+    /// <summary>Waits for the end of a thread that was started; at once where there is none.</summary>
+    public void Join() => _thread?.Join();
 
     /// <summary>Asks the thread to wait outside the guest; <see cref="WaitUntilParked"/> says when it does.</summary>
     public void RequestPause()
