@@ -27,9 +27,11 @@ internal sealed unsafe class ExitHandler(KvmRun* run, AddressBus ports, AddressB
         switch (reason)
         {
             case KvmExitReason.KVM_EXIT_IO:
+                run->KvmValidRegs = 0; // no registers wanted here, so probably not at the next exit either
                 HandlePort();
                 return null;
             case KvmExitReason.KVM_EXIT_MMIO:
+                run->KvmValidRegs = 0;
                 HandleMemory();
                 return null;
             case KvmExitReason.KVM_EXIT_X86_RDMSR:

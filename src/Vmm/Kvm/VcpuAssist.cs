@@ -8,9 +8,11 @@ namespace Vmm.Kvm;
 
 /// <summary>Joins one vCPU to the assist: gives it the registers, and tells KVM what it changed.</summary>
 /// <remarks>
-/// Registers live in the sync-regs area of the shared page. On PVM hosts KVM fills it at every exit (kvm_valid_regs);
-/// elsewhere, where the assist hardly ever works, it is filled by ioctl when first asked for. Either way what was
-/// changed goes back by kvm_dirty_regs, in the next KVM_RUN (KVM API section 5, KVM_CAP_SYNC_REGS).
+/// Registers live in the sync-regs area of the shared page, filled by ioctl when first asked for. On PVM hosts, where
+/// one assisted instruction seldom comes alone, KVM is told to fill it at the next exit as well (kvm_valid_regs), until
+/// an exit comes that needs no registers (ExitHandler takes it back): filling costs every exit, and most of a machine's
+/// accesses to devices come in rows, too. What was changed goes back by kvm_dirty_regs, in the next KVM_RUN (KVM API
+/// section 5, KVM_CAP_SYNC_REGS).
 /// </remarks>
 internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, IDisposable
 {
@@ -20,7 +22,7 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
 
     private readonly Vcpu _vcpu;
     private readonly KvmRun* _run;
-    private readonly bool _alwaysSynced;
+    private readonly bool _isPvm;
     private readonly int _xsaveSize;
     private byte* _xsave;
     private InstructionAssist? _assist;
@@ -34,8 +36,8 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
         _vcpu = vcpu;
         _run = vcpu.Run;
         _xsaveSize = xsaveSize;
-        _alwaysSynced = kind == HostKind.Pvm;
-        _run->KvmValidRegs = _alwaysSynced ? SyncRegs | SyncSregs : 0;
+        _isPvm = kind == HostKind.Pvm;
+        _run->KvmValidRegs = 0;
     }
 
     /// <summary>Assisted instructions by name.</summary>
@@ -175,7 +177,7 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
 
     public MachineEnd? AfterKick()
     {
-        if (_alwaysSynced && _run->ExitReason == KvmExitReason.KVM_EXIT_INTR)
+        if (_isPvm && _run->ExitReason == KvmExitReason.KVM_EXIT_INTR)
         {
             Begin();
             Assist.Hypercall.OnKick();
@@ -197,10 +199,14 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
         NativeMemory.AlignedFree(_xsave);
     }
 
-    /// <summary>A new exit: what was fetched at the last one is stale.</summary>
+    /// <summary>A new exit, once for each: what was fetched at the last one is stale.</summary>
     private void Begin()
     {
-        _haveRegs = _haveSregs = _alwaysSynced;
+        _haveRegs = _haveSregs = _run->KvmValidRegs != 0;
         _haveXsave = _haveXcr0 = false;
+        if (_isPvm)
+        {
+            _run->KvmValidRegs = SyncRegs | SyncSregs;
+        }
     }
 }
