@@ -26,9 +26,6 @@ internal sealed class Machine : IPowerControl, IDisposable
 {
     private const int RngSeedLength = 32;
 
-    // Far above what any guest needs, and a limit to what a hostile one costs.
-    private const ulong RngBytesPerSecond = 4 << 20;
-
     private readonly MachineOptions _options;
     private readonly RunObserver? _observer;
     private readonly List<IDisposable> _owned = [];
@@ -37,14 +34,10 @@ internal sealed class Machine : IPowerControl, IDisposable
     private readonly HostKind _hostKind = HostKinds.Detect();
     private MachineEnd? _end;
     private int _buttonPressed;
-    private readonly List<(Block Device, OpenDisk Disk)> _blocks = [];
-    private DiskHost? _disks;
-    private NetHost? _nets;
+    private GuestDevices? _devices;
     private Alongside? _msrFilter;
 
     private Machine(MachineOptions options, RunObserver? observer) => (_options, _observer) = (options, observer);
-
-    private ulong RingFeatures => VirtioFeatures.Default | (_options.Packed ? VirtioFeatures.RingPacked : 0);
 
     public AddressBus Ports { get; } = new("port");
 
@@ -57,10 +50,10 @@ internal sealed class Machine : IPowerControl, IDisposable
     public IReadOnlyList<VcpuThread> Vcpus => _vcpus;
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
-    public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _blocks;
+    public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _devices!.Disks;
 
     /// <summary>Network cards, in the order given.</summary>
-    public List<Net> Nets { get; } = [];
+    public IReadOnlyList<Net> Nets => _devices!.Nets;
 
     public GuestConsole Console { get; private set; } = null!;
 
@@ -126,7 +119,7 @@ internal sealed class Machine : IPowerControl, IDisposable
 
         Ended = Stopwatch.GetTimestamp();
         Loop.Stop();
-        _disks?.Close();
+        _devices!.Close();
         Console.Finish();
         return _end!;
     }
@@ -221,13 +214,8 @@ internal sealed class Machine : IPowerControl, IDisposable
 
         AddLegacyDevices(vm);
         IVirtioSlots slots = AddSlots(kvm, vm);
-        AddDisks(slots);
-        AddNets(slots);
-        if (_options.Rng)
-        {
-            slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond) { RingFeatures = RingFeatures });
-        }
-
+        _devices = Own(new GuestDevices(_options, Loop));
+        _devices.PlugInto(slots);
         Done("devices");
         CpuidEntry[] processor = kvm.GetSupportedCpuid();
         Processor.TellName(processor);
@@ -240,7 +228,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         SystemRandom.Fill(seed);
         Loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
         {
-            CommandLine = ComposeCommandLine(slots),
+            CommandLine = GuestCommandLine.Compose(_options, slots, _hostKind),
             Initrds = _options.Initrds,
             Protocol = _options.Entry,
             AcpiRsdp = FirmwareTables.Rsdp,
@@ -262,7 +250,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         });
         CreateVcpus(kvm, vm, processor);
         _msrFilter?.Finish();
-        _nets?.WaitUntilReady();
+        _devices.WaitUntilReady();
         Done("vCPUs");
     }
 
@@ -370,59 +358,6 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
 
         return 36;
-    }
-
-    private void AddDisks(IVirtioSlots slots)
-    {
-        if (_options.Disks.Count == 0)
-        {
-            return;
-        }
-
-        _disks = Own(new DiskHost(Loop));
-        for (int i = 0; i < _options.Disks.Count; i++)
-        {
-            OpenDisk disk = _disks.Open(_options.Disks[i]);
-            var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options) { RingFeatures = RingFeatures };
-            slots.Plug(block);
-            _blocks.Add((block, disk));
-        }
-    }
-
-    private void AddNets(IVirtioSlots slots)
-    {
-        if (_options.Nets.Count == 0)
-        {
-            return;
-        }
-
-        _nets = Own(new NetHost(Loop, _options.Identity, new RateLimitedLog(new DeviceLog(), TimeProvider.System)));
-        for (int i = 0; i < _options.Nets.Count; i++)
-        {
-            OpenNet net = _nets.Open(_options.Nets[i]);
-            var card = new Net($"virtio-net{i}", net.Backend, net.Options) { RingFeatures = RingFeatures };
-            Nets.Add(card);
-            slots.Plug(card);
-        }
-    }
-
-    /// <summary>vmm's defaults, what the devices need, then what the user gave: in Linux the last one wins.</summary>
-    private string ComposeCommandLine(IVirtioSlots slots)
-    {
-        // Kernels with ACPI find devices on mmio in its tables; the words are for those without.
-        List<string> added = slots is MmioSlots mmio ? [.. mmio.Parameters] : [];
-        if (_options.Disks.Count > 0 && _options.Initrds.Count == 0)
-        {
-            added.Add("root=/dev/vda");
-            added.Add(_options.Disks[0].ReadOnly ? "ro" : "rw");
-        }
-
-        if (_hostKind == HostKind.Pvm)
-        {
-            added.AddRange(PvmKernel.Words);
-        }
-
-        return CommandLine.Compose(_options.CommandLine, _options.CommandLineOnly, [.. added]);
     }
 
     private void CreateVcpus(KvmSystem kvm, KvmVm vm, CpuidEntry[] processor)

@@ -77,8 +77,9 @@ public sealed class FaultyNetTests : IDisposable
             net.ReceiveReady(0);
         }
 
-        // 256,000 frames of 60 bytes; 4 MiB hold about 50,000.
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        // 256,000 frames of 60 bytes; 4 MiB hold about 50,000. An object for each frame would be 6 MB; the runtime may make
+        // a few of its own.
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 64 << 10);
         Assert.InRange(stand.Card.ReceiveDropped, 190_000, 220_000);
     }
 
