@@ -49,7 +49,7 @@ BENCH = dotnet out/artifacts/bin/Vmm.Bench/release/Vmm.Bench.dll
 ## bench: exits, queues, buses, the assist, the machine; a short job, or FULL=1; results in bench/results/
 bench: deps
 	dotnet build bench/Vmm.Bench -c Release --nologo -v quiet -clp:NoSummary
-	@$(BENCH) $(if $(FULL),--full) $(if $(FILTER),--filter "$(FILTER)")
+	@bench/run $(if $(FULL),--full) $(if $(FILTER),--filter "$(FILTER)")
 
 ## bench-allocations: the budgets of 0 bytes alone, in seconds (make test checks them, too)
 bench-allocations: deps

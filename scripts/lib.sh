@@ -11,12 +11,32 @@ median() { sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] 
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
 row() { printf '| %s | %s | %s | %s |\n' "$@"; }
 
+# The kind of host, as results are filed by.
+host_kind() {
+    local each kind=no-kvm
+    for each in intel:vt-x amd:amd-v pvm:pvm; do
+        if has_kvm && [[ -d /sys/module/kvm_${each%%:*} ]]; then kind=${each#*:}; fi
+    done
+    echo "$kind${VMM_BENCH_INSIDE:+-emulated}"
+}
+
 # What figures are worth depends on this.
 benched_host() {
-    local each kind='no KVM' emulated=
-    for each in intel:'Intel VT-x' amd:'AMD-V' pvm:'PVM'; do
-        if [[ -d /sys/module/kvm_${each%%:*} ]]; then kind=${each#*:}; fi
-    done
-    if [[ -n ${VMM_BENCH_INSIDE:-} ]]; then emulated=', itself emulated by QEMU TCG'; fi
-    echo "Host: $kind$emulated, $(nproc) CPUs, Linux $(uname -r), $(date -u +%F), load $(cut -d' ' -f1 /proc/loadavg); medians."
+    echo "Host: $(host_kind), $(sed -n 's/^model name.*: //p;T;q' /proc/cpuinfo), $(nproc) CPUs, Linux $(uname -r)," \
+        "$(date -u +%F), load $(cut -d' ' -f1 /proc/loadavg); medians."
+}
+
+# Goes on where KVM can be used: here, or else, the same script again, in the emulated host. Figures from there say how
+# much work each program does, not what a processor would make of it.
+#
+# with_kvm 'NAME ...' ARGUMENT...: variables to take along, and the script's own arguments
+with_kvm() {
+    local name along=()
+    if has_kvm; then return; fi
+    if [[ -n ${VMM_BENCH_INSIDE:-} ]]; then die "no usable /dev/kvm in the emulated host"; fi
+    for name in $1; do along+=(--env "$name=${!name:-}"); done
+    shift
+    mkdir -p bench/results
+    say "no usable /dev/kvm here: measuring inside an emulated KVM host (firmware/kvm-host/run)"
+    exec firmware/kvm-host/run --timeout 3600 --share bench/results --env VMM_BENCH_INSIDE=1 "${along[@]}" -- "$0" "$@"
 }

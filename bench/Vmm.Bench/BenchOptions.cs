@@ -1,6 +1,6 @@
 namespace Vmm.Bench;
 
-/// <summary>The command line: <c>[--full] [--filter TEXT]</c>.</summary>
+/// <summary>The command line behind the part: <c>[--full] [--filter TEXT]</c>.</summary>
 /// <param name="Full">Run each long enough for figures to keep; else a short job.</param>
 /// <param name="Filter">Only what has this in its class or name; empty for all.</param>
 internal sealed record BenchOptions(bool Full, string Filter)

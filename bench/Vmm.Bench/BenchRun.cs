@@ -23,43 +23,29 @@ internal static class BenchRun
         typeof(ExitBenchmarks), typeof(InterruptBenchmarks), typeof(AssistedInstructionBenchmarks),
     ];
 
-    private static int _ran;
-
-    public static int Run(string[] args)
+    /// <summary>What needs no KVM: queues, buses, memory, the assist.</summary>
+    public static int Operations(ReadOnlySpan<string> args) => Run("operations", args, (options, log, wrong) =>
     {
-        BenchOptions options = BenchOptions.Parse(args);
-        var wrong = new List<string>();
-        Directory.CreateDirectory(Path.Combine(Repository.Root, "out", "bench"));
-        string logPath = Path.Combine(Repository.Root, "out", "bench", "bench.log");
-        using (var file = new StreamWriter(logPath))
+        foreach (Type type in OperationClasses)
         {
-            var log = new StreamLogger(file);
-            foreach (Type type in OperationClasses)
-            {
-                Summary summary = RunClass(type, BenchConfig.Operations(options, log));
-                Keep(summary, options, wrong);
-            }
-
-            foreach (Type type in GuestClasses)
-            {
-                Summary summary = RunClass(type, BenchConfig.Guests(options, log));
-                AddFailures(summary, wrong);
-                KeepGuests(type, options);
-            }
-
-            AddFailures(RunClass(typeof(MachineBenchmarks), BenchConfig.Guests(options, log)), wrong);
-            KeepMachine(options);
+            Keep(BenchmarkRunner.Run(type, BenchConfig.Operations(options, log)), options, wrong);
         }
 
         wrong.AddRange(AllocationBudget.Check(options.Filter, TextWriter.Null));
-        if (_ran == 0)
+    });
+
+    /// <summary>Guests under vmm and under a loop in C, and the life of a machine: on KVM.</summary>
+    public static int Guests(ReadOnlySpan<string> args) => Run("guests", args, (options, log, wrong) =>
+    {
+        foreach (Type type in GuestClasses)
         {
-            wrong.Add($"nothing has '{options.Filter}' in its class or name");
+            AddFailures(BenchmarkRunner.Run(type, BenchConfig.Guests(options, log)), wrong);
+            KeepGuests(type, options);
         }
 
-        System.Console.WriteLine($"Results: {Path.GetRelativePath(Repository.Root, Repository.Results)}/; log: {logPath}");
-        return Report(wrong);
-    }
+        AddFailures(BenchmarkRunner.Run<MachineBenchmarks>(BenchConfig.Guests(options, log)), wrong);
+        KeepMachine(options);
+    });
 
     /// <summary>The budgets alone, without timing anything: seconds.</summary>
     public static int CheckAllocations(ReadOnlySpan<string> args) =>
@@ -75,12 +61,34 @@ internal static class BenchRun
         return wrong.Count == 0 ? 0 : 1;
     }
 
-    private static Summary RunClass(Type type, IConfig config)
+    private static int Run(string part, ReadOnlySpan<string> args, Action<BenchOptions, ILogger, List<string>> run)
     {
-        Summary summary = BenchmarkRunner.Run(type, config);
-        _ran += summary.BenchmarksCases.Length;
-        return summary;
+        BenchOptions options = BenchOptions.Parse(args);
+        if (!AnyIsWanted(options))
+        {
+            return Report([$"nothing has '{options.Filter}' in its class or name"]);
+        }
+
+        var wrong = new List<string>();
+        Directory.CreateDirectory(Path.Combine(Repository.Root, "out", "bench"));
+        string logPath = Path.Combine(Repository.Root, "out", "bench", $"{part}.log");
+        using (var file = new StreamWriter(logPath))
+        {
+            run(options, new StreamLogger(file), wrong);
+        }
+
+        System.Console.WriteLine($"Results: {Path.GetRelativePath(Repository.Root, Repository.Results)}/; log: {logPath}");
+        return Report(wrong);
     }
+
+    /// <summary>In either part: who asks for one of guests finds none among operations.</summary>
+    private static bool AnyIsWanted(BenchOptions options) =>
+        options.Wants(nameof(MachineBenchmarks), "")
+        || OperationClasses.Any(type => Any(type, ((OperationBenchmarks)Activator.CreateInstance(type)!).Names, options))
+        || GuestClasses.Any(type => Any(type, ((GuestBenchmarks)Activator.CreateInstance(type)!).Names, options));
+
+    private static bool Any(Type type, IEnumerable<string> names, BenchOptions options) =>
+        names.Any(name => options.Wants(type.Name, name));
 
     private static void AddFailures(Summary summary, List<string> wrong) =>
         wrong.AddRange(summary.Reports.Where(report => !report.Success)

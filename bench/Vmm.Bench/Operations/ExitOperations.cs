@@ -1,7 +1,10 @@
 using System.Runtime.InteropServices;
 using Vmm.Devices.Bus;
+using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
+using Vmm.Kvm.Profiling;
+using Vmm.Profiling;
 
 namespace Vmm.Bench.Operations;
 
@@ -13,6 +16,9 @@ internal static class ExitOperations
     public static IReadOnlyList<OperationEntry> All { get; } =
     [
         new(Group, "port out", () => new MadeUp(KvmExitReason.KVM_EXIT_IO, write: true)),
+        new(Group, "port out, profiled", () => new MadeUp(KvmExitReason.KVM_EXIT_IO, write: true, profiled: true)),
+        new(Group, "of a profile: the histogram", () => new Recorded()),
+        new(Group, "of a profile: the clock, once", () => new Timed()),
         new(Group, "port in", () => new MadeUp(KvmExitReason.KVM_EXIT_IO, write: false)),
         new(Group, "MMIO write", () => new MadeUp(KvmExitReason.KVM_EXIT_MMIO, write: true)),
         new(Group, "MMIO read", () => new MadeUp(KvmExitReason.KVM_EXIT_MMIO, write: false)),
@@ -28,14 +34,16 @@ internal static class ExitOperations
 
         private readonly KvmRun* _run = (KvmRun*)NativeMemory.AllocZeroed(PageSize);
         private readonly ExitHandler _handler;
+        private readonly ExitRecorder? _recorder;
 
-        public MadeUp(KvmExitReason reason, bool write)
+        public MadeUp(KvmExitReason reason, bool write, bool profiled = false)
         {
             var ports = new AddressBus("port");
             var mmio = new AddressBus("mmio");
             ports.Add(Port, 1, new Sink());
             mmio.Add(Address, 0x1000, new Sink());
             _handler = new ExitHandler(_run, ports, mmio, new TakesAll());
+            _recorder = profiled ? new ExitRecorder(_run, ports, mmio, new TakesAll(), trace: null) : null;
 
             // SAFETY: the page is as large as KVM's and lives until Dispose.
             _run->ExitReason = reason;
@@ -61,15 +69,58 @@ internal static class ExitOperations
 
         public override void Run(int count)
         {
-            for (int i = 0; i < count; i++)
+            if (_recorder is null)
             {
-                if (_handler.Handle() is not null)
-                {
-                    throw new InvalidOperationException("the exit ended the machine");
-                }
+                Loop(new NoProbe(), count);
+            }
+            else
+            {
+                Loop(new RecordingProbe(_recorder), count);
             }
         }
 
         protected override void Release() => NativeMemory.Free(_run);
+
+        // As VcpuThread's loop is compiled: once without and once with a recorder.
+        private void Loop<TProbe>(TProbe probe, int count)
+            where TProbe : struct, IExitProbe
+        {
+            for (int i = 0; i < count; i++)
+            {
+                probe.Left();
+                if (_handler.Handle() is not null)
+                {
+                    throw new InvalidOperationException("the exit ended the machine");
+                }
+
+                probe.Handled();
+            }
+        }
+    }
+
+    private sealed class Recorded : Operation
+    {
+        private readonly LatencyHistogram _histogram = new();
+
+        public override void Run(int count)
+        {
+            for (int i = 0; i < count; i++)
+            {
+                _histogram.Record(i * 37);
+            }
+        }
+    }
+
+    private sealed class Timed : Operation
+    {
+        public long Last { get; private set; }
+
+        public override void Run(int count)
+        {
+            for (int i = 0; i < count; i++)
+            {
+                Last = MonotonicClock.Now();
+            }
+        }
     }
 }

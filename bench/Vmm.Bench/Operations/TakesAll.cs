@@ -1,10 +1,15 @@
 using Vmm.Kvm;
+using Vmm.Kvm.Profiling;
 
 namespace Vmm.Bench.Operations;
 
 /// <summary>In the assist's place: answers every filtered MSR, and finishes nothing.</summary>
-internal sealed class TakesAll : IExitAssist
+internal sealed class TakesAll : IExitAssist, IExitDetail
 {
+    public int LastInstruction => 0;
+
+    public string NameOf(int instruction) => "";
+
     public MachineEnd? Complete(ReadOnlySpan<byte> bytes) => MachineEnd.Crashed("an emulation failure");
 
     public bool HandleMsr(bool isWrite) => true;
