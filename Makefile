@@ -22,7 +22,14 @@ build: deps
 ## publish: the native binary, out/vmm; with PIE=true at random addresses, which makes every start slower
 publish: deps out/vmm
 
-out/vmm: $(SOURCES)
+# The linker's work is kept by the build whatever this says.
+PIE_STAMP = out/.pie-$(or $(PIE),false)
+$(PIE_STAMP):
+	@mkdir -p out
+	@rm -f out/.pie-* out/artifacts/bin/Vmm/release_linux-x64/native/vmm
+	@touch $@
+
+out/vmm: $(SOURCES) $(PIE_STAMP)
 	dotnet publish src/Vmm -c Release -o out --nologo -v quiet -clp:NoSummary $(if $(PIE),-p:PositionIndependentExecutable=$(PIE))
 	@touch $@
 

@@ -7,8 +7,9 @@ internal static class Repository
 {
     public static string Root { get; } = Find();
 
-    /// <summary>The name of the folder for this kind of host: <c>vt-x</c>, <c>amd-v</c>, <c>pvm</c>.</summary>
-    public static string HostFolder { get; } = (HostKinds.Detect() switch
+    /// <summary>The name of the folder for this kind of host, as scripts/lib.sh says it: <c>vt-x</c>, <c>amd-v</c>,
+    /// <c>pvm</c>, <c>no-kvm</c>.</summary>
+    public static string HostFolder { get; } = ((File.Exists("/dev/kvm") ? HostKinds.Detect() : HostKind.Unknown) switch
     {
         HostKind.VtX => "vt-x",
         HostKind.AmdV => "amd-v",

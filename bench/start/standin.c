@@ -1,6 +1,7 @@
 /*
  * Stands in for KVM, to see what vmm itself costs, also where there is none: preloaded (LD_PRELOAD), it answers every
- * KVM ioctl at once, with one cheap system call each in its place, and the first KVM_RUN with the guest's reset.
+ * KVM ioctl at once, with one cheap system call each in its place, and KVM_RUN with as many port exits as STANDIN_EXITS
+ * says, then with the guest's reset.
  */
 #define _GNU_SOURCE
 #include <cpuid.h>
@@ -9,14 +10,16 @@
 #include <linux/kvm.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { RUN_SIZE = 3 * 4096, DATA_OFFSET = 4096, KEYBOARD_COMMAND = 0x64, RESET_LINE = 0xfe };
+enum { RUN_SIZE = 3 * 4096, DATA_OFFSET = 4096, POST_CODE = 0x80, KEYBOARD_COMMAND = 0x64, RESET_LINE = 0xfe };
 
 static struct kvm_run *run;
+static long exits;
 
 static int memfd(const char *name)
 {
@@ -64,16 +67,17 @@ static int create_vcpu(void)
     int fd = memfd("vcpu");
     if (fd < 0 || ftruncate(fd, RUN_SIZE) != 0)
         return -1;
+    exits = atol(getenv("STANDIN_EXITS") ? getenv("STANDIN_EXITS") : "0");
     run = mmap(NULL, RUN_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     return run == MAP_FAILED ? -1 : fd;
 }
 
-static int reset(void)
+static int port_exit(void)
 {
     run->exit_reason = KVM_EXIT_IO;
     run->io.direction = KVM_EXIT_IO_OUT;
     run->io.size = 1;
-    run->io.port = KEYBOARD_COMMAND;
+    run->io.port = exits-- > 0 ? POST_CODE : KEYBOARD_COMMAND;
     run->io.count = 1;
     run->io.data_offset = DATA_OFFSET;
     ((uint8_t *)run)[DATA_OFFSET] = RESET_LINE;
@@ -101,7 +105,7 @@ int ioctl(int fd, unsigned long request, ...)
     case KVM_GET_MSRS:
     case KVM_SET_MSRS: return (int)((struct kvm_msrs *)argument)->nmsrs;
     case KVM_GET_SREGS: memset((void *)argument, 0, sizeof(struct kvm_sregs)); return 0;
-    case KVM_RUN: return reset();
+    case KVM_RUN: return port_exit();
     default: return 0;
     }
 }

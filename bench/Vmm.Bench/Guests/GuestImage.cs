@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Vmm.Boot;
 using Vmm.Kvm.Abi;
 
 namespace Vmm.Bench.Guests;
@@ -80,7 +81,7 @@ internal sealed class GuestImage
 
     /// <param name="vcpu">Its number.</param>
     /// <param name="fresh">As KVM made them: the APIC base is kept.</param>
-    public KvmSregs Sregs(int vcpu, KvmSregs fresh)
+    public KvmSregs Sregs(int vcpu, KvmSregs fresh, CpuFeatureSet features)
     {
         KvmSegment data = Segment(Cpl == 3 ? UserData : KernelData, 3, isLong: false);
         return new KvmSregs
@@ -104,7 +105,8 @@ internal sealed class GuestImage
             Idt = new KvmDtable { Base = Idt, Limit = 0xfff },
             Cr0 = 0x8005_0033,
             Cr3 = Tables,
-            Cr4 = 0x5_0620,             // PAE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE
+            Cr4 = 0x620                 // PAE, OSFXSR, OSXMMEXCPT; then FSGSBASE and OSXSAVE
+                | (features.Contains("fsgsbase") ? 1UL << 16 : 0) | (features.Contains("xsave") ? 1UL << 18 : 0),
             Efer = 0xd01,               // SCE, LME, LMA, NXE
             ApicBase = fresh.ApicBase,
         };

@@ -65,7 +65,7 @@ internal sealed class GuestMachine : IBatches
         foreach (Vcpu vcpu in made)
         {
             vcpu.SetCpuid(_cpuid.ForVcpu(vcpu.Id));
-            KvmSregs sregs = _image.Sregs(vcpu.Id, vcpu.GetSregs());
+            KvmSregs sregs = _image.Sregs(vcpu.Id, vcpu.GetSregs(), _cpuid.Features);
             _sregs.Add(sregs);
             vcpu.SetSregs(sregs);
             vcpu.SetRegs(_image.Regs(vcpu.Id));

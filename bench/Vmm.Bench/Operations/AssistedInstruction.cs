@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vmm.Host;
 using Vmm.Kvm.Assist;
 
 namespace Vmm.Bench.Operations;
@@ -20,5 +21,7 @@ internal sealed record AssistedInstruction(string Name, Action<Assembler> Write,
     public bool RunsInGuest => !Name.Contains("512", StringComparison.Ordinal);
 
     /// <summary>Does this processor have it?</summary>
-    public bool IsHere => Needs.All(need => HostFeatures.Ask([need]) != FeatureAnswer.Absent);
+    public bool IsHere => Needs.All(need => HostFeatures.Ask([need]) != FeatureAnswer.Absent
+        && (need is not (CpuidFeature.XSAVE or CpuidFeature.XSAVEC or CpuidFeature.XSAVES)
+            || Processor.Features.Contains(need.ToString().ToLowerInvariant())));
 }
