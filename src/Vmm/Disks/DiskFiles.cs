@@ -122,8 +122,9 @@ internal static class DiskFiles
             Whence = LibC.SEEK_SET,
             Length = 0,     // to the end, wherever that will be
         };
-        // A vmm that has just ended may hold the file for some milliseconds more: the kernel takes an io_uring and what
-        // is registered with it apart after the process is gone.
+
+        // A vmm that was killed may hold the file for some milliseconds more: the kernel takes an io_uring and what is
+        // registered with it apart after the process is gone. (One that ends by itself unlocks: HostFile.Dispose.)
         const int PauseMilliseconds = 20;
         for (int left = 50; LibC.Fcntl(fd.Number, LibC.F_OFD_SETLK, ref request) != 0; left--)
         {
