@@ -6,9 +6,9 @@
 has_kvm() { [[ -c /dev/kvm && -r /dev/kvm && -w /dev/kvm ]]; }
 has_qemu() { ((EUID == 0)) || command -v qemu-system-x86_64 >/dev/null; }
 
-# For benchmarks: figures come one a line; a table of four columns goes out.
-median() { sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
+# For benchmarks: figures come one a line; a table of four columns goes out. Of nothing there is no median and no ratio.
+median() { sort -n | awk '{ v[NR] = $1 } END { if (NR) print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+ratio() { awk -v a="${1:-}" -v b="${2:-}" 'BEGIN { if (a != "" && b != "") printf "%.2f", a / b }'; }
 row() { printf '| %s | %s | %s | %s |\n' "$@"; }
 
 # The kind of host, as results are filed by.
@@ -17,7 +17,7 @@ host_kind() {
     for each in intel:vt-x amd:amd-v pvm:pvm; do
         if has_kvm && [[ -d /sys/module/kvm_${each%%:*} ]]; then kind=${each#*:}; fi
     done
-    echo "$kind${VMM_BENCH_INSIDE:+-emulated}"
+    echo "$kind${VMM_KVM_EMULATED:+-emulated}"
 }
 
 # What figures are worth depends on this.
@@ -33,11 +33,11 @@ benched_host() {
 with_kvm() {
     local name along=()
     if has_kvm; then return; fi
-    if [[ -n ${VMM_BENCH_INSIDE:-} ]]; then die "no usable /dev/kvm in the emulated host"; fi
+    if [[ -n ${VMM_KVM_EMULATED:-} ]]; then die "no usable /dev/kvm in the emulated host"; fi
     for name in $1; do along+=(--env "$name=${!name:-}"); done
     shift
     mkdir -p bench/results
     say "no usable /dev/kvm here: measuring inside an emulated KVM host (firmware/kvm-host/run)"
     # One thread for both processors: with two, guests that wait for each other stop for good (docs/hosts.md).
-    exec env VMM_TCG_THREAD=single firmware/kvm-host/run --timeout 3600 --share bench/results --env VMM_BENCH_INSIDE=1 "${along[@]}" -- "$0" "$@"
+    exec env VMM_TCG_THREAD=single firmware/kvm-host/run --timeout 3600 --share bench/results "${along[@]}" -- "$0" "$@"
 }

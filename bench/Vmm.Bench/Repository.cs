@@ -15,7 +15,7 @@ internal static class Repository
         HostKind.AmdV => "amd-v",
         HostKind.Pvm => "pvm",
         _ => "no-kvm",
-    }) + (Environment.GetEnvironmentVariable("VMM_BENCH_INSIDE") is null ? "" : "-emulated");
+    }) + (Environment.GetEnvironmentVariable("VMM_KVM_EMULATED") is null ? "" : "-emulated");
 
     public static string Results { get; } =
         Directory.CreateDirectory(Path.Combine(Root, "bench", "results", HostFolder)).FullName;

@@ -24,7 +24,6 @@ internal sealed unsafe class VcpuThread : IDisposable
     private readonly Lock _requesting = new();
     private readonly ManualResetEventSlim _parked = new(false);
     private readonly ManualResetEventSlim _mayRun = new(true);
-    private readonly string _name;
     private Thread? _thread;
     private volatile bool _stop;
     private volatile bool _pause;
@@ -40,7 +39,6 @@ internal sealed unsafe class VcpuThread : IDisposable
         _recorder = recorder;
         Assist = assist;
         _end = end;
-        _name = $"vmm-vcpu{vcpu.Id}";
     }
 
     public ExitHandler Exits => _exits;
@@ -55,7 +53,7 @@ internal sealed unsafe class VcpuThread : IDisposable
     /// <summary>Runs the vCPU on a thread of its own.</summary>
     public void Start()
     {
-        _thread = new Thread(Main, StackSize) { Name = _name, IsBackground = true };
+        _thread = new Thread(Main, StackSize) { Name = $"vmm-vcpu{_vcpu.Id}", IsBackground = true };
         _thread.Start();
     }
 
