@@ -60,7 +60,6 @@ internal static unsafe class ChildProcess
     }
 
     /// <summary>Waits for a child to end.</summary>
-    /// <param name="pid">-1 for any.</param>
     /// <returns>Its exit code, 128 and more for a signal; null when there is no such child.</returns>
     public static int? Wait(int pid)
     {

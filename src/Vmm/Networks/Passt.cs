@@ -7,7 +7,8 @@ namespace Vmm.Networks;
 /// does, however vmm ends.</summary>
 /// <remarks>passt goes to the background once it is ready and its ports are open, or ends with an error before; that is
 /// how both are told apart. The process in the background is vmm's child again, because vmm is made the reaper of its
-/// descendants (PR_SET_CHILD_SUBREAPER), and so none is left as a zombie.</remarks>
+/// descendants (PR_SET_CHILD_SUBREAPER), and so none is left as a zombie. Which one it is, passt writes into a file: vmm may
+/// have other children, those that a shell had before it became vmm.</remarks>
 internal sealed class Passt : IDisposable
 {
     // For hosts without any network: the guest reaches this host only. The numbers are those of QEMU's user network.
@@ -18,18 +19,23 @@ internal sealed class Passt : IDisposable
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     private readonly int _pid;
+    private readonly string _pidFile;
     private readonly FileDescriptor _errors;
     private bool _waited;
 
-    private Passt(int pid, FileDescriptor errors, FileDescriptor socket)
+    private Passt(int pid, string pidFile, FileDescriptor errors, FileDescriptor socket)
     {
         _pid = pid;
+        _pidFile = pidFile;
         _errors = errors;
         Socket = socket;
     }
 
     /// <summary>Where frames go and come from; does not block. Owned by whoever takes it.</summary>
     public FileDescriptor Socket { get; }
+
+    /// <summary>The process in the background; null before there is one.</summary>
+    public int? ProcessId { get; private set; }
 
     /// <summary>Is there no network beyond this host?</summary>
     public bool IsLocalOnly { get; private init; }
@@ -40,7 +46,11 @@ internal sealed class Passt : IDisposable
     {
         ErrnoException.Check(LibC.Prctl(LibC.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl");
         bool localOnly = !HostRoutes.AnyDefault();
-        string[] arguments = Arguments(ports, localOnly);
+
+        // Nobody can guess the name; passt makes the file itself, as root does so under another user. In /tmp, whatever
+        // TMPDIR says, since that is where distributions' AppArmor profiles let it write.
+        string pidFile = $"/tmp/vmm-passt-{Guid.NewGuid():N}.pid";
+        string[] arguments = [.. Arguments(ports, localOnly), "--pid", pidFile];
         (FileDescriptor ours, FileDescriptor theirs) = UnixSocket.CreatePair();
         (FileDescriptor read, FileDescriptor write) = Pipe.Create();
         using (theirs)
@@ -48,7 +58,7 @@ internal sealed class Passt : IDisposable
         {
             if (ChildProcess.Start("passt", arguments, write.Number, theirs.Number) is { } pid)
             {
-                return new Passt(pid, read, ours) { IsLocalOnly = localOnly };
+                return new Passt(pid, pidFile, read, ours) { IsLocalOnly = localOnly };
             }
 
             ours.Dispose();
@@ -67,8 +77,7 @@ internal sealed class Passt : IDisposable
             _ = LibC.Kill(_pid, LibC.SIGKILL);
         }
 
-        int? code = ChildProcess.Wait(_pid);
-        _waited = true;
+        int? code = WaitForForeground();
         if (said is null)
         {
             throw new HostException($"--net user: passt was not ready after {Patience.TotalSeconds:0} seconds");
@@ -85,11 +94,14 @@ internal sealed class Passt : IDisposable
     {
         if (!_waited)
         {
-            _waited = true;
-            ChildProcess.Wait(_pid);
+            WaitForForeground();
         }
 
-        ChildProcess.Wait(-1);      // the one in the background; vmm has no other children
+        if (ProcessId is { } background)
+        {
+            ChildProcess.Wait(background);
+        }
+
         _errors.Dispose();
     }
 
@@ -108,6 +120,24 @@ internal sealed class Passt : IDisposable
         }
 
         return [.. arguments];
+    }
+
+    /// <summary>The process that was started ends once the one in the background is there, or with an error.</summary>
+    private int? WaitForForeground()
+    {
+        int? code = ChildProcess.Wait(_pid);
+        _waited = true;
+        try
+        {
+            ProcessId = code == 0 && int.TryParse(File.ReadAllText(_pidFile), out int number) && number > 0 ? number : null;
+            File.Delete(_pidFile);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            ProcessId = null;       // whoever it is, it ends with its socket, and somebody else reaps it after vmm
+        }
+
+        return code;
     }
 
     /// <summary>The line that tells why; the others are about its log and its user.</summary>

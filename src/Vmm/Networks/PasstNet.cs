@@ -22,6 +22,9 @@ internal sealed class PasstNet : StreamNet
         Open(passt.Socket);
     }
 
+    /// <inheritdoc cref="Passt.ProcessId"/>
+    public int? ProcessId => _passt.ProcessId;
+
     /// <exception cref="HostException">passt ended with an error.</exception>
     public void WaitUntilReady()
     {

@@ -16,8 +16,8 @@ public sealed class PasstTests
         var log = new SaidLog();
         var net = new PasstNet(loop, Passt.Start([]), log);
         net.WaitUntilReady();
-        int[] children = Children();
-        Assert.NotEmpty(children);
+        int passt = net.ProcessId!.Value;
+        Assert.Contains("(passt", Stat(passt), StringComparison.Ordinal);
         using (var stand = new NetStand(loop, net, Mac))
         {
             stand.Offer(16);
@@ -29,7 +29,7 @@ public sealed class PasstTests
         }
 
         net.Dispose();
-        Assert.All(children, id => Assert.False(Directory.Exists($"/proc/{id}"), $"passt ({id}) is still there"));
+        Assert.Equal("", Stat(passt));
         Assert.DoesNotContain(log.Lines, line => line.Contains("end", StringComparison.Ordinal));
     }
 
@@ -44,16 +44,28 @@ public sealed class PasstTests
         using var stand = new NetStand(loop, net, Mac);
         stand.Offer(4);
         Assert.True(stand.LinkIsUp);
-        foreach (int child in Children())
-        {
-            _ = LibC.Kill(child, LibC.SIGKILL);
-        }
-
+        _ = LibC.Kill(net.ProcessId!.Value, LibC.SIGKILL);
         stand.RunUntil(() => !stand.LinkIsUp);
         stand.Settle();
         Assert.Equal("--net user: passt has ended; the card has no network any more", Assert.Single(log.Lines));
         Assert.True(stand.Send(NetStand.Frame(60)));
         Assert.Equal(1, stand.Card.SendDropped);
+    }
+
+    [PasstFact]
+    public void Other_children_are_nobodys_business_of_it()
+    {
+        // As of `something & exec vmm`: passt's end must neither wait for it nor take its end away.
+        using var other = System.Diagnostics.Process.Start("/bin/sleep", "60");
+        using (var loop = new EventLoop())
+        using (var net = new PasstNet(loop, Passt.Start([]), new SaidLog()))
+        {
+            net.WaitUntilReady();
+        }
+
+        Assert.False(other.HasExited);
+        other.Kill();
+        Assert.True(other.WaitForExit(TimeSpan.FromSeconds(30)));
     }
 
     [PasstFact]
@@ -83,27 +95,16 @@ public sealed class PasstTests
 
     private static string Refusal(PublishedPort port) => Assert.Throws<UsageException>(() => HostPorts.Check([port])).Message;
 
-    /// <summary>passt processes that are children of this one.</summary>
-    private static int[] Children() =>
-    [
-        .. from directory in Directory.GetDirectories("/proc")
-           where int.TryParse(Path.GetFileName(directory), out _)
-           let stat = Stat(directory)
-           where stat.Contains("(passt", StringComparison.Ordinal)
-           let fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ')
-           where fields[1] == $"{Environment.ProcessId}" && fields[0] != "Z"
-           select int.Parse(Path.GetFileName(directory), System.Globalization.CultureInfo.InvariantCulture),
-    ];
-
-    private static string Stat(string directory)
+    /// <summary>What the kernel says of a process; nothing if it is gone, and nothing of it is left.</summary>
+    private static string Stat(int process)
     {
         try
         {
-            return File.ReadAllText(directory + "/stat");
+            return File.ReadAllText($"/proc/{process}/stat");
         }
         catch (IOException)
         {
-            return "";      // it has just ended
+            return "";
         }
     }
 
