@@ -2,7 +2,7 @@
  * The outer half of the emulated KVM host: starts QEMU with the arguments after `--`, sends the agent inside what
  * to run, carries its streams, and ends with its exit code. Whatever happens to this process, QEMU ends with it.
  *
- * usage: launch [--timeout SECONDS] [--share TAG=PATH]... [--env NAME=VALUE]... [--log FILE]
+ * usage: launch [--timeout SECONDS] [--silence SECONDS] [--share TAG=PATH]... [--env NAME=VALUE]... [--log FILE]
  *               --command COUNT COMMAND ARGUMENT... QEMU ARGUMENT...
  * In QEMU's arguments @PORT@ stands for the descriptor of the socket that the agent's port belongs to, @TSC_KHZ@
  * for the rate of this machine's time stamp counter.
@@ -248,14 +248,20 @@ static void on_signal(int signals, int terminal)
     }
 }
 
-static _Noreturn void carry(int port, int signals, int terminal, double deadline)
+/* The deadline is for all, the patience for the time in which nothing at all comes from inside. */
+static _Noreturn void carry(int port, int signals, int terminal, double deadline, double patience)
 {
     static char input[FRAME_MAX];
     int source = 0;
+    double heard = now();
     for (;;) {
         double left = deadline - now();
         if (left <= 0)
             finish(EXIT_TIMEOUT, "time limit reached; the emulated machine was stopped; its log:");
+        if (heard + patience <= now())
+            finish(EXIT_TIMEOUT, "silent for too long; the emulated machine was stopped; its log:");
+        if (left > heard + patience - now())
+            left = heard + patience - now();
         int waiting = queue_start != queue_end;
         struct pollfd watched[] = {
             { .fd = port, .events = (short)(POLLIN | (waiting ? POLLOUT : 0)) },
@@ -274,6 +280,7 @@ static _Noreturn void carry(int port, int signals, int terminal, double deadline
         if (watched[0].revents & POLLIN) {
             ssize_t count = recv(port, inbox + inbox_used, sizeof inbox - inbox_used, MSG_DONTWAIT);
             if (count > 0) {
+                heard = now();
                 inbox_used += (size_t)count;
                 handle_frames();
             }
@@ -295,7 +302,7 @@ static _Noreturn void carry(int port, int signals, int terminal, double deadline
 int main(int count, char **words)
 {
     prctl(PR_SET_PDEATHSIG, SIGTERM);    /* the script that started us was killed: nobody waits for the result */
-    double timeout = 1e9;
+    double timeout = 1e9, silence = 1e9;
     int sockets[2], index = 1;
     uint32_t terminal = isatty(0) && isatty(1);
     char here[4096];
@@ -303,6 +310,8 @@ int main(int count, char **words)
         char *value = words[index + 1];
         if (strcmp(words[index], "--timeout") == 0) {
             timeout = atof(value);
+        } else if (strcmp(words[index], "--silence") == 0) {
+            silence = atof(value);
         } else if (strcmp(words[index], "--log") == 0) {
             log_path = value;
         } else if (strcmp(words[index], "--env") == 0) {
@@ -353,5 +362,5 @@ int main(int count, char **words)
         cfmakeraw(&raw);
         is_raw = tcsetattr(0, TCSADRAIN, &raw) == 0;
     }
-    carry(sockets[0], signals, (int)terminal, now() + timeout);
+    carry(sockets[0], signals, (int)terminal, now() + timeout, silence);
 }
