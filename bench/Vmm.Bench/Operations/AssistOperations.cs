@@ -51,6 +51,8 @@ internal static class AssistOperations
         .. Instructions.Where(each => each.IsHere)
             .Select(each => new OperationEntry(Group, each.Name, () => new OnFakeCpu(each))),
         new(Group, "ten SIMD instructions in a row", () => new OnFakeCpu(new("VPXOR row", Row, CpuidFeature.AVX2))),
+        new(Group, "STAC, a word put, CLAC", () => new OnFakeCpu(new("put", PutWord))),
+        new(Group, "STAC, 4 KiB copied, CLAC", () => new OnFakeCpu(new("copy", CopyPage))),
     ];
 
     private static void Row(Assembler code)
@@ -63,6 +65,24 @@ internal static class AssistOperations
         }
 
         code.vmovdqu(__ymmword_ptr[rsi + 32], ymm2);
+    }
+
+    private static void PutWord(Assembler code)
+    {
+        code.stac();
+        code.mov(__[rsi], rax);
+        code.xor(ecx, ecx);
+        code.clac();
+    }
+
+    private static void CopyPage(Assembler code)
+    {
+        code.stac();
+        code.lea(rdi, __[rsi + 0x2000]);
+        code.mov(ecx, 512);
+        code.rep.movsq();
+        code.lea(rsi, __[rsi - 0x1000]);
+        code.clac();
     }
 
     private sealed class OnFakeCpu : Operation

@@ -30,6 +30,7 @@ public sealed class InstructionTests : IDisposable
     [Fact]
     public void Clac_and_stac_change_one_flag()
     {
+        _cpu.Load([0x0F, 0x01, 0xCB, 0xF4]);    // HLT: KVM's
         _cpu.Regs.Rflags = 0x246;
         Run([0x0F, 0x01, 0xCB]);
         Assert.Equal(0x40246UL, _cpu.Regs.Rflags);

@@ -9,9 +9,20 @@ internal sealed class Dispatcher(AssistContext context) : IDisposable
     private readonly FxsaveInstructions _fxsave = new(context);
 
     private readonly NativeRunner _native = new(context);
+    private readonly AccessWindow _window = new(context);
 
     /// <summary>Executes an instruction that KVM has not been asked for, if that is sensible.</summary>
-    public Step ExecuteAhead(ReadOnlySpan<byte> bytes) => _native.RunAhead(bytes);
+    public Step ExecuteAhead(ReadOnlySpan<byte> bytes) => _native.RunAhead(bytes, maySetMemory: false);
+
+    /// <summary>Executes an instruction between STAC and CLAC that KVM has not been asked for, if that is sensible.</summary>
+    public Step ExecuteInWindow(ReadOnlySpan<byte> bytes)
+    {
+        Step step = _window.Execute();
+        return step == Step.Unknown ? _native.RunAhead(bytes, maySetMemory: true) : step;
+    }
+
+    /// <summary>STAC was executed.</summary>
+    public void OpenWindow() => _window.Open();
 
     /// <summary>Executes the context's instruction.</summary>
     /// <param name="bytes">The instruction's bytes, no more.</param>

@@ -21,6 +21,7 @@ internal sealed class InstructionAssist : IDisposable
     private readonly InstructionBytes _bytes = new();
     private readonly Decoder?[] _decoders = new Decoder?[3];
     private long _accessFlagCount;
+    private long _aheadCount;
 
     public InstructionAssist(IAssistCpu cpu)
     {
@@ -45,6 +46,7 @@ internal sealed class InstructionAssist : IDisposable
         {
             IEnumerable<(string Name, long Count)> counts = _counters.ByCount()
                 .Append(("clac+stac", _accessFlagCount))
+                .Append(("between stac and clac", _aheadCount))
                 .Append(("syscall", Syscall.Count))
                 .Append(("vmcall", Hypercall.Count));
             return counts.Where(entry => entry.Count != 0).OrderByDescending(entry => entry.Count);
@@ -55,15 +57,16 @@ internal sealed class InstructionAssist : IDisposable
     /// <param name="bytes">Its first bytes, as KVM gave them; may be empty.</param>
     public AssistOutcome TryHandle(ReadOnlySpan<byte> bytes)
     {
-        // The commonest by far, in and out of every copy from and to user space: 0f 01 ca CLAC, 0f 01 cb STAC.
-        if (bytes.Length >= 3 && bytes[0] == 0x0F && bytes[1] == 0x01 && (bytes[2] & 0xFE) == 0xCA
-            && GuestMode.Cpl(_cpu) == 0)
+        // The commonest by far, in and out of every copy from and to user space.
+        if (IsAccessFlagSetter(bytes, out bool isOpen) && GuestMode.Cpl(_cpu) == 0)
         {
-            _accessFlagCount++;
-            LastMnemonic = (bytes[2] & 1) != 0 ? Mnemonic.Stac : Mnemonic.Clac;
-            ref KvmRegs regs = ref _cpu.Regs;
-            regs.Rflags = (regs.Rflags & ~Bits.FlagAc) | ((bytes[2] & 1) != 0 ? Bits.FlagAc : 0);
-            Advance(ref regs, 3);
+            LastMnemonic = isOpen ? Mnemonic.Stac : Mnemonic.Clac;
+            SetAccess(isOpen);
+            if (isOpen)
+            {
+                RunWindow();
+            }
+
             return new AssistOutcome(AssistKind.Handled);
         }
 
@@ -141,6 +144,65 @@ internal sealed class InstructionAssist : IDisposable
         }
 
         return new AssistOutcome(AssistKind.Handled);
+    }
+
+    /// <summary>Goes on behind a STAC until the CLAC, or the first instruction that is better left to KVM: exceptions, too,
+    /// are raised by KVM, which then sees the instruction as if nobody had looked at it before.</summary>
+    private void RunWindow()
+    {
+        _dispatcher ??= new Dispatcher(_context);
+        _dispatcher.OpenWindow();
+        Span<byte> fetched = stackalloc byte[MaxLength];
+        for (int i = 0; i < AheadLimit && (_cpu.Regs.Rflags & Bits.FlagTf) == 0; i++)
+        {
+            int count = _context.Memory.Fetch(LinearRip(), fetched, out _);
+            if (IsAccessFlagSetter(fetched[..count], out bool isOpen))
+            {
+                SetAccess(isOpen);
+                if (!isOpen)
+                {
+                    break;
+                }
+
+                continue;
+            }
+
+            _bytes.Set(fetched[..count]);
+            _context.Reason = null;
+            if (count == 0 || !Decode())
+            {
+                break;
+            }
+
+            Step step = _dispatcher.ExecuteInWindow(_bytes.Seen[.._context.Instruction.Length]);
+            if (step is not (Step.Next or Step.Jumped))
+            {
+                break;
+            }
+
+            _aheadCount++;
+            if (step == Step.Next)
+            {
+                Advance(ref _cpu.Regs, _context.Instruction.Length);
+            }
+        }
+
+        _context.FlushXsave();
+    }
+
+    /// <summary>0f 01 ca CLAC, 0f 01 cb STAC.</summary>
+    private static bool IsAccessFlagSetter(ReadOnlySpan<byte> bytes, out bool isOpen)
+    {
+        isOpen = bytes.Length >= 3 && (bytes[2] & 1) != 0;
+        return bytes.Length >= 3 && bytes[0] == 0x0F && bytes[1] == 0x01 && (bytes[2] & 0xFE) == 0xCA;
+    }
+
+    private void SetAccess(bool isOpen)
+    {
+        _accessFlagCount++;
+        ref KvmRegs regs = ref _cpu.Regs;
+        regs.Rflags = (regs.Rflags & ~Bits.FlagAc) | (isOpen ? Bits.FlagAc : 0);
+        Advance(ref regs, 3);
     }
 
     private ulong LinearRip()

@@ -41,14 +41,16 @@ internal sealed unsafe class NativeRunner : IDisposable
 
     /// <summary>Runs the context's instruction though KVM's emulator has not been asked: between vector instructions
     /// that saves the exits.</summary>
-    /// <returns><see cref="Step.Unknown"/> if it is better left to KVM. That includes stores from general registers:
-    /// they may be to a page table, and KVM must see those.</returns>
-    public Step RunAhead(ReadOnlySpan<byte> bytes)
+    /// <param name="bytes">Its bytes.</param>
+    /// <param name="maySetMemory">Stores from general registers are better left to KVM unless this says otherwise: they
+    /// may be to a page table, and KVM must see those.</param>
+    /// <returns><see cref="Step.Unknown"/> if it is better left to KVM.</returns>
+    public Step RunAhead(ReadOnlySpan<byte> bytes, bool maySetMemory)
     {
         NativePlan plan = Plan(bytes);
         bool isFit = plan.Answer == FeatureAnswer.Present
             && (plan.Units & (NativeUnits.X87 | NativeUnits.Mmx)) == 0
-            && (plan.Units != NativeUnits.None || !plan.WritesMemory);
+            && (plan.Units != NativeUnits.None || !plan.WritesMemory || maySetMemory);
         return isFit ? Run(plan, bytes) : Step.Unknown;
     }
 
