@@ -74,11 +74,10 @@ internal sealed unsafe class KvmSystem : IDisposable
 
     private static HostException OpenFailed(int errno) => new(errno switch
     {
-        ErrnoException.ENOENT => $"{DevicePath}: not there: load kvm_intel or kvm_amd, switch virtualization on in the "
-            + "firmware, or ask your cloud for nested virtualization; 'vmm check' tells more",
+        ErrnoException.ENOENT => $"{DevicePath}: not there: {MissingKvm.Remedy(MissingKvm.HasVtX, MissingKvm.HasAmdV)}",
         ErrnoException.EACCES or ErrnoException.EPERM => $"{DevicePath}: permission denied: add yourself to group kvm "
             + "(sudo usermod -aG kvm $USER) and log in again",
-        _ => new ErrnoException(DevicePath, errno).Message + ": 'vmm check' tells more",
+        _ => new ErrnoException(DevicePath, errno).Message,
     });
 
     private int Ioctl(KvmRequest request, nint argument = 0) => KvmIoctl.Call(_fd.Number, request, argument);
