@@ -153,7 +153,8 @@ static void build_root(void)
     if (mount("/dev", "/root/dev", NULL, MS_MOVE, NULL) != 0 || mount("/proc", "/root/proc", NULL, MS_MOVE, NULL) != 0
         || mount("/sys", "/root/sys", NULL, MS_MOVE, NULL) != 0)
         fail("moving /dev, /proc and /sys");
-    if (chdir("/root") != 0 || chroot(".") != 0)
+    /* As switch_root(8) does it: who is merely chroot'ed may make no user namespace (user_namespaces(7)). */
+    if (chdir("/root") != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0)
         fail("entering the root file system");
     must_mount("devpts", "/dev/pts", "devpts", 0, "mode=600,ptmxmode=666");
     must_mount("shm", "/dev/shm", "tmpfs", 0, "mode=1777");

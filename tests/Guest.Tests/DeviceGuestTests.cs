@@ -36,7 +36,7 @@ public sealed class DeviceGuestTests
 
         """;
 
-    [KvmTheory(NotEmulated = true)]
+    [KvmTheory]
     [InlineData("pci", false)]
     [InlineData("mmio", true)]
     public void Linux_verifies_syncs_and_draws_entropy(string transport, bool packed)

@@ -39,20 +39,6 @@ internal sealed class KvmTheoryAttribute : TheoryAttribute
             Skip = Kvm.WhyNot;
         }
     }
-
-    /// <summary>It has Linux work hard for minutes, under which the emulated host stops for good.</summary>
-    public bool NotEmulated
-    {
-        get => field;
-        set
-        {
-            field = value;
-            if (Skip is null && value && Kvm.IsEmulated)
-            {
-                Skip = "the emulated KVM host stops under this (docs/hosts.md)";
-            }
-        }
-    }
 }
 
 internal static class Kvm
