@@ -109,7 +109,6 @@ internal static class NetworkPartners
 {
     public static string? WhyNot { get; } =
         !Vmm.Tests.Shared.Kvm.IsThere ? Vmm.Tests.Shared.Kvm.WhyNot
-        : Vmm.Tests.Shared.Kvm.IsEmulated ? "TCP through passt gets no answer in the emulated KVM host"
         : !Environment.IsPrivilegedProcess ? "taps in a network namespace need root"
         : !File.Exists("/dev/net/tun") ? "this host has no taps (/dev/net/tun)"
         : new[] { "/usr/bin/passt", "/usr/bin/iperf3", "/usr/sbin/ip" }.FirstOrDefault(path => !File.Exists(path)) is { } path

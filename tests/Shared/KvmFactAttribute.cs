@@ -47,9 +47,6 @@ internal static class Kvm
 
     public static bool IsThere { get; } = Probe();
 
-    /// <summary>firmware/kvm-host/run says so.</summary>
-    public static bool IsEmulated { get; } = Environment.GetEnvironmentVariable("VMM_KVM_EMULATED") is not null;
-
     private static bool Probe()
     {
         try

@@ -38,7 +38,8 @@ public sealed partial class NetworkGuests : IDisposable
     }
 
     // eth0 is passt's, eth1 the tap, eth2 the socket. At the end each waits at the gate, a server of the test, until the
-    // other is through too.
+    // other is through too. nc's input stays open: of a connection that the guest has shut down for its part first, passt
+    // (bookworm's) hands over nothing any more.
     private static string Script(int self) => string.Create(CultureInfo.InvariantCulture, $$"""
         udhcpc -i eth0 -n -q >/dev/null 2>&1
         ip addr add 10.{{77 + self}}.0.2/24 dev eth1; ip link set eth1 up
@@ -46,7 +47,8 @@ public sealed partial class NetworkGuests : IDisposable
         gateway=$(ip route | awk '/^default/ { print $3 }')
         echo address=$(ip -4 addr show eth0 | awk '/inet / { print $2 }')
         echo dns=$(awk '/nameserver/ { print $2; exit }' /etc/resolv.conf)
-        echo tcp=$(nc $gateway {{ServerPort}} </dev/null)
+        mkfifo /tmp/open; exec 3<>/tmp/open
+        echo tcp=$(nc $gateway {{ServerPort}} <&3)
         echo udp=$(iperf3 -c $gateway -p {{18010 + self}} -u -b 1M -l 1000 -t 1 -f k | awk '/receiver/ { print $7 }')
         mkdir /tmp/www; echo {{Published}} >/tmp/www/hello; httpd -p 80 -h /tmp/www
         iperf3 -s -p 81 >/dev/null 2>&1 &
@@ -58,7 +60,7 @@ public sealed partial class NetworkGuests : IDisposable
         for i in $(seq 1 60); do ping -c 3 -W 1 10.80.0.{{2 - self}} >/tmp/ping 2>&1 && break; done
         echo ping=$(awk '/received/ { print $4 }' /tmp/ping)
         echo macs=$(cat /sys/class/net/eth*/address)
-        nc $gateway {{GatePort}} </dev/null >/dev/null
+        nc $gateway {{GatePort}} <&3 >/dev/null
         exit 0
 
         """);
