@@ -38,6 +38,5 @@ with_kvm() {
     shift
     mkdir -p bench/results
     say "no usable /dev/kvm here: measuring inside an emulated KVM host (firmware/kvm-host/run)"
-    # Two processors, since guests measure two that wait for each other.
-    exec firmware/kvm-host/run --cpus 2 --timeout 3600 --share bench/results "${along[@]}" -- "$0" "$@"
+    exec firmware/kvm-host/run --cpus "${EMULATED_CPUS:-1}" --timeout 3600 --share bench/results "${along[@]}" -- "$0" "$@"
 }
