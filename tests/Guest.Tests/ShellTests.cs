@@ -16,8 +16,9 @@ public sealed class ShellTests
         terminal.Screen.WaitFor("42 2");
         terminal.Screen.WaitFor(GuestScript.Prompt);
 
-        // Ctrl-C is the guest's, and its job control's; while the shell still edits the line it would be a mere key.
-        terminal.Type("echo sleep''ing; sleep 1000" + VmmTerminal.Enter);
+        // Ctrl-C is the guest's, and its job control's: while the shell still edits the line it would be a mere key, and
+        // between two commands the shell's own. So the job says itself that it is there.
+        terminal.Type("sh -c \"echo sleep''ing; exec sleep 1000\"" + VmmTerminal.Enter);
         terminal.Screen.WaitFor("sleeping");
         terminal.Type("\x03");
         terminal.Screen.WaitFor(GuestScript.Prompt);
