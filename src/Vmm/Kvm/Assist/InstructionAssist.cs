@@ -116,17 +116,8 @@ internal sealed class InstructionAssist : IDisposable
     /// to move the vector registers: goes on as long as the instructions are of that kind.</summary>
     private AssistOutcome RunAhead()
     {
-        Span<byte> fetched = stackalloc byte[MaxLength];
-        for (int i = 0; i < AheadLimit && (_cpu.Regs.Rflags & Bits.FlagTf) == 0; i++)
+        for (int i = 0; i < AheadLimit && TryDecodeNext(); i++)
         {
-            int count = _context.Memory.Fetch(LinearRip(), fetched, out _);
-            _bytes.Set(fetched[..count]);
-            _context.Reason = null;
-            if (count == 0 || !Decode())
-            {
-                break;
-            }
-
             Step step = _dispatcher!.ExecuteAhead(_bytes.Seen[.._context.Instruction.Length]);
             if (step == Step.Fault)
             {
@@ -152,11 +143,9 @@ internal sealed class InstructionAssist : IDisposable
     {
         _dispatcher ??= new Dispatcher(_context);
         _dispatcher.OpenWindow();
-        Span<byte> fetched = stackalloc byte[MaxLength];
-        for (int i = 0; i < AheadLimit && (_cpu.Regs.Rflags & Bits.FlagTf) == 0; i++)
+        for (int i = 0; i < AheadLimit && TryDecodeNext(); i++)
         {
-            int count = _context.Memory.Fetch(LinearRip(), fetched, out _);
-            if (IsAccessFlagSetter(fetched[..count], out bool isOpen))
+            if (IsAccessFlagSetter(_bytes.Seen, out bool isOpen))
             {
                 SetAccess(isOpen);
                 if (!isOpen)
@@ -165,13 +154,6 @@ internal sealed class InstructionAssist : IDisposable
                 }
 
                 continue;
-            }
-
-            _bytes.Set(fetched[..count]);
-            _context.Reason = null;
-            if (count == 0 || !Decode())
-            {
-                break;
             }
 
             Step step = _dispatcher.ExecuteInWindow(_bytes.Seen[.._context.Instruction.Length]);
@@ -188,6 +170,22 @@ internal sealed class InstructionAssist : IDisposable
         }
 
         _context.FlushXsave();
+    }
+
+    /// <summary>The instruction behind the last one, which KVM has not been asked for; none where each step is the guest's
+    /// (TF).</summary>
+    private bool TryDecodeNext()
+    {
+        if ((_cpu.Regs.Rflags & Bits.FlagTf) != 0)
+        {
+            return false;
+        }
+
+        Span<byte> fetched = stackalloc byte[MaxLength];
+        int count = _context.Memory.Fetch(LinearRip(), fetched, out _);
+        _bytes.Set(fetched[..count]);
+        _context.Reason = null;
+        return count != 0 && Decode();
     }
 
     /// <summary>0f 01 ca CLAC, 0f 01 cb STAC.</summary>
