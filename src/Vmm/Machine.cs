@@ -36,6 +36,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private int _buttonPressed;
     private GuestDevices? _devices;
     private Alongside? _msrFilter;
+    private PostedPortWrites? _posted;
 
     private Machine(MachineOptions options, RunObserver? observer) => (_options, _observer) = (options, observer);
 
@@ -56,6 +57,9 @@ internal sealed class Machine : IPowerControl, IDisposable
     public IReadOnlyList<Net> Nets => _devices!.Nets;
 
     public GuestConsole Console { get; private set; } = null!;
+
+    /// <summary>Writes of the guest to ports that reached their device without an exit.</summary>
+    public long PostedWrites => _posted?.Delivered ?? 0;
 
     public PowerManagement Power { get; private set; } = null!;
 
@@ -283,9 +287,17 @@ internal sealed class Machine : IPowerControl, IDisposable
     {
         var log = new RateLimitedLog(new DeviceLog(), TimeProvider.System);
         bool anyLength = kvm.Check(KvmCapability.KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
-        return _options.Transport == Transport.Pci
-            ? Own(new PciSlots(vm, Loop, Ports, Mmio, Ram.Memory, log, anyLength))
-            : Own(new MmioSlots(vm, Loop, Mmio, Ram.Memory, log));
+        if (_options.Transport == Transport.Mmio)
+        {
+            return Own(new MmioSlots(vm, Loop, Mmio, Ram.Memory, log));
+        }
+
+        if (vm.PostedWritesPage is { } page)
+        {
+            _posted = Own(new PostedPortWrites(vm, page, Loop, Ports));
+        }
+
+        return Own(new PciSlots(vm, Loop, Ports, _posted, Mmio, Ram.Memory, log, anyLength));
     }
 
     private FirmwareTables Describe(IVirtioSlots slots, ReadOnlySpan<CpuidEntry> processor)
@@ -368,6 +380,8 @@ internal sealed class Machine : IPowerControl, IDisposable
             vcpus[id] = Own(vm.CreateVcpu(id, Ram.Memory));
         }
 
+        _posted?.Attach(vcpus[0]);
+
         var cpuid = new CpuidTemplate(processor, new CpuidOptions
         {
             Cpus = _options.Cpus,
@@ -399,7 +413,8 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
     }
 
-    private unsafe ExitHandler ExitHandlerFor(Vcpu vcpu, IExitAssist assist) => new(vcpu.Run, Ports, Mmio, assist);
+    private unsafe ExitHandler ExitHandlerFor(Vcpu vcpu, IExitAssist assist) =>
+        new(vcpu.Run, Ports, Mmio, assist, _posted);
 
     private T Own<T>(T part)
         where T : IDisposable

@@ -12,7 +12,8 @@ namespace Vmm.Devices.Pci;
 /// CONFIG_ADDRESS answers to 4-byte accesses only; others at the same ports are ordinary ports. That is how port
 /// 0xcf9 can be the reset register (<see cref="Legacy.ResetPort"/>): each claims the port where its accesses start.
 /// </remarks>
-public sealed class PciConfigPorts(PciBus pci)
+/// <param name="addressed">Is called after each write of a whole address; may be null.</param>
+public sealed class PciConfigPorts(PciBus pci, Action? addressed = null)
 {
     public const ushort AddressPortNumber = 0xcf8, DataPortNumber = 0xcfc;
 
@@ -45,6 +46,7 @@ public sealed class PciConfigPorts(PciBus pci)
             if (offset == 0 && data.Length == 4)
             {
                 owner._address = BinaryPrimitives.ReadUInt32LittleEndian(data);
+                owner.Addressed?.Invoke();
             }
         }
 
@@ -89,4 +91,6 @@ public sealed class PciConfigPorts(PciBus pci)
     }
 
     private PciBus Pci { get; } = pci;
+
+    private Action? Addressed { get; } = addressed;
 }

@@ -6,7 +6,10 @@ namespace Vmm.Kvm;
 /// <summary>Decides what to do about one exit of one vCPU. Works on the shared page alone, so that tests hand it
 /// exits that they made up.</summary>
 /// <remarks>Nothing is allocated here unless the machine ends. Called on the vCPU's thread only.</remarks>
-internal sealed unsafe class ExitHandler(KvmRun* run, AddressBus ports, AddressBus memory, IExitAssist assist)
+/// <param name="posted">What the guest wrote without an exit, and must have happened before the next; null where nothing
+/// is.</param>
+internal sealed unsafe class ExitHandler(
+    KvmRun* run, AddressBus ports, AddressBus memory, IExitAssist assist, PostedPortWrites? posted = null)
 {
     private const byte IoOut = 1;
     private const int ReasonCount = 64;
@@ -22,6 +25,7 @@ internal sealed unsafe class ExitHandler(KvmRun* run, AddressBus ports, AddressB
     /// <returns>Null to go on; else how the machine ended.</returns>
     public MachineEnd? Handle()
     {
+        posted?.Deliver();
         KvmExitReason reason = run->ExitReason;
         _counts[(uint)reason < ReasonCount ? (int)reason : 0]++;
         switch (reason)

@@ -38,6 +38,9 @@ internal sealed unsafe class Vcpu : IDisposable
     /// <summary>The page shared with KVM. Valid until <see cref="Dispose"/>.</summary>
     public KvmRun* Run { get; }
 
+    /// <summary>Where KVM posts writes of all vCPUs (<see cref="KvmVm.PostedWritesPage"/>).</summary>
+    public KvmCoalescedMmioRing* PostedWrites(int page) => (KvmCoalescedMmioRing*)((byte*)Run + (page * Environment.SystemPageSize));
+
     /// <summary>Runs the guest until something needs user space. The result of ioctl(2): the caller looks at errno.
     /// </summary>
     public int Enter() => LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_RUN, 0);

@@ -69,6 +69,11 @@ internal static class RunStatistics
             string name = ((KvmExitReason)reason).ToString().Replace("KVM_EXIT_", "", StringComparison.Ordinal);
             Line(text, "", $"{count,10} {name}");
         }
+
+        if (machine.PostedWrites != 0)
+        {
+            Line(text, "posted", $"{machine.PostedWrites} writes to PCI's address port, without an exit");
+        }
     }
 
     private static void AppendBus(StringBuilder text, AddressBus bus)

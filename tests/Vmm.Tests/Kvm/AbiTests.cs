@@ -32,6 +32,9 @@ public sealed class AbiTests
                 ("MsiAddressLo", "u.msi.address_lo"),
                 ("MsiAddressHi", "u.msi.address_hi"),
                 ("MsiData", "u.msi.data"))
+            .Struct<KvmCoalescedMmioZone>("struct kvm_coalesced_mmio_zone")
+            .Struct<KvmCoalescedMmio>("struct kvm_coalesced_mmio")
+            .Struct<KvmCoalescedMmioRing>("struct kvm_coalesced_mmio_ring")
             .Struct<KvmVcpuEvents>(
                 "struct kvm_vcpu_events",
                 ("ExceptionInjected", "exception.injected"),
@@ -107,6 +110,8 @@ public sealed class AbiTests
             .Constant("KVM_IRQFD_FLAG_RESAMPLE", KvmIrqfd.KVM_IRQFD_FLAG_RESAMPLE)
             .Constant("KVM_IOEVENTFD_FLAG_DATAMATCH", KvmIoeventfd.KVM_IOEVENTFD_FLAG_DATAMATCH)
             .Constant("KVM_IOEVENTFD_FLAG_DEASSIGN", KvmIoeventfd.KVM_IOEVENTFD_FLAG_DEASSIGN)
+            .Constant("offsetof(struct kvm_coalesced_mmio_ring, coalesced_mmio)", 8)
+            .Constant("(4096 - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio)", KvmCoalescedMmioRing.MaximumEntries)
             .Constant("KVM_IRQ_ROUTING_MSI", KvmIrqRoutingEntry.KVM_IRQ_ROUTING_MSI)
             .Constant("KVM_MSR_EXIT_REASON_FILTER", 4)
             .Judge();

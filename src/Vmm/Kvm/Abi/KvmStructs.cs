@@ -62,6 +62,41 @@ internal struct KvmIoeventfd
     public uint Flags;
 }
 
+/// <summary>struct kvm_coalesced_mmio_zone (KVM API 4.116): addresses, or ports, of which writes are posted.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct KvmCoalescedMmioZone
+{
+    public ulong Addr;
+    public uint Size;
+    public uint Pio;
+}
+
+/// <summary>struct kvm_coalesced_mmio: one posted write.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct KvmCoalescedMmio
+{
+    public ulong PhysAddr;
+    public uint Len;
+    public uint Pio;
+    public fixed byte Data[8];
+}
+
+/// <summary>struct kvm_coalesced_mmio_ring, a page of a vCPU's mapping that all vCPUs share: user space moves
+/// <see cref="First"/>, KVM moves <see cref="Last"/>.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 8)]
+internal unsafe struct KvmCoalescedMmioRing
+{
+    /// <summary>KVM_COALESCED_MMIO_MAX with pages of 4 KiB. (KVM reckons with a power of two when it looks for room, and
+    /// stops posting at half of it: an exit then, which empties the ring.)</summary>
+    public const uint MaximumEntries = (4096 - 8) / 24;
+
+    [FieldOffset(0)] public uint First;
+    [FieldOffset(4)] public uint Last;
+
+    /// <summary>The first of them, right behind.</summary>
+    public KvmCoalescedMmio* Entries => (KvmCoalescedMmio*)((byte*)System.Runtime.CompilerServices.Unsafe.AsPointer(ref this) + 8);
+}
+
 /// <summary>struct kvm_irq_routing_entry (KVM API 4.52); irqchip and msi of the union side by side.</summary>
 [StructLayout(LayoutKind.Explicit, Size = 48)]
 internal struct KvmIrqRoutingEntry
