@@ -1,9 +1,10 @@
 /*
  * Runs a command once and tells how it went: timed SECONDS MARKER FAILURE LOG COMMAND...
  *
- * Prints four words: nanoseconds from exec to the end, or to MARKER in its output if that is not empty; its largest
- * resident memory in KiB; exits of its VM by KVM's debugfs, or "-"; and "ok", "timeout", "failed" (FAILURE was
- * seen in its output) or "exit-N". The output is kept in LOG. What is not over by then is killed.
+ * Prints five words: nanoseconds from exec to the end, or to MARKER in its output if that is not empty; its largest
+ * resident memory in KiB; up to MARKER, exits of its VM by KVM's debugfs, or "-", and those that went to user space by
+ * KVM's trace event (those of all VMs of the machine), or "-"; and "ok", "timeout", "failed" (FAILURE was seen in its
+ * output) or "exit-N". The output is kept in LOG. What is not over by then is killed.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -47,6 +48,41 @@ static long long count_exits(pid_t pid)
     return sum;
 }
 
+#define USER_EXITS "/sys/kernel/tracing/events/kvm/kvm_userspace_exit/"
+
+/* Has the kernel count these exits by reason; "!" before the trigger ends that. */
+static void set_trigger(const char *text)
+{
+    int file = open(USER_EXITS "trigger", O_WRONLY);
+    if (file >= 0) {
+        if (write(file, text, strlen(text)) < 0)
+            perror(USER_EXITS "trigger");
+        close(file);
+    }
+}
+
+/* All that was counted; -1 where the kernel does not tell. */
+static long long count_user_exits(void)
+{
+    char line[128];
+    long long hits = -1;
+    FILE *file = fopen(USER_EXITS "hist", "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, " Hits: %lld", &hits) == 1)
+            break;
+    if (file != NULL)
+        fclose(file);
+    return hits;
+}
+
+static void print_count(long long value)
+{
+    if (value >= 0)
+        printf(" %lld", value);
+    else
+        printf(" -");
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 6) {
@@ -61,6 +97,8 @@ int main(int argc, char **argv)
         return 2;
     }
 
+    if (*marker)
+        set_trigger("hist:keys=reason");
     uint64_t start = now(), end = 0, limit = (uint64_t)atoi(argv[1]) * 1000000000;
     pid_t child = fork();
     if (child == 0) {
@@ -77,7 +115,7 @@ int main(int argc, char **argv)
 
     static char seen[1 << 20];
     size_t length = 0;
-    long long exits = -1;
+    long long exits = -1, user_exits = -1;
     while (outcome == NULL) {
         uint64_t passed = now() - start;
         struct pollfd wait = { .fd = pipes[0], .events = POLLIN };
@@ -97,7 +135,7 @@ int main(int argc, char **argv)
         if (*failure && strstr(seen, failure) != NULL)
             outcome = "failed";
         else if (*marker && strstr(seen, marker) != NULL)
-            outcome = "ok", end = now(), exits = count_exits(child);
+            outcome = "ok", end = now(), user_exits = count_user_exits(), exits = count_exits(child);
     }
 
     if (outcome != NULL)
@@ -107,14 +145,16 @@ int main(int argc, char **argv)
     wait4(child, &status, 0, &usage);
     if (end == 0)
         end = now();
+    if (*marker)
+        set_trigger("!hist:keys=reason");
     char code[32];
     if (outcome == NULL) {
         snprintf(code, sizeof code, "exit-%d", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
         outcome = *marker == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? "ok" : code;
     }
-    char count[32] = "-";
-    if (exits >= 0)
-        snprintf(count, sizeof count, "%lld", exits);
-    printf("%llu %ld %s %s\n", (unsigned long long)(end - start), usage.ru_maxrss, count, outcome);
+    printf("%llu %ld", (unsigned long long)(end - start), usage.ru_maxrss);
+    print_count(exits);
+    print_count(user_exits);
+    printf(" %s\n", outcome);
     return 0;
 }
