@@ -1,8 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text;
-using Vmm.Host;
 
-namespace Vmm.Networks;
+namespace Vmm.Host;
 
 /// <summary>A socket that listens at a path, and its file. The file goes with it; one that a killed process left is taken
 /// over.</summary>
