@@ -98,6 +98,27 @@ internal static unsafe class VirtqueueBuffers
         return used;
     }
 
+    /// <summary>Leaves <paramref name="bytes"/> at the front, or all if there are fewer; how many vectors those are. The
+    /// last of them may have become shorter.</summary>
+    public static int Cut(Span<IoVector> buffers, ulong bytes)
+    {
+        int count = 0;
+        while (count < buffers.Length && bytes != 0)
+        {
+            IoVector buffer = buffers[count];
+            if (bytes < buffer.Length)
+            {
+                buffers[count] = buffer with { Length = (nuint)bytes };
+                bytes = buffer.Length;
+            }
+
+            bytes -= buffer.Length;
+            count++;
+        }
+
+        return count;
+    }
+
     /// <summary>Takes the last byte off, which must be there, and tells where it is; how many vectors are left.</summary>
     public static int TakeLast(Span<IoVector> buffers, out nint address)
     {

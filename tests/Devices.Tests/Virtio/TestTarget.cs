@@ -11,6 +11,7 @@ public enum TargetKind
     NetTransmit,
     NetControl,
     Rng,
+    VsockTransmit,
 }
 
 /// <summary>A device, one of its queues, and a request that it serves.</summary>
@@ -30,6 +31,10 @@ internal sealed class TestTarget : IDisposable
                 RingFeatures = TestTransports.RingFeatures,
             },
             TargetKind.Rng => new Rng("rng", _entropy) { RingFeatures = TestTransports.RingFeatures },
+            TargetKind.VsockTransmit => new Vsock("vsock", new FakeVsockHost(), TestDriverVsock.Cid)
+            {
+                RingFeatures = TestTransports.RingFeatures,
+            },
             _ => new Net("net", _net = new FakeNet(pairs: 2), new NetOptions { Mac = new byte[] { 2, 0, 0, 0, 0, 1 }, QueueSize = 64 })
             {
                 RingFeatures = TestTransports.RingFeatures,
@@ -37,7 +42,7 @@ internal sealed class TestTarget : IDisposable
         };
         Queue = kind switch
         {
-            TargetKind.NetTransmit => 1,
+            TargetKind.NetTransmit or TargetKind.VsockTransmit => 1,
             TargetKind.NetControl => 4,
             _ => 0,
         };
@@ -80,6 +85,11 @@ internal sealed class TestTarget : IDisposable
             case TargetKind.NetTransmit:
                 Rig.Memory.Write(new GuestAddress(at), new byte[12 + 60]);
                 return [new Buffer(at, 12 + 60, false)];
+            case TargetKind.VsockTransmit:
+                // The end of a connection that there is not, to which there is no answer.
+                var header = new VsockHeader { SrcCid = TestDriverVsock.Cid, DstCid = Vsock.HostCid, Type = 1, Op = VsockOp.Rst };
+                Rig.Memory.Write(new GuestAddress(at), header);
+                return [new Buffer(at, VsockHeader.Length, false)];
             case TargetKind.NetControl:
                 Rig.Memory.Write<uint>(new GuestAddress(at), 0x0001_0004);
                 return [new Buffer(at, 4, false), new Buffer(at + 4, 1, true)];
@@ -145,7 +155,7 @@ internal sealed class TestTarget : IDisposable
         {
             TargetKind.Block or TargetKind.NetControl => 1u,
             TargetKind.NetReceive => 72u,
-            TargetKind.NetTransmit => 0u,
+            TargetKind.NetTransmit or TargetKind.VsockTransmit => 0u,
             _ => 2048u,
         }, length);
         Assert.False(Ring.TryTake(out _, out _));

@@ -1,0 +1,185 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Devices.Virtio;
+
+/// <summary>Packets from the guest (virtio 1.2, sections 5.10.6.4 and 5.10.6.5).</summary>
+public sealed partial class Vsock
+{
+    private const ushort TypeStream = 1;
+
+    private void TakeFromGuest(Virtqueue queue)
+    {
+        queue.DisableNotify();
+        int budget = PacketsPerTurn;
+        do
+        {
+            // Each packet may have to be refused, so there must be room for that; it comes with the next receive buffers.
+            while (!_refusals.IsFull && queue.TryPop(_vectors, out DescriptorChain chain))
+            {
+                Take(_vectors.AsSpan(0, chain.Readable), chain.ReadableBytes);
+                queue.Complete(chain, 0);
+                if (--budget == 0)
+                {
+                    KickLater(queue);
+                    break;
+                }
+            }
+
+            queue.Publish();
+        }
+        while (budget > 0 && !_refusals.IsFull && queue.EnableNotify());
+        SendToGuest();
+    }
+
+    /// <summary>One packet. What is no packet for the host from this guest is nobody's.</summary>
+    private void Take(Span<IoVector> packet, ulong length)
+    {
+        VsockHeader header = default;
+        if (VirtqueueBuffers.CopyFrom(packet, MemoryMarshal.AsBytes(new Span<VsockHeader>(ref header))) < VsockHeader.Length
+            || header.SrcCid != _guestCid || header.DstCid != HostCid || header.Len > length - VsockHeader.Length)
+        {
+            return;
+        }
+
+        _connections.TryGetValue(Key(header.SrcPort, header.DstPort), out VsockConnection? connection);
+        if (connection is null || header.Type != TypeStream)
+        {
+            TakeFromStranger(header);
+        }
+        else if (connection.State == VsockState.Closing)
+        {
+            // On its way to the guest is that it is over.
+        }
+        else if (!Take(connection, header, packet))
+        {
+            Close(connection);
+        }
+    }
+
+    /// <summary>A packet of no connection, or of a type of socket that there is not: a request, or an error to reply to.
+    /// </summary>
+    private void TakeFromStranger(in VsockHeader header)
+    {
+        if (header.Op == VsockOp.Rst)
+        {
+            return;
+        }
+
+        if (header.Type == TypeStream && header.Op == VsockOp.Request && _connections.Count < MostConnections
+            && _host.Connect(header.DstPort) is { } peer)
+        {
+            VsockConnection connection = Add(peer, header.SrcPort, header.DstPort, VsockState.Established);
+            connection.TakeCredit(header);
+            Owe(connection, VsockPending.Response);
+            peer.Want(receive: true, send: false);
+            return;
+        }
+
+        _refusals.Add(header.SrcPort, header.DstPort, header.Type);
+    }
+
+    /// <returns>False when the connection is over.</returns>
+    private bool Take(VsockConnection connection, in VsockHeader header, Span<IoVector> packet)
+    {
+        connection.TakeCredit(header);
+        if (connection.IsOutOfCredit && connection.Credit > 0)
+        {
+            connection.IsOutOfCredit = false;
+            Owe(connection, VsockPending.Data);
+        }
+
+        switch (header.Op)
+        {
+            case VsockOp.Response when connection.State == VsockState.Connecting:
+                connection.State = VsockState.Established;
+                Opened++;
+                connection.Peer.Accepted(connection.HostPort);
+                connection.Peer.Want(receive: true, send: false);
+                return true;
+            case VsockOp.Rst:
+                Forget(connection);
+                return true;
+            case VsockOp.Rw when connection.State == VsockState.Established:
+                return TakeData(connection, header.Len, packet);
+            case VsockOp.Shutdown when connection.State == VsockState.Established:
+                return TakeShutdown(connection, header.Flags);
+            case VsockOp.CreditUpdate:
+                return true;
+            case VsockOp.CreditRequest:
+                Owe(connection, VsockPending.CreditUpdate);
+                return true;
+            default:
+                return false;
+        }
+    }
+
+    private bool TakeData(VsockConnection connection, uint length, Span<IoVector> packet)
+    {
+        if (length == 0)
+        {
+            return true;
+        }
+
+        if (length > connection.Room || (connection.GuestShut & VsockShutdown.Send) != 0)
+        {
+            return false;       // more than it was told that there is room for (section 5.10.6.3)
+        }
+
+        Span<IoVector> data = packet[VirtqueueBuffers.Skip(packet, VsockHeader.Length)..];
+        SentBytes += length;
+        return !connection.IsHungUp && connection.Forward(data[..VirtqueueBuffers.Cut(data, length)], length)
+            && AfterSending(connection);
+    }
+
+    private bool TakeShutdown(VsockConnection connection, VsockShutdown flags)
+    {
+        connection.GuestShut |= flags & VsockShutdown.Both;
+        if ((connection.GuestShut & VsockShutdown.Receive) != 0)
+        {
+            connection.Pending &= ~VsockPending.Data;
+            connection.IsOutOfCredit = false;
+        }
+
+        return AfterSending(connection);
+    }
+
+    /// <summary>Something of the guest's was handed on, or will not be: what follows from that.</summary>
+    /// <returns>False when the connection is over.</returns>
+    private bool AfterSending(VsockConnection connection)
+    {
+        if (!connection.HasUnsent)
+        {
+            if (connection.GuestShut == VsockShutdown.Both)
+            {
+                return false;       // a clean end, which the guest waits to hear of (section 5.10.6.5)
+            }
+
+            if ((connection.GuestShut & VsockShutdown.Send) != 0 && !connection.IsHungUp)
+            {
+                connection.Peer.EndSend();
+            }
+        }
+
+        if (connection.ShouldTellCredit)
+        {
+            Owe(connection, VsockPending.CreditUpdate);
+        }
+
+        Watch(connection);
+        return true;
+    }
+
+    /// <summary>The host's program reads again.</summary>
+    internal void SendReady(VsockConnection connection)
+    {
+        lock (Gate)
+        {
+            if (connection.State == VsockState.Established && (!connection.Flush() || !AfterSending(connection)))
+            {
+                Close(connection);
+            }
+
+            SendToGuest();
+        }
+    }
+}

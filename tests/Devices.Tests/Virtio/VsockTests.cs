@@ -1,0 +1,578 @@
+using System.Runtime.InteropServices;
+using Vmm.Devices.Virtio;
+using Vmm.Tests.Shared;
+
+namespace Vmm.Devices.Tests.Virtio;
+
+public sealed class VsockTests : IDisposable
+{
+    private const uint Port = 5;
+
+    private readonly TestRig _rig = new();
+    private readonly FakeVsockHost _host = new();
+
+    public void Dispose() => _rig.Dispose();
+
+    [Fact]
+    public void The_header_agrees_with_the_C_compiler()
+    {
+        CLayout layout = new CLayout("linux/virtio_vsock.h").Struct<VsockHeader>("struct virtio_vsock_hdr");
+        Assert.Equal(VsockHeader.Length, Marshal.SizeOf<VsockHeader>());
+        foreach ((VsockOp op, string name) in new[]
+        {
+            (VsockOp.Request, "REQUEST"), (VsockOp.Response, "RESPONSE"), (VsockOp.Rst, "RST"), (VsockOp.Shutdown, "SHUTDOWN"),
+            (VsockOp.Rw, "RW"), (VsockOp.CreditUpdate, "CREDIT_UPDATE"), (VsockOp.CreditRequest, "CREDIT_REQUEST"),
+        })
+        {
+            layout.Constant($"VIRTIO_VSOCK_OP_{name}", (ulong)op);
+        }
+
+        layout.Constant("VIRTIO_VSOCK_SHUTDOWN_RCV", (ulong)VsockShutdown.Receive)
+            .Constant("VIRTIO_VSOCK_SHUTDOWN_SEND", (ulong)VsockShutdown.Send)
+            .Judge();
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void The_guest_connects_and_bytes_pass_both_ways(Variant variant)
+    {
+        TestDriverVsock guest = Guest(variant);
+        Assert.Equal(19u, guest.Driver.Transport.DeviceId);
+        Assert.Equal(TestDriverVsock.Cid, guest.Driver.Transport.ReadConfig64(0));
+        guest.Offer(1);
+        guest.Send(VsockOp.Request, Port);
+        VsockHeader answer = guest.Expect(VsockOp.Response).Header;
+        Assert.Equal((Port, TestDriverVsock.GuestPort, (ushort)1), (answer.SrcPort, answer.DstPort, answer.Type));
+        Assert.Equal(VsockConnection.BufferBytes, answer.BufAlloc);
+
+        byte[] up = Bytes(10_000), down = Bytes(9000);
+        guest.Send(guest.Header(VsockOp.Rw, Port, up.Length), up, 1, 43, 44, 45, 5000);
+        Assert.Equal(up, _host.Last.Taken);
+
+        _host.Last.Write(down);
+        guest.Offer(1, 45);
+        guest.Offer(1, 144);
+        guest.Offer(4);
+        byte[][] parts = [guest.Expect(VsockOp.Rw).Data, guest.Expect(VsockOp.Rw).Data, guest.Expect(VsockOp.Rw).Data,
+            guest.Expect(VsockOp.Rw).Data, guest.Expect(VsockOp.Rw).Data];
+        Assert.Equal([1, 100, 4096, 4096, 707], parts.Select(part => part.Length));
+        Assert.Equal(down, parts.SelectMany(part => part));
+        Assert.Equal((1, 10_000, 9000), (guest.Device.Opened, guest.Device.SentBytes, guest.Device.ReceivedBytes));
+        Assert.True(_host.Last.WantsReceive);
+        Assert.Empty(_rig.Log);
+    }
+
+    [Fact]
+    public void Who_knocks_where_nobody_listens_is_refused()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Offer(4);
+        guest.Send(VsockOp.Request, 1000);
+        VsockHeader answer = guest.Expect(VsockOp.Rst).Header;
+        Assert.Equal((1000u, TestDriverVsock.GuestPort), (answer.SrcPort, answer.DstPort));
+        guest.Send(guest.Header(VsockOp.Request, Port) with { Type = 2 });
+        Assert.Equal(2, guest.Expect(VsockOp.Rst).Header.Type);         // virtio 1.2, section 5.10.6.4.1: an unknown type
+        guest.Send(VsockOp.Rw, Port, [1]);
+        guest.Expect(VsockOp.Rst);
+        guest.Send(VsockOp.Rst, Port);                                  // not an answer to an answer
+        Assert.Null(guest.Take());
+        Assert.Empty(_host.Peers);
+    }
+
+    [Fact]
+    public void What_is_no_packet_from_this_guest_to_the_host_is_nobodys()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Connect(Port);
+        guest.Offer(4);
+        guest.SendRaw(new byte[43]);
+        guest.SendRaw([]);
+        guest.Send(guest.Header(VsockOp.Rw, Port, 1) with { SrcCid = 4 }, [1]);
+        guest.Send(guest.Header(VsockOp.Rw, Port, 1) with { DstCid = 1 }, [1]);
+        guest.Send(guest.Header(VsockOp.Rw, Port, 2), [1]);             // longer than it is
+        guest.Send(guest.Header(VsockOp.Rw, Port, -1), [1]);
+        Assert.Null(guest.Take());
+        Assert.Empty(_host.Last.Taken);
+        guest.Send(guest.Header(VsockOp.Rw, Port, 2), [1, 2, 3]);       // shorter: the rest is not its own
+        Assert.Equal([1, 2], _host.Last.Taken);
+    }
+
+    [Fact]
+    public void A_slow_program_is_waited_for_and_the_guest_is_told_when_there_is_room()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Connect(Port);
+        guest.Offer(4);
+        FakeVsockPeer program = _host.Last;
+        program.Room = 1000;
+        byte[] all = Bytes((int)VsockConnection.BufferBytes);
+        guest.Send(VsockOp.Rw, Port, all.AsSpan(0, 65536));
+        guest.Send(VsockOp.Rw, Port, all.AsSpan(65536));
+        Assert.Equal(1000, program.Taken.Count);
+        Assert.True(program.WantsSend);
+        Assert.Null(guest.Take());
+        program.MakeRoom(65000);
+        VsockHeader told = guest.Expect(VsockOp.CreditUpdate).Header;
+        Assert.Equal((66000u, VsockConnection.BufferBytes), (told.FwdCnt, told.BufAlloc));
+        guest.Send(VsockOp.Rw, Port, all.AsSpan(0, 65536));     // the buffer is used from its start again
+        program.MakeRoom(int.MaxValue);
+        Assert.Equal([.. all, .. all.AsSpan(0, 65536)], program.Taken);
+        Assert.False(program.WantsSend);
+    }
+
+    [Fact]
+    public void A_guest_that_sends_more_than_there_is_room_for_loses_the_connection()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Connect(Port);
+        guest.Offer(4);
+        _host.Last.Room = 0;
+        guest.Send(VsockOp.Rw, Port, Bytes(65536));
+        guest.Send(VsockOp.Rw, Port, Bytes(65536));
+        Assert.False(_host.Last.IsDisposed);
+        guest.Send(VsockOp.Rw, Port, [1]);
+        guest.Expect(VsockOp.Rst);
+        Assert.True(_host.Last.IsDisposed);
+        Assert.Equal(0, guest.Device.Connections);
+    }
+
+    [Fact]
+    public void No_more_is_sent_than_the_guest_has_room_for()
+    {
+        TestDriverVsock guest = Guest();
+        guest.BufAlloc = 1000;
+        guest.Connect(Port);
+        guest.Offer(8);
+        byte[] down = Bytes(2500);
+        _host.Last.Write(down);
+        Assert.Equal(1000, guest.Expect(VsockOp.Rw).Data.Length);
+        guest.Expect(VsockOp.CreditRequest);
+        Assert.Null(guest.Take());
+        Assert.False(_host.Last.WantsReceive);
+        guest.FwdCnt = 300;
+        guest.Send(VsockOp.CreditUpdate, Port);
+        Assert.Equal(down[1000..1300], guest.Expect(VsockOp.Rw).Data);
+        guest.Expect(VsockOp.CreditRequest);
+        guest.FwdCnt = 1300;
+        guest.BufAlloc = 5000;
+        guest.Send(VsockOp.Rw, Port, [1]);                      // any packet tells
+        Assert.Equal(down[1300..], guest.Expect(VsockOp.Rw).Data);
+        Assert.Null(guest.Take());
+        Assert.True(_host.Last.WantsReceive);
+    }
+
+    [Fact]
+    public void Nonsense_about_credit_gets_the_guest_no_more_than_it_claims_to_have()
+    {
+        TestDriverVsock guest = Guest();
+        (guest.BufAlloc, guest.FwdCnt) = (10, 0x8000_0000);
+        guest.Connect(Port);
+        guest.Offer(4);
+        _host.Last.Write(Bytes(100));
+        guest.Expect(VsockOp.CreditRequest);
+        (guest.BufAlloc, guest.FwdCnt) = (uint.MaxValue, 0xffff_ffff);
+        guest.Send(VsockOp.CreditUpdate, Port);
+        Assert.Equal(100, guest.Expect(VsockOp.Rw).Data.Length);
+    }
+
+    [Fact]
+    public void A_question_about_credit_is_answered()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Connect(Port);
+        guest.Send(VsockOp.Rw, Port, Bytes(7));
+        guest.Offer(1);
+        guest.Send(VsockOp.CreditRequest, Port);
+        Assert.Equal(7u, guest.Expect(VsockOp.CreditUpdate).Header.FwdCnt);
+    }
+
+    [Fact]
+    public void The_host_ends_first_and_the_guest_may_still_send()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Connect(Port);
+        FakeVsockPeer program = _host.Last;
+        program.Write([1, 2, 3]);
+        program.End();
+        guest.Offer(4);
+        Assert.Equal([1, 2, 3], guest.Expect(VsockOp.Rw).Data);
+        Assert.Equal(VsockShutdown.Send, guest.Expect(VsockOp.Shutdown).Header.Flags);
+        Assert.Null(guest.Take());
+        Assert.False(program.WantsReceive);
+        guest.Send(VsockOp.Rw, Port, [4, 5]);
+        Assert.Equal([4, 5], program.Taken);
+        guest.Send(VsockOp.Shutdown, Port, flags: VsockShutdown.Both);
+        guest.Expect(VsockOp.Rst);
+        Assert.True(program.IsDisposed);
+        Assert.Equal(0, guest.Device.Connections);
+    }
+
+    [Fact]
+    public void The_guest_ends_first_and_the_host_may_still_send()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Connect(Port);
+        guest.Offer(4);
+        FakeVsockPeer program = _host.Last;
+        program.Room = 1;
+        guest.Send(VsockOp.Rw, Port, [4, 5]);
+        guest.Send(VsockOp.Shutdown, Port, flags: VsockShutdown.Send);
+        Assert.False(program.GuestEnded);                       // one byte is on its way
+        program.MakeRoom(1);
+        Assert.True(program.GuestEnded);
+        program.Write([1, 2, 3]);
+        Assert.Equal([1, 2, 3], guest.Expect(VsockOp.Rw).Data);
+        guest.Send(VsockOp.Rw, Port, [6]);                      // it said that it would not
+        guest.Expect(VsockOp.Rst);
+        Assert.Equal([4, 5], program.Taken);
+    }
+
+    [Fact]
+    public void A_guest_that_receives_no_more_gets_no_more()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Connect(Port);
+        _host.Last.Write([1]);                                  // waits for a buffer
+        guest.Send(VsockOp.Shutdown, Port, flags: VsockShutdown.Receive);
+        guest.Offer(2);
+        Assert.Null(guest.Take());
+        Assert.False(_host.Last.WantsReceive);
+        guest.Send(VsockOp.Shutdown, Port, flags: VsockShutdown.Send);      // both, by now
+        guest.Expect(VsockOp.Rst);
+    }
+
+    [Fact]
+    public void A_program_that_hangs_up_is_heard_to_its_end()
+    {
+        TestDriverVsock guest = Guest();
+        guest.BufAlloc = 100;
+        guest.Connect(Port);
+        guest.Offer(5);
+        FakeVsockPeer program = _host.Last;
+        program.Write(Bytes(150));
+        program.HasEnded = true;
+        program.Connection.HungUp();
+        Assert.Equal(100, guest.Expect(VsockOp.Rw).Data.Length);
+        guest.Expect(VsockOp.CreditRequest);
+        guest.FwdCnt = 100;
+        guest.Send(VsockOp.CreditUpdate, Port);
+        Assert.Equal(50, guest.Expect(VsockOp.Rw).Data.Length);
+        Assert.Equal(VsockShutdown.Both, guest.Expect(VsockOp.Shutdown).Header.Flags);
+        guest.Send(VsockOp.Rst, Port);
+        Assert.Equal(0, guest.Device.Connections);
+        Assert.True(program.IsDisposed);
+        Assert.Null(guest.Take());
+    }
+
+    [Fact]
+    public void What_is_sent_to_a_program_that_hung_up_is_refused()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Connect(Port);
+        guest.Offer(3);
+        FakeVsockPeer program = _host.Last;
+        program.Room = 0;
+        guest.Send(VsockOp.Rw, Port, [1]);
+        program.HasEnded = true;
+        program.Connection.HungUp();
+        guest.Expect(VsockOp.Shutdown);
+        guest.Send(VsockOp.Rw, Port, [2]);
+        guest.Expect(VsockOp.Rst);
+        Assert.Equal(0, guest.Device.Connections);
+    }
+
+    [Fact]
+    public void Nobody_reads_any_more()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Connect(Port);
+        guest.Offer(1);
+        _host.Last.Room = -1;
+        guest.Send(VsockOp.Rw, Port, [1]);
+        guest.Expect(VsockOp.Rst);
+        Assert.True(_host.Last.IsDisposed);
+    }
+
+    [Fact]
+    public void A_program_of_the_host_connects()
+    {
+        TestDriverVsock guest = Guest();
+        var first = new FakeVsockPeer();
+        var second = new FakeVsockPeer();
+        Assert.True(_host.Device.Connect(first, TestDriverVsock.GuestPort));
+        Assert.True(_host.Device.Connect(second, TestDriverVsock.GuestPort));
+        guest.Offer(4);
+        VsockHeader asked = guest.Expect(VsockOp.Request).Header;
+        VsockHeader askedToo = guest.Expect(VsockOp.Request).Header;
+        Assert.Equal(TestDriverVsock.GuestPort, asked.DstPort);
+        Assert.NotEqual(asked.SrcPort, askedToo.SrcPort);
+        Assert.Null(first.AcceptedPort);
+        Assert.False(first.WantsReceive);
+        guest.Send(VsockOp.Response, asked.SrcPort);
+        guest.Send(VsockOp.Rst, askedToo.SrcPort);
+        Assert.Equal(asked.SrcPort, first.AcceptedPort);
+        Assert.True(second.IsDisposed);
+        first.Write([1]);
+        Assert.Equal([1], guest.Expect(VsockOp.Rw).Data);
+        guest.Send(VsockOp.Response, asked.SrcPort);            // twice
+        guest.Expect(VsockOp.Rst);
+        Assert.True(first.IsDisposed);
+    }
+
+    [Fact]
+    public void A_program_that_leaves_before_the_guest_answers_is_taken_back()
+    {
+        TestDriverVsock guest = Guest();
+        var program = new FakeVsockPeer();
+        Assert.True(_host.Device.Connect(program, TestDriverVsock.GuestPort));
+        guest.Offer(2);
+        uint port = guest.Expect(VsockOp.Request).Header.SrcPort;
+        program.Connection.HungUp();
+        Assert.Equal(port, guest.Expect(VsockOp.Rst).Header.SrcPort);
+        Assert.True(program.IsDisposed);
+    }
+
+    [Fact]
+    public void Without_a_driver_nobody_connects_and_a_reset_ends_all()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Connect(Port);
+        guest.Driver.Transport.Status = 0;
+        Assert.True(_host.Last.IsDisposed);
+        Assert.Equal(0, guest.Device.Connections);
+        Assert.False(_host.Device.Connect(new FakeVsockPeer(), 1));
+        _host.Last.Connection.ReceiveReady();                   // an event that was on its way
+        _host.Last.Connection.SendReady();
+        _host.Last.Connection.HungUp();
+    }
+
+    [Fact]
+    public void Answers_wait_for_buffers_and_packets_wait_when_there_are_too_many()
+    {
+        const int Requests = 120, Accepted = 20;
+        TestDriverVsock guest = Guest();
+        for (uint i = 0; i < Requests; i++)
+        {
+            guest.Send(guest.Header(VsockOp.Request, i % 6 == 0 ? Port : 1000) with { SrcPort = i });
+        }
+
+        Assert.True(_rig.RunLoop(1000) < 1000, "the loop spins");
+        Assert.InRange(Requests - guest.InFlight, 76, 78);      // then there were 64 refusals
+        var seen = new List<(VsockOp Op, uint Port)>();
+        for (int i = 0; i < Requests; i++)
+        {
+            guest.Offer(1, VsockHeader.Length);
+            VsockHeader header = guest.Take()!.Value.Header;
+            seen.Add((header.Op, header.DstPort));
+        }
+
+        Assert.Equal(Enumerable.Range(0, Requests), seen.Select(packet => (int)packet.Port).Order());
+        Assert.All(seen, packet => Assert.Equal(packet.Port % 6 == 0 ? VsockOp.Response : VsockOp.Rst, packet.Op));
+        Assert.Equal(Accepted, guest.Device.Connections);
+        guest.Reap();
+        Assert.Equal(0, guest.InFlight);
+    }
+
+    [Fact]
+    public void There_is_an_end_to_connections()
+    {
+        TestDriverVsock guest = Guest();
+        for (uint i = 0; i <= Vsock.MostConnections; i++)
+        {
+            guest.Offer(1, 64);
+            guest.Send(guest.Header(VsockOp.Request, Port) with { SrcPort = i });
+            guest.Expect(i < Vsock.MostConnections ? VsockOp.Response : VsockOp.Rst);
+        }
+
+        Assert.False(_host.Device.Connect(new FakeVsockPeer(), 1));
+        Assert.Equal(Vsock.MostConnections, _host.Peers.Count);
+    }
+
+    [Fact]
+    public void Buffers_without_room_for_data_are_used_for_answers_and_spin_nothing()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Connect(Port);
+        guest.Offer(20, VsockHeader.Length);
+        _host.Last.Write([1, 2, 3]);
+        Assert.True(_rig.RunLoop(1000) < 1000, "the loop spins");
+        for (int i = 0; i < 20; i++)
+        {
+            guest.Expect(VsockOp.CreditUpdate);
+        }
+
+        guest.Offer(1);
+        Assert.Equal([1, 2, 3], guest.Expect(VsockOp.Rw).Data);
+    }
+
+    [Fact]
+    public void A_receive_buffer_shorter_than_the_header_is_refused()
+    {
+        TestDriverVsock guest = Guest();
+        guest.Offer(1, VsockHeader.Length - 1);
+        guest.Send(VsockOp.Request, Port);
+        Assert.Contains("shorter than the header", Assert.Single(_rig.Log), StringComparison.Ordinal);
+        Assert.NotEqual(0u, guest.Driver.Transport.Status & TestDriver.NeedsReset);
+    }
+
+    [Fact]
+    public void All_take_their_turn()
+    {
+        TestDriverVsock guest = Guest();
+        foreach (uint port in (uint[])[1, 2, 3])
+        {
+            guest.Connect(port);
+        }
+
+        foreach (FakeVsockPeer program in _host.Peers)
+        {
+            program.Write(Bytes(10_000));
+        }
+
+        guest.Offer(6, 1044);
+        uint[] ports = [.. Enumerable.Range(0, 6).Select(_ => guest.Expect(VsockOp.Rw).Header.SrcPort)];
+        Assert.Equal([1, 2, 3, 1, 2, 3], ports);
+    }
+
+    [Fact]
+    public void Bytes_in_either_direction_allocate_nothing()
+    {
+        TestDriverVsock guest = Guest();
+        guest.BufAlloc = 1 << 30;
+        guest.Connect(Port);
+        FakeVsockPeer program = _host.Last;
+        program.IsEndless = true;
+        byte[] data = Bytes(1000);
+        VsockHeader header = guest.Header(VsockOp.Rw, Port, data.Length);
+        ulong at = guest.Driver.Allocate(4096);
+        _rig.Memory.Write(new Devices.Memory.GuestAddress(at), (byte[])[.. MemoryMarshal.AsBytes(new ReadOnlySpan<VsockHeader>(in header)), .. data]);
+        TestDriverSplit receive = guest.Driver.Split(0), transmit = guest.Driver.Split(1);
+        int buffer = receive.Add(new Buffer(at + 2048, 1044, true)), packet = transmit.Add(new Buffer(at, 1044, false));
+        program.Connection.ReceiveReady();
+        long allocated = 1;
+        for (int round = 0; round < 10 && allocated != 0; round++)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < 1000; i++)
+            {
+                guest.Device.Notify(0);
+                guest.Device.Notify(1);
+                receive.Offer((ushort)buffer);
+                transmit.Offer((ushort)packet);
+            }
+
+            allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+        }
+
+        Assert.Equal(0, allocated);
+        Assert.True(program.Received >= 999_000 && guest.Device.SentBytes >= 999_000);
+    }
+
+    /// <summary>Packets of any content to connections in any state: nothing throws, nothing spins, nothing grows.</summary>
+    [Fact]
+    public void Random_packets_do_no_harm()
+    {
+        const int Packets = 200_000;
+        var random = new Random(0x50c7);
+        TestDriverVsock guest = Guest();
+        Span<byte> data = stackalloc byte[64];
+        for (int i = 0; i < Packets; i++)
+        {
+            random.NextBytes(data);
+            VsockHeader header = guest.Header((VsockOp)random.Next(9), (uint)random.Next(990, 1010), random.Next(64)) with
+            {
+                SrcPort = (uint)random.Next(8),
+                Flags = (VsockShutdown)random.Next(5),
+                BufAlloc = random.Next(3) switch { 0 => 0, 1 => (uint)random.Next(2000), _ => uint.MaxValue },
+                FwdCnt = random.Next(2) == 0 ? 0 : (uint)random.Next(),
+            };
+            if (random.Next(20) == 0)
+            {
+                header = header with { Len = (uint)random.Next(), Type = (ushort)random.Next(4) };
+            }
+
+            if (guest.InFlight < TestDriverVsock.Most)
+            {
+                guest.Send(header, data[..random.Next(64)]);
+            }
+
+            if (_host.Peers.Count > 0 && random.Next(3) == 0)
+            {
+                Disturb(random, _host.Peers[random.Next(_host.Peers.Count)]);
+            }
+
+            if (random.Next(10) == 0)
+            {
+                _ = _host.Device.Connect(new FakeVsockPeer(), (uint)random.Next(8));
+            }
+
+            if (random.Next(4) == 0 && guest.Offered < TestDriverVsock.Most - 8)
+            {
+                guest.Offer(random.Next(1, 8), (uint)random.Next(44, 100));
+                guest.Reap();
+                while (guest.Take() is not null)
+                {
+                    // nobody reads it
+                }
+            }
+
+            if (i % 1000 == 999)
+            {
+                Assert.InRange(guest.Device.Connections, 0, Vsock.MostConnections);
+                _host.Peers.RemoveAll(peer => peer.IsDisposed);
+                guest = Guest(guest);
+            }
+        }
+
+        Assert.Empty(_rig.Log);
+        guest = Guest(guest);
+        guest.Connect(Port);
+        guest.Send(VsockOp.Rw, Port, [1, 2]);
+        Assert.Equal([1, 2], _host.Last.Taken);
+    }
+
+    private static void Disturb(Random random, FakeVsockPeer program)
+    {
+        if (program.IsDisposed)
+        {
+            return;
+        }
+
+        switch (random.Next(5))
+        {
+            case 0:
+                program.Write([1, 2, 3]);
+                break;
+            case 1:
+                program.Room = random.Next(-1, 50);
+                break;
+            case 2:
+                program.MakeRoom(random.Next(1, 1000));
+                break;
+            case 3:
+                program.End();
+                break;
+            default:
+                program.HasEnded = true;
+                program.Connection.HungUp();
+                break;
+        }
+    }
+
+    private static byte[] Bytes(int count)
+    {
+        byte[] bytes = new byte[count];
+        new Random(count).NextBytes(bytes);
+        return bytes;
+    }
+
+    private TestDriverVsock Guest(Variant? variant = null) => new(
+        _rig, new Vsock("vsock", _host, TestDriverVsock.Cid) { RingFeatures = TestTransports.RingFeatures }, variant ?? Variant.Default);
+
+    /// <summary>The same device under a driver that starts anew, which has all memory to itself again.</summary>
+    private TestDriverVsock Guest(TestDriverVsock before)
+    {
+        before.Driver.Transport.Status = 0;
+        return new TestDriverVsock(_rig, before);
+    }
+}
