@@ -3,6 +3,7 @@ using Vmm.Disks;
 using Vmm.Host;
 using Vmm.Networks;
 using Vmm.Options;
+using Vmm.Sockets;
 using Vmm.Virtio;
 
 namespace Vmm;
@@ -17,12 +18,16 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop) : IDi
     private readonly List<Net> _nets = [];
     private DiskHost? _diskHost;
     private NetHost? _netHost;
+    private VsockHost? _vsockHost;
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
     public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _disks;
 
     /// <summary>Network cards, in the order given.</summary>
     public IReadOnlyList<Net> Nets => _nets;
+
+    /// <summary>The socket device; null where there is none.</summary>
+    public Vsock? Vsock { get; private set; }
 
     private ulong RingFeatures => VirtioFeatures.Default | (options.Packed ? VirtioFeatures.RingPacked : 0);
 
@@ -37,6 +42,13 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop) : IDi
         {
             slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond) { RingFeatures = RingFeatures });
         }
+
+        if (options.Vsock is { } vsock)
+        {
+            _vsockHost = new VsockHost(loop, vsock);
+            Vsock = new Vsock("virtio-vsock0", _vsockHost, vsock.Cid) { RingFeatures = RingFeatures };
+            slots.Plug(Vsock);
+        }
     }
 
     /// <summary>Waits for what starts beside the machine; last thing before it runs.</summary>
@@ -48,6 +60,7 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop) : IDi
 
     public void Dispose()
     {
+        _vsockHost?.Dispose();
         _netHost?.Dispose();
         _diskHost?.Dispose();
     }

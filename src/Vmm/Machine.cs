@@ -56,6 +56,9 @@ internal sealed class Machine : IPowerControl, IDisposable
     /// <summary>Network cards, in the order given.</summary>
     public IReadOnlyList<Net> Nets => _devices!.Nets;
 
+    /// <summary>The socket device; null where there is none.</summary>
+    public Vsock? Vsock => _devices!.Vsock;
+
     public GuestConsole Console { get; private set; } = null!;
 
     /// <summary>Writes of the guest to ports that reached their device without an exit.</summary>

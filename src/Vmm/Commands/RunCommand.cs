@@ -63,6 +63,13 @@ internal sealed class RunCommand
         HelpName = "MODE[,OPTION...]",
     };
 
+    private readonly Option<string> _vsock = new("--vsock")
+    {
+        Description = "Sockets between guest and host: the guest's connection to port N of CID 2 goes to the Unix socket PATH_N; "
+            + "'CONNECT N' written to PATH leads to port N of the guest. Option: cid=N, the guest's own, 3 if not given",
+        HelpName = "PATH[,OPTION...]",
+    };
+
     private readonly Option<string> _name = new("--name")
     {
         Description = "What the machine is called; the MAC addresses of its network cards are derived from it",
@@ -129,7 +136,7 @@ internal sealed class RunCommand
     /// <summary>What describes a machine.</summary>
     private IEnumerable<Option> Shared =>
     [
-        _kernel, _disk, _net, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
+        _kernel, _disk, _net, _vsock, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
         _cpu, _entry, _noKaslr, _noUnpack, _stats, _trace,
     ];
 
@@ -174,6 +181,7 @@ internal sealed class RunCommand
         Cpus = MachineOptions.CheckCpus(result.GetValue(_cpus)),
         Disks = Array.ConvertAll(All(result, _disk), DiskSpec.Parse),
         Nets = Array.ConvertAll(All(result, _net), NetSpec.Parse),
+        Vsock = result.GetValue(_vsock) is { } vsock ? VsockSpec.Parse(vsock) : null,
         Name = result.GetValue(_name) is { } name ? MachineOptions.CheckName(name) : null,
         Rng = result.GetValue(_rng),
         Transport = result.GetValue(_transport),

@@ -27,6 +27,9 @@ internal sealed record MachineOptions
 
     public IReadOnlyList<NetSpec> Nets { get; init; } = [];
 
+    /// <summary>Sockets between the guest and the host; null for none.</summary>
+    public VsockSpec? Vsock { get; init; }
+
     /// <summary>What the user calls the machine; null where nothing.</summary>
     public string? Name { get; init; }
 

@@ -120,6 +120,12 @@ internal static class RunStatistics
             Line(text, "network", $"{net.Name}: {net.SentFrames} packets ({net.SentBytes} bytes) sent, {net.SendDropped} dropped; "
                 + $"{net.ReceivedFrames} packets ({net.ReceivedBytes} bytes) received, {net.ReceiveDropped} dropped");
         }
+
+        if (machine.Vsock is { } vsock)
+        {
+            Line(text, "sockets", $"{vsock.Name}: {vsock.Opened} connections; {vsock.SentBytes} bytes sent, "
+                + $"{vsock.ReceivedBytes} bytes received");
+        }
     }
 
     private static void AppendAssist(StringBuilder text, Machine machine)
