@@ -50,7 +50,7 @@ internal sealed class VsockHost : IVsockHost, IDisposable
             return null;
         }
 
-        return Open(socket, greets: false);
+        return Open(new ConnectedSocket(socket), greets: false);
     }
 
     /// <summary>After the loop has stopped.</summary>
@@ -69,7 +69,7 @@ internal sealed class VsockHost : IVsockHost, IDisposable
         }
     }
 
-    private VsockSocket Open(FileDescriptor socket, bool greets)
+    private VsockSocket Open(ConnectedSocket socket, bool greets)
     {
         var opened = new VsockSocket(_loop, socket, greets, Closed);
         lock (_sockets)
@@ -109,13 +109,13 @@ internal sealed class VsockHost : IVsockHost, IDisposable
             return;
         }
 
-        _requests.Add(new VsockRequest(_loop, socket, Answer));
+        _requests.Add(new VsockRequest(_loop, new ConnectedSocket(socket), Answer));
     }
 
     private void Answer(VsockRequest request, uint? port)
     {
         _requests.Remove(request);
-        FileDescriptor socket = request.Release();
+        ConnectedSocket socket = request.Release();
         if (port is not { } wanted)
         {
             socket.Dispose();

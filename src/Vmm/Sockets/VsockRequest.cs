@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using System.Text;
 using Vmm.Host;
 using Vmm.Options;
@@ -6,19 +5,19 @@ using Vmm.Options;
 namespace Vmm.Sockets;
 
 /// <summary>A program of the host that has yet to say which port of the guest it wants.</summary>
-internal sealed unsafe class VsockRequest : IDisposable
+internal sealed class VsockRequest : IDisposable
 {
     private const int MostBytes = 32;
     private const string Verb = "CONNECT ";
 
-    private readonly FileDescriptor _socket;
+    private readonly ConnectedSocket _socket;
     private readonly Interest _interest;
     private readonly Action<VsockRequest, uint?> _answer;
     private readonly byte[] _line = new byte[MostBytes];
     private int _length;
 
     /// <param name="answer">Gets the port, or null where what came is no request; once, on the loop's thread.</param>
-    public VsockRequest(EventLoop loop, FileDescriptor socket, Action<VsockRequest, uint?> answer)
+    public VsockRequest(EventLoop loop, ConnectedSocket socket, Action<VsockRequest, uint?> answer)
     {
         _socket = socket;
         _answer = answer;
@@ -26,7 +25,7 @@ internal sealed unsafe class VsockRequest : IDisposable
     }
 
     /// <summary>Hands the socket over, with all that follows the line unread in it.</summary>
-    public FileDescriptor Release()
+    public ConnectedSocket Release()
     {
         _interest.Dispose();
         return _socket;
@@ -34,8 +33,7 @@ internal sealed unsafe class VsockRequest : IDisposable
 
     public void Dispose() => Release().Dispose();
 
-    /// <returns>Null where it is no request.</returns>
-    internal static uint? Parse(ReadOnlySpan<byte> line)
+    private static uint? Parse(ReadOnlySpan<byte> line)
     {
         string text = Encoding.ASCII.GetString(line).TrimEnd('\r');
         return text.StartsWith(Verb, StringComparison.OrdinalIgnoreCase)
@@ -48,27 +46,25 @@ internal sealed unsafe class VsockRequest : IDisposable
     {
         while (_length < MostBytes)
         {
-            byte next;
-
-            // SAFETY: one byte of this stack.
-            nint got = LibC.Read(_socket.Number, &next, 1);
-            if (got < 0 && Marshal.GetLastPInvokeError() is ErrnoException.EAGAIN or ErrnoException.EINTR)
+            Span<byte> next = _line.AsSpan(_length, 1);
+            int got = _socket.Receive(next);
+            if (got == 0)
             {
                 return;
             }
 
-            if (got <= 0)
+            if (got < 0)
             {
                 break;
             }
 
-            if (next == '\n')
+            if (next[0] == '\n')
             {
                 _answer(this, Parse(_line.AsSpan(0, _length)));
                 return;
             }
 
-            _line[_length++] = next;
+            _length++;
         }
 
         _answer(this, null);

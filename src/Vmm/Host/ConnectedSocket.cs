@@ -1,0 +1,63 @@
+using System.Runtime.InteropServices;
+using Vmm.Devices.Virtio;
+
+namespace Vmm.Host;
+
+/// <summary>A stream socket with somebody at its other end. It does not block: 0 is that it would have to, and negative
+/// that nothing more comes, or goes.</summary>
+internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposable
+{
+    public int Number { get; } = socket.Number;
+
+    /// <returns>Bytes sent.</returns>
+    public int Send(ReadOnlySpan<IoVector> data)
+    {
+        fixed (IoVector* vectors = data)
+        {
+            // SAFETY: each vector lies in guest memory, or is the caller's own.
+            nint sent = LibC.Writev(Number, vectors, data.Length);
+            return sent >= 0 ? (int)sent : WouldWait() ? 0 : -1;
+        }
+    }
+
+    /// <returns>Bytes sent.</returns>
+    public int Send(ReadOnlySpan<byte> data)
+    {
+        fixed (byte* start = data)
+        {
+            // SAFETY: the span is in place meanwhile.
+            nint sent = LibC.Write(Number, start, (nuint)data.Length);
+            return sent >= 0 ? (int)sent : WouldWait() ? 0 : -1;
+        }
+    }
+
+    /// <param name="buffers">Room for something.</param>
+    /// <returns>Bytes received.</returns>
+    public int Receive(ReadOnlySpan<IoVector> buffers)
+    {
+        fixed (IoVector* vectors = buffers)
+        {
+            // SAFETY: as above.
+            return Received(LibC.Readv(Number, vectors, buffers.Length));
+        }
+    }
+
+    /// <inheritdoc cref="Receive(ReadOnlySpan{IoVector})"/>
+    public int Receive(Span<byte> buffer)
+    {
+        fixed (byte* start = buffer)
+        {
+            // SAFETY: the span is in place meanwhile.
+            return Received(LibC.Read(Number, start, (nuint)buffer.Length));
+        }
+    }
+
+    /// <summary>Nothing more will be sent.</summary>
+    public void EndSend() => _ = LibC.Shutdown(Number, LibC.SHUT_WR);
+
+    public void Dispose() => socket.Dispose();
+
+    private static int Received(nint got) => got > 0 ? (int)got : got < 0 && WouldWait() ? 0 : -1;
+
+    private static bool WouldWait() => Marshal.GetLastPInvokeError() is ErrnoException.EAGAIN or ErrnoException.EINTR;
+}
