@@ -43,14 +43,22 @@ internal sealed class VsockHost : IVsockHost, IDisposable
 
     public IVsockPeer? Connect(uint port)
     {
-        FileDescriptor socket = UnixSocket.Create();
-        if (UnixSocket.Connect(socket, _spec.PathOf(port)) != 0)
+        try
         {
+            FileDescriptor socket = UnixSocket.Create();
+            if (UnixSocket.Connect(socket, _spec.PathOf(port)) == 0)
+            {
+                return Open(new ConnectedSocket(socket), greets: false);
+            }
+
             socket.Dispose();
-            return null;
+        }
+        catch (ErrnoException)
+        {
+            // No descriptor is left: no reason to end the machine.
         }
 
-        return Open(new ConnectedSocket(socket), greets: false);
+        return null;
     }
 
     /// <summary>After the loop has stopped.</summary>

@@ -389,6 +389,21 @@ public sealed class VsockTests : IDisposable
     }
 
     [Fact]
+    public void Connections_that_come_and_go_without_buffers_leave_nothing()
+    {
+        TestDriverVsock guest = Guest();
+        for (uint i = 0; i < 10_000; i++)
+        {
+            guest.Send(guest.Header(VsockOp.Request, Port) with { SrcPort = i });
+            guest.Send(guest.Header(VsockOp.Rst, Port) with { SrcPort = i });
+            Assert.InRange(guest.Device.Waiting, 0, 2 * Vsock.MostConnections);
+        }
+
+        Assert.Equal(0, guest.Device.Connections);
+        Assert.True(_host.Peers.TrueForAll(peer => peer.IsDisposed));
+    }
+
+    [Fact]
     public void Buffers_without_room_for_data_are_used_for_answers_and_spin_nothing()
     {
         TestDriverVsock guest = Guest();

@@ -59,6 +59,9 @@ public sealed partial class Vsock : VirtioDevice, IVsockDevice
     /// <summary>Open now.</summary>
     public int Connections => _connections.Count;
 
+    /// <summary>Connections in line for the guest's buffers; never many more than there are.</summary>
+    internal int Waiting => _ready.Count;
+
     /// <inheritdoc/>
     public override int ConfigLength => sizeof(ulong);
 

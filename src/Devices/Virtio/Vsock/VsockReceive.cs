@@ -111,6 +111,23 @@ public sealed partial class Vsock
         {
             connection.IsQueued = true;
             _ready.Enqueue(connection);
+            if (_ready.Count > MostConnections * 2)
+            {
+                DropOver();
+            }
+        }
+    }
+
+    /// <summary>Connections that came and went while the guest had no buffers: nothing is owed for them any more.</summary>
+    private void DropOver()
+    {
+        for (int left = _ready.Count; left > 0; left--)
+        {
+            VsockConnection connection = _ready.Dequeue();
+            if (connection.State != VsockState.Closed)
+            {
+                _ready.Enqueue(connection);
+            }
         }
     }
 
