@@ -20,12 +20,13 @@ internal sealed unsafe class TimerFd : IDisposable
     public void StartOnce(TimeSpan delay) => Set(delay, TimeSpan.Zero);
 
     /// <summary>Takes the expirations away.</summary>
-    public void Drain()
+    /// <returns>False when there was none (any more: it was set anew meanwhile).</returns>
+    public bool Drain()
     {
         ulong expirations;
 
         // SAFETY: eight bytes of our own stack.
-        _ = LibC.Read(Number, &expirations, sizeof(ulong));
+        return LibC.Read(Number, &expirations, sizeof(ulong)) == sizeof(ulong);
     }
 
     public void Dispose() => _fd.Dispose();
