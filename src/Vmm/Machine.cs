@@ -126,6 +126,7 @@ internal sealed class Machine : IPowerControl, IDisposable
 
         Ended = Stopwatch.GetTimestamp();
         Loop.Stop();
+        _posted?.Deliver();
         _devices!.Close();
         Console.Finish();
         return _end!;
@@ -290,17 +291,9 @@ internal sealed class Machine : IPowerControl, IDisposable
     {
         var log = new RateLimitedLog(new DeviceLog(), TimeProvider.System);
         bool anyLength = kvm.Check(KvmCapability.KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
-        if (_options.Transport == Transport.Mmio)
-        {
-            return Own(new MmioSlots(vm, Loop, Mmio, Ram.Memory, log));
-        }
-
-        if (vm.PostedWritesPage is { } page)
-        {
-            _posted = Own(new PostedPortWrites(vm, page, Loop, Ports));
-        }
-
-        return Own(new PciSlots(vm, Loop, Ports, _posted, Mmio, Ram.Memory, log, anyLength));
+        return _options.Transport == Transport.Pci
+            ? Own(new PciSlots(vm, Loop, Ports, Mmio, Ram.Memory, log, anyLength))
+            : Own(new MmioSlots(vm, Loop, Mmio, Ram.Memory, log));
     }
 
     private FirmwareTables Describe(IVirtioSlots slots, ReadOnlySpan<CpuidEntry> processor)
@@ -383,7 +376,10 @@ internal sealed class Machine : IPowerControl, IDisposable
             vcpus[id] = Own(vm.CreateVcpu(id, Ram.Memory));
         }
 
-        _posted?.Attach(vcpus[0]);
+        if (vm.PostedWritesPage is { } page)
+        {
+            _posted = Own(new PostedPortWrites(vm, vcpus[0], page, Loop, Ports));
+        }
 
         var cpuid = new CpuidTemplate(processor, new CpuidOptions
         {

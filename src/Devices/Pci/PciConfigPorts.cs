@@ -12,8 +12,7 @@ namespace Vmm.Devices.Pci;
 /// CONFIG_ADDRESS answers to 4-byte accesses only; others at the same ports are ordinary ports. That is how port
 /// 0xcf9 can be the reset register (<see cref="Legacy.ResetPort"/>): each claims the port where its accesses start.
 /// </remarks>
-/// <param name="addressed">Is called after each write of a whole address; may be null.</param>
-public sealed class PciConfigPorts(PciBus pci, Action? addressed = null)
+public sealed class PciConfigPorts(PciBus pci)
 {
     public const ushort AddressPortNumber = 0xcf8, DataPortNumber = 0xcfc;
 
@@ -46,7 +45,6 @@ public sealed class PciConfigPorts(PciBus pci, Action? addressed = null)
             if (offset == 0 && data.Length == 4)
             {
                 owner._address = BinaryPrimitives.ReadUInt32LittleEndian(data);
-                owner.Addressed?.Invoke();
             }
         }
 
@@ -91,6 +89,4 @@ public sealed class PciConfigPorts(PciBus pci, Action? addressed = null)
     }
 
     private PciBus Pci { get; } = pci;
-
-    private Action? Addressed { get; } = addressed;
 }

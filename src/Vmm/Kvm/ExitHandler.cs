@@ -89,6 +89,11 @@ internal sealed unsafe class ExitHandler(
 
             data += size;
         }
+
+        if (isWrite)
+        {
+            posted?.Written(run->IoPort);
+        }
     }
 
     private void HandleMemory()

@@ -1,90 +1,75 @@
 using Vmm.Devices.Bus;
+using Vmm.Devices.Legacy;
 using Vmm.Devices.Pci;
 using Vmm.Host;
 using Vmm.Kvm.Abi;
 
 namespace Vmm.Kvm;
 
-/// <summary>Writes to PCI's address port for which KVM does not leave the guest: it notes them in a ring, and they reach
-/// their device before whatever exit comes next (KVM API 4.116, "coalesced pio"). That saves one of the two exits of
-/// each configuration access.</summary>
+/// <summary>Writes to some ports for which KVM does not leave the guest: it notes them in a ring, and they reach their
+/// device before whatever exit comes next (KVM API 4.116, "coalesced pio").</summary>
 /// <remarks>
-/// A write as such is harmless there, but port 0xcf9, the reset register, lies among the four ports, and the ring tells
-/// nobody that it has something. So writes are posted only while the guest is busy with PCI: from a first write to the
-/// address port until there was none for <see cref="Quiet"/>. A reset that was posted in that time comes with the next
-/// exit, or at the end of it at the latest.
+/// PCI's address port is one: each configuration access writes an address there and then comes to the data port, which is
+/// an exit. The serial port's THR is the other: Linux asks LSR, an exit, before each character, or writes 16 at a time.
+/// <para>The ring tells nobody that it has something, and a guest may rest after such a write: its last character, or a
+/// reset by port 0xcf9, which lies among the address port's four. So writes are posted only while the guest is busy with
+/// these ports, and meanwhile the event loop looks into the ring every <see cref="Period"/> as well.</para>
 /// <para>Any thread. Nothing is allocated after the first use.</para>
 /// </remarks>
 internal sealed unsafe class PostedPortWrites : IDisposable
 {
-    /// <summary>A driver's set-up has no longer pauses on hardware, and an end that comes this late is still one at once.
-    /// </summary>
-    public static readonly TimeSpan Quiet = TimeSpan.FromMilliseconds(100);
+    /// <summary>No write is kept back for longer.</summary>
+    public static readonly TimeSpan Period = TimeSpan.FromMilliseconds(10);
 
-    private const uint ZoneLength = 4;
+    /// <summary>So many in which nothing was written are the end of posting.</summary>
+    public const int QuietPeriods = 10;
 
-    private readonly int _page;
+    private readonly KvmCoalescedMmioRing* _ring;
     private readonly AddressBus _ports;
-    private readonly Action<bool> _post;
+    private readonly Action<ushort, uint, bool> _post;
     private readonly Func<Action, ILoopTimer> _createTimer;
     private readonly Lock _lock = new();
+    private readonly Zone _address = new(PciConfigPorts.AddressPortNumber, sizeof(uint));
+    private readonly Zone _character = new(Serial16550.Com1Port, 1);
     private ILoopTimer? _timer;
-    private KvmCoalescedMmioRing* _ring;
     private volatile bool _posting;
-    private bool _used;
     private bool _refused;
+    private int _quiet;
 
+    /// <param name="vcpu">Any: all share one ring.</param>
     /// <param name="page"><see cref="KvmVm.PostedWritesPage"/>.</param>
     /// <param name="ports">Where the writes go.</param>
-    public PostedPortWrites(KvmVm vm, int page, EventLoop loop, AddressBus ports)
-        : this(
-            ports,
-            on => vm.PostPortWrites(PciConfigPorts.AddressPortNumber, ZoneLength, on),
-            elapsed => new LoopTimer(loop, elapsed)) => _page = page;
+    public PostedPortWrites(KvmVm vm, Vcpu vcpu, int page, EventLoop loop, AddressBus ports)
+        : this(vcpu.PostedWrites(page), ports, vm.PostPortWrites, elapsed => new LoopTimer(loop, elapsed))
+    {
+    }
 
-    /// <param name="post">Has KVM begin or stop to post.</param>
-    internal PostedPortWrites(AddressBus ports, Action<bool> post, Func<Action, ILoopTimer> createTimer) =>
+    /// <param name="ring">KVM's.</param>
+    /// <param name="ports">Where the writes go.</param>
+    /// <param name="post">Has KVM begin or stop to post writes to so many ports.</param>
+    internal PostedPortWrites(
+        KvmCoalescedMmioRing* ring, AddressBus ports, Action<ushort, uint, bool> post, Func<Action, ILoopTimer> createTimer)
+    {
+        _ring = ring;
         (_ports, _post, _createTimer) = (ports, post, createTimer);
+    }
 
     /// <summary>Writes that came without an exit.</summary>
     public long Delivered { get; private set; }
 
-    /// <summary>KVM notes the writes of all vCPUs behind the page that it shares with each of them; nothing is posted
-    /// before one is known.</summary>
-    public void Attach(Vcpu vcpu) => Attach(vcpu.PostedWrites(_page));
-
-    internal void Attach(KvmCoalescedMmioRing* ring) => _ring = ring;
-
-    /// <summary>The guest wrote to the address port.</summary>
-    public void AddressWritten()
+    /// <summary>A write to a port was an exit: the next need not be.</summary>
+    public void Written(ushort port)
     {
-        lock (_lock)
+        if (port is PciConfigPorts.AddressPortNumber or Serial16550.Com1Port && !_refused)
         {
-            _used = true;
-            if (_posting || _refused || _ring is null)
-            {
-                return;
-            }
-
-            try
-            {
-                _timer ??= _createTimer(LookWhetherQuiet);
-                _post(true);
-                _posting = true;
-                _timer.Set(Quiet);
-            }
-            catch (ErrnoException)
-            {
-                // Each write is an exit then, as before.
-                _refused = true;
-            }
+            Begin(port == PciConfigPorts.AddressPortNumber ? _address : _character);
         }
     }
 
     /// <summary>Hands the devices what was written before the exit that is about to be handled.</summary>
     public void Deliver()
     {
-        // Another vCPU may be at it: _ring->First moves when a write has reached its device, not before.
+        // Another vCPU may be at it: First moves when a write has reached its device, not before.
         if (_posting && Volatile.Read(ref _ring->First) != Volatile.Read(ref _ring->Last))
         {
             DeliverAll();
@@ -92,6 +77,34 @@ internal sealed unsafe class PostedPortWrites : IDisposable
     }
 
     public void Dispose() => _timer?.Dispose();
+
+    private void Begin(Zone zone)
+    {
+        lock (_lock)
+        {
+            if (zone.IsPosted)
+            {
+                return;         // the ring was full
+            }
+
+            try
+            {
+                _timer ??= _createTimer(Look);
+                _post(zone.Port, zone.Length, true);
+                zone.IsPosted = true;
+                _quiet = 0;
+                if (!_posting)
+                {
+                    _posting = true;
+                    _timer.Set(Period);
+                }
+            }
+            catch (ErrnoException)
+            {
+                _refused = true;        // each write is an exit then
+            }
+        }
+    }
 
     private void DeliverAll()
     {
@@ -106,23 +119,45 @@ internal sealed unsafe class PostedPortWrites : IDisposable
                 Delivered++;
                 next = (next + 1) % KvmCoalescedMmioRing.MaximumEntries;
             }
+
+            _quiet = 0;
         }
     }
 
-    private void LookWhetherQuiet()
+    private void Look()
     {
         lock (_lock)
         {
-            if (_used)
+            _quiet++;
+            Deliver();
+            if (_quiet < QuietPeriods)
             {
-                _used = false;
-                _timer!.Set(Quiet);
+                _timer!.Set(Period);
                 return;
             }
 
-            _post(false);
-            DeliverAll();
+            End(_address);
+            End(_character);
+            Deliver();
             _posting = false;
         }
+    }
+
+    private void End(Zone zone)
+    {
+        if (zone.IsPosted)
+        {
+            _post(zone.Port, zone.Length, false);
+            zone.IsPosted = false;
+        }
+    }
+
+    private sealed class Zone(ushort port, uint length)
+    {
+        public ushort Port { get; } = port;
+
+        public uint Length { get; } = length;
+
+        public bool IsPosted { get; set; }
     }
 }

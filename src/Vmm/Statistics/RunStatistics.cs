@@ -72,7 +72,7 @@ internal static class RunStatistics
 
         if (machine.PostedWrites != 0)
         {
-            Line(text, "posted", $"{machine.PostedWrites} writes to PCI's address port, without an exit");
+            Line(text, "posted", $"{machine.PostedWrites} writes to ports without an exit");
         }
     }
 

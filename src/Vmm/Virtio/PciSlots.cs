@@ -29,13 +29,11 @@ internal sealed class PciSlots : IVirtioSlots
     private readonly PciBus _bus;
     private int _nextSlot = 1;
 
-    /// <param name="posted">Hears of writes to the address port; null where each is an exit.</param>
     /// <param name="anyLength">KVM_CAP_IOEVENTFD_ANY_LENGTH: lets KVM on VT-x skip decoding the instruction.</param>
     public PciSlots(
         KvmVm vm,
         EventLoop loop,
         AddressBus ports,
-        PostedPortWrites? posted,
         AddressBus mmio,
         GuestMemory memory,
         IDeviceLog log,
@@ -53,7 +51,7 @@ internal sealed class PciSlots : IVirtioSlots
         }
 
         _bus = new PciBus(mmio, IsInWindow);
-        new PciConfigPorts(_bus, posted is null ? null : posted.AddressWritten).AddTo(ports);
+        new PciConfigPorts(_bus).AddTo(ports);
         mmio.Add(Layout.PciEcam, PciEcam.WindowLength, new PciEcam(_bus));
     }
 

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using FsCheck;
 using FsCheck.Fluent;
 using Vmm.Devices.Bus;
@@ -20,9 +21,9 @@ public sealed class PostedPortWritesTests
     public void A_posted_address_counts_for_the_next_access_to_the_data_port()
     {
         using var guest = new Stand();
-        Assert.False(guest.IsPosting);
+        Assert.Empty(guest.Posting);
         guest.Write(0xcf8, HostBridge, 4);      // an exit, the first
-        Assert.True(guest.IsPosting);
+        Assert.Equal([0xcf8], guest.Posting);
         guest.Write(0xcf8, NoDevice, 4);
         Assert.Equal(0xffff_ffff, guest.Read(0xcfc, 4));
         guest.Write(0xcf8, HostBridge, 4);
@@ -32,21 +33,46 @@ public sealed class PostedPortWritesTests
     }
 
     [Fact]
-    public void Posting_ends_when_the_guest_leaves_PCI_alone_and_begins_again_when_it_comes_back()
+    public void Characters_are_said_in_order_and_no_later_than_the_next_exit_or_look()
     {
         using var guest = new Stand();
+        guest.Say("Linux");
+        Assert.Equal("L", guest.Said);
+        Assert.Equal([0x3f8], guest.Posting);
+        guest.Read(0x3fd, 1);
+        Assert.Equal("Linux", guest.Said);
+        guest.Say(" ver");
+        guest.Elapse();
+        Assert.Equal("Linux ver", guest.Said);
+        guest.Write(0x3fb, 0x80, 1);            // LCR: the next byte is a divisor's
+        guest.Write(0x3f8, 'x', 1);
+        guest.Write(0x3fb, 0x03, 1);
+        guest.Say("!");
+        guest.Read(0x80, 1);
+        Assert.Equal("Linux ver!", guest.Said);
+    }
+
+    [Fact]
+    public void Posting_ends_when_nothing_was_written_for_a_while_and_begins_again_with_the_next_write()
+    {
+        using var guest = new Stand();
+        guest.Say("a");
         guest.Write(0xcf8, HostBridge, 4);
-        guest.Elapse();                         // since it was used
-        Assert.True(guest.IsPosting);
-        guest.Write(0xcf8, NoDevice, 4);
-        guest.Read(0xcfc, 4);
+        Assert.Equal([0x3f8, 0xcf8], guest.Posting);
+        for (int i = 0; i < 3; i++)
+        {
+            guest.Elapse(PostedPortWrites.QuietPeriods - 1);
+            guest.Say("b");
+        }
+
+        guest.Elapse(PostedPortWrites.QuietPeriods);
+        Assert.NotEmpty(guest.Posting);         // the last look found a character
         guest.Elapse();
-        Assert.True(guest.IsPosting);
-        guest.Elapse();
-        Assert.False(guest.IsPosting);
+        Assert.Empty(guest.Posting);
         Assert.False(guest.IsTimerSet);
+        Assert.Equal("abbb", guest.Said);
         guest.Write(0xcf8, HostBridge, 4);
-        Assert.True(guest.IsPosting);
+        Assert.Equal([0xcf8], guest.Posting);
         Assert.True(guest.IsTimerSet);
     }
 
@@ -63,15 +89,13 @@ public sealed class PostedPortWritesTests
     }
 
     [Fact]
-    public void A_reset_that_was_posted_comes_without_an_exit_when_it_is_quiet()
+    public void A_reset_that_was_posted_comes_without_an_exit()
     {
         using var guest = new Stand();
         guest.Write(0xcf8, HostBridge, 4);
         guest.Write(0xcf9, 0x06, 1);
         guest.Elapse();
-        guest.Elapse();
         Assert.Equal(1, guest.Resets);
-        Assert.False(guest.IsPosting);
     }
 
     [Fact]
@@ -130,7 +154,7 @@ public sealed class PostedPortWritesTests
     {
         Gen<(int Kind, ushort Port, uint Value, int Width)> step =
             from kind in Gen.Choose(0, 9)
-            from port in Gen.Choose(0xcf8, 0xcff)
+            from port in Gen.OneOf(Gen.Choose(0xcf8, 0xcff), Gen.Choose(0x3f8, 0x3ff))
             from value in Gen.OneOf(Gen.Constant(HostBridge), Gen.Constant(NoDevice), Gen.Choose(0, int.MaxValue).Select(any => (uint)any << 1))
             from width in Gen.Elements(1, 2, 4)
             select (kind, (ushort)port, value, width);
@@ -150,51 +174,66 @@ public sealed class PostedPortWritesTests
                         break;
                     default:
                         Assert.Equal(plain.Read(port, width), posted.Read(port, width));
-                        Assert.Equal(plain.Resets, posted.Resets);
+                        Assert.Equal((plain.Resets, plain.Said), (posted.Resets, posted.Said));
                         break;
                 }
             }
         }).Check(Config.QuickThrowOnFailure.WithMaxTest(500));
     }
 
-    private sealed unsafe class Stand : ILoopTimer, IPowerControl
+    private sealed unsafe class Stand : ILoopTimer, IPowerControl, ISerialOutput, IInterruptLine
     {
         private const int PageSize = 4096;
 
         private readonly KvmCoalescedMmioRing* _ring = (KvmCoalescedMmioRing*)NativeMemory.AllocZeroed(PageSize);
         private readonly AddressBus _ports = new("port");
+        private readonly List<(int Start, int Length)> _zones = [];
+        private readonly StringBuilder _said = new();
         private Action? _elapsed;
 
         public Stand()
         {
-            Posted = new PostedPortWrites(_ports, Switch, elapsed =>
+            Posted = new PostedPortWrites(_ring, _ports, Switch, elapsed =>
             {
                 _elapsed = elapsed;
                 return this;
             });
-            Posted.Attach(_ring);
-            new PciConfigPorts(new PciBus(new AddressBus("mmio"), (_, _) => true), Posted.AddressWritten).AddTo(_ports);
+            new PciConfigPorts(new PciBus(new AddressBus("mmio"), (_, _) => true)).AddTo(_ports);
             _ports.Add(ResetPort.Port, 1, new ResetPort(this));
+            _ports.Add(Serial16550.Com1Port, Serial16550.PortCount, new Serial16550("COM1", this, this));
         }
 
         public PostedPortWrites Posted { get; }
-        public bool IsPosting { get; private set; }
+        public IEnumerable<int> Posting => _zones.Select(zone => zone.Start).Order();
         public bool IsTimerSet { get; private set; }
         public bool Refuses { get; init; }
         public int Asked { get; private set; }
         public int Exits { get; private set; }
         public int Resets { get; private set; }
+        public string Said => _said.ToString();
+
+        public void Say(string text)
+        {
+            foreach (char each in text)
+            {
+                Write(0x3f8, each, 1);
+            }
+        }
 
         public void Write(ushort port, uint value, int width)
         {
-            if (IsPosting && port >= 0xcf8 && port + width <= 0xcfc && Post(port, value, (uint)width))
+            foreach ((int start, int length) in _zones)
             {
-                return;
+                if (port >= start && port + width <= start + length && Post(port, value, (uint)width))
+                {
+                    return;
+                }
             }
 
             Exits++;
             Posted.Deliver();
             _ports.Write(port, new ReadOnlySpan<byte>(&value, width));
+            Posted.Written(port);
         }
 
         public uint Read(ushort port, int width)
@@ -223,9 +262,9 @@ public sealed class PostedPortWritesTests
             return true;
         }
 
-        public void Elapse()
+        public void Elapse(int times = 1)
         {
-            if (IsTimerSet)
+            for (int i = 0; i < times && IsTimerSet; i++)
             {
                 IsTimerSet = false;
                 _elapsed!();
@@ -233,13 +272,19 @@ public sealed class PostedPortWritesTests
         }
 
         public void Set(TimeSpan delay) => IsTimerSet = true;
+        public void SetLevel(bool asserted) { }
         public void RequestReset() => Resets++;
         public void RequestPowerOff() => Assert.Fail("power off");
         public void RequestExit(byte code) => Assert.Fail("exit");
-
         public void Dispose() => NativeMemory.Free(_ring);
 
-        private void Switch(bool on)
+        int ISerialOutput.Write(ReadOnlySpan<byte> bytes)
+        {
+            _said.Append(Encoding.Latin1.GetString(bytes));
+            return bytes.Length;
+        }
+
+        private void Switch(ushort port, uint length, bool on)
         {
             Asked++;
             if (Refuses)
@@ -247,7 +292,14 @@ public sealed class PostedPortWritesTests
                 throw new ErrnoException("KVM_REGISTER_COALESCED_MMIO", ErrnoException.ENOSPC);
             }
 
-            IsPosting = on;
+            if (on)
+            {
+                _zones.Add((port, (int)length));
+            }
+            else
+            {
+                Assert.True(_zones.Remove((port, (int)length)));
+            }
         }
     }
 }

@@ -75,6 +75,31 @@ public sealed class SmallGuestTests
         Assert.InRange(machine.PostedWrites, Accesses, 2 * Accesses);
     }
 
+    /// <summary>Characters to the serial port that nobody asks LSR for, and then nothing at all.</summary>
+    [KvmFact]
+    public void What_a_guest_says_before_it_spins_for_ever_is_heard()
+    {
+        const int Characters = 500;
+        using var guest = new TestGuest(code =>
+        {
+            Label say = code.CreateLabel(), spin = code.CreateLabel();
+            code.mov(ecx, Characters);
+            code.mov(dx, 0x3f8);
+            code.mov(al, (byte)'\r');
+            code.Label(ref say);
+            code.@out(dx, al);
+            code.loop(say);
+            code.Label(ref spin);
+            code.jmp(spin);
+        });
+        using Machine machine = Machine.Build(Options(guest));
+        Task<MachineEnd> run = Task.Run(machine.Run);
+        Assert.True(Eventually(() => machine.Console.BytesOut == Characters), $"{machine.Console.BytesOut} of {Characters}");
+        machine.End(MachineEnd.Quit);
+        Assert.Equal(MachineEnd.Quit, run.GetAwaiter().GetResult());
+        Assert.InRange(machine.PostedWrites, Characters / 2, Characters - 1);
+    }
+
     /// <summary>The reset register lies among the ports whose writes KVM may keep back.</summary>
     [KvmTheory]
     [InlineData(false)]
