@@ -114,7 +114,7 @@ int main(int argc, char **argv)
     close(pipes[1]);
 
     static char seen[1 << 20];
-    size_t length = 0;
+    size_t length = 0, overlap = strlen(marker) + strlen(failure);
     long long exits = -1, user_exits = -1;
     while (outcome == NULL) {
         uint64_t passed = now() - start;
@@ -130,11 +130,13 @@ int main(int argc, char **argv)
             break;                  /* its end, or more output than anyone wants */
         if (write(log, seen + length, (size_t)got) != got)
             break;
+        /* Only what is new, and what it may be the rest of: output comes a character at a time. */
+        const char *from = seen + (length > overlap ? length - overlap : 0);
         length += (size_t)got;
         seen[length] = 0;
-        if (*failure && strstr(seen, failure) != NULL)
+        if (*failure && strstr(from, failure) != NULL)
             outcome = "failed";
-        else if (*marker && strstr(seen, marker) != NULL)
+        else if (*marker && strstr(from, marker) != NULL)
             outcome = "ok", end = now(), user_exits = count_user_exits(), exits = count_exits(child);
     }
 
