@@ -128,8 +128,6 @@ int main(int argc, char **argv)
         ssize_t got = read(pipes[0], seen + length, sizeof seen - 1 - length);
         if (got <= 0)
             break;                  /* its end, or more output than anyone wants */
-        if (write(log, seen + length, (size_t)got) != got)
-            break;
         /* Only what is new, and what it may be the rest of: output comes a character at a time. */
         const char *from = seen + (length > overlap ? length - overlap : 0);
         length += (size_t)got;
@@ -142,6 +140,8 @@ int main(int argc, char **argv)
 
     if (outcome != NULL)
         kill(-child, SIGKILL);
+    if (write(log, seen, length) != (ssize_t)length)     /* once, afterwards: it may lie behind a slow file system */
+        perror(argv[4]);
     int status;
     struct rusage usage;
     wait4(child, &status, 0, &usage);
