@@ -105,14 +105,9 @@ internal static unsafe class VirtqueueBuffers
         int count = 0;
         while (count < buffers.Length && bytes != 0)
         {
-            IoVector buffer = buffers[count];
-            if (bytes < buffer.Length)
-            {
-                buffers[count] = buffer with { Length = (nuint)bytes };
-                bytes = buffer.Length;
-            }
-
-            bytes -= buffer.Length;
+            ulong kept = Math.Min(bytes, buffers[count].Length);
+            buffers[count] = buffers[count] with { Length = (nuint)kept };
+            bytes -= kept;
             count++;
         }
 

@@ -15,8 +15,7 @@ internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposabl
         fixed (IoVector* vectors = data)
         {
             // SAFETY: each vector lies in guest memory, or is the caller's own.
-            nint sent = LibC.Writev(Number, vectors, data.Length);
-            return sent >= 0 ? (int)sent : WouldWait() ? 0 : -1;
+            return Sent(LibC.Writev(Number, vectors, data.Length));
         }
     }
 
@@ -26,8 +25,7 @@ internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposabl
         fixed (byte* start = data)
         {
             // SAFETY: the span is in place meanwhile.
-            nint sent = LibC.Write(Number, start, (nuint)data.Length);
-            return sent >= 0 ? (int)sent : WouldWait() ? 0 : -1;
+            return Sent(LibC.Write(Number, start, (nuint)data.Length));
         }
     }
 
@@ -56,6 +54,8 @@ internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposabl
     public void EndSend() => _ = LibC.Shutdown(Number, LibC.SHUT_WR);
 
     public void Dispose() => socket.Dispose();
+
+    private static int Sent(nint sent) => sent >= 0 ? (int)sent : WouldWait() ? 0 : -1;
 
     private static int Received(nint got) => got > 0 ? (int)got : got < 0 && WouldWait() ? 0 : -1;
 

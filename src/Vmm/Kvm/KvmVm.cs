@@ -21,15 +21,13 @@ internal sealed unsafe class KvmVm : IDisposable
     public int Fd => _fd.Number;
 
     /// <summary>In which page of a vCPU's mapping KVM posts writes to ports; null where it cannot.</summary>
-    public int? PostedWritesPage => KvmIoctl.Call(
-        Fd, KvmRequest.KVM_CHECK_EXTENSION, (nint)KvmCapability.KVM_CAP_COALESCED_PIO) > 0
-        && KvmIoctl.Call(Fd, KvmRequest.KVM_CHECK_EXTENSION, (nint)KvmCapability.KVM_CAP_COALESCED_MMIO) is > 0 and int page
-        ? page
-        : null;
+    public int? PostedWritesPage => Check(KvmCapability.KVM_CAP_COALESCED_PIO) > 0
+        && Check(KvmCapability.KVM_CAP_COALESCED_MMIO) is > 0 and int page
+            ? page
+            : null;
 
     /// <summary>Bytes of KVM_GET_XSAVE2 in this VM; null where KVM has only KVM_GET_XSAVE with its 4096 bytes.</summary>
-    public int? XsaveSize => KvmIoctl.Call(
-        Fd, KvmRequest.KVM_CHECK_EXTENSION, (nint)KvmCapability.KVM_CAP_XSAVE2) is > 0 and int size ? size : null;
+    public int? XsaveSize => Check(KvmCapability.KVM_CAP_XSAVE2) is > 0 and int size ? size : null;
 
     /// <summary>Lets the guest see a region of this process's memory.</summary>
     public void AddMemory(GuestRegion region)
@@ -158,6 +156,9 @@ internal sealed unsafe class KvmVm : IDisposable
         };
         Call(KvmRequest.KVM_IOEVENTFD, &ioeventfd);
     }
+
+    /// <inheritdoc cref="KvmSystem.Check"/>
+    private int Check(KvmCapability capability) => KvmIoctl.Call(Fd, KvmRequest.KVM_CHECK_EXTENSION, (nint)capability);
 
     // SAFETY: every caller passes the struct that the request takes, alive for the length of the call.
     private void Call(KvmRequest request, void* argument) => KvmIoctl.Call(Fd, request, (nint)argument);

@@ -61,7 +61,7 @@ internal sealed class VsockHost : IVsockHost, IDisposable
         return null;
     }
 
-    /// <summary>After the loop has stopped.</summary>
+    /// <summary>After the loop and the vCPUs have stopped.</summary>
     public void Dispose()
     {
         _listening.Dispose();
@@ -71,9 +71,9 @@ internal sealed class VsockHost : IVsockHost, IDisposable
             request.Dispose();
         }
 
-        foreach (VsockSocket socket in OpenNow())
+        foreach (VsockSocket socket in (VsockSocket[])[.. _sockets])
         {
-            socket.Dispose();
+            socket.Dispose();       // which takes it out of the set
         }
     }
 
@@ -93,14 +93,6 @@ internal sealed class VsockHost : IVsockHost, IDisposable
         lock (_sockets)
         {
             _sockets.Remove(socket);
-        }
-    }
-
-    private VsockSocket[] OpenNow()
-    {
-        lock (_sockets)
-        {
-            return [.. _sockets];
         }
     }
 

@@ -71,7 +71,7 @@ public sealed partial class Vsock
             VsockConnection connection = Add(peer, header.SrcPort, header.DstPort, VsockState.Established);
             connection.TakeCredit(header);
             Owe(connection, VsockPending.Response);
-            peer.Want(receive: true, send: false);
+            Watch(connection);
             return;
         }
 
@@ -94,7 +94,7 @@ public sealed partial class Vsock
                 connection.State = VsockState.Established;
                 Opened++;
                 connection.Peer.Accepted(connection.HostPort);
-                connection.Peer.Want(receive: true, send: false);
+                Watch(connection);
                 return true;
             case VsockOp.Rst:
                 Forget(connection);
