@@ -89,15 +89,16 @@ internal sealed unsafe class PostedPortWrites : IDisposable
 
             try
             {
-                _timer ??= _createTimer(Look);
-                _post(zone.Port, zone.Length, true);
-                zone.IsPosted = true;
                 _quiet = 0;
+                _timer ??= _createTimer(Look);
                 if (!_posting)
                 {
-                    _posting = true;
+                    _posting = true;        // before KVM posts: another vCPU's write may be in the ring at once
                     _timer.Set(Period);
                 }
+
+                _post(zone.Port, zone.Length, true);
+                zone.IsPosted = true;
             }
             catch (ErrnoException)
             {
