@@ -123,7 +123,7 @@ public sealed class VirtioRaceTests
         {
             while (!Volatile.Read(ref stop))
             {
-                if (signals.Kicked.WaitOne(20_000))
+                if (signals.Kicked.WaitOne(60_000))
                 {
                     device.Notify(0);
                 }
@@ -165,7 +165,7 @@ public sealed class VirtioRaceTests
                 }
                 else
                 {
-                    slept = signals.Interrupted.WaitOne(20_000);
+                    slept = signals.Interrupted.WaitOne(60_000);
                 }
             }
         }

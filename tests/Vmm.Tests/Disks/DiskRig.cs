@@ -95,7 +95,7 @@ internal sealed unsafe class DiskRig : IDiskCompletions, IDisposable
             Disk.Submit();
             posted.Set();
         });
-        Assert.True(posted.Wait(10_000), "the loop hangs: " + Failure);
+        Assert.True(posted.Wait(60_000), "the loop hangs: " + Failure);
         return operations;
     }
 
@@ -103,7 +103,7 @@ internal sealed unsafe class DiskRig : IDiskCompletions, IDisposable
     {
         foreach (Operation operation in operations)
         {
-            Assert.True(operation.Done.Wait(10_000), "a request was never completed: " + Failure);
+            Assert.True(operation.Done.Wait(60_000), "a request was never completed: " + Failure);
         }
     }
 

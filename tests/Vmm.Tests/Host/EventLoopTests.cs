@@ -18,7 +18,7 @@ public sealed class EventLoopTests
         loop.Start();
         second.Signal();
         first.Signal();
-        Assert.True(done.Wait(TimeSpan.FromSeconds(10)));
+        Assert.True(done.Wait(TimeSpan.FromSeconds(60)));
         Assert.Equal([("first", true), ("second", true)], seen.Order());
 
         void Note(string name, EventFd source)
@@ -48,7 +48,7 @@ public sealed class EventLoopTests
         removed.Signal();
         kept.Signal();
         loop.Start();
-        Assert.True(done.Wait(TimeSpan.FromSeconds(10)));
+        Assert.True(done.Wait(TimeSpan.FromSeconds(60)));
         Assert.False(wrong);
     }
 
@@ -75,7 +75,7 @@ public sealed class EventLoopTests
         loop.Add(fd.Number, LibC.EPOLLIN, _ => throw new InvalidOperationException("broken"));
         loop.Start();
         fd.Signal();
-        Assert.True(told.Wait(TimeSpan.FromSeconds(10)));
+        Assert.True(told.Wait(TimeSpan.FromSeconds(60)));
         Assert.Equal("broken", error!.Message);
     }
 
@@ -93,7 +93,7 @@ public sealed class EventLoopTests
 
         loop.Post(done.Set);
         loop.Start();
-        Assert.True(done.Wait(TimeSpan.FromSeconds(10)));
+        Assert.True(done.Wait(TimeSpan.FromSeconds(60)));
         Assert.Equal(Enumerable.Range(0, 100), order);
     }
 }

@@ -98,7 +98,7 @@ internal sealed class NetStand : IDisposable
     /// <summary>Lets the loop take turns until something is true.</summary>
     public void RunUntil(Func<bool> condition)
     {
-        DateTime end = DateTime.UtcNow + TimeSpan.FromSeconds(20);
+        DateTime end = DateTime.UtcNow + TimeSpan.FromSeconds(60);
         while (!condition())
         {
             Assert.True(DateTime.UtcNow < end, "what must come does not come");
