@@ -322,17 +322,25 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
     }
 
-    /// <summary>On PVM hosts VMCALL repeats for ever inside KVM; a regular kick finds that (StuckHypercall).</summary>
+    /// <summary>On PVM hosts VMCALL repeats for ever inside KVM; a regular kick finds that (StuckHypercall). Whoever
+    /// had an exit since the last look is not stuck.</summary>
     private void WatchForStuckHypercalls()
     {
         const int PeriodMilliseconds = 100;
         var timer = Own(new TimerFd());
+        long[] before = new long[_options.Cpus];
         Loop.Add(timer.Number, LibC.EPOLLIN, _ =>
         {
             timer.Drain();
-            foreach (VcpuThread vcpu in _vcpus)
+            for (int i = 0; i < _vcpus.Count; i++)
             {
-                vcpu.Kick();
+                long exits = _vcpus[i].Exits.Total;
+                if (exits == before[i])
+                {
+                    _vcpus[i].Kick();
+                }
+
+                before[i] = exits;
             }
         }, "kick");
         timer.StartPeriodic(TimeSpan.FromMilliseconds(PeriodMilliseconds));

@@ -21,6 +21,21 @@ internal sealed unsafe class ExitHandler(
     /// <summary>How many exits of each reason there were, by number of the reason.</summary>
     public ReadOnlySpan<long> Counts => _counts;
 
+    /// <summary>All of them together.</summary>
+    public long Total
+    {
+        get
+        {
+            long total = 0;
+            foreach (long count in _counts)
+            {
+                total += count;
+            }
+
+            return total;
+        }
+    }
+
     /// <summary>Handles the exit that the page describes.</summary>
     /// <returns>Null to go on; else how the machine ended.</returns>
     public MachineEnd? Handle()

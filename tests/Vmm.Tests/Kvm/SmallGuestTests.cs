@@ -260,6 +260,30 @@ public sealed class SmallGuestTests
         Assert.Equal(MachineEnd.FromGuest(4), Run(guest, Options(guest, cpus: 4)));
     }
 
+    /// <summary>By KVM; where that is PVM's, which repeats a hypercall for ever, by vmm (StuckHypercall).</summary>
+    [KvmFact]
+    public void A_hypercall_that_nobody_knows_is_answered_with_ENOSYS()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            Label loop = code.CreateLabel(), wrong = code.CreateLabel();
+            code.mov(r8d, 3);
+            code.Label(ref loop);
+            code.mov(eax, 0x7000_0000);
+            code.vmcall();
+            code.cmp(rax, -1000);           // KVM_ENOSYS of <linux/kvm_para.h>
+            code.jne(wrong);
+            code.dec(r8d);
+            code.jnz(loop);
+            code.mov(al, 0);
+            code.@out(ExitPort, al);
+            code.Label(ref wrong);
+            code.mov(al, 1);
+            code.@out(ExitPort, al);
+        });
+        Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
+    }
+
     private ulong _lastCount;
 
     private static ulong Last(ref ulong last, ulong now)
