@@ -19,6 +19,9 @@ internal static class Product
     /// <summary>Larger programs to chroot into, fio among them; never written to.</summary>
     public static string Tools => Find("out/guest/tools.img", "make guest");
 
+    /// <summary>The script that runs a command where KVM works.</summary>
+    public static string KvmHost => Find("firmware/kvm-host/run", "git restore firmware");
+
     private static string Find(string path, string remedy)
     {
         for (DirectoryInfo? at = new(AppContext.BaseDirectory); at is not null; at = at.Parent)
