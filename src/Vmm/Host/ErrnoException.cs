@@ -19,6 +19,8 @@ internal sealed class ErrnoException : Exception
     public const int EEXIST = 17;
     public const int ENODEV = 19;
     public const int EINVAL = 22;
+    public const int ENFILE = 23;
+    public const int EMFILE = 24;
     public const int ENOTTY = 25;
     public const int ENOSPC = 28;
     public const int EROFS = 30;

@@ -10,18 +10,33 @@ internal sealed class SocketName : IDisposable
     private readonly string _path;
     private readonly FileDescriptor _socket;
     private readonly ulong _inode;
+    private FileDescriptor? _spare;
 
     private SocketName(string path, FileDescriptor socket)
     {
         _path = path;
         _socket = socket;
         _inode = Find(path).Inode;
+        _spare = Spare();
     }
 
     public int Number => _socket.Number;
 
     /// <summary>The next connection; null when there is none.</summary>
-    public static FileDescriptor? Accept(SocketName name) => UnixSocket.Accept(name._socket);
+    /// <remarks>Where this process has no descriptor left, one that is kept for the purpose takes the connection and closes
+    /// it: it would wait otherwise, and whoever watches the name would be told so for ever.</remarks>
+    public FileDescriptor? Accept()
+    {
+        FileDescriptor? connection = UnixSocket.Accept(_socket, out int errno);
+        if (errno is ErrnoException.EMFILE or ErrnoException.ENFILE)
+        {
+            _spare?.Dispose();
+            UnixSocket.Accept(_socket, out _)?.Dispose();
+            _spare = Spare();
+        }
+
+        return connection;
+    }
 
     /// <summary>Connects to who listens there, or listens where nobody does.</summary>
     /// <returns>0, or why neither is possible: EAGAIN when it may be soon.</returns>
@@ -80,7 +95,15 @@ internal sealed class SocketName : IDisposable
             _ = LibC.Unlink(_path);
         }
 
+        _spare?.Dispose();
         _socket.Dispose();
+    }
+
+    /// <returns>Null where there is none to be had.</returns>
+    private FileDescriptor? Spare()
+    {
+        int number = LibC.Fcntl(_socket.Number, LibC.F_DUPFD_CLOEXEC, 0);
+        return number < 0 ? null : new FileDescriptor(number);
     }
 
     private static int TryConnect(string path, ref FileDescriptor? connection)

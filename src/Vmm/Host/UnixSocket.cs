@@ -51,9 +51,11 @@ internal static unsafe class UnixSocket
     }
 
     /// <summary>Takes the next connection; null when there is none.</summary>
-    public static FileDescriptor? Accept(FileDescriptor listener)
+    /// <param name="errno">Why there is none: EAGAIN, or EMFILE and ENFILE where there is one and no descriptor for it.</param>
+    public static FileDescriptor? Accept(FileDescriptor listener, out int errno)
     {
         int number = LibC.Accept4(listener.Number, null, null, LibC.SOCK_CLOEXEC | LibC.SOCK_NONBLOCK);
+        errno = number < 0 ? Marshal.GetLastPInvokeError() : 0;
         return number < 0 ? null : new FileDescriptor(number);
     }
 

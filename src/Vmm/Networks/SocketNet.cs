@@ -107,7 +107,7 @@ internal sealed class SocketNet : StreamNet
 
     private void Accept()
     {
-        FileDescriptor? connection = SocketName.Accept(_name!);
+        FileDescriptor? connection = _name!.Accept();
         if (connection is null)
         {
             return;

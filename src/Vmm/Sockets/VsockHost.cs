@@ -98,7 +98,7 @@ internal sealed class VsockHost : IVsockHost, IDisposable
 
     private void AcceptRequest()
     {
-        if (SocketName.Accept(_name) is not { } socket)
+        if (_name.Accept() is not { } socket)
         {
             return;
         }
