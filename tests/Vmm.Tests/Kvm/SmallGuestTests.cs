@@ -61,11 +61,7 @@ public sealed class SmallGuestTests
             code.cmp(ebx, 0x0008_1b36);
             code.jne(wrong);
             code.loop(loop);
-            code.mov(al, 0);
-            code.@out(ExitPort, al);
-            code.Label(ref wrong);
-            code.mov(al, 1);
-            code.@out(ExitPort, al);
+            ExitWithVerdict(code, ref wrong);
         });
         using Machine machine = Machine.Build(Options(guest));
         Assert.Equal(MachineEnd.FromGuest(0), machine.Run());
@@ -275,13 +271,19 @@ public sealed class SmallGuestTests
             code.jne(wrong);
             code.dec(r8d);
             code.jnz(loop);
-            code.mov(al, 0);
-            code.@out(ExitPort, al);
-            code.Label(ref wrong);
-            code.mov(al, 1);
-            code.@out(ExitPort, al);
+            ExitWithVerdict(code, ref wrong);
         });
         Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
+    }
+
+    /// <summary>The guest's code is 0 where it comes here, and 1 where it jumps to <paramref name="wrong"/>.</summary>
+    private static void ExitWithVerdict(Assembler code, ref Label wrong)
+    {
+        code.mov(al, 0);
+        code.@out(ExitPort, al);
+        code.Label(ref wrong);
+        code.mov(al, 1);
+        code.@out(ExitPort, al);
     }
 
     private ulong _lastCount;
