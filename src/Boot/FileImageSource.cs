@@ -33,22 +33,13 @@ internal sealed class FileImageSource : ImageSource
         catch (Exception error)
         {
             file?.Dispose();
-            string? reason = error switch
-            {
-                FileNotFoundException or DirectoryNotFoundException => "no such file",
-                UnauthorizedAccessException => "permission denied: make it readable for this user",
-                NotSupportedException => "is not a regular file: copy it into one",
-                PathTooLongException => "the path is too long",
-                ArgumentException => "is not a path",
-                IOException => error.Message,
-                _ => null,
-            };
-            if (reason is null)
+            if (FileErrors.Describe(error) is not { } reason)
             {
                 throw;
             }
 
-            throw new BootException($"{role} {path}: {reason}", error);
+            string remedy = error is UnauthorizedAccessException ? ": make it readable for this user" : "";
+            throw new BootException($"{role} {path}: {reason}{remedy}", error);
         }
     }
 
@@ -83,7 +74,7 @@ internal sealed class FileImageSource : ImageSource
         }
     }
 
-    private BootException Unreadable(IOException error) => new($"{Name}: cannot be read: {error.Message}", error);
+    private BootException Unreadable(IOException error) => new($"{Name}: cannot be read: {FileErrors.Describe(error)}", error);
 
     protected override void Dispose(bool disposing)
     {

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Vmm.Boot;
 using Vmm.Disks.Qcow2;
 using Vmm.Options;
 
@@ -65,6 +66,7 @@ internal static class DiskCommand
         };
         if (qcow2)
         {
+            CheckBacking(path, backing);
             Qcow2Image.Create(
                 path, bytes, backing, backing is not null && IsQcow2(backing) ? DiskFormat.Qcow2 : DiskFormat.Raw);
         }
@@ -81,19 +83,37 @@ internal static class DiskCommand
             CultureInfo.InvariantCulture, $"{path}: {(qcow2 ? "qcow2" : "raw")}, {ByteSize.Format(bytes)}"));
     }
 
+    /// <summary>An image names what it stands on as seen from its own directory.</summary>
+    private static void CheckBacking(string path, string? backing)
+    {
+        string directory = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
+        if (backing is not null && !Path.Exists(Path.Combine(directory, backing)))
+        {
+            throw new UsageException($"--backing {backing}: not in {directory}, from where {path} will look for it");
+        }
+    }
+
     private static bool IsQcow2(string path) => path.EndsWith(".qcow2", StringComparison.Ordinal);
 
     private static void CreateRaw(string path, ulong bytes)
     {
+        bool made = false;
         try
         {
             using var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write);
+            made = true;
             file.SetLength((long)bytes);
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception error) when (FileErrors.Describe(error) is not null)
         {
+            if (made)
+            {
+                File.Delete(path);
+            }
+
             throw new UsageException(
-                File.Exists(path) ? $"{path}: is there already; remove it first, or give another name" : $"{path}: {error.Message}");
+                !made && File.Exists(path) ? $"{path}: is there already; remove it first, or give another name"
+                : $"{path}: {FileErrors.Describe(error)}");
         }
     }
 }

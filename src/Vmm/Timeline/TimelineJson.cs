@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Vmm.Boot;
 
 namespace Vmm.Timeline;
 
@@ -69,7 +70,7 @@ internal static class TimelineJson
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new UsageException($"--compare {path}: {error.Message}");
+            throw new UsageException($"--compare {path}: {FileErrors.Describe(error)}");
         }
         catch (Exception error) when (
             error is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)

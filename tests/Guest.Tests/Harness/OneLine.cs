@@ -11,6 +11,7 @@ internal static class OneLine
         Assert.True(error.IndexOf('\n', StringComparison.Ordinal) == error.Length - 1, $"more than one line:\n{error}");
         Assert.DoesNotContain("   at ", error, StringComparison.Ordinal);
         Assert.DoesNotContain("Exception", error, StringComparison.Ordinal);
+        Assert.DoesNotMatch("[A-Z][a-z]+_[A-Z][a-z]+", error);      // the key of a message that is not in the binary
         Assert.Contains(part, error, StringComparison.Ordinal);
     }
 }
