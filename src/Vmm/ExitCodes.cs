@@ -16,6 +16,9 @@ internal static class ExitCodes
     /// <summary>Triple fault, unknown instruction, KVM internal error (EX_SOFTWARE).</summary>
     public const int GuestCrashed = 70;
 
+    /// <summary>A bug of vmm's own (EX_SOFTWARE, too); standard error has what to report.</summary>
+    public const int InternalError = 70;
+
     /// <summary>Stopped by signal N: 128 + N.</summary>
     public const int SignalBase = 128;
 }

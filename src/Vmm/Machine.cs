@@ -217,7 +217,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         SetUpKvm(kvm, vm);
         Done("interrupt controllers");
         Loop = Own(new EventLoop());
-        Loop.Failed += error => End(MachineEnd.HostFailed(error.Message));
+        Loop.Failed += error => End(MachineEnd.HostFailed(Failures.Describe(error)));
         _observer?.Attach(Loop);
 
         AddLegacyDevices(vm);

@@ -2,7 +2,6 @@ using System.CommandLine;
 using Vmm;
 using Vmm.Boot;
 using Vmm.Commands;
-using Vmm.Devices.Memory;
 using Vmm.Host;
 using Vmm.Statistics;
 
@@ -28,7 +27,9 @@ try
     ParseResult result = root.Parse(args);
     if (result.Errors.Count > 0)
     {
-        Stderr.WriteLine($"vmm: {result.Errors[0].Message} ('vmm --help' tells more)");
+        // The library lists what there is to choose from on lines of their own.
+        string message = result.Errors[0].Message.ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal);
+        Stderr.WriteLine($"vmm: {message} ('vmm --help' tells more)");
         return ExitCodes.Usage;
     }
 
@@ -39,10 +40,17 @@ catch (Exception error) when (error is UsageException or BootException or CpuMod
     Stderr.WriteLine($"vmm: {error.Message}");
     return ExitCodes.Usage;
 }
-catch (Exception error) when (error is HostException or ErrnoException or IOException or GuestMemoryException)
+catch (Exception error)
 {
-    Stderr.WriteLine($"vmm: {error.Message}");
-    return ExitCodes.HostCannot;
+    // Caught whatever it is: uncaught, nothing on the way out would be put right, the terminal among it.
+    Stderr.WriteLine($"vmm: {Failures.Describe(error)}");
+    if (Failures.IsExpected(error))
+    {
+        return ExitCodes.HostCannot;
+    }
+
+    Stderr.WriteLine(error.ToString());
+    return ExitCodes.InternalError;
 }
 
 // RootCommand brings --help, --version and [suggest] along, and looks their texts up in resources when it is made, a

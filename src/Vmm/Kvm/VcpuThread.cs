@@ -144,7 +144,7 @@ internal sealed unsafe class VcpuThread : IDisposable
         }
         catch (Exception error)
         {
-            _end(MachineEnd.HostFailed(error.Message));
+            _end(MachineEnd.HostFailed(Failures.Describe(error)));
         }
         finally
         {
