@@ -42,11 +42,10 @@ internal sealed class RunCommand
         HelpName = "SIZE",
     };
 
-    private readonly Option<int> _cpus = new("--cpus", "-p")
+    private readonly Option<string> _cpus = new("--cpus", "-p")
     {
-        Description = "Number of virtual CPUs",
+        Description = "Number of virtual CPUs; 1 if not given",
         HelpName = "N",
-        DefaultValueFactory = _ => 1,
     };
 
     private readonly Option<string[]> _disk = new("--disk", "-d")
@@ -81,11 +80,11 @@ internal sealed class RunCommand
         Description = "Add an entropy device, fed by the host's random numbers: /dev/hwrng",
     };
 
-    private readonly Option<Transport> _transport = new("--transport")
+    private readonly Option<string> _transport = new("--transport")
     {
-        Description = "How disks and other devices are attached: pci or mmio (for the smallest kernels)",
+        Description = "How disks and other devices are attached: pci (if not given) or mmio (for the smallest kernels)",
         HelpName = "pci|mmio",
-        DefaultValueFactory = _ => Transport.Pci,
+        CompletionSources = { "pci", "mmio" },
     };
 
     private readonly Option<bool> _packed = new("--packed")
@@ -103,6 +102,7 @@ internal sealed class RunCommand
     {
         Description = "How the kernel is entered: auto, linux64, pvh or multiboot",
         HelpName = "PROTOCOL",
+        CompletionSources = { "auto", "linux64", "pvh", "multiboot" },
     };
 
     private readonly Option<bool> _noKaslr = new("--no-kaslr")
@@ -178,13 +178,13 @@ internal sealed class RunCommand
         Memory = result.GetValue(_memory) is { } memory
             ? MachineOptions.ParseMemory(memory)
             : MachineOptions.DefaultMemory,
-        Cpus = MachineOptions.CheckCpus(result.GetValue(_cpus)),
+        Cpus = result.GetValue(_cpus) is { } cpus ? MachineOptions.ParseCpus(cpus) : 1,
         Disks = Array.ConvertAll(All(result, _disk), DiskSpec.Parse),
         Nets = Array.ConvertAll(All(result, _net), NetSpec.Parse),
         Vsock = result.GetValue(_vsock) is { } vsock ? VsockSpec.Parse(vsock) : null,
         Name = result.GetValue(_name) is { } name ? MachineOptions.CheckName(name) : null,
         Rng = result.GetValue(_rng),
-        Transport = result.GetValue(_transport),
+        Transport = ParseTransport(result.GetValue(_transport)),
         Packed = result.GetValue(_packed),
         CpuModel = result.GetValue(_cpu) is { } model ? CpuModel.Parse(model) : CpuModel.Host,
         Entry = ParseEntry(result.GetValue(_entry)),
@@ -196,6 +196,13 @@ internal sealed class RunCommand
     /// <summary>What was given. (The library would make the empty array by reflection, at a millisecond's cost.)</summary>
     private static string[] All(ParseResult result, Option<string[]> option) =>
         result.GetResult(option) is null ? [] : result.GetValue(option) ?? [];
+
+    private static Transport ParseTransport(string? name) => name switch
+    {
+        null or "pci" => Transport.Pci,
+        "mmio" => Transport.Mmio,
+        _ => throw new UsageException($"--transport {name}: no such transport; there are pci and mmio"),
+    };
 
     private static EntryProtocol ParseEntry(string? name) => name switch
     {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Vmm.Boot;
 
 namespace Vmm.Options;
@@ -77,7 +78,14 @@ internal sealed record MachineOptions
     public static string CheckName(string name) =>
         name.Length > 0 ? name : throw new UsageException("--name: an empty name; give one, or leave the option out");
 
-    /// <exception cref="UsageException">Less than one.</exception>
-    public static int CheckCpus(int count) =>
-        count >= 1 ? count : throw new UsageException($"--cpus {count}: a machine has at least one");
+    /// <exception cref="UsageException">It is no number, or less than one.</exception>
+    public static int ParseCpus(string text)
+    {
+        if (!int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int count))
+        {
+            throw new UsageException($"--cpus {text}: not a number; write for instance --cpus 2");
+        }
+
+        return count >= 1 ? count : throw new UsageException($"--cpus {text}: a machine has at least one");
+    }
 }

@@ -43,10 +43,13 @@ public sealed class OptionTests
         Assert.Equal(text, ByteSize.Format(bytes));
 
     [Theory]
-    [InlineData(0)]
-    [InlineData(-3)]
-    public void A_machine_has_at_least_one_cpu(int cpus) =>
-        Assert.Throws<UsageException>(() => MachineOptions.CheckCpus(cpus));
+    [InlineData("0", "--cpus 0: a machine has at least one")]
+    [InlineData("-3", "--cpus -3: a machine has at least one")]
+    [InlineData("", "--cpus : not a number; write for instance --cpus 2")]
+    [InlineData("two", "--cpus two: not a number; write for instance --cpus 2")]
+    [InlineData("2147483648", "--cpus 2147483648: not a number; write for instance --cpus 2")]
+    public void A_machine_has_at_least_one_cpu(string text, string error) =>
+        Assert.Equal(error, Assert.Throws<UsageException>(() => MachineOptions.ParseCpus(text)).Message);
 
     [Fact]
     public void A_disk_is_a_path_and_options()
