@@ -43,9 +43,34 @@ public sealed class BadInputTests
         ["--mem above all"] = new("--mem", folder => [.. Good(folder), "--mem", "99999999999999999999G"]),
         ["--cpus 0"] = new("--cpus 0", folder => [.. Good(folder), "--cpus", "0"]),
         ["--cpus -1"] = new("--cpus", folder => [.. Good(folder), "--cpus=-1"]),
+        ["--cpus two"] = new("--cpus two: not a number", folder => [.. Good(folder), "--cpus", "two"]),
+        ["--transport usb"] = new("there are pci and mmio", folder => [.. Good(folder), "--transport", "usb"]),
+        ["--entry bios"] = new("there are auto", folder => [.. Good(folder), "--entry", "bios"]),
+        ["completion tcsh"] = new("'bash' 'zsh' 'fish'", _ => ["completion", "tcsh"]),
         ["--disk without path"] = new("no path", folder => [.. Good(folder), "--disk", ",readonly"]),
         ["--disk with an unknown option"] =
             new("no such option 'bogus'", folder => [.. Good(folder), "--disk", "x,bogus"]),
+        ["a trace in place of the kernel"] =
+            new("is in use: something else writes to it", folder => [.. Good(folder), "--trace", folder["kernel"]]),
+        ["a profile and a trace in one file"] = new("another output", folder =>
+            [.. Good(folder), "--profile=" + folder["x"], "--trace", folder["x"]]),
+        ["a profile in no directory"] = new("there is no such directory", folder =>
+            ["exits", .. Good(folder), "--output", folder["nothing/x"]]),
+        ["a timeline in place of a directory"] = new("is a directory", folder =>
+            ["boot-timeline", .. Good(folder), "--json", folder.Path]),
+        ["new results without a kernel"] = new("no such file", folder =>
+            ["exits", "--kernel", folder["nothing"], "--output", folder["x"], "--trace", folder["y"]]),
+        ["results in place of others without a kernel"] = new("no such file", folder =>
+            ["exits", "--kernel", folder["nothing"], "--output", folder.Write("x", [1]), "--trace", folder.Write("y", [2])]),
+        ["a timeline that is missing"] = new("no such file", folder =>
+            ["boot-timeline", "--compare", folder["nothing"], folder["nothing"]]),
+        ["a timeline that is none"] = new("is no timeline", folder =>
+            ["boot-timeline", "--compare", folder.Write("x", "{}"u8.ToArray()), folder["nothing"]]),
+        ["an image in no directory"] = new("no such file or directory", folder =>
+            ["disk", "create", folder["nothing/x"], "1M"]),
+        ["an image that is there"] = new("is there already", folder => ["disk", "create", folder.Write("x", [1]), "1M"]),
+        ["an image on nothing"] = new("--backing nothing: not in ", folder =>
+            ["disk", "create", folder["x"], "1M", "--backing", "nothing"]),
     };
 
     /// <summary>Found only when the machine is put together, so they need a host that can.</summary>
@@ -73,6 +98,8 @@ public sealed class BadInputTests
         ["a disk that is no file"] = new("--disk /dev/null: ", folder => [.. Good(folder), "--disk", "/dev/null"]),
         ["one disk twice"] = new("in use by another machine or disk", folder =>
             [.. Good(folder), "--disk", folder.WriteSparse("disk", 4096), "--disk", folder["disk"]]),
+        ["a trace in place of a disk"] = new("in use by another machine or disk", folder =>
+            [.. Good(folder), "--disk", folder.WriteSparse("disk", 4096), "--trace", folder["disk"]]),
         ["one disk to write and to read"] = new("writes to it", folder =>
             [.. Good(folder), "--disk", folder.WriteSparse("disk", 4096), "--disk", folder["disk"] + ",readonly"]),
     };

@@ -70,6 +70,19 @@ public sealed class ExitProfileTests : IDisposable
         OneLine.AssertIs(error, ended.Error);
     }
 
+    [KvmTheory]
+    [InlineData("--trace", "exits")]
+    [InlineData("--output", "exits")]
+    [InlineData("--json", "boot-timeline")]
+    [InlineData("--html", "boot-timeline")]
+    public void A_full_disk_is_told_beside_how_the_machine_ended(string option, string command)
+    {
+        VmmProcess.Ended ended = VmmProcess.Run(command, "--kernel", _guest.Path, option, "/dev/full", "--stats");
+        Assert.Equal(ExitCodes.HostCannot, ended.Code);
+        Assert.Contains($"vmm: {option} /dev/full: No space left on device: it is not complete\n", ended.Error, StringComparison.Ordinal);
+        Assert.Matches(@"(?m)^exits +[0-9]+ to user space$", ended.Error);
+    }
+
     [KvmFact]
     public void A_trace_is_whole_after_a_signal()
     {

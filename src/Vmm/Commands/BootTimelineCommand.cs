@@ -70,8 +70,8 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
     {
         MachineOptions options = WithTalkativeKernel(run.Read(result));
         Until? until = result.GetValue(_until) is { } text ? Until.Parse(text) : null;
-        using FileStream? json = Open(result, _json);
-        using FileStream? html = Open(result, _html);
+        using OutputFile? json = Open(result, _json);
+        using OutputFile? html = Open(result, _html);
         long origin = clock.Exec;
         using TraceWriter? trace = run.TraceOf(result) is { } path ? new TraceWriter(path, origin) : null;
         var phases = new PhaseLog();
@@ -96,7 +96,7 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
             Stderr.WriteLine($"vmm: the machine ended before '{until.Name}' came");
         }
 
-        return RunCommand.Report(machine, end, options, clock);
+        return RunCommand.Report(machine, end, options, clock, trace?.File, json, html);
     }
 
     private static MachineOptions WithTalkativeKernel(MachineOptions options) => options.CommandLineOnly
@@ -110,8 +110,8 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
         return end < 0 ? $"{commandLine} {Talkative}" : $"{commandLine[..end]} {Talkative}{commandLine[end..]}";
     }
 
-    private static FileStream? Open(ParseResult result, Option<string?> option) =>
-        result.GetValue(option) is { } path ? OutputFile.Create(path, option.Name) : null;
+    private static OutputFile? Open(ParseResult result, Option<string?> option) =>
+        result.GetValue(option) is { } path ? OutputFile.Open(path, option.Name) : null;
 
     private static BootTimeline Tell(
         MachineOptions options, Machine machine, PhaseLog phases, ConsoleLines console, long origin, MachineEnd end)

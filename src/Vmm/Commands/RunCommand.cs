@@ -235,7 +235,7 @@ internal sealed class RunCommand
         MachineEnd end = RunToEnd(machine);
         profile?.Write(RunObserver.ProfileOf(machine));
         writer?.Finish();
-        return Report(machine, end, options, clock);
+        return Report(machine, end, options, clock, profile?.File, writer?.File);
     }
 
     /// <summary>Until the guest, the user or a signal ends it; the terminal is as it was afterwards.</summary>
@@ -253,8 +253,20 @@ internal sealed class RunCommand
     }
 
     /// <summary>The last words, and the exit code.</summary>
-    public static int Report(Machine machine, MachineEnd end, MachineOptions options, StartClock clock)
+    /// <param name="results">What was to be written: where it could not be, that is said and is the exit code's reason.</param>
+    public static int Report(
+        Machine machine, MachineEnd end, MachineOptions options, StartClock clock, params ReadOnlySpan<OutputFile?> results)
     {
+        int code = end.ExitCode;
+        foreach (OutputFile? result in results)
+        {
+            if (result?.Failure is { } failure)
+            {
+                Stderr.WriteLine($"vmm: {failure}");
+                code = ExitCodes.HostCannot;
+            }
+        }
+
         if (options.Stats)
         {
             Stderr.Write(RunStatistics.Format(machine, clock));
@@ -265,6 +277,6 @@ internal sealed class RunCommand
             Stderr.WriteLine($"vmm: {end.Message}");
         }
 
-        return end.ExitCode;
+        return code;
     }
 }

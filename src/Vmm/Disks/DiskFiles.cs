@@ -112,27 +112,13 @@ internal static class DiskFiles
         }
     }
 
-    /// <summary>Open-file-description locks (fcntl(2)): they end with the descriptor, hold against this process too,
-    /// and QEMU's own locks meet them.</summary>
     private static void Lock(FileDescriptor fd, string path, bool readOnly)
     {
-        var request = new LibC.Flock
-        {
-            Type = readOnly ? LibC.F_RDLCK : LibC.F_WRLCK,
-            Whence = LibC.SEEK_SET,
-            Length = 0,     // to the end, wherever that will be
-        };
-
         // A vmm that was killed may hold the file for some milliseconds more: the kernel takes an io_uring and what is
         // registered with it apart after the process is gone. (One that ends by itself unlocks: HostFile.Dispose.)
         const int PauseMilliseconds = 20;
-        for (int left = 50; LibC.Fcntl(fd.Number, LibC.F_OFD_SETLK, ref request) != 0; left--)
+        for (int left = 50; !FileLock.TryTake(fd, shared: readOnly); left--)
         {
-            if (Marshal.GetLastPInvokeError() is not (ErrnoException.EAGAIN or ErrnoException.EACCES))
-            {
-                return; // a file system without locks: then there is none
-            }
-
             if (left == 0)
             {
                 throw new UsageException(readOnly

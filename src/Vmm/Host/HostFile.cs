@@ -183,8 +183,7 @@ internal class HostFile : BlockFile
 
         // A lock lasts as long as the open file, and the kernel lets go of what an io_uring had registered some time after
         // the process has ended: the next program to open the image would be refused.
-        var unlock = new LibC.Flock { Type = LibC.F_UNLCK, Whence = LibC.SEEK_SET };
-        _ = LibC.Fcntl(_fd.Number, LibC.F_OFD_SETLK, ref unlock);
+        FileLock.Release(_fd);
         _fd.Dispose();
     }
 

@@ -13,11 +13,13 @@ internal enum ProfileFormat
 internal sealed class ProfileOutput : IDisposable
 {
     private readonly ProfileFormat _format;
-    private readonly FileStream? _file;
 
-    private ProfileOutput(ProfileFormat format, FileStream? file) => (_format, _file) = (format, file);
+    private ProfileOutput(ProfileFormat format, OutputFile? file) => (_format, File) = (format, file);
 
-    /// <param name="path">Null for standard error. Replaced if it is there.</param>
+    /// <summary>Null for standard error.</summary>
+    public OutputFile? File { get; }
+
+    /// <param name="path">Null for standard error.</param>
     /// <param name="format">Null for what the file's name ends in: .json, .folded, else a table.</param>
     /// <param name="option">Which asked for it, for messages.</param>
     /// <exception cref="UsageException">The file cannot be written.</exception>
@@ -28,7 +30,7 @@ internal sealed class ProfileOutput : IDisposable
             ".folded" => ProfileFormat.Folded,
             _ => ProfileFormat.Table,
         },
-        path is null ? null : OutputFile.Create(path, option));
+        path is null ? null : OutputFile.Open(path, option));
 
     public void Write(ExitProfile profile)
     {
@@ -38,16 +40,15 @@ internal sealed class ProfileOutput : IDisposable
             ProfileFormat.Folded => FoldedStacks.Format(profile),
             _ => ProfileText.Format(profile),
         };
-        if (_file is null)
+        if (File is null)
         {
             Stderr.Write(text);
         }
         else
         {
-            _file.Write(Encoding.UTF8.GetBytes(text));
-            _file.Flush();
+            File.Write(Encoding.UTF8.GetBytes(text));
         }
     }
 
-    public void Dispose() => _file?.Dispose();
+    public void Dispose() => File?.Dispose();
 }

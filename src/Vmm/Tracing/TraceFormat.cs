@@ -88,6 +88,9 @@ internal sealed class TraceFormat : IDisposable
         _json.Flush();
     }
 
+    /// <summary>Forgets what has not been written yet, so that nothing more will be.</summary>
+    public void Discard() => _json.Reset();
+
     public void Dispose() => _json.Dispose();
 
     private void Span(int track, JsonEncodedText name, string category, long start, long duration)

@@ -5,29 +5,27 @@ namespace Vmm.Tracing;
 /// <summary>Writes the events of all tracks to a file as they come, on a thread of its own.</summary>
 internal sealed class TraceWriter : IDisposable
 {
-    private const int FileBuffer = 256 * 1024;
-
     private readonly string _path;
-    private readonly FileStream _file;
     private readonly TraceFormat _format;
     private readonly List<TraceTrack> _tracks = [];
     private readonly Lock _adding = new();
     private readonly AutoResetEvent _wake = new(false);
     private readonly Thread _thread;
     private volatile bool _ending;
-    private IOException? _failure;
 
-    /// <param name="path">Replaced if it is there.</param>
     /// <param name="origin">The Stopwatch timestamp that becomes time 0.</param>
     /// <exception cref="UsageException">It cannot be written.</exception>
     public TraceWriter(string path, long origin)
     {
         _path = path;
-        _file = OutputFile.Create(path, "--trace", FileBuffer);
-        _format = new TraceFormat(_file, origin);
+        File = OutputFile.Open(path, "--trace");
+        _format = new TraceFormat(File, origin);
         _thread = new Thread(Run, maxStackSize: 256 * 1024) { Name = "vmm-trace", IsBackground = true };
         _thread.Start();
     }
+
+    /// <summary>Tells whether all could be written.</summary>
+    public OutputFile File { get; }
 
     /// <summary>Events that found no room, on all tracks.</summary>
     public long Dropped
@@ -53,31 +51,11 @@ internal sealed class TraceWriter : IDisposable
 
     /// <summary>Writes what is left and completes the file; all tracks are silent by now.</summary>
     /// <param name="last">Adds events of its own, on tracks numbered from the one given.</param>
-    /// <exception cref="HostException">The file could not be written: a full disk.</exception>
     public void Finish(Action<TraceFormat, int>? last = null)
     {
-        _ending = true;
-        _wake.Set();
-        _thread.Join();
-        try
-        {
-            if (_failure is null)
-            {
-                last?.Invoke(_format, _tracks.Count + 1);
-                _format.Finish(Dropped);
-                _file.Flush();
-            }
-        }
-        catch (IOException error)
-        {
-            _failure = error;
-        }
-
-        if (_failure is not null)
-        {
-            throw new HostException($"{_path}: {_failure.Message}: the trace is not complete");
-        }
-
+        Stop();
+        last?.Invoke(_format, _tracks.Count + 1);
+        _format.Finish(Dropped);
         if (Dropped > 0)
         {
             Stderr.WriteLine($"vmm: {_path}: {Dropped} events dropped: they came faster than the file could take them");
@@ -88,53 +66,54 @@ internal sealed class TraceWriter : IDisposable
     {
         if (!_ending)
         {
-            Finish();
+            Stop();             // nothing ran
+            _format.Discard();
         }
 
         _format.Dispose();
-        _file.Dispose();
+        File.Dispose();
         _wake.Dispose();
+    }
+
+    private void Stop()
+    {
+        _ending = true;
+        _wake.Set();
+        _thread.Join();
     }
 
     private void Run()
     {
         int named = 0;
-        try
+        bool isMore;
+        bool ending;
+        do
         {
-            bool isMore;
-            bool ending;
-            do
+            _wake.WaitOne();
+            ending = _ending;       // read before the rings are: nothing comes after it was set
+            TraceTrack[] tracks;
+            lock (_adding)
             {
-                _wake.WaitOne();
-                ending = _ending;       // read before the rings are: nothing comes after it was set
-                TraceTrack[] tracks;
-                lock (_adding)
-                {
-                    tracks = [.. _tracks];
-                }
-
-                for (; named < tracks.Length; named++)
-                {
-                    _format.Track(tracks[named].Id, tracks[named].Name);
-                }
-
-                isMore = false;
-                foreach (TraceTrack track in tracks)
-                {
-                    isMore |= Drain(track);
-                }
-
-                if (isMore)
-                {
-                    _wake.Set();
-                }
+                tracks = [.. _tracks];
             }
-            while (isMore || !ending);
+
+            for (; named < tracks.Length; named++)
+            {
+                _format.Track(tracks[named].Id, tracks[named].Name);
+            }
+
+            isMore = false;
+            foreach (TraceTrack track in tracks)
+            {
+                isMore |= Drain(track);
+            }
+
+            if (isMore)
+            {
+                _wake.Set();
+            }
         }
-        catch (IOException error)
-        {
-            _failure = error;
-        }
+        while (isMore || !ending);
     }
 
     /// <summary>At most one ring full at a time, so that a busy track does not keep the others waiting.</summary>
