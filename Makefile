@@ -71,7 +71,7 @@ bench-peers: publish guest
 bench-devices: build publish guest
 	@scripts/bench-devices
 
-## test-distro: boot Debian's stock cloud kernel to a shell (on a PVM host a quarter of an hour)
+## test-distro: boot Debian's stock cloud kernel (or PACKAGE=linux-image-rt-amd64) to a shell; a quarter of an hour on PVM
 test-distro: publish guest
 	@scripts/test-distro
 
