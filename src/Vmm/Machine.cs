@@ -35,7 +35,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private MachineEnd? _end;
     private int _buttonPressed;
     private GuestDevices? _devices;
-    private Alongside? _msrFilter;
+    private Alongside? _early;
     private PostedPortWrites? _posted;
 
     private Machine(MachineOptions options, RunObserver? observer) => (_options, _observer) = (options, observer);
@@ -104,7 +104,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     /// <summary>Runs the guest until it ends, and tells how.</summary>
     public MachineEnd Run()
     {
-        Loop.Start();
+        Loop.Start(_early);
         Console.Start();
         if (_options.Stats)
         {
@@ -257,7 +257,7 @@ internal sealed class Machine : IPowerControl, IDisposable
             _ => "unpack kernel",
         });
         CreateVcpus(kvm, vm, processor);
-        _msrFilter?.Finish();
+        _early?.Finish();
         _devices.WaitUntilReady();
         Done("vCPUs");
     }
@@ -283,7 +283,8 @@ internal sealed class Machine : IPowerControl, IDisposable
         {
             // SYSCALL needs help there: see SyscallLanding. To be sure that nobody uses the old filter any more, KVM
             // waits here for some milliseconds, which is as long as all the rest takes.
-            _msrFilter = Own(new Alongside("vmm-msrs", () => vm.ExitOnMsr(MsrInitial.LStar)));
+            _early = Own(new Alongside(
+                EventLoop.ThreadName, EventLoop.StackSize, () => vm.ExitOnMsr(MsrInitial.LStar)));
         }
     }
 

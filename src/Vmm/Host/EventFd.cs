@@ -7,10 +7,11 @@ internal sealed unsafe class EventFd : IDisposable
 {
     private readonly FileDescriptor _fd;
 
-    public EventFd()
+    /// <param name="blocking">For <see cref="Wait"/>; else for an epoll.</param>
+    public EventFd(bool blocking = false)
     {
         _fd = new FileDescriptor(
-            ErrnoException.Check(LibC.Eventfd(0, LibC.EFD_CLOEXEC | LibC.EFD_NONBLOCK), "eventfd"));
+            ErrnoException.Check(LibC.Eventfd(0, LibC.EFD_CLOEXEC | (blocking ? 0 : LibC.EFD_NONBLOCK)), "eventfd"));
         Number = _fd.Number;
     }
 
@@ -35,6 +36,19 @@ internal sealed unsafe class EventFd : IDisposable
 
         // SAFETY: as above.
         return LibC.Read(Number, &value, sizeof(ulong)) == sizeof(ulong);
+    }
+
+    /// <summary>Waits until the counter is above zero, and sets it to zero.</summary>
+    public void Wait()
+    {
+        while (!Drain())
+        {
+            int errno = Marshal.GetLastPInvokeError();
+            if (errno != ErrnoException.EINTR)
+            {
+                throw new ErrnoException("read of eventfd", errno);
+            }
+        }
     }
 
     public void Dispose() => _fd.Dispose();

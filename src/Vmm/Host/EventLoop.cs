@@ -12,6 +12,9 @@ namespace Vmm.Host;
 /// </remarks>
 internal sealed unsafe class EventLoop : IDisposable
 {
+    public const string ThreadName = "vmm-devices";
+    public const int StackSize = 256 * 1024;
+
     private const int EventsPerTurn = 32;
 
     private readonly FileDescriptor _epoll;
@@ -118,9 +121,17 @@ internal sealed unsafe class EventLoop : IDisposable
         _wake.Signal();
     }
 
-    public void Start()
+    /// <param name="early">A thread of that name and stack size that is there already; null to start one.</param>
+    public void Start(Alongside? early = null)
     {
-        _thread = new Thread(Run, maxStackSize: 256 * 1024) { Name = "vmm-devices", IsBackground = true };
+        if (early is not null)
+        {
+            _thread = early.Thread;
+            early.GoOn(Run);
+            return;
+        }
+
+        _thread = new Thread(Run, StackSize) { Name = ThreadName, IsBackground = true };
         _thread.Start();
     }
 

@@ -9,7 +9,7 @@ public sealed class AlongsideTests
     {
         using var go = new ManualResetEventSlim();
         int done = 0;
-        using var work = new Alongside("test", () =>
+        using var work = new Alongside("test", 128 * 1024, () =>
         {
             go.Wait();
             done = 1;
@@ -22,7 +22,7 @@ public sealed class AlongsideTests
     [Fact]
     public void Finish_throws_what_the_work_threw()
     {
-        using var work = new Alongside("test", () => throw new HostException("no"));
+        using var work = new Alongside("test", 128 * 1024, () => throw new HostException("no"));
         Assert.Equal("no", Assert.Throws<HostException>(work.Finish).Message);
     }
 
@@ -30,11 +30,46 @@ public sealed class AlongsideTests
     public void Dispose_waits_and_is_silent()
     {
         bool done = false;
-        new Alongside("test", () =>
+        new Alongside("test", 128 * 1024, () =>
         {
             done = true;
             throw new HostException("nobody asked");
         }).Dispose();
         Assert.True(done);
+    }
+
+    [Fact]
+    public void The_same_thread_goes_on_with_something_else()
+    {
+        int first = 0, second = 0;
+        Thread thread;
+        using (var work = new Alongside("test", 128 * 1024, () => first = Environment.CurrentManagedThreadId))
+        {
+            work.Finish();
+            Assert.Equal(0, second);
+            thread = work.Thread;
+            work.GoOn(() => second = Environment.CurrentManagedThreadId);
+        }
+
+        Assert.False(thread.IsAlive);
+        Assert.Equal(first, second);
+        Assert.Equal(thread.ManagedThreadId, first);
+    }
+
+    [Fact]
+    public void An_event_loop_runs_on_a_thread_that_was_there()
+    {
+        using var work = new Alongside(EventLoop.ThreadName, EventLoop.StackSize, () => { });
+        using var loop = new EventLoop();
+        loop.Start(work);
+        using var done = new ManualResetEventSlim();
+        bool isLoops = false;
+        loop.Post(() =>
+        {
+            isLoops = loop.IsLoopThread;
+            done.Set();
+        });
+        Assert.True(done.Wait(TimeSpan.FromMinutes(1)));
+        Assert.True(isLoops);
     }
 }
