@@ -1,5 +1,3 @@
-using Vmm.Host;
-
 namespace Vmm.Tracing;
 
 /// <summary>Writes the events of all tracks to a file as they come, on a thread of its own.</summary>
