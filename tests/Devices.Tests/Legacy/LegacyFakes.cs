@@ -1,5 +1,6 @@
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
+using Vmm.Tests.Shared;
 
 namespace Vmm.Devices.Tests.Legacy;
 
@@ -82,36 +83,33 @@ internal static class BusDeviceExtensions
     public static long Poke(this IBusDevice device, int seed, int count, ulong length, Action<Random>? between = null)
     {
         var random = new Random(seed);
-        Span<byte> data = stackalloc byte[8];
-        long before = 0;
-        for (int i = 0; i < count; i++)
-        {
-            if (i == 1000)
+        return Allocations.Least(
+            () =>
             {
-                before = GC.GetAllocatedBytesForCurrentThread();        // the first ones warm up
-            }
-
-            Span<byte> part = data[..random.Next(1, 9)];
-            ulong offset = (ulong)random.NextInt64((long)length);
-            if (random.Next(2) == 0)
-            {
-                part.Fill(0xff);
-                device.Read(offset, part);
-            }
-            else
-            {
-                random.NextBytes(part);
-                if (random.Next(4) == 0)
+                Span<byte> data = stackalloc byte[8];
+                for (int i = 0; i < count / Allocations.MostRounds; i++)
                 {
-                    part.Fill(random.Next(2) == 0 ? (byte)0 : (byte)0xff);
+                    Span<byte> part = data[..random.Next(1, 9)];
+                    ulong offset = (ulong)random.NextInt64((long)length);
+                    if (random.Next(2) == 0)
+                    {
+                        part.Fill(0xff);
+                        device.Read(offset, part);
+                    }
+                    else
+                    {
+                        random.NextBytes(part);
+                        if (random.Next(4) == 0)
+                        {
+                            part.Fill(random.Next(2) == 0 ? (byte)0 : (byte)0xff);
+                        }
+
+                        device.Write(offset, part);
+                    }
+
+                    between?.Invoke(random);
                 }
-
-                device.Write(offset, part);
-            }
-
-            between?.Invoke(random);
-        }
-
-        return GC.GetAllocatedBytesForCurrentThread() - before;
+            },
+            leastRounds: Allocations.MostRounds);
     }
 }

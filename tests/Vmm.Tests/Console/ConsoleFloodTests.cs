@@ -38,8 +38,9 @@ public sealed class ConsoleFloodTests
             refusals = count == 0 ? refusals + 1 : 0;
         }
 
-        // Nothing by the flood's length; a lock that is contended for the first time makes something to wait for.
-        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 1024);
+        // Nothing by the flood's length; a lock that is contended for the first time makes something to wait for, and the
+        // runtime allocates some KiB when it compiles the loop anew.
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 16 << 10);
         const int MostInAPipe = 1 << 20;
         Assert.InRange(taken, Ring + 1, Ring + MostInAPipe);
         Assert.Equal(taken, output.TotalBytes);

@@ -134,7 +134,7 @@ public sealed class SocketNetTests : IDisposable
         using var watch = new Interest(_loop, other.Number, LibC.EPOLLIN, _ => othersTurns++);
         other.Signal();     // and never drained: always ready
         long taken = 0;
-        long allocated = 0;
+        int allocating = 0;
         for (int round = 0; round < 400; round++)
         {
             while (b.Send(frame))
@@ -145,7 +145,7 @@ public sealed class SocketNetTests : IDisposable
             long before = GC.GetAllocatedBytesForCurrentThread();
             int turns = othersTurns;
             _loop.Turn(0);
-            allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+            allocating += GC.GetAllocatedBytesForCurrentThread() != before ? 1 : 0;
             Assert.Equal(turns + 1, othersTurns);
             while (a.TakeFrame(out ulong buffer) is { } got)
             {
@@ -162,7 +162,7 @@ public sealed class SocketNetTests : IDisposable
         }
 
         Assert.True(taken > 10_000, $"{taken} frames");
-        Assert.Equal(0, allocated);
+        Assert.InRange(allocating, 0, 40);      // the runtime, as it compiles; frames that allocate would in every round
         Assert.Equal((0, 0), (b.Card.SendDropped, a.Card.ReceiveDropped));
     }
 
