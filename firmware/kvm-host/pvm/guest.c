@@ -11,15 +11,6 @@
  */
 #include "pvm.h"
 
-/*
- * Instructions between two ticks of the guest's timer at least. A PVM host does 2-3 million a second, 25,000 in the
- * 10 ms of HZ=100; here the same takes ten times as long, and a guest that met a tick every 10 ms would do nothing else.
- */
-static unsigned int tick_instructions = 25000;
-module_param(tick_instructions, uint, 0644);
-
-static unsigned long instructions, last_tick;
-
 enum special { NOT_SPECIAL, DONE, FOR_PROCESSOR };
 
 static enum special swap_gs(struct kvm_vcpu *vcpu)
@@ -117,7 +108,6 @@ static int emulate_kernel(struct kvm_vcpu *vcpu)
 	for (i = 0; i < 256; i++) {
 		if (static_call(kvm_x86_get_cpl)(vcpu) != 0)
 			return i ? 1 : TO_PROCESSOR;
-		instructions++;
 		special = special_instruction(vcpu);
 		if (special == FOR_PROCESSOR)
 			return TO_PROCESSOR;
@@ -125,7 +115,6 @@ static int emulate_kernel(struct kvm_vcpu *vcpu)
 			r = kvm_emulate_instruction(vcpu, 0);
 			if (vcpu->arch.halt_request) {
 				vcpu->arch.halt_request = 0;
-				last_tick = instructions - tick_instructions;
 				return kvm_emulate_halt_noskip(vcpu);
 			}
 			if (r <= 0)
@@ -136,15 +125,6 @@ static int emulate_kernel(struct kvm_vcpu *vcpu)
 			break;
 	}
 	return 1;
-}
-
-static bool timer_is_due(struct kvm_vcpu *vcpu)
-{
-	if (!kvm_cpu_has_pending_timer(vcpu) ||
-	    (static_call(kvm_x86_get_cpl)(vcpu) == 0 && instructions - last_tick < tick_instructions))
-		return false;
-	last_tick = instructions;
-	return true;
 }
 
 /*
