@@ -9,7 +9,6 @@ internal static partial class LibC
     public const int O_WRONLY = 1;
     public const int O_RDWR = 2;
     public const int O_CREAT = 0x40;
-    public const int O_TRUNC = 0x200;
     public const int O_NONBLOCK = 0x800;
     public const int O_DIRECT = 0x4000;
     public const int O_DIRECTORY = 0x10000;
@@ -17,15 +16,12 @@ internal static partial class LibC
 
     public const int F_GETFD = 1;
     public const int F_DUPFD_CLOEXEC = 1030;
-    public const int F_SETFD = 2;
-    public const int F_GETFL = 3;
     public const int F_SETFL = 4;
     public const int F_OFD_SETLK = 37;
 
     public const short F_RDLCK = 0;
     public const short F_WRLCK = 1;
     public const short SEEK_SET = 0;
-    public const int SEEK_END = 2;
 
     public const int FALLOC_FL_KEEP_SIZE = 1;
     public const int FALLOC_FL_PUNCH_HOLE = 2;

@@ -5,7 +5,6 @@ namespace Vmm.Host;
 // <sys/mman.h>.
 internal static partial class LibC
 {
-    public const int PROT_NONE = 0;
     public const int PROT_READ = 1;
     public const int PROT_WRITE = 2;
     public const int PROT_EXEC = 4;

@@ -6,7 +6,6 @@ namespace Vmm.Host;
 internal static unsafe partial class LibC
 {
     public const int SIG_BLOCK = 0;
-    public const int SIG_SETMASK = 2;
     public const int SIGHUP = 1;
     public const int SIGINT = 2;
     public const int SIGQUIT = 3;
