@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.IO.Pipes;
 using System.Runtime.InteropServices;
 using Vmm.Console;
@@ -19,13 +20,15 @@ public sealed class ConsoleFloodTests
         loop.Start();
 
         // The guest's side: nobody reads yet, so at some point nothing more is taken, and every call returns all the same.
-        // Only a full pipe says that the loop's thread has done what it can; on a busy machine it may not have begun.
+        // Only a full pipe, and room in the ring for what went there, say that the loop's thread has done what it can: on a
+        // busy machine it may not have begun, or stop for a while between the two.
         byte next = 0;
         long taken = 0;
         int refusals = 0;
         Span<byte> some = stackalloc byte[16];
+        var patience = Stopwatch.StartNew();
         long before = GC.GetAllocatedBytesForCurrentThread();
-        while (refusals < 100_000 || HasRoom(pipe.ClientSafePipeHandle))
+        while ((refusals < 100_000 || taken <= Ring || HasRoom(pipe.ClientSafePipeHandle)) && patience.Elapsed.TotalSeconds < 60)
         {
             for (int i = 0; i < some.Length; i++)
             {
