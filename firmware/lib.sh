@@ -48,6 +48,13 @@ need() {
         die "apt-get could not install ${missing[*]}"
 }
 
+# Fetches a package's .deb into DIRECTORY, with new lists where the old ones name what the mirror no longer has.
+# apt_download PACKAGE DIRECTORY
+apt_download() {
+    download() { (cd "$2" && apt-get download -qq "$1" >/dev/null 2>&1); }
+    download "$@" || { apt-get update -qq >/dev/null && download "$@"; } || die "apt-get download $1 failed"
+}
+
 # Package lists that are empty (a fresh machine) are fetched once.
 apt_refresh() {
     if [[ -n $(find /var/lib/apt/lists -name '*Packages*' -print -quit 2>/dev/null) ]]; then return 0; fi
