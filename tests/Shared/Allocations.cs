@@ -3,22 +3,28 @@ namespace Vmm.Tests.Shared;
 /// <summary>For tests of "allocates nothing".</summary>
 internal static class Allocations
 {
-    /// <summary>How many rounds there are at most.</summary>
-    public const int MostRounds = 10;
+    private const int MostRounds = 10;
 
-    /// <summary>The least that one of some rounds of the same work allocated on this thread, in bytes.</summary>
-    /// <param name="round">The work; each time alike.</param>
-    /// <param name="leastRounds">Of them; more follow only until one allocates nothing.</param>
+    /// <summary>What work allocates on this thread, in bytes.</summary>
+    public static long Of(Action work)
+    {
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        work();
+        return GC.GetAllocatedBytesForCurrentThread() - before;
+    }
+
+    /// <summary>The least that one of some rounds of the same work allocates; 0 ends them.</summary>
     /// <remarks>What work allocates it allocates in every round. The runtime does so itself now and then, some KiB once, on a
     /// thread for which it compiles a loop anew.</remarks>
-    public static long Least(Action round, int leastRounds = 1)
+    public static long Least(Action round) => Least(() => Of(round));
+
+    /// <summary>The same of rounds that say themselves what the part that matters allocated.</summary>
+    public static long Least(Func<long> round)
     {
         long least = long.MaxValue;
-        for (int i = 0; i < leastRounds || (i < MostRounds && least != 0); i++)
+        for (int i = 0; i < MostRounds && least != 0; i++)
         {
-            long before = GC.GetAllocatedBytesForCurrentThread();
-            round();
-            least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
+            least = Math.Min(least, round());
         }
 
         return least;

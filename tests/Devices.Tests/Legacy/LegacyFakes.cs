@@ -83,33 +83,31 @@ internal static class BusDeviceExtensions
     public static long Poke(this IBusDevice device, int seed, int count, ulong length, Action<Random>? between = null)
     {
         var random = new Random(seed);
-        return Allocations.Least(
-            () =>
+        return Allocations.Least(() =>
+        {
+            Span<byte> data = stackalloc byte[8];
+            for (int i = 0; i < count; i++)
             {
-                Span<byte> data = stackalloc byte[8];
-                for (int i = 0; i < count / Allocations.MostRounds; i++)
+                Span<byte> part = data[..random.Next(1, 9)];
+                ulong offset = (ulong)random.NextInt64((long)length);
+                if (random.Next(2) == 0)
                 {
-                    Span<byte> part = data[..random.Next(1, 9)];
-                    ulong offset = (ulong)random.NextInt64((long)length);
-                    if (random.Next(2) == 0)
-                    {
-                        part.Fill(0xff);
-                        device.Read(offset, part);
-                    }
-                    else
-                    {
-                        random.NextBytes(part);
-                        if (random.Next(4) == 0)
-                        {
-                            part.Fill(random.Next(2) == 0 ? (byte)0 : (byte)0xff);
-                        }
-
-                        device.Write(offset, part);
-                    }
-
-                    between?.Invoke(random);
+                    part.Fill(0xff);
+                    device.Read(offset, part);
                 }
-            },
-            leastRounds: Allocations.MostRounds);
+                else
+                {
+                    random.NextBytes(part);
+                    if (random.Next(4) == 0)
+                    {
+                        part.Fill(random.Next(2) == 0 ? (byte)0 : (byte)0xff);
+                    }
+
+                    device.Write(offset, part);
+                }
+
+                between?.Invoke(random);
+            }
+        });
     }
 }
