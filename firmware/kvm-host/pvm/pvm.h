@@ -1,15 +1,6 @@
-/* What build puts into KVM's svm.c and x86.c besides; see guest.c. */
+/* What build puts into KVM's svm.c besides; see guest.c. */
 #ifndef VMM_PVM_H
 #define VMM_PVM_H
-
-/*
- * A second of the guest's clock is this many of the host's. A PVM host does 2-3 million instructions in one; here they take
- * ten to fifteen times as long. A tick is some 1,400 of them: with HZ=100 they hardly fit into 10 ms, and a Linux that does not
- * yet use high-resolution timers makes up for every tick that it missed before it does anything else, so for ever.
- *
- * KVM's clock and, by what it says, the TSC and its deadline run so; the PIT and the RTC, which Linux leaves early, do not.
- */
-#define SLOWNESS 10
 
 int pvm_handle_ud(struct kvm_vcpu *vcpu);
 
