@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Vmm.Boot;
+using Vmm.Disks;
 using Vmm.Disks.Qcow2;
 using Vmm.Options;
 
@@ -24,32 +25,39 @@ internal static class DiskCommand
         var size = new Argument<string>("SIZE") { Description = "Its size as the guest sees it: 10G" };
         var format = new Option<string?>("--format", "-f")
         {
-            Description = "raw or qcow2; if not given, qcow2 where the name ends so",
+            Description = "raw or qcow2; if not given, qcow2 for a name that ends in .qcow2 or with --backing",
             HelpName = "raw|qcow2",
         };
         var backing = new Option<string?>("--backing", "-b")
         {
-            Description = "Stand on this image, which is only read: in the same folder, qcow2 where its name ends so",
+            Description = "Stand on this image, which is only read; it must be in the same folder",
             HelpName = "FILE",
+        };
+        var backingFormat = new Option<string?>("--backing-format", "-F")
+        {
+            Description = "What that image is; if not given, qcow2 for a name that ends in .qcow2",
+            HelpName = "raw|qcow2",
         };
         var command = new Command("create", "Make an empty image; it takes room only as it is written");
         command.Arguments.Add(path);
         command.Arguments.Add(size);
         command.Options.Add(format);
         command.Options.Add(backing);
+        command.Options.Add(backingFormat);
         command.SetAction(result =>
         {
             Run(
                 result.GetRequiredValue(path),
                 result.GetRequiredValue(size),
                 result.GetValue(format),
-                result.GetValue(backing));
+                result.GetValue(backing),
+                result.GetValue(backingFormat));
             return ExitCodes.Success;
         });
         return command;
     }
 
-    private static void Run(string path, string size, string? format, string? backing)
+    private static void Run(string path, string size, string? format, string? backing, string? backingFormat)
     {
         ulong bytes = ByteSize.Parse(size, "SIZE");
         if (bytes == 0 || bytes % SectorSize != 0)
@@ -57,43 +65,56 @@ internal static class DiskCommand
             throw new UsageException($"SIZE {size}: not a multiple of {SectorSize} bytes above zero");
         }
 
-        bool qcow2 = format switch
-        {
-            null => IsQcow2(path) || backing is not null,
-            "qcow2" => true,
-            "raw" => false,
-            _ => throw new UsageException($"--format {format}: no such format; there are raw and qcow2"),
-        };
-        if (qcow2)
-        {
-            CheckBacking(path, backing);
-            Qcow2Image.Create(
-                path, bytes, backing, backing is not null && IsQcow2(backing) ? DiskFormat.Qcow2 : DiskFormat.Raw);
-        }
-        else if (backing is not null)
+        DiskFormat chosen = format is not null ? ParseFormat("--format", format)
+            : backing is not null ? DiskFormat.Qcow2
+            : DiskFormats.OfName(path);
+        if (backing is not null && chosen == DiskFormat.Raw)
         {
             throw new UsageException("--backing: a raw image cannot stand on another; give --format qcow2");
+        }
+
+        if (backing is null && backingFormat is not null)
+        {
+            throw new UsageException("--backing-format: goes with --backing FILE");
+        }
+
+        if (chosen == DiskFormat.Qcow2)
+        {
+            Qcow2Image.Create(
+                path, bytes, backing, backing is null ? DiskFormat.Raw : FindBacking(path, backing, backingFormat));
         }
         else
         {
             CreateRaw(path, bytes);
         }
 
+        string hint = chosen == DiskFormats.OfName(path) ? "" : $"; open it with: --disk {path},format={chosen.Name()}";
         Stdout.WriteLine(string.Create(
-            CultureInfo.InvariantCulture, $"{path}: {(qcow2 ? "qcow2" : "raw")}, {ByteSize.Format(bytes)}"));
+            CultureInfo.InvariantCulture, $"{path}: {chosen.Name()}, {ByteSize.Format(bytes)}{hint}"));
     }
 
-    /// <summary>An image names what it stands on as seen from its own directory.</summary>
-    private static void CheckBacking(string path, string? backing)
+    private static DiskFormat ParseFormat(string option, string format) => DiskFormats.Parse(format)
+        ?? throw new UsageException($"{option} {format}: no such format; there are raw and qcow2");
+
+    /// <summary>An image names what it stands on as seen from its own directory, and says in which format that is: what
+    /// the user said, else by its name, which its content must not contradict.</summary>
+    private static DiskFormat FindBacking(string path, string backing, string? format)
     {
         string directory = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
-        if (backing is not null && !Path.Exists(Path.Combine(directory, backing)))
+        string found = Path.Combine(directory, backing);
+        if (!Path.Exists(found))
         {
             throw new UsageException($"--backing {backing}: not in {directory}, from where {path} will look for it");
         }
-    }
 
-    private static bool IsQcow2(string path) => path.EndsWith(".qcow2", StringComparison.Ordinal);
+        DiskFormat? given = format is null ? null : ParseFormat("--backing-format", format);
+        DiskFormat result = given ?? DiskFormats.OfName(backing);
+        return given != DiskFormat.Raw && ImageContent.Contradiction(found, result) is { } what
+            ? throw new UsageException(
+                $"--backing {backing}: {what}; say what it is: --backing-format qcow2, or --backing-format raw if the "
+                + "guest is to see these bytes as they are")
+            : result;
+    }
 
     private static void CreateRaw(string path, ulong bytes)
     {

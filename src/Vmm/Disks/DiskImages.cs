@@ -12,7 +12,8 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec)
     public DiskNode Open(out uint alignment)
     {
         bool isBase = spec.Ephemeral || spec.Overlay is not null;
-        DiskNode disk = OpenOne(spec.Path, spec.Format, spec.ReadOnly || isBase, 0, isBase, out alignment);
+        DiskNode disk = OpenOne(
+            spec.Path, spec.Format, spec.FormatIsGiven, spec.ReadOnly || isBase, 0, isBase, out alignment);
         try
         {
             return spec.Ephemeral ? OpenEphemeral(disk)
@@ -27,13 +28,14 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec)
     }
 
     private DiskNode OpenOne(
-        string path, DiskFormat format, bool readOnly, int depth, bool isBacking, out uint alignment)
+        string path, DiskFormat format, bool isGiven, bool readOnly, int depth, bool isBacking, out uint alignment)
     {
         HostFile file = DiskFiles.Open(path, readOnly, engine, spec.Cache);
         DiskNode? backing = null;
         try
         {
             alignment = file is DirectFile direct ? direct.OffsetAlign : 512;
+            ImageContent.Check(file, format, isGiven, isBacking: depth > 0);
             if (format == DiskFormat.Raw)
             {
                 if (!isBacking)
@@ -76,11 +78,12 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec)
         {
             "raw" => DiskFormat.Raw,
             "qcow2" => DiskFormat.Qcow2,
-            null => path.EndsWith(".qcow2", StringComparison.Ordinal) ? DiskFormat.Qcow2 : DiskFormat.Raw,
+            null => DiskFormats.OfName(path),
             _ => throw new UsageException(
                 $"--disk {image}: the file it stands on, {path}, has another format than raw or qcow2"),
         };
-        return OpenOne(path, format, readOnly: true, depth + 1, isBacking: true, out _);
+        return OpenOne(
+            path, format, header.BackingFormat is not null, readOnly: true, depth + 1, isBacking: true, out _);
     }
 
     /// <summary>An image can name any file of the host, so only what the user would expect is opened: a file beside the

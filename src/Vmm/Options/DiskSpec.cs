@@ -2,13 +2,6 @@ using System.Text;
 
 namespace Vmm.Options;
 
-/// <summary>How a disk's bytes are stored in its file.</summary>
-internal enum DiskFormat
-{
-    Raw,
-    Qcow2,
-}
-
 /// <summary>What stands between the guest's writes and the medium.</summary>
 internal enum DiskCache
 {
@@ -34,8 +27,11 @@ internal sealed record DiskSpec(string Path, bool ReadOnly = false)
         + "overlay=PATH, ephemeral, backing=PATH, discard=on|off, iops=N, bw=SIZE, "
         + "fault=eio@RATE|latency@MS|torn@SECTOR, seed=N";
 
-    /// <summary>Never guessed from the content: what <c>format=</c> says, else the extension .qcow2, else raw.</summary>
+    /// <summary>Never guessed from the content: what <c>format=</c> says, else qcow2 for the extension .qcow2, else raw.</summary>
     public DiskFormat Format { get; init; }
+
+    /// <summary>It comes from <c>format=</c>; else the content must not contradict it.</summary>
+    public bool FormatIsGiven { get; init; }
 
     public DiskCache Cache { get; init; }
 
@@ -79,7 +75,7 @@ internal sealed record DiskSpec(string Path, bool ReadOnly = false)
 
         var spec = new DiskSpec(parts[0])
         {
-            Format = parts[0].EndsWith(".qcow2", StringComparison.Ordinal) ? DiskFormat.Qcow2 : DiskFormat.Raw,
+            Format = DiskFormats.OfName(parts[0]),
         };
         for (int i = 1; i < parts.Count; i++)
         {
@@ -94,8 +90,8 @@ internal sealed record DiskSpec(string Path, bool ReadOnly = false)
     {
         ("readonly" or "ro", null) => this with { ReadOnly = true },
         ("ephemeral", null) => this with { Ephemeral = true },
-        ("format", "raw") => this with { Format = DiskFormat.Raw },
-        ("format", "qcow2") => this with { Format = DiskFormat.Qcow2 },
+        ("format", not null) when DiskFormats.Parse(value) is { } format =>
+            this with { Format = format, FormatIsGiven = true },
         ("cache", "writeback") => this with { Cache = DiskCache.Writeback },
         ("cache", "writethrough") => this with { Cache = DiskCache.Writethrough },
         ("cache", "none") => this with { Cache = DiskCache.None },

@@ -29,6 +29,7 @@ public sealed class DiskSpecTests
     [Theory]
     [InlineData("disk.img", 0)]
     [InlineData("disk.qcow2", 1)]
+    [InlineData("disk.QCow2", 1)]
     [InlineData("disk.qcow2,format=raw", 0)]
     [InlineData("disk.img,format=qcow2", 1)]
     public void The_format_comes_from_the_option_or_the_extension(string text, int format) =>

@@ -54,7 +54,7 @@ internal sealed class Qcow2Header
     {
         var bytes = new byte[(int)Math.Min((ulong)MaxHeader, Math.Max(file.Length, 512))];
         Require(file, file.TryRead(0, bytes), "its header cannot be read");
-        Require(file, U32(bytes, 0) == Qcow2Format.Magic, "no qcow2 image; leave format=qcow2 out if it is a raw one");
+        Require(file, U32(bytes, 0) == Qcow2Format.Magic, "no qcow2 image; give format=raw if it is a raw one");
         uint version = U32(bytes, 4);
         Require(file, version is 2 or 3, $"qcow2 version {version}; there are 2 and 3");
         uint clusterBits = U32(bytes, 20);
