@@ -204,16 +204,18 @@ public sealed class NetTests
             (1, 0, 0, 0, 99, 0, false),                     // the checksum lies behind the frame
             (1, 0, 0, 0, 0xffff, 0xffff, false),
             (1, 0, 0, 0, 34, 0xffff, false),
-            (2, 0, 0, 0, 0, 0, false),
-            (4, 0, 0, 0, 0, 0, false),
-            (0x80, 0, 0, 0, 0, 0, false),
+            (2, 0, 0, 0, 0, 0, true),                       // flags that are not the driver's to set are ignored
+            (4, 0, 0, 0, 0, 0, true),
+            (0xfe, 0, 0, 0, 0xffff, 0xffff, true),
+            (0xff, 0, 0, 0, 34, 16, true),
+            (0xff, 0, 0, 0, 99, 0, false),
             (1, 1, 54, 1448, 34, 16, true),
             (1, 0x81, 54, 1448, 34, 16, true),
             (1, 4, 74, 1428, 54, 16, true),
             (1, 3, 42, 1472, 34, 6, true),
             (0, 1, 54, 1448, 34, 16, false),                // segmentation without checksum
             (1, 1, 54, 0, 34, 16, false),                   // segments of nothing
-            (1, 1, 101, 1448, 34, 16, false),               // a header longer than the frame
+            (1, 1, 101, 1448, 34, 16, true),                // hdr_len is a hint
             (1, 2, 54, 1448, 34, 16, false),
             (1, 5, 54, 1448, 34, 16, false),
             (1, 0x80, 54, 1448, 34, 16, false),
@@ -231,12 +233,42 @@ public sealed class NetTests
                 BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(4), size);
                 BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(6), start);
                 BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(8), offset);
-                bool expected = sound && (flags == 0 || offloads != NetOffloads.None)
+                bool expected = sound && ((flags & 1) == 0 || offloads != NetOffloads.None)
                     && (gso == 0 || offloads == NetRig.AllOffloads);
                 Assert.True(rig.Send(frame));
                 Assert.Equal(expected ? 1 : 0, rig.Backend.Sent.Count);
                 Assert.Equal(expected ? 0 : 1, rig.Card.SendDropped);
             }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
+    public void Unknown_flags_and_wrong_hints_do_not_reach_the_backend(Variant variant)
+    {
+        // flags, gso_type, hdr_len; what the backend gets for flags and hdr_len of a frame of 100 bytes.
+        (byte Flags, byte Gso, ushort Header, byte SeenFlags, ushort SeenHeader)[] headers =
+        [
+            (0xfe, 0, 0, 0, 0), (0xff, 0, 0, 1, 0), (0x03, 0, 42, 1, 42), (0x05, 1, 54, 1, 54),
+            (1, 1, 100, 1, 100), (1, 1, 101, 1, 52), (1, 0x81, 0xffff, 1, 52), (0, 0, 101, 0, 0), (1, 0, 101, 1, 52),
+        ];
+        foreach ((byte flags, byte gso, ushort header, byte seenFlags, ushort seenHeader) in headers)
+        {
+            using var rig = new NetRig(variant, offloads: NetRig.AllOffloads);
+            byte[] frame = NetRig.Frame(100);
+            frame[0] = flags;
+            frame[1] = gso;
+            BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(2), header);
+            BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(4), gso == 0 ? (ushort)0 : (ushort)1448);
+            BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(6), 34);
+            BinaryPrimitives.WriteUInt16LittleEndian(frame.AsSpan(8), 16);
+            Assert.True(rig.Send(frame));
+            byte[] seen = Assert.Single(rig.Backend.Sent).Frame;
+            Assert.Equal(seenFlags, seen[0]);
+            Assert.Equal(seenHeader, BinaryPrimitives.ReadUInt16LittleEndian(seen.AsSpan(2)));
+            Assert.Equal(gso, seen[1]);
+            Assert.Equal(frame[4..], seen[4..]);
+            Assert.Equal(0, rig.Card.SendDropped);
         }
     }
 

@@ -14,25 +14,33 @@ internal static class NetHeader
     private const byte GsoTcp6 = 4;
     private const byte GsoEcn = 0x80;
 
-    /// <summary>Does the header make sense for a frame of so many bytes, and ask for nothing but what was negotiated?
-    /// A backend need not look again.</summary>
-    public static bool IsSound(ReadOnlySpan<byte> header, ulong frameBytes, ulong features)
+    /// <summary>Makes of the guest's header one that a backend need not look at again: only what was negotiated, about
+    /// a frame of so many bytes.</summary>
+    /// <remarks>
+    /// Flags that a device does not know it ignores (section 5.1.6.2.2); DATA_VALID and RSC_INFO are for the other
+    /// direction. hdr_len is a hint, not to be relied on: one that passes the frame's end becomes the end of the
+    /// checksum field, which is the most that is known of the headers' length. (A tap refuses frames with such a hint.)
+    /// </remarks>
+    /// <returns>False when the frame has to be dropped.</returns>
+    public static bool TryCorrect(Span<byte> header, ulong frameBytes, ulong features)
     {
-        byte flags = header[0];
+        var flags = (byte)(header[0] & NeedsCsum);
         byte gso = header[1];
         ushort headerLength = BinaryPrimitives.ReadUInt16LittleEndian(header[2..]);
         ushort gsoSize = BinaryPrimitives.ReadUInt16LittleEndian(header[4..]);
-        uint checksumStart = BinaryPrimitives.ReadUInt16LittleEndian(header[6..]);
-        uint checksumOffset = BinaryPrimitives.ReadUInt16LittleEndian(header[8..]);
-        if ((flags & ~NeedsCsum) != 0)
-        {
-            return false;       // DATA_VALID and RSC_INFO are for the other direction
-        }
-
-        if ((flags & NeedsCsum) != 0
-            && ((features & NetFeatures.Csum) == 0 || checksumStart + checksumOffset + 2 > frameBytes))
+        uint checksumEnd = flags == 0
+            ? 0
+            : BinaryPrimitives.ReadUInt16LittleEndian(header[6..])
+                + (uint)BinaryPrimitives.ReadUInt16LittleEndian(header[8..]) + sizeof(ushort);
+        if (flags != 0 && ((features & NetFeatures.Csum) == 0 || checksumEnd > frameBytes))
         {
             return false;
+        }
+
+        header[0] = flags;
+        if (headerLength > frameBytes)
+        {
+            BinaryPrimitives.WriteUInt16LittleEndian(header[2..], (ushort)checksumEnd);
         }
 
         if (gso == 0)
@@ -49,7 +57,7 @@ internal static class NetHeader
         };
         return (features & needed) != 0
             && ((gso & GsoEcn) == 0 || (features & NetFeatures.HostEcn) != 0)
-            && (flags & NeedsCsum) != 0         // section 5.1.6.2.1: segmentation needs the checksum
-            && gsoSize != 0 && headerLength <= frameBytes;
+            && flags != 0                       // section 5.1.6.2.1: segmentation needs the checksum
+            && gsoSize != 0;
     }
 }

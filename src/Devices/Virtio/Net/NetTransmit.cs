@@ -75,7 +75,7 @@ public sealed partial class Net
         }
 
         VirtqueueBuffers.CopyFrom(frame, _header);
-        if (!NetHeader.IsSound(_header, chain.ReadableBytes - HeaderBytes, NegotiatedFeatures))
+        if (!NetHeader.TryCorrect(_header, chain.ReadableBytes - HeaderBytes, NegotiatedFeatures))
         {
             _sendDropped++;
             return true;
