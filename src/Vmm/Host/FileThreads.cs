@@ -1,7 +1,9 @@
 namespace Vmm.Host;
 
 /// <summary>File operations on a few threads that block: for hosts where io_uring is forbidden.</summary>
-internal sealed class FileThreads(EventFd finished) : IFileRunner
+/// <param name="finished">Signalled for each operation that ends.</param>
+/// <param name="call">Does an operation; blocks. Null for system calls.</param>
+internal sealed class FileThreads(EventFd finished, Func<FileIo, long>? call = null) : IFileRunner
 {
     private const int MaxThreads = 4;
 
@@ -10,7 +12,8 @@ internal sealed class FileThreads(EventFd finished) : IFileRunner
     private FileIo? _firstTodo;
     private FileIo? _lastTodo;
     private FileIo? _done;
-    private int _idle;
+    private int _todo;      // operations that no thread has taken
+    private int _free;      // threads that will take one next: idle, woken or just started
     private bool _stopping;
 
     public bool TryBegin(FileIo io)
@@ -28,12 +31,14 @@ internal sealed class FileThreads(EventFd finished) : IFileRunner
             }
 
             _lastTodo = io;
-            if (_idle > 0)
+            _todo++;
+            if (_todo <= _free)
             {
                 Monitor.Pulse(_gate);
             }
             else if (_threads.Count < MaxThreads)
             {
+                _free++;
                 var thread = new Thread(Work, maxStackSize: 256 * 1024) { Name = "vmm-files", IsBackground = true };
                 _threads.Add(thread);
                 thread.Start();
@@ -110,19 +115,20 @@ internal sealed class FileThreads(EventFd finished) : IFileRunner
                         return;
                     }
 
-                    _idle++;
                     Monitor.Wait(_gate);
-                    _idle--;
                 }
 
                 FileIo io = _firstTodo;
                 _firstTodo = io.Todo;
                 _lastTodo = _firstTodo is null ? null : _lastTodo;
+                _todo--;
+                _free--;
                 Monitor.Exit(_gate);
-                io.ThreadResult = HostFile.Call(io, io.File!.Number);
+                io.ThreadResult = call is null ? HostFile.Call(io, io.File!.Number) : call(io);
                 Monitor.Enter(_gate);
                 io.Todo = _done;
                 _done = io;
+                _free++;
                 Monitor.PulseAll(_gate);
                 finished.Signal();
             }
