@@ -16,7 +16,7 @@ internal sealed class VsockHost : IVsockHost, IDisposable
     private readonly VsockSpec _spec;
     private readonly SocketName _name;
     private readonly Interest _listening;
-    private readonly HashSet<VsockRequest> _requests = [];      // on the loop's thread
+    private readonly LinkedList<VsockRequest> _requests = [];   // the oldest first; on the loop's thread
     private readonly HashSet<VsockSocket> _sockets = [];        // guarded by itself: the guest's resets come from its vCPUs
     private IVsockDevice _device = null!;
 
@@ -103,13 +103,15 @@ internal sealed class VsockHost : IVsockHost, IDisposable
             return;
         }
 
+        // Programs that say nothing must not shut the others out: the one that has been silent longest makes room.
         if (_requests.Count == MostRequests)
         {
-            socket.Dispose();
-            return;
+            VsockRequest oldest = _requests.First!.Value;
+            _requests.RemoveFirst();
+            oldest.Dispose();
         }
 
-        _requests.Add(new VsockRequest(_loop, new ConnectedSocket(socket), Answer));
+        _requests.AddLast(new VsockRequest(_loop, new ConnectedSocket(socket), Answer));
     }
 
     private void Answer(VsockRequest request, uint? port)

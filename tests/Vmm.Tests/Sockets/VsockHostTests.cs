@@ -126,6 +126,25 @@ public sealed class VsockHostTests : IDisposable
     }
 
     [Fact]
+    public void Programs_that_say_nothing_do_not_shut_the_others_out()
+    {
+        var silent = new List<Socket>();
+        for (int i = 0; i < 100; i++)
+        {
+            silent.Add(Request(""));
+            Settle();
+        }
+
+        using Socket program = Request("CONNECT 52\n");
+        _guest.Offer(8);
+        Assert.Equal(52u, Next(VsockOp.Request).Header.DstPort);
+        Assert.Equal("", ReadAll(silent[0], 100));      // the oldest made room
+        silent[^1].Send("CONNECT 53\n"u8);                // and the young ones may still speak
+        Assert.Equal(53u, Next(VsockOp.Request).Header.DstPort);
+        silent.ForEach(static socket => socket.Dispose());
+    }
+
+    [Fact]
     public async Task Megabytes_pass_a_slow_program_and_a_slow_guest()
     {
         const int Length = 3 << 20;
