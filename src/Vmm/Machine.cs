@@ -35,6 +35,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private MachineEnd? _end;
     private int _buttonPressed;
     private GuestDevices? _devices;
+    private IVirtioSlots? _slots;
     private Alongside? _early;
     private PostedPortWrites? _posted;
 
@@ -145,6 +146,8 @@ internal sealed class Machine : IPowerControl, IDisposable
             _end = end;
         }
 
+        _slots?.StopWaiting();
+
         // At once, so that a guest which asked for its end runs no further than this exit.
         foreach (VcpuThread vcpu in _vcpus)
         {
@@ -221,7 +224,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         _observer?.Attach(Loop);
 
         AddLegacyDevices(vm);
-        IVirtioSlots slots = AddSlots(kvm, vm);
+        IVirtioSlots slots = _slots = AddSlots(kvm, vm);
         _devices = Own(new GuestDevices(_options, Loop));
         _devices.PlugInto(slots);
         Done("devices");

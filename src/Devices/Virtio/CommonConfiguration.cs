@@ -11,6 +11,9 @@ namespace Vmm.Devices.Virtio;
 /// writing into the guest's buffers, and the driver may use those for something else once the reset is done.</remarks>
 public sealed partial class CommonConfiguration : IVirtqueueOwner
 {
+    /// <summary>A reset that takes longer is worth a line.</summary>
+    private const int LongResetMilliseconds = 1000;
+
     private readonly VirtioDevice _device;
     private readonly IVirtioInterrupts _interrupts;
     private readonly IQueueNotifier _notifier;
@@ -24,6 +27,7 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
     private bool _acceptedUnknown;      // the driver accepted a feature beyond bit 63
     private bool _resetting;            // a reset of the device waits for requests in flight
     private bool _stopping;
+    private bool _waitsNoMore;
     private byte _generation;
 
     /// <summary>Plugs <paramref name="device"/> in.</summary>
@@ -224,25 +228,31 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
     }
 
     /// <summary>Waits until a reset of the device, or of the selected queue, is done; for transports whose drivers do
-    /// not look (Linux resets over mmio with one write).</summary>
-    /// <returns>False when <paramref name="patience"/> ran out first; the status then tells when it is done.</returns>
-    public bool WaitForReset(TimeSpan patience)
+    /// not look (Linux resets over mmio with one write). After <see cref="StopWaiting"/> it waits for nothing.</summary>
+    public void WaitForReset()
     {
         lock (_device.Gate)
         {
-            long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
-            while (_resetting || (TrySelect(out int queue) && _configurations[queue].IsResetting))
+            int patience = LongResetMilliseconds;
+            while (!_waitsNoMore && IsResetPending())
             {
-                long left = end - Environment.TickCount64;
-                if (left <= 0)
+                if (!Monitor.Wait(_device.Gate, patience))
                 {
-                    return false;
+                    _log.Warn(_device.Name, "the driver's reset waits for the host to finish requests in flight");
+                    patience = Timeout.Infinite;
                 }
-
-                Monitor.Wait(_device.Gate, (int)Math.Min(left, int.MaxValue));
             }
+        }
+    }
 
-            return true;
+    /// <summary>Lets go whoever waits for a reset now or later: the machine ends, and the guest runs no further. Any
+    /// thread.</summary>
+    public void StopWaiting()
+    {
+        lock (_device.Gate)
+        {
+            _waitsNoMore = true;
+            Monitor.PulseAll(_device.Gate);
         }
     }
 
@@ -316,6 +326,8 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
     };
 
     private bool Has(DeviceStatus bits) => (_status & bits) == bits;
+
+    private bool IsResetPending() => _resetting || (TrySelect(out int queue) && _configurations[queue].IsResetting);
 
     private bool TrySelect(out int queue)
     {

@@ -7,4 +7,9 @@ internal interface IVirtioSlots : IDisposable
 {
     /// <exception cref="UsageException">There are more devices than fit.</exception>
     void Plug(VirtioDevice device);
+
+    /// <summary>The machine ends: no vCPU may wait for a device any longer. Any thread.</summary>
+    void StopWaiting()
+    {
+    }
 }

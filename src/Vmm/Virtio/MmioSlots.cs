@@ -23,6 +23,7 @@ internal sealed class MmioSlots(KvmVm vm, EventLoop loop, AddressBus bus, GuestM
     private readonly List<IDisposable> _owned = [];
     private readonly List<string> _parameters = [];
     private readonly List<AcpiVirtioMmio> _devices = [];
+    private readonly List<VirtioMmioTransport> _transports = [];
 
     /// <summary>For the kernel's command line, one for each device: <c>virtio_mmio.device=4K@0xd1000000:5</c>
     /// (Linux, Documentation/admin-guide/kernel-parameters.txt).</summary>
@@ -46,6 +47,7 @@ internal sealed class MmioSlots(KvmVm vm, EventLoop loop, AddressBus bus, GuestM
         _owned.Add(events);
         var transport = new VirtioMmioTransport(device, memory, interrupt, events, log);
         bus.Add(start, Layout.VirtioMmioStride, transport);
+        _transports.Add(transport);
         for (int queue = 0; queue < events.Count; queue++)
         {
             vm.AddIoEventFd(events[queue], start + VirtioMmioTransport.QueueNotifyOffset, sizeof(uint), (ulong)queue);
@@ -55,6 +57,8 @@ internal sealed class MmioSlots(KvmVm vm, EventLoop loop, AddressBus bus, GuestM
         _parameters.Add(string.Create(
             CultureInfo.InvariantCulture, $"virtio_mmio.device={Layout.VirtioMmioStride >> 10}K@0x{start:x}:{pin}"));
     }
+
+    public void StopWaiting() => _transports.ForEach(static transport => transport.StopWaiting());
 
     public void Dispose()
     {

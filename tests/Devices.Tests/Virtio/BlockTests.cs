@@ -17,11 +17,11 @@ internal sealed class BlockRig : IDisposable
 
     public BlockRig(
         Variant variant, BlockOptions? options = null, FakeDisk? disk = null, ulong refuse = 0, bool start = true,
-        TimeSpan resetPatience = default, TimeProvider? time = null)
+        bool waitsForResets = false, TimeProvider? time = null)
     {
         Disk = disk ?? new FakeDisk(1 << 20);
         Block = new Block("virtio-blk0", Disk, options ?? new BlockOptions(), time) { RingFeatures = TestTransports.RingFeatures };
-        Driver = new TestDriver(Rig, Block, variant, resetPatience);
+        Driver = new TestDriver(Rig, Block, variant, waitsForResets);
         if (start)
         {
             Driver.Start(refuse);

@@ -429,7 +429,7 @@ public sealed class LifecycleTests
     [Fact]
     public void Over_mmio_a_reset_waits_for_the_loop_as_Linux_does_not()
     {
-        using var rig = new BlockRig(Variant.Default, resetPatience: TimeSpan.FromSeconds(30));
+        using var rig = new BlockRig(Variant.Default, waitsForResets: true);
         rig.Disk.Immediate = false;
         rig.Add(BlockRig.In, 0, rig.Driver.Allocate(512), 512, out _);
         rig.Driver.Kick();
@@ -444,6 +444,49 @@ public sealed class LifecycleTests
         rig.Driver.Transport.Status = 0;
         Assert.Equal(0u, rig.Driver.Transport.Status);
         loop.Join();
+    }
+
+    /// <summary>Linux takes the memory for something else once its one write has returned.</summary>
+    [Fact]
+    public void Over_mmio_a_reset_waits_however_long_the_host_takes()
+    {
+        using var rig = new BlockRig(Variant.Default, waitsForResets: true);
+        rig.Disk.Immediate = false;
+        ulong data = rig.Driver.Allocate(512);
+        rig.Add(BlockRig.In, 0, data, 512, out _);
+        rig.Driver.Kick();
+        uint status = uint.MaxValue;
+        var vcpu = new Thread(() =>
+        {
+            rig.Driver.Transport.Status = 0;
+            status = rig.Driver.Transport.Status;
+        });
+        vcpu.Start();
+        Assert.False(vcpu.Join(1500), "the reset is over while the host still writes");
+        Assert.Contains("waits for the host", Assert.Single(rig.Rig.Log), StringComparison.Ordinal);
+        rig.Disk.Complete(0);
+        vcpu.Join();
+        Assert.Equal(0u, status);
+        byte[] after = rig.Fetch(0, (int)TestRig.LowMemory);
+        Assert.Empty(rig.Disk.InFlight);
+        rig.Rig.RunLoop();
+        Assert.Equal(after, rig.Fetch(0, (int)TestRig.LowMemory));
+    }
+
+    [Fact]
+    public void The_end_of_the_machine_lets_go_a_reset_that_waits_for_a_host_that_hangs()
+    {
+        using var rig = new BlockRig(Variant.Default, waitsForResets: true);
+        rig.Disk.Immediate = false;
+        rig.Add(BlockRig.In, 0, rig.Driver.Allocate(512), 512, out _);
+        rig.Driver.Kick();
+        var vcpu = new Thread(() => rig.Driver.Transport.Status = 0);
+        vcpu.Start();
+        Assert.False(vcpu.Join(100));
+        ((TestTransportMmio)rig.Driver.Transport).Registers.StopWaiting();
+        vcpu.Join();
+        Assert.NotEqual(0u, rig.Driver.Transport.Status);      // it is not over, only not waited for
+        rig.Driver.Transport.Status = 0;                       // nor is anything waited for later
     }
 
     private static void Refused(TestTarget target, uint size, ulong descriptors, ulong driver, ulong device, string fault)

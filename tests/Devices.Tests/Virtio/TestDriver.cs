@@ -27,9 +27,9 @@ internal sealed class TestDriver
     /// <param name="rig">Around the device.</param>
     /// <param name="device">Offers packed rings.</param>
     /// <param name="variant">What it is driven over.</param>
-    /// <param name="resetPatience">See VirtioMmioTransport.</param>
-    public TestDriver(TestRig rig, VirtioDevice device, Variant variant, TimeSpan resetPatience = default)
-        : this(rig, TestTransports.Create(variant.Transport, rig, device, resetPatience), variant.Ring)
+    /// <param name="waitsForResets">See VirtioMmioTransport.</param>
+    public TestDriver(TestRig rig, VirtioDevice device, Variant variant, bool waitsForResets = false)
+        : this(rig, TestTransports.Create(variant.Transport, rig, device, waitsForResets), variant.Ring)
     {
     }
 

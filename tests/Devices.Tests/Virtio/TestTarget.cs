@@ -21,7 +21,7 @@ internal sealed class TestTarget : IDisposable
     private readonly FakeNet? _net;
     private readonly FakeEntropy _entropy = new();
 
-    public TestTarget(TargetKind kind, Variant variant, bool start = true, ulong refuse = 0, TimeSpan resetPatience = default)
+    public TestTarget(TargetKind kind, Variant variant, bool start = true, ulong refuse = 0)
     {
         _kind = kind;
         Device = kind switch
@@ -46,7 +46,7 @@ internal sealed class TestTarget : IDisposable
             TargetKind.NetControl => 4,
             _ => 0,
         };
-        Driver = new TestDriver(Rig, Device, variant, resetPatience);
+        Driver = new TestDriver(Rig, Device, variant);
         Rig.Poller = _net is null ? null : _net.Poll;
         if (start)
         {

@@ -86,11 +86,11 @@ internal static class TestTransports
     /// <summary>What devices offer in these tests.</summary>
     public const ulong RingFeatures = VirtioFeatures.Default | VirtioFeatures.RingPacked;
 
-    public static TestTransport Create(TransportKind kind, TestRig rig, VirtioDevice device, TimeSpan resetPatience = default) =>
+    public static TestTransport Create(TransportKind kind, TestRig rig, VirtioDevice device, bool waitsForResets = false) =>
         kind switch
         {
             TransportKind.Mmio => new TestTransportMmio(
-                new VirtioMmioTransport(device, rig.Memory, rig, rig, rig, resetPatience)),
+                new VirtioMmioTransport(device, rig.Memory, rig, rig, rig, waitsForResets)),
             TransportKind.Pci => new TestTransportPci(rig, device),
             _ => throw new ArgumentOutOfRangeException(nameof(kind)),
         };

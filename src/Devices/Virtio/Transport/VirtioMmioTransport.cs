@@ -24,7 +24,7 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupts
     private readonly VirtioDevice _device;
     private readonly CommonConfiguration _common;
     private readonly IInterruptTrigger _interrupt;
-    private readonly TimeSpan _resetPatience;
+    private readonly bool _waitsForResets;
     private int _interruptStatus;
 
     /// <param name="device">Not plugged in anywhere else.</param>
@@ -32,21 +32,26 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupts
     /// <param name="interrupt">An edge per notification.</param>
     /// <param name="notifier">Takes notifications that no ioeventfd caught to the event-loop thread.</param>
     /// <param name="log">Where faults of the driver are reported.</param>
-    /// <param name="resetPatience">How long a reset by the driver may hold the vCPU up while requests are in flight.
-    /// Linux resets with one write and takes the device to be silent after it, so this transport waits; should it
-    /// take longer, Status keeps reading as it was until the reset is done. One second unless given.</param>
+    /// <param name="waitsForResets">Does a reset by the driver hold the vCPU up while requests are in flight? Linux
+    /// resets with one write, does not look at Status, and then uses the buffers' memory for something else; a request
+    /// that the host is still working on would write there. So the vCPU that resets waits (the others run). If the
+    /// host's I/O hangs for ever, that vCPU hangs with it until the machine ends (<see cref="StopWaiting"/>). False
+    /// for drivers that look.</param>
     public VirtioMmioTransport(
         VirtioDevice device, GuestMemory memory, IInterruptTrigger interrupt, IQueueNotifier notifier, IDeviceLog log,
-        TimeSpan? resetPatience = null)
+        bool waitsForResets = true)
     {
         _device = device;
         _interrupt = interrupt;
-        _resetPatience = resetPatience ?? TimeSpan.FromSeconds(1);
+        _waitsForResets = waitsForResets;
         _common = new CommonConfiguration(device, memory, this, notifier, log);
     }
 
     /// <inheritdoc/>
     public string Name => _device.Name;
+
+    /// <inheritdoc cref="CommonConfiguration.StopWaiting"/>
+    public void StopWaiting() => _common.StopWaiting();
 
     /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data)
@@ -139,11 +144,11 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupts
                 break;
             case MmioRegister.QueueReady when value == 0:
                 _common.ResetQueue(byRingReset: false);
-                _common.WaitForReset(_resetPatience);
+                WaitForReset();
                 break;
             case MmioRegister.QueueReset when value == 1:
                 _common.ResetQueue(byRingReset: true);
-                _common.WaitForReset(_resetPatience);
+                WaitForReset();
                 break;
             case MmioRegister.QueueNotify:
                 _common.NotifyQueue(value);
@@ -155,7 +160,7 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupts
                 _common.Status = value;
                 if (value == 0)
                 {
-                    _common.WaitForReset(_resetPatience);
+                    WaitForReset();
                 }
 
                 break;
@@ -179,6 +184,14 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupts
                 break;
             default:
                 break;      // read-only or undefined
+        }
+    }
+
+    private void WaitForReset()
+    {
+        if (_waitsForResets)
+        {
+            _common.WaitForReset();
         }
     }
 
