@@ -40,6 +40,15 @@ internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposabl
         }
     }
 
+    /// <summary>Is there something to receive? It stays where it is.</summary>
+    public int Peek()
+    {
+        byte next;
+
+        // SAFETY: room for one byte on this stack.
+        return Received(LibC.Recv(Number, &next, 1, LibC.MSG_PEEK | LibC.MSG_DONTWAIT));
+    }
+
     /// <inheritdoc cref="Receive(ReadOnlySpan{IoVector})"/>
     public int Receive(Span<byte> buffer)
     {

@@ -21,6 +21,9 @@ internal static unsafe partial class LibC
 
     public const int SHUT_WR = 1;
 
+    public const int MSG_PEEK = 2;
+    public const int MSG_DONTWAIT = 0x40;
+
     public const int LOCK_EX = 2;
     public const int LOCK_NB = 4;
 
@@ -54,6 +57,9 @@ internal static unsafe partial class LibC
         public fixed byte Address[16];
         public uint ScopeId;
     }
+
+    [LibraryImport("libc", EntryPoint = "recv", SetLastError = true)]
+    public static partial nint Recv(int socket, void* buffer, nuint length, int flags);
 
     [LibraryImport("libc", EntryPoint = "socket", SetLastError = true)]
     public static partial int Socket(int family, int type, int protocol);

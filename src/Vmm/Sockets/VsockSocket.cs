@@ -34,6 +34,8 @@ internal sealed class VsockSocket(EventLoop loop, ConnectedSocket socket, bool g
 
     public int Receive(ReadOnlySpan<IoVector> buffers) => socket.Receive(buffers);
 
+    public int Peek() => socket.Peek();
+
     public void Want(bool receive, bool send)
     {
         _interest!.Set(LibC.EPOLLIN, receive);

@@ -141,6 +141,12 @@ internal sealed class FakeVsockPeer : IVsockPeer
         return VirtqueueBuffers.CopyTo(buffers, _scratch);
     }
 
+    public int Peek()
+    {
+        Assert.False(IsDisposed);
+        return IsEndless || _incoming.Count > 0 ? 1 : HasEnded ? -1 : 0;
+    }
+
     public void Want(bool receive, bool send)
     {
         Assert.False(IsDisposed);

@@ -206,6 +206,7 @@ public sealed partial class VsockTests : IDisposable
         program.Connection.HungUp();
         Assert.Equal(100, guest.Expect(VsockOp.Rw).Data.Length);
         guest.Expect(VsockOp.CreditRequest);
+        Assert.Equal(VsockShutdown.Receive, guest.Expect(VsockOp.Shutdown).Header.Flags);
         guest.FwdCnt = 100;
         guest.Send(VsockOp.CreditUpdate, Port);
         Assert.Equal(50, guest.Expect(VsockOp.Rw).Data.Length);
@@ -213,6 +214,56 @@ public sealed partial class VsockTests : IDisposable
         guest.Send(VsockOp.Rst, Port);
         Assert.Equal(0, guest.Device.Connections);
         Assert.True(program.IsDisposed);
+        Assert.Null(guest.Take());
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(50)]
+    public void A_guest_out_of_credit_hears_of_the_hang_up(int left)
+    {
+        TestDriverVsock guest = Guest();
+        guest.BufAlloc = 100;
+        guest.Connect(Port);
+        guest.Offer(8);
+        FakeVsockPeer program = _host.Last;
+        program.Write(Bytes(100 + left));
+        Assert.Equal(100, guest.Expect(VsockOp.Rw).Data.Length);
+        if (left > 0)
+        {
+            guest.Expect(VsockOp.CreditRequest);
+        }
+
+        Assert.Null(guest.Take());
+        program.HasEnded = true;
+        program.Connection.HungUp();        // and the guest, which may be blocked in a write, never reads
+        Assert.Equal(
+            left > 0 ? VsockShutdown.Receive : VsockShutdown.Both, guest.Expect(VsockOp.Shutdown).Header.Flags);
+        Assert.Null(guest.Take());
+        Assert.True(_rig.RunLoop(1000) < 1000, "the loop spins");
+        if (left > 0)
+        {
+            guest.FwdCnt = 100;
+            guest.Send(VsockOp.CreditUpdate, Port);
+            Assert.Equal(left, guest.Expect(VsockOp.Rw).Data.Length);
+            Assert.Equal(VsockShutdown.Both, guest.Expect(VsockOp.Shutdown).Header.Flags);
+        }
+
+        guest.Send(VsockOp.Rst, Port);
+        Assert.Equal(0, guest.Device.Connections);
+    }
+
+    [Fact]
+    public void A_guest_out_of_credit_hears_of_the_end_of_what_it_has_read()
+    {
+        TestDriverVsock guest = Guest();
+        guest.BufAlloc = 100;
+        guest.Connect(Port);
+        guest.Offer(8);
+        _host.Last.Write(Bytes(100));
+        Assert.Equal(100, guest.Expect(VsockOp.Rw).Data.Length);
+        _host.Last.End();
+        Assert.Equal(VsockShutdown.Send, guest.Expect(VsockOp.Shutdown).Header.Flags);
         Assert.Null(guest.Take());
     }
 

@@ -82,6 +82,8 @@ public sealed class LibCTests
             .Struct<LibC.SpawnFileActions>("posix_spawn_file_actions_t", ("First", ""))
             .Struct<LibC.SpawnAttributes>("posix_spawnattr_t", ("First", ""))
             .Constant("AF_INET6", LibC.AF_INET6)
+            .Constant("MSG_PEEK", LibC.MSG_PEEK)
+            .Constant("MSG_DONTWAIT", LibC.MSG_DONTWAIT)
             .Constant("SOCK_CLOEXEC", LibC.SOCK_CLOEXEC)
             .Constant("SOCK_NONBLOCK", LibC.SOCK_NONBLOCK)
             .Constant("SO_REUSEADDR", LibC.SO_REUSEADDR)

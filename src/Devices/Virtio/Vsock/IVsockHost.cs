@@ -31,6 +31,11 @@ public interface IVsockPeer : IDisposable
     /// <returns>Bytes; 0 when there are none now, negative when no more will come.</returns>
     int Receive(ReadOnlySpan<IoVector> buffers);
 
+    /// <summary>Is there something to receive?</summary>
+    /// <returns>As <see cref="Receive"/>: positive when there are bytes, 0 when there are none now, negative when no
+    /// more will come.</returns>
+    int Peek();
+
     /// <summary>Which of <see cref="IVsockConnection.ReceiveReady"/> and <see cref="IVsockConnection.SendReady"/> are to be
     /// called while they are true. Neither to begin with.</summary>
     void Want(bool receive, bool send);

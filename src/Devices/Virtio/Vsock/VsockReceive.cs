@@ -63,12 +63,12 @@ public sealed partial class Vsock
                     Close(connection);
                     break;
                 case VsockState.Established:
+                    // Bytes that are left go first, if the guest has room for them. If it has not, it is told at once
+                    // that nobody reads any more, and of the end of the bytes once it has read them (FillShutdown).
                     connection.DropUnsent();
-                    if (!connection.IsOutOfCredit)      // else the rest is read when there is room for it
-                    {
-                        Owe(connection, CanReceive(connection) ? VsockPending.Data : VsockPending.Shutdown);
-                    }
-
+                    Owe(connection, CanReceive(connection) && !connection.IsOutOfCredit
+                        ? VsockPending.Data | VsockPending.Shutdown
+                        : VsockPending.Shutdown);
                     break;
                 default:
                     break;
@@ -264,8 +264,15 @@ public sealed partial class Vsock
     {
         if (connection.Credit == 0)
         {
-            connection.IsOutOfCredit = true;
-            return Put(connection, buffers, VsockOp.CreditRequest);
+            int waiting = connection.Peer.Peek();
+            if (waiting > 0)
+            {
+                connection.IsOutOfCredit = true;
+                return Put(connection, buffers, VsockOp.CreditRequest);
+            }
+
+            EndReceive(connection, waiting);
+            return 0;
         }
 
         if (room == VsockHeader.Length)
@@ -286,18 +293,39 @@ public sealed partial class Vsock
             return got + Put(connection, buffers, VsockOp.Rw, (uint)got);
         }
 
+        EndReceive(connection, got);
+        return 0;
+    }
+
+    /// <summary>There was nothing to read: not now, or never again.</summary>
+    private static void EndReceive(VsockConnection connection, int got)
+    {
         if (got < 0 || connection.IsHungUp)
         {
             connection.Pending |= VsockPending.Shutdown;
         }
 
         Watch(connection);
-        return 0;
     }
 
+    /// <summary>Says what the host will do no more (section 5.10.6.5).</summary>
+    /// <returns>0 when the guest knows already.</returns>
     private int FillShutdown(VsockConnection connection, Span<IoVector> buffers)
     {
-        connection.HostShut = connection.IsHungUp ? VsockShutdown.Both : VsockShutdown.Send;
+        if (connection.IsOutOfCredit && connection.Peer.Peek() <= 0)
+        {
+            connection.IsOutOfCredit = false;       // it has read all there was
+        }
+
+        VsockShutdown shut = !connection.IsHungUp ? VsockShutdown.Send
+            : connection.IsOutOfCredit ? VsockShutdown.Receive
+            : VsockShutdown.Both;
+        if ((shut & ~connection.HostShut) == 0)
+        {
+            return 0;
+        }
+
+        connection.HostShut |= shut;
         Watch(connection);
         VsockHeader header = Header(connection.GuestPort, connection.HostPort, VsockOp.Shutdown) with
         {
