@@ -88,9 +88,23 @@ public abstract unsafe class Virtqueue
     /// <returns>True when a buffer came in between, for which no notification may come: go round again.</returns>
     public abstract bool EnableNotify();
 
-    /// <summary>The driver broke the device's protocol beyond what a request's status can tell (a request without
-    /// room for its status, say). Reported once; the device asks for a reset and the VM goes on.</summary>
-    public void Break(string fault)
+    /// <summary>A request that is malformed beyond what its status could tell: shorter than its header, or without
+    /// room for its answer. It is never completed (a driver that polls would take what its buffers held before for
+    /// an answer); the device asks for its reset, and the VM goes on.</summary>
+    /// <param name="chain">As it was popped.</param>
+    /// <param name="fault">For the log.</param>
+    public void Refuse(in DescriptorChain chain, string fault)
+    {
+        Outstanding--;
+        Break(fault);
+        if (!HasRings && Outstanding == 0)
+        {
+            _owner.Drained(this);
+        }
+    }
+
+    /// <summary>The driver broke the rules of the ring. Reported once; the device asks for a reset.</summary>
+    private protected void Break(string fault)
     {
         if (IsRunning)
         {

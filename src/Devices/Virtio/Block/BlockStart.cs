@@ -39,8 +39,7 @@ public sealed partial class Block
         if (chain.WritableBytes == 0 || VirtqueueBuffers.CopyFrom(readable, header) != HeaderBytes)
         {
             _free[_freeCount++] = slot;
-            queue.Complete(chain, 0);
-            queue.Break(chain.WritableBytes == 0 ? NoStatus : NoHeader);
+            queue.Refuse(chain, chain.WritableBytes == 0 ? NoStatus : NoHeader);
             return;
         }
 

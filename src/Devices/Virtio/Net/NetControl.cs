@@ -21,8 +21,7 @@ public sealed partial class Net
             {
                 if (chain.WritableBytes == 0)
                 {
-                    queue.Complete(chain, 0);
-                    queue.Break(NoAck);
+                    queue.Refuse(chain, NoAck);
                     break;
                 }
 

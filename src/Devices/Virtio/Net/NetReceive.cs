@@ -103,8 +103,7 @@ public sealed partial class Net
 
             if (chain.WritableBytes < HeaderBytes)
             {
-                queue.Complete(chain, 0);
-                queue.Break(ShortBuffer);
+                queue.Refuse(chain, ShortBuffer);
                 break;
             }
 

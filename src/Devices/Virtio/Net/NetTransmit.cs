@@ -3,6 +3,8 @@ namespace Vmm.Devices.Virtio;
 /// <summary>Frames from the guest (virtio 1.2, section 5.1.6.2).</summary>
 public sealed partial class Net
 {
+    private const string ShortFrame = "a frame is shorter than its header";
+
     /// <inheritdoc/>
     public void SendReady(int pair)
     {
@@ -31,6 +33,12 @@ public sealed partial class Net
             // The first vector is for the header.
             while (queue.TryPop(_sendVectors.AsSpan(1), out DescriptorChain chain))
             {
+                if (chain.ReadableBytes < HeaderBytes)
+                {
+                    queue.Refuse(chain, ShortFrame);
+                    break;
+                }
+
                 if (_sendLimit is not null && !_sendLimit.CanTake(Charge(chain)))
                 {
                     queue.Unpop(chain);

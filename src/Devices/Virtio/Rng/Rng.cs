@@ -9,6 +9,7 @@ public sealed class Rng : VirtioDevice
 
     private const uint DeviceIdEntropy = 4;
     private const ushort QueueLength = 64;
+    private const string NoRoom = "a request has no room for a single byte";
 
     private readonly IEntropySource _source;
     private readonly TokenBucket? _limit;
@@ -43,6 +44,12 @@ public sealed class Rng : VirtioDevice
         {
             while (queue.TryPop(_buffers, out DescriptorChain chain))
             {
+                if (chain.WritableBytes == 0)
+                {
+                    queue.Refuse(chain, NoRoom);        // section 5.4.6.2: one byte at least has to be placed
+                    break;
+                }
+
                 int wanted = (int)Math.Min(chain.WritableBytes, MostPerRequest);
                 if (_limit is not null && !_limit.TryTake((ulong)wanted))
                 {

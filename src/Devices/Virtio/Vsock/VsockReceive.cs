@@ -169,8 +169,7 @@ public sealed partial class Vsock
                 budget--;
                 if (chain.WritableBytes < VsockHeader.Length)
                 {
-                    queue.Complete(chain, 0);
-                    queue.Break(ShortBuffer);
+                    queue.Refuse(chain, ShortBuffer);
                     break;
                 }
 

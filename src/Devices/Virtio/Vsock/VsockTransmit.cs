@@ -6,6 +6,8 @@ namespace Vmm.Devices.Virtio;
 public sealed partial class Vsock
 {
     private const ushort TypeStream = 1;
+    private const string ShortPacket = "a packet is shorter than its header";
+    private const string LongPacket = "a packet is shorter than its length says";
 
     private void TakeFromGuest(Virtqueue queue)
     {
@@ -16,7 +18,12 @@ public sealed partial class Vsock
             // Each packet may have to be refused, so there must be room for that; it comes with the next receive buffers.
             while (!_refusals.IsFull && queue.TryPop(_vectors, out DescriptorChain chain))
             {
-                Take(_vectors.AsSpan(0, chain.Readable), chain.ReadableBytes);
+                if (!TryTake(_vectors.AsSpan(0, chain.Readable), chain.ReadableBytes, out string fault))
+                {
+                    queue.Refuse(chain, fault);
+                    break;
+                }
+
                 queue.Complete(chain, 0);
                 if (--budget == 0)
                 {
@@ -31,16 +38,34 @@ public sealed partial class Vsock
         SendToGuest();
     }
 
-    /// <summary>One packet. What is no packet for the host from this guest is nobody's.</summary>
-    private void Take(Span<IoVector> packet, ulong length)
+    /// <summary>One packet. What does not go from this guest to the host is dropped.</summary>
+    /// <returns>False for what is no packet.</returns>
+    private bool TryTake(Span<IoVector> packet, ulong length, out string fault)
     {
         VsockHeader header = default;
-        if (VirtqueueBuffers.CopyFrom(packet, MemoryMarshal.AsBytes(new Span<VsockHeader>(ref header))) < VsockHeader.Length
-            || header.SrcCid != _guestCid || header.DstCid != HostCid || header.Len > length - VsockHeader.Length)
+        if (VirtqueueBuffers.CopyFrom(packet, MemoryMarshal.AsBytes(new Span<VsockHeader>(ref header))) < VsockHeader.Length)
         {
-            return;
+            fault = ShortPacket;
+            return false;
         }
 
+        if (header.Len > length - VsockHeader.Length)
+        {
+            fault = LongPacket;
+            return false;
+        }
+
+        fault = "";
+        if (header.SrcCid == _guestCid && header.DstCid == HostCid)
+        {
+            Take(header, packet);
+        }
+
+        return true;
+    }
+
+    private void Take(in VsockHeader header, Span<IoVector> packet)
+    {
         _connections.TryGetValue(Key(header.SrcPort, header.DstPort), out VsockConnection? connection);
         if (connection is null || header.Type != TypeStream)
         {
