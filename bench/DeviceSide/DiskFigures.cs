@@ -1,10 +1,10 @@
 using System.Diagnostics;
+using Vmm.Backends.Disks;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Virtio;
-using Vmm.Disks;
 using Vmm.Host;
-using Vmm.Options;
-using Vmm.Virtio;
+using Vmm.Machines;
+using Vmm.Machines.Slots;
 
 namespace Vmm.DeviceSide;
 

@@ -1,9 +1,10 @@
 using System.Diagnostics;
+using Vmm.Backends.Networks;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
-using Vmm.Networks;
+using Vmm.Machines;
 
 namespace Vmm.DeviceSide;
 

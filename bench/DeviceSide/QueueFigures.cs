@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Virtio;
+using Vmm.Machines;
 
 namespace Vmm.DeviceSide;
 

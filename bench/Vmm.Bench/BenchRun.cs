@@ -4,6 +4,7 @@ using BenchmarkDotNet.Exporters.Json;
 using BenchmarkDotNet.Loggers;
 using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
+using Vmm.Assist;
 using Vmm.Bench.Guests;
 using Vmm.Bench.Operations;
 

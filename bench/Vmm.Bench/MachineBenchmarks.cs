@@ -3,7 +3,7 @@ using BenchmarkDotNet.Attributes;
 using Vmm.Boot;
 using Vmm.Devices.Memory;
 using Vmm.Kvm;
-using Vmm.Options;
+using Vmm.Machines;
 using Vmm.Tests.Kvm;
 
 namespace Vmm.Bench;

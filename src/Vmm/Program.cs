@@ -1,9 +1,9 @@
 using System.CommandLine;
-using Vmm;
 using Vmm.Boot;
-using Vmm.Commands;
+using Vmm.Cli;
+using Vmm.Cli.Commands;
 using Vmm.Host;
-using Vmm.Statistics;
+using Vmm.Machines;
 
 var clock = new StartClock();
 

@@ -1,5 +1,6 @@
 using Vmm.Boot.Tests;
 using Vmm.Guest.Tests.Harness;
+using Vmm.Machines;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Guest.Tests;

@@ -1,4 +1,5 @@
 using Vmm.Guest.Tests.Harness;
+using Vmm.Machines;
 using Vmm.Tests.Kvm;
 using Vmm.Tests.Shared;
 

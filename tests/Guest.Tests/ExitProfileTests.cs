@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Vmm.Guest.Tests.Harness;
+using Vmm.Machines;
 using Vmm.Tests.Kvm;
 using Vmm.Tests.Shared;
 using static Iced.Intel.AssemblerRegisters;

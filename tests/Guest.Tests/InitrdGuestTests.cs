@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using Vmm.Guest.Tests.Harness;
+using Vmm.Machines;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Guest.Tests;

@@ -1,6 +1,7 @@
 using System.Globalization;
+using Vmm.Backends.Networks;
 using Vmm.Guest.Tests.Harness;
-using Vmm.Options;
+using Vmm.Machines;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Guest.Tests;

@@ -1,5 +1,7 @@
 using System.Buffers.Binary;
 using Vmm.Guest.Tests.Harness;
+using Vmm.Host;
+using Vmm.Machines;
 using Vmm.Tests.Kvm;
 using Vmm.Tests.Shared;
 

@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Vmm.Guest.Tests.Harness;
+using Vmm.Machines;
 using Vmm.Tests.Kvm;
 using Vmm.Tests.Shared;
 

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Vmm.Guest.Tests.Harness;
+using Vmm.Machines;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Guest.Tests;

@@ -1,10 +1,12 @@
 using System.Runtime.InteropServices;
+using Vmm.Assist;
 using Vmm.Boot;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Memory;
 using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
+using Vmm.Machines;
 
 namespace Vmm.Bench.Guests;
 

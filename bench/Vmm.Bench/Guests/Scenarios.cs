@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vmm.Assist;
 using Vmm.Bench.Operations;
 using static Iced.Intel.AssemblerRegisters;
 

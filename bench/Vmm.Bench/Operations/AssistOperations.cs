@@ -1,6 +1,6 @@
 using Iced.Intel;
+using Vmm.Assist;
 using Vmm.Devices.Memory;
-using Vmm.Kvm.Assist;
 using Vmm.Tests.Assist;
 using static Iced.Intel.AssemblerRegisters;
 

@@ -1,6 +1,6 @@
 using Iced.Intel;
+using Vmm.Assist;
 using Vmm.Host;
-using Vmm.Kvm.Assist;
 
 namespace Vmm.Bench.Operations;
 

@@ -1,10 +1,10 @@
 using System.Runtime.InteropServices;
 using Vmm.Devices.Bus;
 using Vmm.Host;
+using Vmm.Insight.Profile;
+using Vmm.Insight.Recorder;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
-using Vmm.Kvm.Profiling;
-using Vmm.Profiling;
 
 namespace Vmm.Bench.Operations;
 

@@ -1,5 +1,5 @@
 using Vmm.Kvm;
-using Vmm.Kvm.Profiling;
+using Vmm.Machines;
 
 namespace Vmm.Bench.Operations;
 

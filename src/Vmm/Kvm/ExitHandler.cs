@@ -1,5 +1,6 @@
 using Vmm.Devices.Bus;
 using Vmm.Kvm.Abi;
+using Vmm.Machines;
 
 namespace Vmm.Kvm;
 

@@ -1,3 +1,5 @@
+using Vmm.Machines;
+
 namespace Vmm.Kvm;
 
 /// <summary>What the exit handler needs to know of the assist and of the vCPU's registers.</summary>

@@ -1,7 +1,9 @@
 using System.Runtime.InteropServices;
+using Vmm.Assist;
 using Vmm.Host;
+using Vmm.Insight.Recorder;
 using Vmm.Kvm.Abi;
-using Vmm.Kvm.Profiling;
+using Vmm.Machines;
 
 namespace Vmm.Kvm;
 

@@ -1,6 +1,7 @@
 using Iced.Intel;
+using Vmm.Assist;
 using Vmm.Devices.Memory;
-using Vmm.Kvm.Assist;
+using Vmm.Host;
 using Vmm.Tests.Shared;
 using static Iced.Intel.AssemblerRegisters;
 

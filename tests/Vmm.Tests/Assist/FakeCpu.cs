@@ -1,7 +1,8 @@
 using System.Buffers.Binary;
+using Vmm.Assist;
 using Vmm.Devices.Memory;
+using Vmm.Host;
 using Vmm.Kvm.Abi;
-using Vmm.Kvm.Assist;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Tests.Assist;

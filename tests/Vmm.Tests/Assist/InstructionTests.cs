@@ -1,8 +1,9 @@
 using System.Buffers.Binary;
 using Iced.Intel;
+using Vmm.Assist;
 using Vmm.Devices.Memory;
+using Vmm.Host;
 using Vmm.Kvm.Abi;
-using Vmm.Kvm.Assist;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Tests.Assist;

@@ -1,8 +1,8 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using Vmm.Assist;
 using Vmm.Devices.Memory;
-using Vmm.Kvm.Assist;
 using Xunit.Abstractions;
 
 namespace Vmm.Tests.Assist;

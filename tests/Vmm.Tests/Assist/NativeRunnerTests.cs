@@ -1,7 +1,8 @@
 using System.Buffers.Binary;
 using Iced.Intel;
+using Vmm.Assist;
 using Vmm.Devices.Memory;
-using Vmm.Kvm.Assist;
+using Vmm.Host;
 using Xunit.Abstractions;
 
 namespace Vmm.Tests.Assist;

@@ -1,5 +1,5 @@
+using Vmm.Assist;
 using Vmm.Devices.Memory;
-using Vmm.Kvm.Assist;
 
 namespace Vmm.Tests.Assist;
 

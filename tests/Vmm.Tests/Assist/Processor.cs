@@ -1,7 +1,8 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Iced.Intel;
-using Vmm.Kvm.Assist;
+using Vmm.Assist;
+using Vmm.Host;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Tests.Assist;

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
-using Vmm.Kvm.Assist;
+using Vmm.Assist;
+using Vmm.Host;
 
 namespace Vmm.Tests.Assist;
 

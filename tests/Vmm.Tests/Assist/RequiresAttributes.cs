@@ -1,5 +1,5 @@
 using Iced.Intel;
-using Vmm.Kvm.Assist;
+using Vmm.Assist;
 
 namespace Vmm.Tests.Assist;
 

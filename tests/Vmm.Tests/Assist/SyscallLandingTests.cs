@@ -1,6 +1,6 @@
+using Vmm.Assist;
 using Vmm.Boot;
 using Vmm.Devices.Memory;
-using Vmm.Kvm.Assist;
 
 namespace Vmm.Tests.Assist;
 

@@ -1,8 +1,9 @@
 using System.Buffers.Binary;
 using System.Numerics;
 using Iced.Intel;
+using Vmm.Assist;
 using Vmm.Devices.Memory;
-using Vmm.Kvm.Assist;
+using Vmm.Host;
 using Xunit.Abstractions;
 using static Iced.Intel.AssemblerRegisters;
 

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.IO.Pipes;
 using System.Runtime.InteropServices;
-using Vmm.Console;
+using Vmm.Backends.Console;
 using Vmm.Host;
 using Vmm.Tests.Shared;
 

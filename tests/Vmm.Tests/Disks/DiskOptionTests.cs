@@ -1,7 +1,6 @@
+using Vmm.Backends.Disks;
 using Vmm.Devices.Virtio;
-using Vmm.Disks;
 using Vmm.Host;
-using Vmm.Options;
 
 namespace Vmm.Tests.Disks;
 

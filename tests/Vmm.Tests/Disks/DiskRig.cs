@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
+using Vmm.Backends.Disks;
 using Vmm.Devices.Virtio;
-using Vmm.Disks;
 using Vmm.Host;
 
 namespace Vmm.Tests.Disks;

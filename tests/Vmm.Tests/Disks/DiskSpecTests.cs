@@ -1,4 +1,5 @@
-using Vmm.Options;
+using Vmm.Backends.Disks;
+using Vmm.Host;
 
 namespace Vmm.Tests.Disks;
 

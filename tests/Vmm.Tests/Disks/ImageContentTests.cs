@@ -1,8 +1,8 @@
 using System.CommandLine;
 using System.Text;
-using Vmm.Commands;
-using Vmm.Disks;
-using Vmm.Options;
+using Vmm.Backends.Disks;
+using Vmm.Cli.Commands;
+using Vmm.Host;
 
 namespace Vmm.Tests.Disks;
 

@@ -1,6 +1,6 @@
 using System.IO.Compression;
 using System.Text;
-using Vmm.Disks.Qcow2;
+using Vmm.Backends.Disks.Qcow2;
 
 namespace Vmm.Tests.Disks;
 

@@ -1,9 +1,8 @@
 using System.Buffers.Binary;
+using Vmm.Backends.Disks;
+using Vmm.Backends.Disks.Qcow2;
 using Vmm.Devices.Virtio;
-using Vmm.Disks;
-using Vmm.Disks.Qcow2;
 using Vmm.Host;
-using Vmm.Options;
 
 namespace Vmm.Tests.Disks;
 

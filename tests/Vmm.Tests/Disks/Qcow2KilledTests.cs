@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
-using Vmm.Disks;
+using Vmm.Backends.Disks;
 using Vmm.Host;
 
 namespace Vmm.Tests.Disks;

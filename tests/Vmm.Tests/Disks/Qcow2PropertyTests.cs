@@ -1,5 +1,6 @@
+using Vmm.Assist;
+using Vmm.Backends.Disks;
 using Vmm.Devices.Virtio;
-using Vmm.Disks;
 
 namespace Vmm.Tests.Disks;
 

@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
+using Vmm.Backends.Disks;
+using Vmm.Backends.Disks.Qcow2;
 using Vmm.Devices.Virtio;
-using Vmm.Disks;
-using Vmm.Disks.Qcow2;
 
 namespace Vmm.Tests.Disks;
 

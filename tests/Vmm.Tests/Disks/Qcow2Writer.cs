@@ -1,7 +1,6 @@
 using System.Globalization;
+using Vmm.Backends.Disks;
 using Vmm.Devices.Virtio;
-using Vmm.Disks;
-using Vmm.Options;
 
 namespace Vmm.Tests.Disks;
 

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Vmm.Devices.Bus;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
+using Vmm.Machines;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Tests.Kvm;

@@ -1,6 +1,7 @@
 using Iced.Intel;
-using Vmm.Options;
-using Vmm.Profiling;
+using Vmm.Insight.Profile;
+using Vmm.Kvm.Abi;
+using Vmm.Machines;
 using Vmm.Tests.Shared;
 using static Iced.Intel.AssemblerRegisters;
 

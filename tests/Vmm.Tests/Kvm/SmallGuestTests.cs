@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Iced.Intel;
-using Vmm.Options;
+using Vmm.Assist;
+using Vmm.Machines;
 using Vmm.Tests.Shared;
 using static Iced.Intel.AssemblerRegisters;
 

@@ -1,8 +1,7 @@
+using Vmm.Backends.Networks;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
-using Vmm.Networks;
-using Vmm.Options;
 
 namespace Vmm.Tests.Networks;
 

@@ -1,5 +1,7 @@
-using Vmm.Networks;
-using Vmm.Options;
+using Vmm.Backends.Disks;
+using Vmm.Backends.Networks;
+using Vmm.Host;
+using Vmm.Machines;
 
 namespace Vmm.Tests.Networks;
 

@@ -2,6 +2,7 @@ using Vmm.Devices.Memory;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
+using Vmm.Machines;
 using Buffer = Vmm.Devices.Tests.Virtio.Buffer;
 
 namespace Vmm.Tests.Networks;

@@ -1,6 +1,5 @@
+using Vmm.Backends.Networks;
 using Vmm.Host;
-using Vmm.Networks;
-using Vmm.Options;
 
 namespace Vmm.Tests.Networks;
 

@@ -1,5 +1,6 @@
+using Vmm.Backends.Networks;
 using Vmm.Host;
-using Vmm.Networks;
+using Vmm.Machines;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Tests.Networks;

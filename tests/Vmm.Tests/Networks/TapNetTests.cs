@@ -1,7 +1,7 @@
 using System.Diagnostics;
+using Vmm.Backends.Networks;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
-using Vmm.Networks;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Tests.Networks;

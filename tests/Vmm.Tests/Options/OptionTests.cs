@@ -1,4 +1,7 @@
-using Vmm.Options;
+using Vmm.Backends.Disks;
+using Vmm.Host;
+using Vmm.Machines;
+using Vmm.Text;
 
 namespace Vmm.Tests.Options;
 

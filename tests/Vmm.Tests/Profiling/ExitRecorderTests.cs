@@ -2,9 +2,9 @@ using System.Runtime.InteropServices;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
 using Vmm.Host;
+using Vmm.Insight.Recorder;
+using Vmm.Kvm;
 using Vmm.Kvm.Abi;
-using Vmm.Kvm.Profiling;
-using Vmm.Profiling;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Tests.Profiling;

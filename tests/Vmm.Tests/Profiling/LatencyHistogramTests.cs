@@ -1,6 +1,6 @@
 using FsCheck;
 using FsCheck.Fluent;
-using Vmm.Profiling;
+using Vmm.Insight.Profile;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Tests.Profiling;

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
-using Vmm.Profiling;
+using Vmm.Insight.Profile;
+using Vmm.Text;
 
 namespace Vmm.Tests.Profiling;
 

@@ -1,10 +1,9 @@
 using System.Net.Sockets;
 using System.Text;
+using Vmm.Backends.Sockets;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
-using Vmm.Options;
-using Vmm.Sockets;
 
 namespace Vmm.Tests.Sockets;
 

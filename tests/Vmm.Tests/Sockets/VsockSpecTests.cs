@@ -1,4 +1,5 @@
-using Vmm.Options;
+using Vmm.Backends.Sockets;
+using Vmm.Host;
 
 namespace Vmm.Tests.Sockets;
 

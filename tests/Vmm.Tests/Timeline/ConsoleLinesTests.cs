@@ -1,5 +1,6 @@
 using System.Text;
-using Vmm.Timeline;
+using Vmm.Host;
+using Vmm.Insight.Timeline;
 
 namespace Vmm.Tests.Timeline;
 

@@ -1,8 +1,9 @@
 using System.Text;
 using System.Text.RegularExpressions;
 using System.Xml;
-using Vmm.Console;
-using Vmm.Timeline;
+using Vmm.Host;
+using Vmm.Insight.Timeline;
+using Vmm.Text;
 
 namespace Vmm.Tests.Timeline;
 

@@ -1,7 +1,8 @@
 using System.Diagnostics;
 using System.Text.Json;
-using Vmm.Profiling;
-using Vmm.Tracing;
+using Vmm.Host;
+using Vmm.Insight.Profile;
+using Vmm.Insight.Trace;
 
 namespace Vmm.Tests.Tracing;
 

@@ -1,0 +1,8 @@
+namespace Vmm.Backends.Console;
+
+/// <summary>Sees what the guest sends to its console.</summary>
+internal interface IConsoleTap
+{
+    /// <summary>The bytes that were taken, on a vCPU thread, one call after another.</summary>
+    void Sent(ReadOnlySpan<byte> bytes);
+}

@@ -1,0 +1,131 @@
+using System.Runtime.InteropServices;
+using Vmm.Host;
+
+namespace Vmm.Backends.Disks;
+
+/// <summary>Opens image files: with a lock against everybody else who would write, and errors that say what to do.</summary>
+internal static class DiskFiles
+{
+    private const int EROFS = 30;
+    private const int ETXTBSY = 26;
+    private const uint OwnerOnly = 0x180;       // rw-------
+    private const uint MFD_CLOEXEC = 1;
+
+    /// <param name="path">A file or block device.</param>
+    /// <param name="readOnly">Opens it so and shares it with other readers; else nobody else may have it open.</param>
+    /// <exception cref="UsageException">It is missing, may not be written, is in use, or its file system has no
+    /// O_DIRECT.</exception>
+    public static HostFile Open(
+        string path, bool readOnly, FileEngine engine, DiskCache cache = DiskCache.Writeback)
+    {
+        int flags = (readOnly ? LibC.O_RDONLY : LibC.O_RDWR) | LibC.O_CLOEXEC;
+        int number = LibC.Open(path, flags, 0);
+        if (number < 0)
+        {
+            throw CannotOpen(path, readOnly, Marshal.GetLastPInvokeError());
+        }
+
+        var fd = new FileDescriptor(number);
+        try
+        {
+            CheckKind(fd, path);
+            Lock(fd, path, readOnly);
+            return cache == DiskCache.None
+                ? new DirectFile(path, fd, OpenDirect(fd, path, flags), readOnly, engine)
+                : new HostFile(path, fd, readOnly, engine) { IgnoresFlush = cache == DiskCache.Unsafe };
+        }
+        catch
+        {
+            fd.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>A file without a name that is gone when it is closed; in memory where no directory can have one.</summary>
+    public static HostFile OpenTemporary(FileEngine engine)
+    {
+        foreach (string? directory in (string?[])[Environment.GetEnvironmentVariable("TMPDIR"), "/var/tmp", "/tmp"])
+        {
+            int number = string.IsNullOrEmpty(directory)
+                ? -1
+                : LibC.Open(directory, LibC.O_TMPFILE | LibC.O_RDWR | LibC.O_CLOEXEC, OwnerOnly);
+            if (number >= 0)
+            {
+                return Temporary(number, engine);
+            }
+        }
+
+        return Temporary(ErrnoException.Check(LibC.MemfdCreate("vmm-ephemeral", MFD_CLOEXEC), "memfd_create"), engine);
+    }
+
+    private static HostFile Temporary(int number, FileEngine engine) =>
+        new("ephemeral overlay", new FileDescriptor(number), readOnly: false, engine) { IgnoresFlush = true };
+
+    /// <summary>A raw disk is its file: checks that there is something to it.</summary>
+    /// <exception cref="UsageException">It is empty or no whole number of sectors.</exception>
+    public static void CheckRawLength(HostFile file)
+    {
+        if (file.Length == 0)
+        {
+            throw new UsageException(
+                $"--disk {file.Path}: the file is empty; give it a size, for instance: truncate -s 1G {file.Path}");
+        }
+
+        if (file.Length % 512 != 0)
+        {
+            ulong whole = (file.Length + 511) / 512 * 512;
+            throw new UsageException(
+                $"--disk {file.Path}: {file.Length} bytes are no multiple of 512; add ',format=qcow2' if it is such an "
+                + $"image, or fill it up: truncate -s {whole} {file.Path}");
+        }
+    }
+
+    private static UsageException CannotOpen(string path, bool readOnly, int errno)
+    {
+        string remedy = errno switch
+        {
+            ErrnoException.ENOENT => $": make one, for instance: truncate -s 1G {path}",
+            ErrnoException.EACCES or ErrnoException.EPERM or EROFS or ETXTBSY when !readOnly =>
+                ": it cannot be written; add ',readonly' or change its permissions",
+            _ => "",
+        };
+        return new UsageException($"--disk {path}: {Marshal.GetPInvokeErrorMessage(errno)}{remedy}");
+    }
+
+    /// <summary>The same file once more: by its descriptor, as the path may name another by now.</summary>
+    private static FileDescriptor OpenDirect(FileDescriptor fd, string path, int flags)
+    {
+        int number = LibC.Open($"/proc/self/fd/{fd.Number}", flags | LibC.O_DIRECT, 0);
+        return number >= 0
+            ? new FileDescriptor(number)
+            : throw new UsageException(
+                $"--disk {path}: its file system cannot do cache=none "
+                + $"({Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError())}); leave it out");
+    }
+
+    private static void CheckKind(FileDescriptor fd, string path)
+    {
+        if ((HostFile.Status(fd, path).Mode & LibC.S_IFMT) is not (LibC.S_IFREG or LibC.S_IFBLK))
+        {
+            throw new UsageException($"--disk {path}: neither a file nor a block device");
+        }
+    }
+
+    private static void Lock(FileDescriptor fd, string path, bool readOnly)
+    {
+        // A vmm that was killed may hold the file for some milliseconds more: the kernel takes an io_uring and what is
+        // registered with it apart after the process is gone. (One that ends by itself unlocks: HostFile.Dispose.)
+        const int PauseMilliseconds = 20;
+        for (int left = 50; !FileLock.TryTake(fd, shared: readOnly); left--)
+        {
+            if (left == 0)
+            {
+                throw new UsageException(readOnly
+                    ? $"--disk {path}: another machine writes to it; stop that first"
+                    : $"--disk {path}: it is in use by another machine or disk; stop that, or add ',readonly' to all of them");
+            }
+
+            Thread.Sleep(PauseMilliseconds);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+using Vmm.Devices.Virtio;
+using Vmm.Host;
+
+namespace Vmm.Backends.Disks;
+
+/// <summary>A disk ready for the guest.</summary>
+/// <param name="Backend">Owned by the <see cref="DiskHost"/>.</param>
+/// <param name="Options">How it looks to the guest.</param>
+internal sealed record OpenDisk(DiskNode Backend, BlockOptions Options);
+
+/// <summary>Opens what <c>--disk</c> names, and closes all of it at the machine's end.</summary>
+internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool allowIoUring = true) : IDisposable
+{
+    private readonly FileEngine _engine = new(loop, allowIoUring);
+    private readonly TimeProvider _time = time ?? TimeProvider.System;
+    private readonly List<DiskNode> _disks = [];
+
+    /// <summary>Opens and locks the image. Before the loop starts, or on its thread.</summary>
+    /// <exception cref="UsageException">The file or an option does not fit; one line that says what to do.</exception>
+    public OpenDisk Open(DiskSpec spec)
+    {
+        DiskNode disk = new DiskImages(_engine, spec).Open(out uint alignment);
+        try
+        {
+            if (spec.Iops != 0 || spec.Bandwidth != 0)
+            {
+                disk = new ThrottledDisk(disk, spec.Iops, spec.Bandwidth, _time, Timer);
+            }
+
+            if (spec.Faults.Any)
+            {
+                disk = new FaultyDisk(disk, spec.Faults, _time, Timer);
+            }
+
+            BlockOptions options = Options(spec, disk, alignment);
+            _disks.Add(disk);
+            return new OpenDisk(disk, options);
+        }
+        catch
+        {
+            disk.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Waits for what is in flight and completes the images. Once, after the guest's threads and the loop have
+    /// stopped and while guest memory is still mapped.</summary>
+    /// <exception cref="HostException">An image could not be completed; the others were.</exception>
+    public void Close()
+    {
+        HostException? failure = null;
+        foreach (DiskNode disk in _disks)
+        {
+            try
+            {
+                disk.Close();
+            }
+            catch (HostException error)
+            {
+                failure ??= error;
+            }
+        }
+
+        if (failure is not null)
+        {
+            throw failure;
+        }
+    }
+
+    public void Dispose()
+    {
+        foreach (DiskNode disk in _disks)
+        {
+            disk.Dispose();
+        }
+
+        _disks.Clear();
+        _engine.Dispose();
+    }
+
+    private LoopTimer Timer(Action elapsed) => new LoopTimer(loop, elapsed);
+
+    private static BlockOptions Options(DiskSpec spec, DiskNode disk, uint alignment)
+    {
+        uint blockSize = spec.BlockSize != 0 ? spec.BlockSize : 512;
+        if (spec.BlockSize == 0 && alignment is > 512 and <= 4096 && disk.Length % alignment == 0)
+        {
+            blockSize = alignment;      // what O_DIRECT can do at once
+        }
+
+        if (disk.Length % blockSize != 0)
+        {
+            throw new UsageException(
+                $"--disk {spec.Path}: {disk.Length} bytes are no multiple of blocksize={blockSize}; give another");
+        }
+
+        return new BlockOptions
+        {
+            Serial = spec.Serial,
+            Queues = spec.Queues,
+            ReadOnly = spec.ReadOnly,
+            BlockSize = blockSize,
+            Writeback = spec.Cache != DiskCache.Writethrough,
+        };
+    }
+}

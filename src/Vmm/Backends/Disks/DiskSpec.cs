@@ -1,0 +1,148 @@
+using System.Text;
+using Vmm.Host;
+using Vmm.Text;
+
+namespace Vmm.Backends.Disks;
+
+/// <summary>What stands between the guest's writes and the medium.</summary>
+internal enum DiskCache
+{
+    /// <summary>The host's page cache; a flush makes durable.</summary>
+    Writeback,
+
+    /// <summary>Every write is durable when it completes.</summary>
+    Writethrough,
+
+    /// <summary>O_DIRECT: not the page cache, only the medium's own.</summary>
+    None,
+
+    /// <summary>Flushes are ignored: fast, and lost with the host.</summary>
+    Unsafe,
+}
+
+/// <summary><c>--disk PATH[,option...]</c>, checked as far as that goes without looking at files. A comma in a path or
+/// value is written twice.</summary>
+internal sealed record DiskSpec(string Path, bool ReadOnly = false)
+{
+    private const string Known =
+        "readonly, format=raw|qcow2, cache=writeback|writethrough|none|unsafe, serial=TEXT, blocksize=BYTES, queues=N, "
+        + "overlay=PATH, ephemeral, backing=PATH, discard=on|off, iops=N, bw=SIZE, "
+        + "fault=eio@RATE|latency@MS|torn@SECTOR, seed=N";
+
+    /// <summary>Never guessed from the content: what <c>format=</c> says, else qcow2 for the extension .qcow2, else raw.</summary>
+    public DiskFormat Format { get; init; }
+
+    /// <summary>It comes from <c>format=</c>; else the content must not contradict it.</summary>
+    public bool FormatIsGiven { get; init; }
+
+    public DiskCache Cache { get; init; }
+
+    /// <summary>ASCII, up to 20 characters.</summary>
+    public string Serial { get; init; } = "";
+
+    /// <summary>Bytes of a logical block; 0 lets the file decide.</summary>
+    public uint BlockSize { get; init; }
+
+    public int Queues { get; init; } = 1;
+
+    /// <summary>Writes go to this qcow2 image instead, which is made if there is none; the disk itself is only read.</summary>
+    public string? Overlay { get; init; }
+
+    /// <summary>Writes vanish when the machine ends; the disk itself is only read.</summary>
+    public bool Ephemeral { get; init; }
+
+    /// <summary>The one backing file outside the image's own directory that may be opened.</summary>
+    public string? Backing { get; init; }
+
+    /// <summary>Discards free space in the file.</summary>
+    public bool Discard { get; init; } = true;
+
+    /// <summary>Requests a second; 0 for no limit.</summary>
+    public ulong Iops { get; init; }
+
+    /// <summary>Bytes a second; 0 for no limit.</summary>
+    public ulong Bandwidth { get; init; }
+
+    /// <summary>Faults made on purpose.</summary>
+    public DiskFaults Faults { get; init; }
+
+    /// <exception cref="UsageException">An option is unknown or wrong, or there is no path.</exception>
+    public static DiskSpec Parse(string text)
+    {
+        List<string> parts = OptionText.Split(text);
+        if (parts[0].Length == 0)
+        {
+            throw new UsageException($"--disk {text}: no path; write --disk PATH[,option...]");
+        }
+
+        var spec = new DiskSpec(parts[0])
+        {
+            Format = DiskFormats.OfName(parts[0]),
+        };
+        for (int i = 1; i < parts.Count; i++)
+        {
+            (string option, string? value) = OptionText.Parse(parts[i]);
+            spec = spec.With(text, option, value);
+        }
+
+        return spec.Check(text);
+    }
+
+    private DiskSpec With(string text, string option, string? value) => (option, value) switch
+    {
+        ("readonly" or "ro", null) => this with { ReadOnly = true },
+        ("ephemeral", null) => this with { Ephemeral = true },
+        ("format", not null) when DiskFormats.Parse(value) is { } format =>
+            this with { Format = format, FormatIsGiven = true },
+        ("cache", "writeback") => this with { Cache = DiskCache.Writeback },
+        ("cache", "writethrough") => this with { Cache = DiskCache.Writethrough },
+        ("cache", "none") => this with { Cache = DiskCache.None },
+        ("cache", "unsafe") => this with { Cache = DiskCache.Unsafe },
+        ("discard", "on") => this with { Discard = true },
+        ("discard", "off") => this with { Discard = false },
+        ("serial", { Length: <= 20 }) when Ascii.IsValid(value) => this with { Serial = value },
+        ("serial", not null) => throw Wrong(text, "serial= takes up to 20 ASCII characters"),
+        ("blocksize", not null) => this with
+        {
+            BlockSize = (uint)Number(text, option, value, 512, 4096) is var size && (size & (size - 1)) == 0
+                ? size
+                : throw Wrong(text, "blocksize= takes 512, 1024, 2048 or 4096"),
+        },
+        ("queues", not null) => this with { Queues = (int)Number(text, option, value, 1, 64) },
+        ("overlay", { Length: > 0 }) => this with { Overlay = value },
+        ("backing", { Length: > 0 }) => this with { Backing = value },
+        ("iops", not null) => this with { Iops = Number(text, option, value, 1, 1_000_000_000) },
+        ("bw", not null) => this with { Bandwidth = ByteSize.Parse(value, "bw") },
+        ("fault", not null) => this with { Faults = DiskFaults.Parse(text, Faults, value) },
+        ("seed", not null) => this with
+        {
+            Faults = Faults with { Seed = (int)Number(text, option, value, 0, int.MaxValue) },
+        },
+        ("format" or "cache" or "discard" or "serial" or "blocksize" or "queues" or "overlay" or "backing" or "iops"
+            or "bw" or "fault" or "seed", _) => throw Wrong(text, $"'{option}' takes another value; there are: {Known}"),
+        ("readonly" or "ro" or "ephemeral", _) => throw Wrong(text, $"'{option}' takes no value"),
+        _ => throw Wrong(text, $"no such option '{option}'; there are: {Known}"),
+    };
+
+    private DiskSpec Check(string text)
+    {
+        if (Ephemeral && Overlay is not null)
+        {
+            throw Wrong(text, "ephemeral and overlay= both say where writes go; give one");
+        }
+
+        if (ReadOnly && (Ephemeral || Overlay is not null))
+        {
+            throw Wrong(text, "readonly leaves nothing to write to an overlay; give one of the two");
+        }
+
+        return Backing is not null && Format != DiskFormat.Qcow2
+            ? throw Wrong(text, "backing= goes with format=qcow2; a raw image has no backing file")
+            : this;
+    }
+
+    private static ulong Number(string text, string option, string value, ulong least, ulong most) =>
+        OptionText.Number(value, least, most) ?? throw Wrong(text, $"{option}= takes a number from {least} to {most}");
+
+    private static UsageException Wrong(string text, string why) => new($"--disk {text}: {why}");
+}

@@ -1,0 +1,72 @@
+using Vmm.Host;
+
+namespace Vmm.Backends.Disks.Qcow2;
+
+/// <summary>Compressed clusters, for reading; keeps the last one, as guests read on.</summary>
+internal sealed class Qcow2Decompressor : IDisposable
+{
+    private readonly BlockFile _file;
+    private readonly int _clusterBits;
+    private readonly Zstd? _zstd;
+    private readonly Inflate? _inflate;
+    private byte[]? _input;
+    private byte[]? _cluster;
+    private ulong _entry;
+
+    /// <exception cref="HostException">The image needs libzstd, and there is none.</exception>
+    public Qcow2Decompressor(BlockFile file, Qcow2Header header)
+    {
+        _file = file;
+        _clusterBits = header.ClusterBits;
+        if (header.IsZstd)
+        {
+            _zstd = new Zstd();
+        }
+        else
+        {
+            _inflate = new Inflate();
+        }
+    }
+
+    /// <summary>The bytes of a cluster.</summary>
+    /// <returns>False: damaged, or not to be read.</returns>
+    public bool TryGet(ulong entry, out ReadOnlySpan<byte> cluster)
+    {
+        cluster = _cluster;
+        if (_cluster is not null && _entry == entry)
+        {
+            return true;
+        }
+
+        (ulong offset, ulong length) = Locate(entry, _clusterBits);
+        if (offset >= _file.Length)
+        {
+            return false;
+        }
+
+        _cluster ??= new byte[1 << _clusterBits];
+        _input ??= new byte[2 << _clusterBits];
+        _entry = 0;     // no compressed cluster's entry
+        Span<byte> input = _input.AsSpan(0, (int)length);
+        if (!_file.TryRead(offset, input)
+            || !(_zstd?.TryDecompress(input, _cluster) ?? _inflate!.TryDecompress(input, _cluster)))
+        {
+            return false;
+        }
+
+        _entry = entry;
+        cluster = _cluster;
+        return true;
+    }
+
+    /// <summary>Where a compressed cluster lies; the length is rounded up to the end of its last sector.</summary>
+    public static (ulong Offset, ulong Length) Locate(ulong entry, int clusterBits)
+    {
+        int x = 62 - (clusterBits - 8);
+        ulong offset = entry & ((1UL << x) - 1);
+        ulong sectors = ((entry & ~Qcow2Format.Copied & ~Qcow2Format.Compressed) >> x) + 1;
+        return (offset, (sectors * 512) - (offset & 511));
+    }
+
+    public void Dispose() => _zstd?.Dispose();
+}

@@ -1,0 +1,440 @@
+using System.Runtime.InteropServices;
+using Vmm.Devices.Virtio;
+using Vmm.Host;
+
+namespace Vmm.Backends.Disks.Qcow2;
+
+/// <summary>A disk in a qcow2 image.</summary>
+/// <remarks>
+/// A request goes on in steps, each over clusters that are alike; data moves beside the event loop as with a raw file,
+/// the image's own tables are read and written on the loop. A step that changes where clusters lie excludes all others
+/// from them while it is under way; steps that have to wait stand in <c>_parked</c>.
+///
+/// What a crash leaves is a sound image, at worst with clusters that nobody uses: changes of the tables stay in memory
+/// until a flush (the guest's, or because the caches are full) writes them in an order in which each thing is durable
+/// before what refers to it. See <c>Qcow2DiskFlush.cs</c>.
+/// </remarks>
+internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletions
+{
+    private const int FlushTag = -1;
+    private const int BounceBytesInAll = 8 << 20;
+    private const int MaxFull = 50;
+    private const int PageBytes = 4096;
+
+    private readonly BlockFile _file;
+    private readonly Qcow2Header _header;
+    private readonly DiskNode? _backing;
+    private readonly bool _discards;
+    private readonly HashSet<ulong> _metadata = [];
+    private readonly Qcow2Refcounts? _refcounts;
+    private readonly Qcow2Map _map;
+    private readonly Qcow2Decompressor _decompressor;
+    private readonly List<Qcow2Request> _requests = [];
+    private readonly Stack<Qcow2Request> _free = new();
+    private readonly List<Qcow2Request> _steps = [];
+    private readonly Stack<byte[]> _bounces = new();
+    private readonly int _clusterBits;
+    private readonly ulong _clusterSize;
+    private List<Qcow2Request> _parked = [];
+    private List<Qcow2Request> _retried = [];
+    private bool _retry;
+    private bool _pumping;
+    private int _bouncesLeft;
+    private ulong _freshFrom;
+
+    /// <summary>What a step came to for now.</summary>
+    private enum Outcome
+    {
+        /// <summary>On with the next phase.</summary>
+        Go,
+
+        /// <summary>I/O is under way and will go on with it.</summary>
+        Wait,
+
+        /// <summary>It stands in the way of another, or another in its way: later.</summary>
+        Park,
+
+        /// <summary>The tables' caches are full: flush, then again.</summary>
+        ParkForFlush,
+
+        Fail,
+    }
+
+    /// <param name="file">Owned from now on, as is <paramref name="backing"/>.</param>
+    /// <param name="backing">What the image says nothing of; null for zeros.</param>
+    /// <param name="discards">Discards free space.</param>
+    /// <exception cref="UsageException">The image is damaged.</exception>
+    public Qcow2Disk(BlockFile file, Qcow2Header header, DiskNode? backing, bool discards = true)
+    {
+        _file = file;
+        _header = header;
+        _backing = backing;
+        _discards = discards;
+        _clusterBits = header.ClusterBits;
+        _clusterSize = header.ClusterSize;
+        _bouncesLeft = Math.Clamp(BounceBytesInAll / (2 * (int)_clusterSize), 2, 32);
+        _freshFrom = AlignUp(file.Length);
+        _decompressor = new Qcow2Decompressor(file, header);
+        AddMetadata(0, _clusterSize);
+        AddMetadata(header.L1Offset, (ulong)header.L1Entries * 8);
+        AddMetadata(header.RefcountTableOffset, header.RefcountTableClusters * _clusterSize);
+        _refcounts = file.IsReadOnly ? null : new Qcow2Refcounts(file, header, _metadata);
+        _map = new Qcow2Map(file, header, _refcounts, _metadata);
+        if (_refcounts is not null)
+        {
+            PrepareForWriting();
+        }
+
+        backing?.Attach(this);
+        file.AddOwner(this);
+        _flushIo = new FileIo(this, FlushTag);
+    }
+
+    public override ulong Length => _header.Size;
+
+    public override BlockFile File => _file;
+
+    public override bool IsReadOnly => _file.IsReadOnly;
+
+    public override bool CanDiscard => _discards && !IsReadOnly;
+
+    public override bool CanWriteZeroes => !IsReadOnly;
+
+    public override void Enqueue(in DiskRequest request)
+    {
+        if (!_free.TryPop(out Qcow2Request? slot))
+        {
+            slot = new Qcow2Request(this, _requests.Count);
+            _requests.Add(slot);
+        }
+
+        slot.Begin(request);
+        if (request.Operation == DiskOperation.Flush)
+        {
+            JoinFlush(slot);
+        }
+        else
+        {
+            Run(slot);
+        }
+    }
+
+    public override void Submit()
+    {
+        Pump();
+        _file.Submit();
+        _backing?.Submit();
+        Deliver();
+    }
+
+    public void Finished(FileIo io)
+    {
+        if (io.Tag == FlushTag)
+        {
+            GoOnFlushing(io.Errno);
+        }
+        else
+        {
+            Moved(_requests[io.Tag], io.Errno == 0);
+        }
+    }
+
+    /// <summary>The file's batch is over.</summary>
+    void IFileIoOwner.Deliver() => Submit();
+
+    /// <summary>Reads of the backing disk.</summary>
+    public void Completed(ReadOnlySpan<DiskCompletion> completions)
+    {
+        foreach (DiskCompletion completion in completions)
+        {
+            Moved(_requests[completion.Tag], completion.Result == DiskResult.Ok);
+        }
+
+        Submit();
+    }
+
+    public override void Close()
+    {
+        Settle();
+
+        // Twice and more: what a flush frees is itself written by the next.
+        for (int turn = 0; turn < 1000 && IsMetadataDirty && !_broken; turn++)
+        {
+            BeginFlush();
+            Settle();
+        }
+
+        bool lost = IsMetadataDirty;
+        _backing?.Close();
+        if (lost)
+        {
+            throw new HostException(
+                $"{_file.Path}: the image's tables could not all be written; what the guest flushed last is intact");
+        }
+    }
+
+    public override void Dispose()
+    {
+        _file.Dispose();
+        _backing?.Dispose();
+        _decompressor.Dispose();
+    }
+
+    private void Settle()
+    {
+        Submit();
+        for (int turn = 0; turn < 1000 && (_free.Count < _requests.Count || _flushing); turn++)
+        {
+            _file.Drain();
+            Submit();
+        }
+    }
+
+    private ulong AlignUp(ulong offset) => (offset + _clusterSize - 1) & ~(_clusterSize - 1);
+
+    private void AddMetadata(ulong offset, ulong length)
+    {
+        for (ulong cluster = offset >> _clusterBits; cluster << _clusterBits < offset + length; cluster++)
+        {
+            if (!_metadata.Add(cluster))
+            {
+                throw Qcow2Header.Wrong(_file, $"damaged: two of its tables lie at {cluster << _clusterBits}");
+            }
+        }
+    }
+
+    private void PrepareForWriting()
+    {
+        // Whoever writes without knowing a feature clears its bit, so that those who know it see that it is stale.
+        if (_header.Autoclear != 0 && !Qcow2Header.TryWriteFeatures(_file, Qcow2Format.AutoclearField, 0))
+        {
+            throw Qcow2Header.Wrong(_file, "its header cannot be written");
+        }
+
+        if (_header.IsDirty)
+        {
+            Qcow2Repair.Run(_file, _header, _map, _refcounts!, _metadata);
+        }
+    }
+
+    /// <summary>Goes on with a request until it waits or is over.</summary>
+    private void Run(Qcow2Request request)
+    {
+        while (true)
+        {
+            Outcome outcome = request.Phase switch
+            {
+                Qcow2Phase.Next when request.Left == 0 => Outcome.Go,
+                Qcow2Phase.Next => request.Disk.Operation switch
+                {
+                    DiskOperation.Read => BeginRead(request),
+                    DiskOperation.Write => BeginWrite(request, request.Left, zeros: false),
+                    _ => BeginZero(request),
+                },
+                Qcow2Phase.CopyHead => CopyHead(request),
+                Qcow2Phase.CopyTail => CopyTail(request),
+                Qcow2Phase.Writing => WriteNew(request),
+                Qcow2Phase.Linking => Link(request),
+                _ => Outcome.Fail,
+            };
+            switch (outcome)
+            {
+                case Outcome.Go when request.Phase == Qcow2Phase.Next && request.Left == 0:
+                    End(request);
+                    return;
+                case Outcome.Go:
+                    request.Full = 0;
+                    continue;
+                case Outcome.Wait:
+                    return;
+                case Outcome.ParkForFlush when request.Full++ < MaxFull && !_broken:
+                    _parked.Add(request);
+                    BeginFlush();
+                    return;
+                case Outcome.Park:
+                    _parked.Add(request);
+                    return;
+                default:
+                    Fail(request);
+                    return;
+            }
+        }
+    }
+
+    /// <summary>The transfer of a step is over.</summary>
+    private void Moved(Qcow2Request request, bool ok)
+    {
+        if (!ok)
+        {
+            Fail(request);
+            return;
+        }
+
+        switch (request.Phase)
+        {
+            case Qcow2Phase.CopyHead:
+                request.Phase = Qcow2Phase.CopyTail;
+                break;
+            case Qcow2Phase.CopyTail:
+                request.Phase = Qcow2Phase.Writing;
+                break;
+            case Qcow2Phase.Writing:
+                request.WrittenTo = request.WritingTo;
+                break;
+            default:
+                EndStep(request);
+                break;
+        }
+
+        Run(request);
+    }
+
+    private void End(Qcow2Request request)
+    {
+        if (request.Disk.Operation != DiskOperation.Read && (request.Disk.Options & DiskOptions.Durable) != 0)
+        {
+            JoinFlush(request);
+            return;
+        }
+
+        Release(request, DiskResult.Ok);
+    }
+
+    private void Release(Qcow2Request request, DiskResult result)
+    {
+        _free.Push(request);
+        Complete(request.Disk.Tag, result);
+    }
+
+    private void Fail(Qcow2Request request)
+    {
+        if (request.NewCluster != 0)
+        {
+            for (ulong i = 0; i <= request.Last - request.First; i++)
+            {
+                _ = _refcounts!.TrySet(request.NewCluster + i, 0);      // nothing refers to it yet
+            }
+        }
+
+        Unlock(request);
+        Release(request, DiskResult.Error);
+    }
+
+    /// <summary>The step did what it was to do.</summary>
+    private void EndStep(Qcow2Request request)
+    {
+        request.Done += request.StepLength;
+        request.Phase = Qcow2Phase.Next;
+        Unlock(request);
+    }
+
+    /// <summary>Takes clusters for a step; false while another is in the way.</summary>
+    private bool TryLock(Qcow2Request request, ulong first, ulong last, bool exclusive)
+    {
+        foreach (Qcow2Request other in _steps)
+        {
+            if ((exclusive || other.Exclusive) && first <= other.Last && other.First <= last)
+            {
+                return false;
+            }
+        }
+
+        request.First = first;
+        request.Last = last;
+        request.Exclusive = exclusive;
+        request.StepIndex = _steps.Count;
+        _steps.Add(request);
+        return true;
+    }
+
+    private void Unlock(Qcow2Request request)
+    {
+        request.NewCluster = 0;
+        if (request.Bounce is { } bounce)
+        {
+            request.Bounce = null;
+            _bounces.Push(bounce);
+            _retry = true;
+        }
+
+        if (request.StepIndex >= 0)
+        {
+            Qcow2Request last = _steps[^1];
+            _steps[request.StepIndex] = last;
+            last.StepIndex = request.StepIndex;
+            _steps.RemoveAt(_steps.Count - 1);
+            request.StepIndex = -1;
+            _retry = true;
+        }
+    }
+
+    private bool TryTakeBounce(Qcow2Request request)
+    {
+        if (request.Bounce is not null)
+        {
+            return true;
+        }
+
+        if (!_bounces.TryPop(out byte[]? bounce))
+        {
+            if (_bouncesLeft == 0)
+            {
+                return false;
+            }
+
+            _bouncesLeft--;
+            bounce = GC.AllocateUninitializedArray<byte>((2 * (int)_clusterSize) + PageBytes, pinned: true);
+        }
+
+        request.Bounce = bounce;
+        return true;
+    }
+
+    /// <summary>Something moved: those that wait may try again.</summary>
+    private void Pump()
+    {
+        if (_pumping)
+        {
+            return;     // the loop below goes on with it
+        }
+
+        _pumping = true;
+        while (_retry && _parked.Count > 0)
+        {
+            _retry = false;
+            (_parked, _retried) = (_retried, _parked);
+            foreach (Qcow2Request request in _retried)
+            {
+                Run(request);
+            }
+
+            _retried.Clear();
+        }
+
+        _pumping = false;
+    }
+
+    /// <summary>Vectors for a piece of the request's data, from its position on.</summary>
+    /// <param name="length">Bytes wanted, and what the vectors describe.</param>
+    private static (nint Vectors, int Count) Slice(Qcow2Request request, ref ulong length)
+    {
+        if (request.Done == 0 && length == request.Disk.Length)
+        {
+            return (request.Disk.Vectors, request.Disk.VectorCount);
+        }
+
+        int count = IoVectors.Slice(
+            request.Disk.Vectors, request.Disk.VectorCount, request.Done, ref length, request.Vectors);
+        return (request.VectorsAddress, count);
+    }
+
+    /// <summary>An address in pinned memory, counted from its first page on: O_DIRECT wants it aligned.</summary>
+    private static nint AddressOf(byte[] pinned, ulong offset) =>
+        Marshal.UnsafeAddrOfPinnedArrayElement(pinned, IndexOf(pinned, offset));
+
+    private static int IndexOf(byte[] pinned, ulong offset)
+    {
+        nint start = Marshal.UnsafeAddrOfPinnedArrayElement(pinned, 0);
+        return (int)(-start & (PageBytes - 1)) + (int)offset;
+    }
+}

@@ -1,0 +1,406 @@
+using System.Buffers.Binary;
+using Vmm.Host;
+
+namespace Vmm.Backends.Disks.Qcow2;
+
+/// <summary>Which clusters of the file are in use, and how often. Changes stay in memory until the flush writes them,
+/// before anything that refers to a new cluster.</summary>
+internal sealed class Qcow2Refcounts
+{
+    private readonly BlockFile _file;
+    private readonly Qcow2Header _header;
+    private readonly Qcow2Cache _cache;
+    private readonly HashSet<ulong> _metadata;
+    private readonly int _sliceBytes;
+    private readonly int _blockBits;    // clusters that one block counts, as a power of two
+    private ulong _tableOffset;
+    private ulong[] _table;
+    private int _dirtyFrom = int.MaxValue;
+    private int _dirtyTo = -1;
+    private ulong _hint;
+    private bool _broken;
+
+    /// <param name="metadata">Clusters, by number, with the image's own tables; grows with them.</param>
+    /// <exception cref="UsageException">The table is damaged.</exception>
+    public Qcow2Refcounts(BlockFile file, Qcow2Header header, HashSet<ulong> metadata)
+    {
+        _file = file;
+        _header = header;
+        _metadata = metadata;
+        _sliceBytes = (int)Math.Min(header.ClusterSize, 4096);
+        _cache = new Qcow2Cache(file, 64, _sliceBytes);
+        _blockBits = header.ClusterBits + 3 - header.RefcountOrder;
+        _tableOffset = header.RefcountTableOffset;
+        var bytes = new byte[header.RefcountTableClusters * header.ClusterSize];
+        if (!file.TryRead(_tableOffset, bytes))
+        {
+            throw Qcow2Header.Wrong(file, "its refcount table cannot be read");
+        }
+
+        _table = new ulong[bytes.Length / 8];
+        for (int i = 0; i < _table.Length; i++)
+        {
+            ulong offset = BinaryPrimitives.ReadUInt64BigEndian(bytes.AsSpan(i * 8));
+            if (offset == 0)
+            {
+                continue;
+            }
+
+            if (offset % header.ClusterSize != 0 || offset >= file.Length
+                || !metadata.Add(offset >> header.ClusterBits))
+            {
+                throw Qcow2Header.Wrong(
+                    file, $"damaged: refcount block {i} lies at {offset}; repair it: qemu-img check -r all {file.Path}");
+            }
+
+            _table[i] = offset;
+        }
+    }
+
+    public bool IsDirty => _cache.DirtyCount > 0 || IsTableDirty;
+
+    /// <summary>Must the table itself be written, after the blocks are durable?</summary>
+    public bool IsTableDirty => _dirtyTo >= 0;
+
+    public bool IsNearlyFull => _cache.IsNearlyFull;
+
+    public Qcow2Status TryGet(ulong cluster, out ulong count)
+    {
+        count = 0;
+        ulong index = cluster >> _blockBits;
+        if (index >= (ulong)_table.Length || _table[index] == 0)
+        {
+            return Qcow2Status.Ok;
+        }
+
+        Qcow2Status status = Find(cluster, out byte[] slice, out _, out int bit);
+        if (status == Qcow2Status.Ok)
+        {
+            count = ReadBits(slice, bit);
+        }
+
+        return status;
+    }
+
+    /// <summary>Sets a count whose block exists.</summary>
+    public Qcow2Status TrySet(ulong cluster, ulong count)
+    {
+        ulong index = cluster >> _blockBits;
+        if (index >= (ulong)_table.Length || _table[index] == 0)
+        {
+            return Qcow2Status.Error;
+        }
+
+        Qcow2Status status = Find(cluster, out byte[] slice, out ulong offset, out int bit);
+        if (status == Qcow2Status.Ok)
+        {
+            WriteBits(slice, bit, count);
+            _cache.MarkDirty(offset);
+            if (count == 0)
+            {
+                _hint = Math.Min(_hint, cluster);
+            }
+        }
+
+        return status;
+    }
+
+    /// <summary>Takes free clusters in a row.</summary>
+    /// <param name="wanted">As many as would be good.</param>
+    /// <param name="first">The first cluster's number.</param>
+    /// <param name="got">1 to <paramref name="wanted"/>.</param>
+    public Qcow2Status TryAllocate(ulong wanted, out ulong first, out ulong got)
+    {
+        first = 0;
+        got = 0;
+        for (ulong cluster = _hint; got < wanted; cluster++)
+        {
+            Qcow2Status status = IsFree(cluster, out bool free);
+            if (status == Qcow2Status.Ok && free)
+            {
+                status = EnsureBlock(cluster, got > 0, out bool tookCluster);
+                free = !tookCluster;
+            }
+
+            if (status != Qcow2Status.Ok)
+            {
+                return got > 0 ? Qcow2Status.Ok : status;
+            }
+
+            if (!free)
+            {
+                if (got > 0)
+                {
+                    break;
+                }
+
+                continue;
+            }
+
+            status = TrySet(cluster, 1);
+            if (status != Qcow2Status.Ok)
+            {
+                return got > 0 ? Qcow2Status.Ok : status;
+            }
+
+            first = got++ == 0 ? cluster : first;
+            _hint = cluster + 1;
+        }
+
+        return Qcow2Status.Ok;
+    }
+
+    /// <summary>One reference less.</summary>
+    /// <param name="nowFree">Nobody uses the cluster any more.</param>
+    public Qcow2Status TryRelease(ulong cluster, out bool nowFree)
+    {
+        nowFree = false;
+        Qcow2Status status = TryGet(cluster, out ulong count);
+
+        // A count of zero or a table's own cluster: a damaged image. Then rather a leak than a loss.
+        if (status == Qcow2Status.Ok && count > 0 && !_metadata.Contains(cluster))
+        {
+            status = TrySet(cluster, count - 1);
+            nowFree = status == Qcow2Status.Ok && count == 1;
+        }
+
+        return status;
+    }
+
+    public bool TryWriteBlocks() => _cache.TryWriteDirty();
+
+    /// <summary>Writes changed entries of the table; their blocks are durable.</summary>
+    public bool TryWriteTable()
+    {
+        if (!IsTableDirty)
+        {
+            return true;
+        }
+
+        var bytes = new byte[(_dirtyTo - _dirtyFrom + 1) * 8];
+        for (int i = _dirtyFrom; i <= _dirtyTo; i++)
+        {
+            BinaryPrimitives.WriteUInt64BigEndian(bytes.AsSpan((i - _dirtyFrom) * 8), _table[i]);
+        }
+
+        if (!_file.TryWrite(_tableOffset + ((ulong)_dirtyFrom * 8), bytes))
+        {
+            return false;
+        }
+
+        _dirtyFrom = int.MaxValue;
+        _dirtyTo = -1;
+        return true;
+    }
+
+    private Qcow2Status IsFree(ulong cluster, out bool free)
+    {
+        free = false;
+        if (_metadata.Contains(cluster))
+        {
+            return Qcow2Status.Ok;
+        }
+
+        Qcow2Status status = TryGet(cluster, out ulong count);
+        free = count == 0;
+        return status;
+    }
+
+    /// <summary>A cluster that no block counts yet becomes the block that counts it.</summary>
+    private Qcow2Status EnsureBlock(ulong cluster, bool inRow, out bool tookCluster)
+    {
+        tookCluster = false;
+        ulong index = cluster >> _blockBits;
+        if (index < (ulong)_table.Length && _table[index] != 0)
+        {
+            return Qcow2Status.Ok;
+        }
+
+        if (inRow)
+        {
+            tookCluster = true;     // the row ends here; the block is made by the next who needs it
+            return Qcow2Status.Ok;
+        }
+
+        if (index >= (ulong)_table.Length)
+        {
+            Qcow2Status grown = _broken ? Qcow2Status.Error : Grow(cluster);
+            _broken |= grown != Qcow2Status.Ok;     // half done: nothing more is allocated past the table
+            tookCluster = true;     // the new table may lie there; look again
+            return grown;
+        }
+
+        ulong offset = cluster << _header.ClusterBits;
+        if (!TryClear(offset, 1))
+        {
+            return Qcow2Status.Error;
+        }
+
+        _table[index] = offset;
+        _metadata.Add(cluster);
+        Qcow2Status status = TrySet(cluster, 1);
+        if (status != Qcow2Status.Ok)
+        {
+            _table[index] = 0;
+            _metadata.Remove(cluster);
+            return status;
+        }
+
+        MarkTable((int)index);
+        tookCluster = true;
+        return Qcow2Status.Ok;
+    }
+
+    private void MarkTable(int index)
+    {
+        _dirtyFrom = Math.Min(_dirtyFrom, index);
+        _dirtyTo = Math.Max(_dirtyTo, index);
+    }
+
+    /// <summary>Moves the table to a larger place behind everything, together with the blocks that count that place.
+    /// Seldom (an image with 64-KiB clusters grows past 16 TiB), so it writes and waits here and now.</summary>
+    private Qcow2Status Grow(ulong cluster)
+    {
+        ulong perBlock = 1UL << _blockBits;
+        ulong start = Math.Max(cluster, (_file.Length + _header.ClusterSize - 1) >> _header.ClusterBits);
+        start = (start + perBlock - 1) / perBlock * perBlock;           // counted by blocks that do not exist yet
+
+        // The blocks that count the new table, then the table itself, in one row.
+        ulong blocks = 1;
+        ulong tableClusters;
+        while (true)
+        {
+            ulong entries = (start >> _blockBits) + blocks;
+            tableClusters = ((entries * 8 * 3 / 2) + _header.ClusterSize - 1) >> _header.ClusterBits;
+            if ((blocks + tableClusters) <= blocks * perBlock)
+            {
+                break;
+            }
+
+            blocks++;
+        }
+
+        if (tableClusters * _header.ClusterSize > Qcow2Format.MaxRefcountTableBytes)
+        {
+            return Qcow2Status.Error;
+        }
+
+        if (!TryWriteBlocks() || !TryClear(start << _header.ClusterBits, blocks + tableClusters))
+        {
+            return Qcow2Status.Error;
+        }
+
+        ulong[] oldTable = _table;
+        ulong oldOffset = _tableOffset;
+        ulong oldClusters = (ulong)oldTable.Length * 8 >> _header.ClusterBits;
+        _table = new ulong[tableClusters * _header.ClusterSize / 8];
+        oldTable.CopyTo(_table, 0);
+        for (ulong i = 0; i < blocks; i++)
+        {
+            _table[(start >> _blockBits) + i] = (start + i) << _header.ClusterBits;
+        }
+
+        for (ulong i = 0; i < blocks + tableClusters; i++)
+        {
+            if (TrySet(start + i, 1) != Qcow2Status.Ok)
+            {
+                _table = oldTable;
+                return Qcow2Status.Error;
+            }
+        }
+
+        _tableOffset = (start + blocks) << _header.ClusterBits;
+        (int from, int to) = (_dirtyFrom, _dirtyTo);
+        (_dirtyFrom, _dirtyTo) = (0, _table.Length - 1);
+        Span<byte> field = stackalloc byte[12];
+        BinaryPrimitives.WriteUInt64BigEndian(field, _tableOffset);
+        BinaryPrimitives.WriteUInt32BigEndian(field[8..], (uint)tableClusters);
+
+        // Everything that the new table names is durable before the header names the table; one sector, so all or nothing.
+        if (!TryWriteBlocks() || !TryWriteTable() || !_file.TryFlush()
+            || !_file.TryWrite(Qcow2Format.RefcountTableField, field) || !_file.TryFlush())
+        {
+            // Which of the two the header names is not known any more; neither is wrong, as both say the same so far.
+            _table = oldTable;
+            _tableOffset = oldOffset;
+            (_dirtyFrom, _dirtyTo) = (from, to);
+            return Qcow2Status.Error;
+        }
+
+        for (ulong i = 0; i < blocks + tableClusters; i++)
+        {
+            _metadata.Add(start + i);
+        }
+
+        for (ulong i = 0; i < oldClusters; i++)
+        {
+            ulong old = (oldOffset >> _header.ClusterBits) + i;
+            _metadata.Remove(old);
+            _ = TryRelease(old, out _);     // at worst a leak
+        }
+
+        return Qcow2Status.Ok;
+    }
+
+    private bool TryClear(ulong offset, ulong clusters)
+    {
+        var zeros = new byte[_header.ClusterSize];
+        for (ulong i = 0; i < clusters; i++)
+        {
+            if (!_file.TryWrite(offset + (i << _header.ClusterBits), zeros))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private Qcow2Status Find(ulong cluster, out byte[] slice, out ulong offset, out int bit)
+    {
+        ulong inBlock = cluster & ((1UL << _blockBits) - 1);
+        ulong bits = inBlock << _header.RefcountOrder;
+        ulong sliceBits = (ulong)_sliceBytes * 8;
+        offset = _table[cluster >> _blockBits] + (bits / sliceBits * (ulong)_sliceBytes);
+        bit = (int)(bits % sliceBits);
+        return _cache.TryGet(offset, out slice);
+    }
+
+    /// <summary>Counts of a byte and more are big-endian; smaller ones begin at a byte's lowest bit.</summary>
+    private ulong ReadBits(byte[] slice, int bit)
+    {
+        Span<byte> at = slice.AsSpan(bit / 8);
+        return _header.RefcountOrder switch
+        {
+            3 => at[0],
+            4 => BinaryPrimitives.ReadUInt16BigEndian(at),
+            5 => BinaryPrimitives.ReadUInt32BigEndian(at),
+            6 => BinaryPrimitives.ReadUInt64BigEndian(at),
+            _ => (ulong)(at[0] >> (bit % 8)) & ((1UL << (1 << _header.RefcountOrder)) - 1),
+        };
+    }
+
+    private void WriteBits(byte[] slice, int bit, ulong count)
+    {
+        Span<byte> at = slice.AsSpan(bit / 8);
+        switch (_header.RefcountOrder)
+        {
+            case 3:
+                at[0] = (byte)count;
+                break;
+            case 4:
+                BinaryPrimitives.WriteUInt16BigEndian(at, (ushort)count);
+                break;
+            case 5:
+                BinaryPrimitives.WriteUInt32BigEndian(at, (uint)count);
+                break;
+            case 6:
+                BinaryPrimitives.WriteUInt64BigEndian(at, count);
+                break;
+            default:
+                int mask = ((1 << (1 << _header.RefcountOrder)) - 1) << (bit % 8);
+                at[0] = (byte)((at[0] & ~mask) | ((int)count << (bit % 8)));
+                break;
+        }
+    }
+}

@@ -1,0 +1,82 @@
+using Vmm.Devices.Virtio;
+using Vmm.Host;
+
+namespace Vmm.Backends.Disks;
+
+/// <summary>Limits requests and bytes a second (<c>iops=</c>, <c>bw=</c>). Flushes pass: they only concern what was
+/// completed before.</summary>
+internal sealed class ThrottledDisk : DiskFilter
+{
+    private readonly TokenBucket? _requests;
+    private readonly TokenBucket? _bytes;
+    private readonly Queue<DiskRequest> _waiting = new();
+    private readonly ILoopTimer _timer;
+    private bool _timerIsSet;
+
+    /// <param name="requestsPerSecond">0 for no limit.</param>
+    /// <param name="bytesPerSecond">0 for no limit.</param>
+    /// <param name="createTimer">Makes a timer on the event loop.</param>
+    public ThrottledDisk(
+        DiskNode inner, ulong requestsPerSecond, ulong bytesPerSecond, TimeProvider time,
+        Func<Action, ILoopTimer> createTimer)
+        : base(inner)
+    {
+        _requests = requestsPerSecond == 0 ? null : new TokenBucket(requestsPerSecond, time);
+        _bytes = bytesPerSecond == 0 ? null : new TokenBucket(bytesPerSecond, time);
+        _timer = createTimer(() =>
+        {
+            _timerIsSet = false;
+            PassWaiting();
+            Submit();
+        });
+    }
+
+    public override void Enqueue(in DiskRequest request)
+    {
+        if (request.Operation == DiskOperation.Flush)
+        {
+            Inner.Enqueue(request);
+            return;
+        }
+
+        _waiting.Enqueue(request);
+        PassWaiting();
+    }
+
+    public override void Close()
+    {
+        // Nobody waits for these any more: the guest has stopped, and it was never told that they were done.
+        _waiting.Clear();
+        Inner.Close();
+    }
+
+    public override void Dispose()
+    {
+        _timer.Dispose();
+        base.Dispose();
+    }
+
+    private void PassWaiting()
+    {
+        while (!_timerIsSet && _waiting.TryPeek(out DiskRequest request))
+        {
+            TimeSpan delay = Max(_requests?.Delay, _bytes?.Delay);
+            if (delay > TimeSpan.Zero)
+            {
+                _timerIsSet = true;
+                _timer.Set(delay);
+                return;
+            }
+
+            _requests?.Take(1);
+
+            // What is only marked costs the medium little, whatever its length.
+            _bytes?.Take(request.Operation is DiskOperation.Read or DiskOperation.Write ? request.Length : 512);
+            _waiting.Dequeue();
+            Inner.Enqueue(request);
+        }
+    }
+
+    private static TimeSpan Max(TimeSpan? a, TimeSpan? b) =>
+        TimeSpan.FromTicks(Math.Max(a?.Ticks ?? 0, b?.Ticks ?? 0));
+}

@@ -1,0 +1,147 @@
+using Vmm.Host;
+
+namespace Vmm.Backends.Networks;
+
+/// <summary>One passt process (passt(1)), started by vmm and connected to it by a socket pair. It ends when the socket
+/// does, however vmm ends.</summary>
+/// <remarks>passt goes to the background once it is ready and its ports are open, or ends with an error before; that is
+/// how both are told apart. The process in the background is vmm's child again, because vmm is made the reaper of its
+/// descendants (PR_SET_CHILD_SUBREAPER), and so none is left as a zombie. Which one it is, passt writes into a file: vmm may
+/// have other children, those that a shell had before it became vmm.</remarks>
+internal sealed class Passt : IDisposable
+{
+    // For hosts without any network: the guest reaches this host only. The numbers are those of QEMU's user network.
+    private static readonly string[] LocalOnly =
+        ["--ipv4-only", "--interface", "lo", "--address", "10.0.2.15", "--netmask", "24", "--gateway", "10.0.2.2",
+            "--mac-addr", "52:55:0a:00:02:02"];
+
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
+    private readonly int _pid;
+    private readonly string _pidFile;
+    private readonly FileDescriptor _errors;
+    private bool _waited;
+
+    private Passt(int pid, string pidFile, FileDescriptor errors, FileDescriptor socket)
+    {
+        _pid = pid;
+        _pidFile = pidFile;
+        _errors = errors;
+        Socket = socket;
+    }
+
+    /// <summary>Where frames go and come from; does not block. Owned by whoever takes it.</summary>
+    public FileDescriptor Socket { get; }
+
+    /// <summary>The process in the background; null before there is one.</summary>
+    public int? ProcessId { get; private set; }
+
+    /// <summary>Is there no network beyond this host?</summary>
+    public bool IsLocalOnly { get; private init; }
+
+    /// <summary>Starts it. It becomes ready while vmm does other things: <see cref="WaitUntilReady"/>.</summary>
+    /// <exception cref="HostException">It is not installed.</exception>
+    public static Passt Start(IReadOnlyList<PublishedPort> ports)
+    {
+        ErrnoException.Check(LibC.Prctl(LibC.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl");
+        bool localOnly = !HostRoutes.AnyDefault();
+
+        // Nobody can guess the name; passt makes the file itself, as root does so under another user. In /tmp, whatever
+        // TMPDIR says, since that is where distributions' AppArmor profiles let it write.
+        string pidFile = $"/tmp/vmm-passt-{Guid.NewGuid():N}.pid";
+        string[] arguments = [.. Arguments(ports, localOnly), "--pid", pidFile];
+        (FileDescriptor ours, FileDescriptor theirs) = UnixSocket.CreatePair();
+        (FileDescriptor read, FileDescriptor write) = Pipe.Create();
+        using (theirs)
+        using (write)
+        {
+            if (ChildProcess.Start("passt", arguments, write.Number, theirs.Number) is { } pid)
+            {
+                return new Passt(pid, pidFile, read, ours) { IsLocalOnly = localOnly };
+            }
+
+            ours.Dispose();
+            read.Dispose();
+            throw new HostException("--net user: passt is not installed; on Debian or Ubuntu: apt-get install passt");
+        }
+    }
+
+    /// <summary>Waits until frames flow and ports are open.</summary>
+    /// <exception cref="HostException">It ended with an error.</exception>
+    public void WaitUntilReady()
+    {
+        string? said = ChildProcess.ReadToEnd(_errors, Patience);
+        if (said is null)
+        {
+            _ = LibC.Kill(_pid, LibC.SIGKILL);
+        }
+
+        int? code = WaitForForeground();
+        if (said is null)
+        {
+            throw new HostException($"--net user: passt was not ready after {Patience.TotalSeconds:0} seconds");
+        }
+
+        if (code is not (0 or null))
+        {
+            throw new HostException($"--net user: passt: {LastLine(said)}");
+        }
+    }
+
+    /// <summary>Takes note of the end, once its socket is closed.</summary>
+    public void Dispose()
+    {
+        if (!_waited)
+        {
+            WaitForForeground();
+        }
+
+        if (ProcessId is { } background)
+        {
+            ChildProcess.Wait(background);
+        }
+
+        _errors.Dispose();
+    }
+
+    internal static string[] Arguments(IReadOnlyList<PublishedPort> ports, bool localOnly)
+    {
+        var arguments = new List<string> { "--quiet", "--fd", $"{ChildProcess.HandedOver}" };
+        if (localOnly)
+        {
+            arguments.AddRange(LocalOnly);
+        }
+
+        foreach (PublishedPort port in ports)
+        {
+            // UDP by itself: left out, passt would forward the UDP ports of the same numbers untranslated.
+            arguments.AddRange(["--tcp-ports", port.ToPasst(), "--udp-ports", port.ToPasst()]);
+        }
+
+        return [.. arguments];
+    }
+
+    /// <summary>The process that was started ends once the one in the background is there, or with an error.</summary>
+    private int? WaitForForeground()
+    {
+        int? code = ChildProcess.Wait(_pid);
+        _waited = true;
+        try
+        {
+            ProcessId = code == 0 && int.TryParse(File.ReadAllText(_pidFile), out int number) && number > 0 ? number : null;
+            File.Delete(_pidFile);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            ProcessId = null;       // whoever it is, it ends with its socket, and somebody else reaps it after vmm
+        }
+
+        return code;
+    }
+
+    /// <summary>The line that tells why; the others are about its log and its user.</summary>
+    private static string LastLine(string said) => said
+        .Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+        .LastOrDefault(line => !line.StartsWith("Failed to send ", StringComparison.Ordinal)
+            && !line.StartsWith("Don't run as root", StringComparison.Ordinal)) ?? "it ended";
+}

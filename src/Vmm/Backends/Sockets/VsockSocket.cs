@@ -1,0 +1,76 @@
+using System.Globalization;
+using System.Text;
+using Vmm.Devices.Virtio;
+using Vmm.Host;
+
+namespace Vmm.Backends.Sockets;
+
+/// <summary>A Unix socket at the host's end of a connection of the guest's.</summary>
+/// <param name="socket">Owned from now on.</param>
+/// <param name="greets">Its program asked for a port and waits to hear that the guest accepted.</param>
+/// <param name="closed">Hears of the end.</param>
+internal sealed class VsockSocket(EventLoop loop, ConnectedSocket socket, bool greets, Action<VsockSocket> closed) : IVsockPeer
+{
+    private IVsockConnection? _connection;
+    private Interest? _interest;
+    private bool _isClosed;
+
+    public void Attach(IVsockConnection connection)
+    {
+        _connection = connection;
+        _interest = new Interest(loop, socket.Number, 0, Ready);
+    }
+
+    public void Accepted(uint port)
+    {
+        if (greets)
+        {
+            // The socket is empty, so there is room; if its program is gone, that is reported.
+            _ = socket.Send(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"OK {port}\n")));
+        }
+    }
+
+    public int Send(ReadOnlySpan<IoVector> data) => socket.Send(data);
+
+    public int Receive(ReadOnlySpan<IoVector> buffers) => socket.Receive(buffers);
+
+    public int Peek() => socket.Peek();
+
+    public void Want(bool receive, bool send)
+    {
+        _interest!.Set(LibC.EPOLLIN, receive);
+        _interest.Set(LibC.EPOLLOUT, send);
+    }
+
+    public void EndSend() => socket.EndSend();
+
+    public void Dispose()
+    {
+        if (!_isClosed)
+        {
+            _isClosed = true;
+            _interest?.Dispose();
+            socket.Dispose();
+            closed(this);
+        }
+    }
+
+    private void Ready(uint events)
+    {
+        if ((events & LibC.EPOLLOUT) != 0)
+        {
+            _connection!.SendReady();
+        }
+
+        if ((events & LibC.EPOLLIN) != 0)
+        {
+            _connection!.ReceiveReady();
+        }
+        else if ((events & (LibC.EPOLLHUP | LibC.EPOLLERR)) != 0)
+        {
+            // Nothing more is reported: what is left to read is read when the guest has room for it.
+            _interest!.Dispose();
+            _connection!.HungUp();
+        }
+    }
+}

@@ -1,0 +1,142 @@
+using System.CommandLine;
+using System.Globalization;
+using Vmm.Backends.Disks;
+using Vmm.Backends.Disks.Qcow2;
+using Vmm.Boot;
+using Vmm.Host;
+using Vmm.Machines;
+using Vmm.Text;
+
+namespace Vmm.Cli.Commands;
+
+/// <summary><c>vmm disk create PATH SIZE</c>: makes an image.</summary>
+internal static class DiskCommand
+{
+    private const ulong SectorSize = 512;
+
+    public static Command Create()
+    {
+        var command = new Command("disk", "Make disk images");
+        command.Subcommands.Add(CreateCreate());
+        return command;
+    }
+
+    private static Command CreateCreate()
+    {
+        var path = new Argument<string>("PATH") { Description = "The image; must not exist yet" };
+        var size = new Argument<string>("SIZE") { Description = "Its size as the guest sees it: 10G" };
+        var format = new Option<string?>("--format", "-f")
+        {
+            Description = "raw or qcow2; if not given, qcow2 for a name that ends in .qcow2 or with --backing",
+            HelpName = "raw|qcow2",
+        };
+        var backing = new Option<string?>("--backing", "-b")
+        {
+            Description = "Stand on this image, which is only read; it must be in the same folder",
+            HelpName = "FILE",
+        };
+        var backingFormat = new Option<string?>("--backing-format", "-F")
+        {
+            Description = "What that image is; if not given, qcow2 for a name that ends in .qcow2",
+            HelpName = "raw|qcow2",
+        };
+        var command = new Command("create", "Make an empty image; it takes room only as it is written");
+        command.Arguments.Add(path);
+        command.Arguments.Add(size);
+        command.Options.Add(format);
+        command.Options.Add(backing);
+        command.Options.Add(backingFormat);
+        command.SetAction(result =>
+        {
+            Run(
+                result.GetRequiredValue(path),
+                result.GetRequiredValue(size),
+                result.GetValue(format),
+                result.GetValue(backing),
+                result.GetValue(backingFormat));
+            return ExitCodes.Success;
+        });
+        return command;
+    }
+
+    private static void Run(string path, string size, string? format, string? backing, string? backingFormat)
+    {
+        ulong bytes = ByteSize.Parse(size, "SIZE");
+        if (bytes == 0 || bytes % SectorSize != 0)
+        {
+            throw new UsageException($"SIZE {size}: not a multiple of {SectorSize} bytes above zero");
+        }
+
+        DiskFormat chosen = format is not null ? ParseFormat("--format", format)
+            : backing is not null ? DiskFormat.Qcow2
+            : DiskFormats.OfName(path);
+        if (backing is not null && chosen == DiskFormat.Raw)
+        {
+            throw new UsageException("--backing: a raw image cannot stand on another; give --format qcow2");
+        }
+
+        if (backing is null && backingFormat is not null)
+        {
+            throw new UsageException("--backing-format: goes with --backing FILE");
+        }
+
+        if (chosen == DiskFormat.Qcow2)
+        {
+            Qcow2Image.Create(
+                path, bytes, backing, backing is null ? DiskFormat.Raw : FindBacking(path, backing, backingFormat));
+        }
+        else
+        {
+            CreateRaw(path, bytes);
+        }
+
+        string hint = chosen == DiskFormats.OfName(path) ? "" : $"; open it with: --disk {path},format={chosen.Name()}";
+        Stdout.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"{path}: {chosen.Name()}, {ByteSize.Format(bytes)}{hint}"));
+    }
+
+    private static DiskFormat ParseFormat(string option, string format) => DiskFormats.Parse(format)
+        ?? throw new UsageException($"{option} {format}: no such format; there are raw and qcow2");
+
+    /// <summary>An image names what it stands on as seen from its own directory, and says in which format that is: what
+    /// the user said, else by its name, which its content must not contradict.</summary>
+    private static DiskFormat FindBacking(string path, string backing, string? format)
+    {
+        string directory = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
+        string found = Path.Combine(directory, backing);
+        if (!Path.Exists(found))
+        {
+            throw new UsageException($"--backing {backing}: not in {directory}, from where {path} will look for it");
+        }
+
+        DiskFormat? given = format is null ? null : ParseFormat("--backing-format", format);
+        DiskFormat result = given ?? DiskFormats.OfName(backing);
+        return given != DiskFormat.Raw && ImageContent.Contradiction(found, result) is { } what
+            ? throw new UsageException(
+                $"--backing {backing}: {what}; say what it is: --backing-format qcow2, or --backing-format raw if the "
+                + "guest is to see these bytes as they are")
+            : result;
+    }
+
+    private static void CreateRaw(string path, ulong bytes)
+    {
+        bool made = false;
+        try
+        {
+            using var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write);
+            made = true;
+            file.SetLength((long)bytes);
+        }
+        catch (Exception error) when (FileErrors.Describe(error) is not null)
+        {
+            if (made)
+            {
+                File.Delete(path);
+            }
+
+            throw new UsageException(
+                !made && File.Exists(path) ? $"{path}: is there already; remove it first, or give another name"
+                : $"{path}: {FileErrors.Describe(error)}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+using System.Diagnostics;
+
+namespace Vmm.Cli;
+
+/// <summary>Tells how long ago the process was started. Made first thing in Main.</summary>
+/// <remarks>The kernel keeps the start of a process in ticks of 10 ms only. Before Main nothing in this process waits, so
+/// the processor time used by then stands in for the time passed since exec.</remarks>
+internal sealed class StartClock
+{
+    private readonly long _main = Stopwatch.GetTimestamp();
+    private readonly TimeSpan _beforeMain = Environment.CpuUsage.TotalTime;
+
+    /// <summary>When the process was started, as a Stopwatch timestamp.</summary>
+    public long Exec => _main - (long)(_beforeMain.TotalSeconds * Stopwatch.Frequency);
+
+    /// <summary>Milliseconds from exec to a Stopwatch timestamp.</summary>
+    public double SinceExec(long timestamp) =>
+        (_beforeMain + Stopwatch.GetElapsedTime(_main, timestamp)).TotalMilliseconds;
+}

@@ -1,0 +1,29 @@
+using System.Text;
+using Vmm.Host;
+
+namespace Vmm.Cli;
+
+/// <summary>Results of commands, on standard output; see <see cref="Stderr"/> for why not System.Console.</summary>
+internal static unsafe class Stdout
+{
+    public static void WriteLine(string line) => Write(line + "\n");
+
+    /// <exception cref="ErrnoException">Nobody reads it, or the disk behind it is full.</exception>
+    public static void Write(string text)
+    {
+        byte[] bytes = Encoding.UTF8.GetBytes(text);
+        int done = 0;
+        fixed (byte* start = bytes)
+        {
+            while (done < bytes.Length)
+            {
+                // SAFETY: done < bytes.Length, and the array is pinned.
+                nint written = LibC.Write(1, start + done, (nuint)(bytes.Length - done));
+                done += (int)(written >= 0
+                    ? written
+                    : throw new ErrnoException(
+                        "standard output", System.Runtime.InteropServices.Marshal.GetLastPInvokeError()));
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Host;
+
+/// <summary>A file that the user asked results to be written to. It is opened before anything starts, so that a mistyped
+/// path does not cost a run; what it held before is given up only when there is something to put in its place; and it is
+/// locked, so that it cannot be a disk or the kernel of this machine or another's.</summary>
+/// <remarks>Writing never throws: <see cref="Failure"/> tells at the end whether all of it is there. Not buffered.</remarks>
+internal sealed unsafe class OutputFile : Stream
+{
+    private const uint Everybody = 0x1b6;       // rw-rw-rw-, less the umask
+
+    private readonly string _path;
+    private readonly string _name;
+    private readonly FileDescriptor _fd;
+    private readonly bool _isNew;
+    private readonly bool _isRegular;
+    private bool _written;
+
+    private OutputFile(string path, string name, FileDescriptor fd, bool isNew)
+    {
+        (_path, _name, _fd, _isNew) = (path, name, fd, isNew);
+        _isRegular = (HostFile.Status(fd, path).Mode & LibC.S_IFMT) == LibC.S_IFREG;
+    }
+
+    /// <summary>Why the file is not complete, for a line to the user; null while all is well.</summary>
+    public string? Failure { get; private set; }
+
+    public override bool CanRead => false;
+
+    public override bool CanSeek => false;
+
+    public override bool CanWrite => true;
+
+    public override long Length => throw new NotSupportedException();
+
+    public override long Position
+    {
+        get => throw new NotSupportedException();
+        set => throw new NotSupportedException();
+    }
+
+    /// <param name="path">Made if it is not there.</param>
+    /// <param name="option">Which asked for it, for messages.</param>
+    /// <exception cref="UsageException">It cannot be written.</exception>
+    public static OutputFile Open(string path, string option)
+    {
+        const int Flags = LibC.O_WRONLY | LibC.O_CLOEXEC;
+        string name = $"{option} {path}";
+        int number = LibC.Open(path, Flags | LibC.O_CREAT | LibC.O_EXCL, Everybody);
+        bool isNew = number >= 0;
+        if (!isNew && Marshal.GetLastPInvokeError() == ErrnoException.EEXIST)
+        {
+            number = LibC.Open(path, Flags | LibC.O_CREAT, Everybody);
+        }
+
+        if (number < 0)
+        {
+            throw new UsageException($"{name}: {WhyNot(Marshal.GetLastPInvokeError())}");
+        }
+
+        var file = new OutputFile(path, name, new FileDescriptor(number), isNew);
+        if (file.Lock())
+        {
+            return file;
+        }
+
+        file.Dispose();
+        throw new UsageException($"{name}: it is in use: a disk, a kernel, or another output; give another name");
+    }
+
+    public override void Write(ReadOnlySpan<byte> data)
+    {
+        if (!_written)
+        {
+            _written = true;
+            Check(_isRegular ? LibC.Ftruncate(_fd.Number, 0) : 0);
+        }
+
+        while (data.Length > 0 && Failure is null)
+        {
+            nint count;
+            fixed (byte* start = data)
+            {
+                // SAFETY: as many bytes as the span has.
+                count = LibC.Write(_fd.Number, start, (nuint)data.Length);
+            }
+
+            Check(count);
+            data = data[(int)Math.Max(count, 0)..];
+        }
+    }
+
+    public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
+
+    public override void Flush()
+    {
+    }
+
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+    public override void SetLength(long value) => throw new NotSupportedException();
+
+    protected override void Dispose(bool disposing)
+    {
+        if (_isNew && !_written && !_fd.IsClosed)
+        {
+            _ = LibC.Unlink(_path);     // nothing came of it
+        }
+
+        _fd.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private static string WhyNot(int errno) => errno switch
+    {
+        ErrnoException.ENOENT => "there is no such directory",
+        ErrnoException.EACCES or ErrnoException.EPERM => "permission denied",
+        ErrnoException.EISDIR => "is a directory",
+        _ => Marshal.GetPInvokeErrorMessage(errno),
+    };
+
+    /// <summary>Both kinds of lock: kernels are opened by .NET, with flock(2). Devices and pipes have many writers.</summary>
+    private bool Lock() => !_isRegular
+        || ((LibC.FileLock(_fd.Number, LibC.LOCK_EX | LibC.LOCK_NB) == 0 || Marshal.GetLastPInvokeError() != ErrnoException.EAGAIN)
+            && FileLock.TryTake(_fd, shared: false));
+
+    private void Check(nint result)
+    {
+        int errno = result < 0 ? Marshal.GetLastPInvokeError() : 0;
+        if (errno is not (0 or ErrnoException.EINTR))
+        {
+            Failure = $"{_name}: {Marshal.GetPInvokeErrorMessage(errno)}: it is not complete";
+        }
+    }
+}

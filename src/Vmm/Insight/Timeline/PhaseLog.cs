@@ -1,0 +1,15 @@
+using System.Diagnostics;
+
+namespace Vmm.Insight.Timeline;
+
+/// <summary>The steps of making a machine, each with its end.</summary>
+internal sealed class PhaseLog
+{
+    private readonly List<(string Name, long End)> _steps = [];
+
+    /// <summary>In order; ends are Stopwatch timestamps.</summary>
+    public IReadOnlyList<(string Name, long End)> Steps => _steps;
+
+    /// <summary>This step is done now.</summary>
+    public void Done(string name) => _steps.Add((name, Stopwatch.GetTimestamp()));
+}

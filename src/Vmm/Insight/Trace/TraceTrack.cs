@@ -1,0 +1,67 @@
+using Vmm.Insight.Profile;
+
+namespace Vmm.Insight.Trace;
+
+/// <summary>The events of one thread on their way to the file: a ring of fixed size with one writer, the thread, and one
+/// reader. What finds no room is dropped and counted: no vCPU ever waits for a disk.</summary>
+internal sealed class TraceTrack
+{
+    /// <summary>Events; a power of two.</summary>
+    public const int Capacity = 1 << 14;
+
+    private readonly TraceEvent[] _ring = new TraceEvent[Capacity];
+    private readonly Action _halfFull;
+    private long _written;
+    private long _read;
+    private long _dropped;
+
+    /// <param name="id">The thread's number in the file, from 1.</param>
+    /// <param name="name">Its name in the file.</param>
+    /// <param name="halfFull">Wakes the reader.</param>
+    public TraceTrack(int id, string name, Action halfFull)
+    {
+        Id = id;
+        Name = name;
+        _halfFull = halfFull;
+    }
+
+    public int Id { get; }
+
+    public string Name { get; }
+
+    public long Dropped => Volatile.Read(ref _dropped);
+
+    /// <summary>By the thread that the track is of.</summary>
+    public void Add(long start, long inKvm, long inVmm, ExitRow? row, string? name = null)
+    {
+        long used = _written - Volatile.Read(ref _read);
+        if (used >= Capacity)
+        {
+            Volatile.Write(ref _dropped, _dropped + 1);
+            return;
+        }
+
+        _ring[_written & (Capacity - 1)] = new TraceEvent(start, inKvm, inVmm, row, name);
+
+        // The event is complete before the reader can see that it is there.
+        Volatile.Write(ref _written, _written + 1);
+        if (used == Capacity / 2)
+        {
+            _halfFull();
+        }
+    }
+
+    /// <summary>The oldest event, by the reader.</summary>
+    public bool TryTake(out TraceEvent taken)
+    {
+        if (_read == Volatile.Read(ref _written))
+        {
+            taken = default;
+            return false;
+        }
+
+        taken = _ring[_read & (Capacity - 1)];
+        Volatile.Write(ref _read, _read + 1);
+        return true;
+    }
+}

@@ -1,0 +1,24 @@
+namespace Vmm.Machines;
+
+/// <summary>What vmm exits with; part of its interface, listed in the README. The numbers are those of
+/// &lt;sysexits.h&gt; where one fits.</summary>
+internal static class ExitCodes
+{
+    /// <summary>The guest powered off or rebooted, or the user ended it at the console.</summary>
+    public const int Success = 0;
+
+    /// <summary>The command line or a file named on it is wrong; nothing was started (EX_USAGE).</summary>
+    public const int Usage = 64;
+
+    /// <summary>The host cannot: no /dev/kvm, no memory, a failed system call (EX_UNAVAILABLE).</summary>
+    public const int HostCannot = 69;
+
+    /// <summary>Triple fault, unknown instruction, KVM internal error (EX_SOFTWARE).</summary>
+    public const int GuestCrashed = 70;
+
+    /// <summary>A bug of vmm's own (EX_SOFTWARE, too); standard error has what to report.</summary>
+    public const int InternalError = 70;
+
+    /// <summary>Stopped by signal N: 128 + N.</summary>
+    public const int SignalBase = 128;
+}

@@ -1,0 +1,43 @@
+using Vmm.Boot;
+using Vmm.Boot.Acpi;
+using Vmm.Devices.Memory;
+
+namespace Vmm.Machines;
+
+/// <summary>What firmware would tell the guest about the machine: ACPI tables, and MP tables for kernels without
+/// ACPI.</summary>
+internal sealed class FirmwareTables
+{
+    private readonly AcpiOptions _acpi;
+    private readonly MpTableOptions _mp;
+
+    /// <param name="pci">The PCI bus; null without.</param>
+    /// <param name="virtioMmio">Devices on the mmio transport.</param>
+    public FirmwareTables(int cpus, AcpiPci? pci, IReadOnlyList<AcpiVirtioMmio> virtioMmio)
+    {
+        _acpi = new AcpiOptions { Cpus = cpus, Pci = pci, VirtioMmio = virtioMmio };
+        _mp = new MpTableOptions { Cpus = cpus, PciInterrupts = pci?.Interrupts ?? [] };
+    }
+
+    /// <summary>Where the RSDP is.</summary>
+    public static GuestAddress Rsdp => new(Layout.AcpiTables);
+
+    /// <summary>Writes both kinds of tables.</summary>
+    /// <returns>Memory that the guest must not use besides what <see cref="E820Map"/> always keeps.</returns>
+    public IReadOnlyList<E820Range> Write(GuestMemory memory)
+    {
+        MpTable.Write(memory, new GuestAddress(Layout.MpTable), (int)Layout.MpTableRoom, _mp);
+        int size = AcpiTables.SizeOf(_acpi);
+        if (size <= (int)Layout.AcpiTablesRoom)
+        {
+            AcpiTables.Write(memory, Rsdp, (int)Layout.AcpiTablesRoom, _acpi);
+            return [];
+        }
+
+        // With more than a thousand CPUs the BIOS area is too small: the end of low memory is not.
+        ulong room = ((ulong)size + Layout.PageSize - 1) & ~(Layout.PageSize - 1);
+        GuestAddress tables = new(memory.Regions[0].End.Value - room);
+        AcpiTables.Write(memory, Rsdp, tables, (int)room, _acpi);
+        return [new E820Range(tables, room, E820Type.Acpi)];
+    }
+}

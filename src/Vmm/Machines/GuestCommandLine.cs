@@ -1,0 +1,29 @@
+using Vmm.Boot;
+using Vmm.Kvm;
+using Vmm.Machines.Slots;
+
+namespace Vmm.Machines;
+
+/// <summary>The kernel's command line of one machine.</summary>
+internal static class GuestCommandLine
+{
+    /// <summary>vmm's defaults, what the devices and the host need, then what the user gave: in Linux the last one wins.
+    /// </summary>
+    public static string Compose(MachineOptions options, IVirtioSlots slots, HostKind host)
+    {
+        // Kernels with ACPI find devices on mmio in its tables; the words are for those without.
+        List<string> added = slots is MmioSlots mmio ? [.. mmio.Parameters] : [];
+        if (options.Disks.Count > 0 && options.Initrds.Count == 0)
+        {
+            added.Add("root=/dev/vda");
+            added.Add(options.Disks[0].ReadOnly ? "ro" : "rw");
+        }
+
+        if (host == HostKind.Pvm)
+        {
+            added.AddRange(PvmKernel.Words);
+        }
+
+        return CommandLine.Compose(options.CommandLine, options.CommandLineOnly, [.. added]);
+    }
+}

@@ -1,0 +1,100 @@
+using Vmm.Backends.Disks;
+using Vmm.Backends.Networks;
+using Vmm.Backends.Sockets;
+using Vmm.Devices.Virtio;
+using Vmm.Host;
+using Vmm.Machines.Slots;
+
+namespace Vmm.Machines;
+
+/// <summary>The virtio devices that the options ask for, each with what is behind it on the host.</summary>
+internal sealed class GuestDevices(MachineOptions options, EventLoop loop) : IDisposable
+{
+    // Far above what any guest needs, and a limit to what a hostile one costs.
+    private const ulong RngBytesPerSecond = 4 << 20;
+
+    private readonly List<(Block Device, OpenDisk Disk)> _disks = [];
+    private readonly List<Net> _nets = [];
+    private DiskHost? _diskHost;
+    private NetHost? _netHost;
+    private VsockHost? _vsockHost;
+
+    /// <summary>The disks as the guest sees them, with what is behind each.</summary>
+    public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _disks;
+
+    /// <summary>Network cards, in the order given.</summary>
+    public IReadOnlyList<Net> Nets => _nets;
+
+    /// <summary>The socket device; null where there is none.</summary>
+    public Vsock? Vsock { get; private set; }
+
+    private ulong RingFeatures => VirtioFeatures.Default | (options.Packed ? VirtioFeatures.RingPacked : 0);
+
+    /// <summary>Opens everything, in the order in which the guest finds it. Once, before the loop starts.</summary>
+    /// <exception cref="UsageException">A file or an option does not fit.</exception>
+    /// <exception cref="HostException">The host lacks something.</exception>
+    public void PlugInto(IVirtioSlots slots)
+    {
+        AddDisks(slots);
+        AddNets(slots);
+        if (options.Rng)
+        {
+            slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond) { RingFeatures = RingFeatures });
+        }
+
+        if (options.Vsock is { } vsock)
+        {
+            _vsockHost = new VsockHost(loop, vsock);
+            Vsock = new Vsock("virtio-vsock0", _vsockHost, vsock.Cid) { RingFeatures = RingFeatures };
+            slots.Plug(Vsock);
+        }
+    }
+
+    /// <summary>Waits for what starts beside the machine; last thing before it runs.</summary>
+    /// <exception cref="HostException">It does not start.</exception>
+    public void WaitUntilReady() => _netHost?.WaitUntilReady();
+
+    /// <inheritdoc cref="DiskHost.Close"/>
+    public void Close() => _diskHost?.Close();
+
+    public void Dispose()
+    {
+        _vsockHost?.Dispose();
+        _netHost?.Dispose();
+        _diskHost?.Dispose();
+    }
+
+    private void AddDisks(IVirtioSlots slots)
+    {
+        if (options.Disks.Count == 0)
+        {
+            return;
+        }
+
+        _diskHost = new DiskHost(loop);
+        for (int i = 0; i < options.Disks.Count; i++)
+        {
+            OpenDisk disk = _diskHost.Open(options.Disks[i]);
+            var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options) { RingFeatures = RingFeatures };
+            slots.Plug(block);
+            _disks.Add((block, disk));
+        }
+    }
+
+    private void AddNets(IVirtioSlots slots)
+    {
+        if (options.Nets.Count == 0)
+        {
+            return;
+        }
+
+        _netHost = new NetHost(loop, options.Identity, new RateLimitedLog(new DeviceLog(), TimeProvider.System));
+        for (int i = 0; i < options.Nets.Count; i++)
+        {
+            OpenNet net = _netHost.Open(options.Nets[i]);
+            var card = new Net($"virtio-net{i}", net.Backend, net.Options) { RingFeatures = RingFeatures };
+            slots.Plug(card);
+            _nets.Add(card);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+using Vmm.Boot;
+using Vmm.Devices.Memory;
+using Vmm.Host;
+using Vmm.Text;
+
+namespace Vmm.Machines;
+
+/// <summary>The guest's memory: one mapping of this process, shown to the guest below and above the hole.</summary>
+internal sealed class GuestRam : IDisposable
+{
+    // Below it lie the firmware's tables, what a loader hands over, guests of a few KiB, and what Linux keeps back for
+    // DMA; a kernel is linked to run at it, or put above. In huge pages each of the former would cost 2 MiB of zeros.
+    private const ulong SmallPages = 16 << 20;
+
+    private readonly AnonymousMemory _mapping;
+
+    /// <param name="size">Bytes, as --mem gives it.</param>
+    /// <exception cref="HostException">The host does not have so much.</exception>
+    public GuestRam(ulong size)
+    {
+        CheckAgainstHost(size);
+        _mapping = new AnonymousMemory(size, "give less --mem");
+        _mapping.WantHugePages(from: SmallPages);
+        (ulong low, ulong high) = Layout.SplitMemory(size);
+        var below = new GuestRegion(new GuestAddress(0), low, _mapping.Start);
+        Memory = high == 0
+            ? new GuestMemory(below)
+            : new GuestMemory(
+                below, new GuestRegion(new GuestAddress(Layout.FourGib), high, _mapping.Start + (nint)low));
+    }
+
+    public GuestMemory Memory { get; }
+
+    /// <summary>Where the mapping lies in this process, for telling its resident part from vmm's own.</summary>
+    public nint HostStart => _mapping.Start;
+
+    public void Dispose() => _mapping.Dispose();
+
+    /// <summary>Memory is taken lazily, so Linux would promise any amount and end some process later.</summary>
+    private static unsafe void CheckAgainstHost(ulong size)
+    {
+        LibC.SystemInformation host;
+
+        // SAFETY: a struct on this stack, with the layout of glibc's struct sysinfo (LibCTests).
+        ErrnoException.Check(LibC.Sysinfo(&host), "sysinfo");
+        ulong total = (host.TotalRam + host.TotalSwap) * host.MemoryUnit;
+        if (size > total)
+        {
+            throw new UsageException(
+                $"--mem {ByteSize.Format(size)}: this host has {total >> 20}M with swap; give less");
+        }
+    }
+}

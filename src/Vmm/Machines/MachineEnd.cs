@@ -1,0 +1,53 @@
+namespace Vmm.Machines;
+
+/// <summary>How a machine ended. Exactly one of these is the truth about a run.</summary>
+internal enum MachineEndKind
+{
+    PoweredOff,
+    Reset,
+    GuestCode,
+    GuestCrashed,
+    Stopped,
+    HostFailed,
+}
+
+/// <param name="ExitCode">What the process exits with; see <see cref="ExitCodes"/>.</param>
+/// <param name="Message">One line for people; null where there is nothing to say.</param>
+internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Message)
+{
+    /// <summary>How it ended, in every case.</summary>
+    public string Summary => Message ?? Kind switch
+    {
+        MachineEndKind.PoweredOff => "the guest powered off",
+        MachineEndKind.Reset => "the guest reset",
+        MachineEndKind.GuestCode => $"the guest ended it with code {ExitCode}",
+        _ => "stopped by the user",
+    };
+
+    public static MachineEnd PoweredOff { get; } = new(MachineEndKind.PoweredOff, ExitCodes.Success, null);
+
+    public static MachineEnd Reset { get; } = new(MachineEndKind.Reset, ExitCodes.Success, null);
+
+    /// <summary>The user asked for it at the console (Ctrl-A x).</summary>
+    public static MachineEnd Quit { get; } = new(MachineEndKind.Stopped, ExitCodes.Success, null);
+
+    public static MachineEnd FromGuest(byte code) => new(MachineEndKind.GuestCode, code, null);
+
+    public static MachineEnd Crashed(string message) =>
+        new(MachineEndKind.GuestCrashed, ExitCodes.GuestCrashed, "the guest crashed: " + message);
+
+    public static MachineEnd HostFailed(string message) =>
+        new(MachineEndKind.HostFailed, ExitCodes.HostCannot, message);
+
+    /// <summary>The guest has come as far as the user wanted (boot-timeline --until).</summary>
+    public static MachineEnd Reached(string what) =>
+        new(MachineEndKind.Stopped, ExitCodes.Success, $"stopped: '{what}' is reached");
+
+    /// <summary>Whoever read the console has gone, as in <c>vmm ... | head</c>.</summary>
+    public static MachineEnd OutputClosed(string message) =>
+        new(MachineEndKind.Stopped, ExitCodes.HostCannot, message);
+
+    /// <param name="signal">Its number; the exit code is 128 more, as shells do.</param>
+    public static MachineEnd StoppedBySignal(int signal, string name) =>
+        new(MachineEndKind.Stopped, ExitCodes.SignalBase + signal, $"stopped by {name}");
+}

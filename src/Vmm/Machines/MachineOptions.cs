@@ -1,0 +1,96 @@
+using System.Globalization;
+using Vmm.Backends.Disks;
+using Vmm.Backends.Networks;
+using Vmm.Backends.Sockets;
+using Vmm.Boot;
+using Vmm.Host;
+using Vmm.Text;
+
+namespace Vmm.Machines;
+
+/// <summary>What the user asked for, checked as far as that goes without looking at files or the host.</summary>
+internal sealed record MachineOptions
+{
+    public const ulong MinimumMemory = 32UL << 20;
+    public const ulong DefaultMemory = 256UL << 20;
+
+    public required string Kernel { get; init; }
+
+    public IReadOnlyList<string> Initrds { get; init; } = [];
+
+    /// <summary>What the user gave with --cmdline; null where nothing.</summary>
+    public string? CommandLine { get; init; }
+
+    /// <summary>The user's command line replaces the default instead of being added to it.</summary>
+    public bool CommandLineOnly { get; init; }
+
+    /// <summary>Bytes; a multiple of 4096, at least <see cref="MinimumMemory"/>.</summary>
+    public ulong Memory { get; init; } = DefaultMemory;
+
+    public int Cpus { get; init; } = 1;
+
+    public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    public IReadOnlyList<NetSpec> Nets { get; init; } = [];
+
+    /// <summary>Sockets between the guest and the host; null for none.</summary>
+    public VsockSpec? Vsock { get; init; }
+
+    /// <summary>What the user calls the machine; null where nothing.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>What MAC addresses are derived from: the name, or the path of the first disk, because a machine is known by
+    /// its disk.</summary>
+    public string Identity => Name ?? (Disks.Count > 0 ? Path.GetFullPath(Disks[0].Path) : "vmm");
+
+    /// <summary>Give the guest the host's random numbers as a device (virtio-rng).</summary>
+    public bool Rng { get; init; }
+
+    /// <summary>Offer the guest packed rings beside split ones (VIRTIO_F_RING_PACKED).</summary>
+    public bool Packed { get; init; }
+
+    public Transport Transport { get; init; } = Transport.Pci;
+
+    public CpuModel CpuModel { get; init; } = CpuModel.Host;
+
+    public EntryProtocol Entry { get; init; } = EntryProtocol.Auto;
+
+    /// <summary>Unpack a bzImage on the host.</summary>
+    public bool Unpack { get; init; } = true;
+
+    /// <summary>Randomize the addresses of a kernel that vmm unpacks.</summary>
+    public bool Kaslr { get; init; } = true;
+
+    /// <summary>Print figures about the run at its end.</summary>
+    public bool Stats { get; init; }
+
+    /// <exception cref="UsageException">It is no size, or too little.</exception>
+    public static ulong ParseMemory(string text)
+    {
+        ulong bytes = ByteSize.Parse(text, "--mem");
+        if (bytes < MinimumMemory)
+        {
+            throw new UsageException(
+                $"--mem {text}: too little to boot in; give at least {ByteSize.Format(MinimumMemory)}");
+        }
+
+        return bytes % 4096 == 0
+            ? bytes
+            : throw new UsageException($"--mem {text}: not a multiple of 4K");
+    }
+
+    /// <exception cref="UsageException">It is empty.</exception>
+    public static string CheckName(string name) =>
+        name.Length > 0 ? name : throw new UsageException("--name: an empty name; give one, or leave the option out");
+
+    /// <exception cref="UsageException">It is no number, or less than one.</exception>
+    public static int ParseCpus(string text)
+    {
+        if (!int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int count))
+        {
+            throw new UsageException($"--cpus {text}: not a number; write for instance --cpus 2");
+        }
+
+        return count >= 1 ? count : throw new UsageException($"--cpus {text}: a machine has at least one");
+    }
+}

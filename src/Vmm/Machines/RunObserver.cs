@@ -1,0 +1,54 @@
+using Vmm.Backends.Console;
+using Vmm.Devices.Bus;
+using Vmm.Host;
+using Vmm.Insight.Profile;
+using Vmm.Insight.Recorder;
+using Vmm.Insight.Timeline;
+using Vmm.Insight.Trace;
+using Vmm.Kvm;
+
+namespace Vmm.Machines;
+
+/// <summary>Who looks at a machine while it is made and runs: all that <c>--profile</c>, <c>--trace</c> and
+/// <c>boot-timeline</c> have to be told. A machine without one does nothing for them.</summary>
+internal sealed class RunObserver : ILoopObserver
+{
+    private TraceTrack? _devices;
+
+    /// <summary>Gets each exit; null for none.</summary>
+    public TraceWriter? Trace { get; init; }
+
+    /// <summary>Gets the steps of making the machine; null for nobody.</summary>
+    public PhaseLog? Phases { get; init; }
+
+    /// <summary>Sees what the guest says; null for nobody.</summary>
+    public IConsoleTap? Console { get; init; }
+
+    /// <summary>Before the loop starts.</summary>
+    public void Attach(EventLoop loop)
+    {
+        if (Trace is not null)
+        {
+            _devices = Trace.AddTrack("devices");
+            loop.Observer = this;
+        }
+    }
+
+    public unsafe ExitRecorder RecorderFor(Vcpu vcpu, AddressBus ports, AddressBus mmio, IExitDetail detail) =>
+        new(vcpu.Run, ports, mmio, detail, Trace?.AddTrack($"vCPU {vcpu.Id}"));
+
+    void ILoopObserver.Handled(string name, long start, long duration) => _devices!.Add(start, 0, duration, null, name);
+
+    /// <summary>All exits of a machine that has ended, and is not disposed of yet.</summary>
+    public static ExitProfile ProfileOf(Machine machine)
+    {
+        var kvm = new Dictionary<string, ulong>(StringComparer.Ordinal);
+        foreach ((string name, ulong value) in machine.Vcpus.SelectMany(vcpu => vcpu.Vcpu.ReadStatistics()))
+        {
+            kvm[name] = kvm.GetValueOrDefault(name) + value;
+        }
+
+        TimeSpan wall = System.Diagnostics.Stopwatch.GetElapsedTime(machine.FirstEntry, machine.Ended);
+        return new ExitProfile([.. machine.Vcpus.Select(vcpu => vcpu.Recorder?.Rows ?? [])], kvm, wall);
+    }
+}

@@ -1,4 +1,0 @@
-namespace Vmm;
-
-/// <summary>What the user gave is wrong. The message is one line and says what to do.</summary>
-internal sealed class UsageException(string message) : Exception(message);

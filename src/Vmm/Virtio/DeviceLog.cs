@@ -1,9 +1,0 @@
-using Vmm.Devices.Virtio;
-
-namespace Vmm.Virtio;
-
-/// <summary>What devices say about a misbehaving guest, on standard error.</summary>
-internal sealed class DeviceLog : IDeviceLog
-{
-    public void Warn(string device, string message) => Stderr.WriteLine($"vmm: {device}: {message}");
-}
