@@ -1,4 +1,5 @@
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Acpi;
 
@@ -14,7 +15,7 @@ namespace Vmm.Devices.Acpi;
 /// The machine is always in ACPI mode: the FADT says so with SMI_CMD 0. The timer's carry (TMR_STS) is not reported;
 /// software that reads the timer often enough, as all does, has no use for it. Safe to use from any thread.
 /// </remarks>
-public sealed class PowerManagement : IBusDevice
+public sealed class PowerManagement : IBusDevice, ISavedState
 {
     /// <summary>The block's first port.</summary>
     public const ushort Port = 0x600;
@@ -47,13 +48,17 @@ public sealed class PowerManagement : IBusDevice
     private const ushort Enables = 1 << 0 | 1 << 5 | PowerButton | 1 << 9 | 1 << 10;    // those that exist in PM1_EN
     private const ushort SciEnabled = 1 << 0, BusMasterReload = 1 << 1, SleepEnable = 1 << 13;
     private const int SleepTypeShift = 10, SleepTypeMask = 7;
+    private const int ControlStored = BusMasterReload | (SleepTypeMask << SleepTypeShift);
     private const uint TimerMask = 0xff_ffff;
+
+    private const long NanosecondsPerSecond = 1_000_000_000;
+    private const ulong MostNanoseconds = 100UL * 366 * 86_400 * NanosecondsPerSecond;      // a century
 
     private readonly Lock _lock = new();
     private readonly IInterruptLine _sci;
     private readonly IPowerControl _power;
     private readonly TimeProvider _clock;
-    private readonly long _started;
+    private long _started;
     private ushort _status, _enable, _control, _eventEnable;
 
     /// <param name="sci">Held up while an enabled event is pending.</param>
@@ -123,8 +128,7 @@ public sealed class PowerManagement : IBusDevice
                         _enable = (ushort)(((_enable & kept) | value) & Enables);
                         break;
                     case 4:
-                        const int Stored = BusMasterReload | (SleepTypeMask << SleepTypeShift);
-                        _control = (ushort)(((_control & kept) | value) & Stored);
+                        _control = (ushort)(((_control & kept) | value) & ControlStored);
                         off |= (value & SleepEnable) != 0
                             && ((_control >> SleepTypeShift) & SleepTypeMask) == SoftOffSleepType;
                         break;
@@ -143,6 +147,37 @@ public sealed class PowerManagement : IBusDevice
         }
     }
 
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        lock (_lock)
+        {
+            state.Version(1);
+            state.Write("status", (uint)_status);
+            state.Write("enable", (uint)_enable);
+            state.Write("control", (uint)_control);
+            state.Write("eventEnable", (uint)_eventEnable);
+            state.Write("timerNanoseconds", (ulong)Scale(_clock.GetTimestamp() - _started, _clock.TimestampFrequency, NanosecondsPerSecond));
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>The timer goes on from where it was.</remarks>
+    public void Load(StateReader state)
+    {
+        lock (_lock)
+        {
+            state.Version(1);
+            _status = (ushort)state.Bits("status", PowerButton);
+            _enable = (ushort)state.Bits("enable", Enables);
+            _control = (ushort)state.Bits("control", ControlStored);
+            _eventEnable = state.UInt16("eventEnable");
+            long elapsed = (long)state.UInt64("timerNanoseconds", most: MostNanoseconds);
+            _started = _clock.GetTimestamp() - Scale(elapsed, NanosecondsPerSecond, _clock.TimestampFrequency);
+            UpdateInterrupt();
+        }
+    }
+
     public string? RegisterName(ulong offset, bool write) => offset switch
     {
         < 2 => "PM1_STS",
@@ -154,11 +189,14 @@ public sealed class PowerManagement : IBusDevice
         _ => null,
     };
 
-    private uint Timer()
+    private uint Timer() =>
+        (uint)Scale(_clock.GetTimestamp() - _started, _clock.TimestampFrequency, TimerFrequency) & TimerMask;
+
+    /// <summary>From ticks of one frequency to ticks of another, without overflow for a century.</summary>
+    private static long Scale(long ticks, long from, long to)
     {
-        long ticks = _clock.GetTimestamp() - _started, second = _clock.TimestampFrequency;
-        (long seconds, long rest) = Math.DivRem(ticks, second);
-        return (uint)((seconds * TimerFrequency) + (rest * TimerFrequency / second)) & TimerMask;
+        (long seconds, long rest) = Math.DivRem(ticks, from);
+        return (seconds * to) + (rest * to / from);
     }
 
     private void UpdateInterrupt() => _sci.SetLevel((_status & _enable) != 0);

@@ -1,4 +1,5 @@
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Legacy;
 
@@ -6,7 +7,7 @@ namespace Vmm.Devices.Legacy;
 /// <remarks>The clock runs on the host's, in UTC, at an offset once the guest has set it. Alarm registers hold what is
 /// written to them, but no interrupt is ever raised: tell the guest so by leaving IRQ 8 out of its description
 /// (drivers then do not wait for one).</remarks>
-public sealed class Cmos : IBusDevice
+public sealed class Cmos : IBusDevice, ISavedState
 {
     public const ushort Port = 0x70;
     public const int PortCount = 2;
@@ -86,6 +87,40 @@ public sealed class Cmos : IBusDevice
     }
 
     public string? RegisterName(ulong offset, bool write) => offset == 0 ? "Index" : "Data";
+
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        lock (_lock)
+        {
+            state.Version(1);
+            state.Write("index", (uint)_index);
+            state.Write("bytes", _bytes);
+            state.Write("offset", _offset.Ticks);
+            state.Write("shown", _shown.Ticks);
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>The clock goes on with the host's: what the guest set it apart by is kept.</remarks>
+    public void Load(StateReader state)
+    {
+        const long Longest = 10_000 * 366 * TimeSpan.TicksPerDay;       // all the years that a DateTime has
+        lock (_lock)
+        {
+            state.Version(1);
+            _index = state.UInt8("index");
+            byte[] bytes = state.Bytes("bytes", _bytes.Length, _bytes.Length);
+            if ((bytes[StatusA] & UpdateInProgress) != 0 || bytes[StatusC] != _bytes[StatusC] || bytes[StatusD] != _bytes[StatusD])
+            {
+                throw state.Refuse("bytes", "has a status register that no guest can have set");
+            }
+
+            bytes.CopyTo(_bytes, 0);
+            _offset = new TimeSpan(state.Int64("offset", -Longest, Longest));
+            _shown = new DateTime(state.Int64("shown", 0, DateTime.MaxValue.Ticks), DateTimeKind.Utc);
+        }
+    }
 
     private byte ReadRegister(int register)
     {

@@ -1,4 +1,5 @@
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Legacy;
 
@@ -6,20 +7,16 @@ namespace Vmm.Devices.Legacy;
 /// answers a driver's questions at once, so that none waits for a timeout.</summary>
 /// <remarks>After the Intel 8042 as in the IBM PC/AT Technical Reference, section 1. Registered twice, once per port:
 /// <see cref="DataPort"/> and <see cref="CommandPort"/> are not neighbours.</remarks>
-public sealed class I8042(IPowerControl power, IInterruptLine? keyboardInterrupt = null)
+public sealed class I8042(IPowerControl power) : ISavedState
 {
     public const ushort DataPortNumber = 0x60, CommandPortNumber = 0x64;
 
-    /// <summary>The keyboard interrupts here, where a line is given.</summary>
-    public const int KeyboardIrq = 1;
-
     private const byte ReadCommandByte = 0x20, WriteCommandByte = 0x60, TestAux = 0xa9, SelfTest = 0xaa,
-        TestKeyboard = 0xab, ReadOutputPort = 0xd0, WriteOutputPort = 0xd1, WriteAuxBuffer = 0xd3, WriteAux = 0xd4;
+        TestKeyboard = 0xab, ReadOutputPort = 0xd0, WriteOutputPort = 0xd1;
 
     // Status register:  1 input buffer full (never: all is taken at once) | 2 self-test passed | 6 timeout
     private const byte OutputFull = 0x01, SystemFlag = 0x04, CommandWritten = 0x08, KeyboardEnabled = 0x10,
         Timeout = 0x40;
-    private const byte KeyboardInterruptEnable = 0x01;      // in the command byte
     private const byte ResetLine = 0x01;                    // in the output port, and a pulse of it; active low
     private const byte Resend = 0xfe;
 
@@ -33,12 +30,37 @@ public sealed class I8042(IPowerControl power, IInterruptLine? keyboardInterrupt
     /// <summary>Port 0x64.</summary>
     public IBusDevice CommandPort => field ??= new Port(this, isData: false);
 
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        lock (_lock)
+        {
+            state.Version(1);
+            state.Write("commandByte", (uint)_commandByte);
+            state.Write("command", (uint)_command);
+            state.Write("output", (uint)_output);
+            state.Write("status", (uint)_status);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Load(StateReader state)
+    {
+        lock (_lock)
+        {
+            state.Version(1);
+            _commandByte = state.UInt8("commandByte");
+            _command = state.UInt8("command");
+            _output = state.UInt8("output");
+            _status = (byte)state.Bits("status", OutputFull | SystemFlag | CommandWritten | KeyboardEnabled | Timeout);
+        }
+    }
+
     private byte ReadData()
     {
         lock (_lock)
         {
             _status &= unchecked((byte)~(OutputFull | Timeout));
-            keyboardInterrupt?.SetLevel(false);
             return _output;
         }
     }
@@ -96,13 +118,8 @@ public sealed class I8042(IPowerControl power, IInterruptLine? keyboardInterrupt
                     break;
                 case WriteOutputPort:
                     break;
-                case WriteAuxBuffer:
-                case WriteAux:
-                    Answer(Resend, Timeout);                // not from the aux port, so that a driver sees it has none
-                    break;
-                default:                                    // to the keyboard, which is not there
-                    Answer(Resend, Timeout);
-                    keyboardInterrupt?.SetLevel((_commandByte & KeyboardInterruptEnable) != 0);
+                default:                                    // to the keyboard, which is not there, or to the aux port;
+                    Answer(Resend, Timeout);                // not from that, so that a driver sees it has none
                     break;
             }
 

@@ -1,3 +1,5 @@
+using Vmm.Devices.State;
+
 namespace Vmm.Devices.Legacy;
 
 /// <summary>The 16 received bytes of a <see cref="Serial16550"/>, each with how it came. Not thread-safe.</summary>
@@ -54,6 +56,21 @@ internal sealed class ReceiveFifo
             {
                 wire.PutBack(entry);
             }
+        }
+    }
+
+    /// <summary>Writes what is held, the oldest first.</summary>
+    public void Save(StateWriter state, string name) =>
+        state.Write(name, Enumerable.Range(0, Count), (writer, i) => writer.Write("entry", (uint)_entries[(_first + i) % Depth]));
+
+    /// <summary>Takes over what <see cref="Save"/> wrote.</summary>
+    public void Load(StateReader state, string name)
+    {
+        (_first, Count) = (0, 0);
+        foreach (StateReader entry in state.List(name, 0, Depth))
+        {
+            Put((ushort)entry.Bits("entry", 0xff | Break | Looped));
+            entry.End();
         }
     }
 

@@ -1,4 +1,5 @@
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Legacy;
 
@@ -6,7 +7,7 @@ namespace Vmm.Devices.Legacy;
 /// names as the reset register.</summary>
 /// <remarks>It lies inside PCI's configuration ports, which claim only the ports where their accesses start: a
 /// 4-byte access to 0xcf8 does not come here.</remarks>
-public sealed class ResetPort(IPowerControl power) : IBusDevice
+public sealed class ResetPort(IPowerControl power) : IBusDevice, ISavedState
 {
     public const ushort Port = 0xcf9;
 
@@ -40,6 +41,20 @@ public sealed class ResetPort(IPowerControl power) : IBusDevice
         {
             power.RequestReset();
         }
+    }
+
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        state.Version(1);
+        state.Write("value", (uint)_value);
+    }
+
+    /// <inheritdoc/>
+    public void Load(StateReader state)
+    {
+        state.Version(1);
+        _value = (byte)state.Bits("value", SystemReset | FullReset);
     }
 
     public string? RegisterName(ulong offset, bool write) => "RST_CNT";

@@ -1,4 +1,5 @@
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Legacy;
 
@@ -14,7 +15,7 @@ namespace Vmm.Devices.Legacy;
 /// </list>
 /// OUT2 does not gate the interrupt, as small guests forget to set it. Safe to use from any thread.
 /// </remarks>
-public sealed class Serial16550 : IBusDevice, IBankedRegisters
+public sealed partial class Serial16550 : IBusDevice, IBankedRegisters, ISavedState
 {
     /// <summary>COM1 is at this port.</summary>
     public const ushort Com1Port = 0x3f8;

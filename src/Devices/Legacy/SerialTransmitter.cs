@@ -1,3 +1,5 @@
+using Vmm.Devices.State;
+
 namespace Vmm.Devices.Legacy;
 
 /// <summary>The sending half of a <see cref="Serial16550"/>: bytes go to the output at once, or wait here while it is
@@ -33,6 +35,21 @@ internal sealed class SerialTransmitter(ISerialOutput output)
         }
 
         _waiting[(_first + _count++) % Capacity] = value;
+    }
+
+    /// <summary>Writes what waits, the oldest first.</summary>
+    public void Save(StateWriter state, string name)
+    {
+        byte[] waiting = [.. Enumerable.Range(0, _count).Select(i => _waiting[(_first + i) % Capacity])];
+        state.Write(name, waiting);
+    }
+
+    /// <summary>Takes over what <see cref="Save"/> wrote.</summary>
+    public void Load(StateReader state, string name)
+    {
+        byte[] waiting = state.Bytes(name, 0, Capacity);
+        waiting.CopyTo(_waiting, 0);
+        (_first, _count) = (0, waiting.Length);
     }
 
     /// <summary>Sends what waits, as far as the output takes it.</summary>

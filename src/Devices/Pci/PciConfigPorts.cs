@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Pci;
 
@@ -12,7 +13,7 @@ namespace Vmm.Devices.Pci;
 /// CONFIG_ADDRESS answers to 4-byte accesses only; others at the same ports are ordinary ports. That is how port
 /// 0xcf9 can be the reset register (<see cref="Legacy.ResetPort"/>): each claims the port where its accesses start.
 /// </remarks>
-public sealed class PciConfigPorts(PciBus pci)
+public sealed class PciConfigPorts(PciBus pci) : ISavedState
 {
     public const ushort AddressPortNumber = 0xcf8, DataPortNumber = 0xcfc;
 
@@ -26,6 +27,20 @@ public sealed class PciConfigPorts(PciBus pci)
         ports.Add(AddressPortNumber, 1, new AddressPort(this));
         ports.Add(0xcfa, 2, new Legacy.NullPort("PCI type 2"));     // Linux writes to 0xcfb to turn mechanism #2 off
         ports.Add(DataPortNumber, 4, new DataPort(this));
+    }
+
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        state.Version(1);
+        state.Write("address", _address);
+    }
+
+    /// <inheritdoc/>
+    public void Load(StateReader state)
+    {
+        state.Version(1);
+        _address = state.UInt32("address");
     }
 
     private sealed class AddressPort(PciConfigPorts owner) : IBusDevice
