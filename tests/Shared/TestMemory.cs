@@ -34,6 +34,30 @@ internal sealed unsafe class TestMemory : IDisposable
 
     public GuestMemory Memory { get; }
 
+    /// <summary>Becomes equal to other memory of the same regions.</summary>
+    public void CopyFrom(TestMemory other)
+    {
+        for (int i = 0; i < Memory.Regions.Length; i++)
+        {
+            Span(other.Memory.Regions[i]).CopyTo(Span(Memory.Regions[i]));
+        }
+    }
+
+    /// <summary>Are all bytes as in other memory of the same regions?</summary>
+    public bool IsSame(TestMemory other)
+    {
+        bool equal = true;
+        for (int i = 0; i < Memory.Regions.Length; i++)
+        {
+            equal &= Span(Memory.Regions[i]).SequenceEqual(Span(other.Memory.Regions[i]));
+        }
+
+        return equal;
+    }
+
+    // SAFETY: the block of the region, allocated with that length and freed in Dispose only.
+    private static Span<byte> Span(GuestRegion region) => new((void*)region.Host, (int)region.Length);
+
     public void Dispose()
     {
         foreach (void* block in _blocks)

@@ -1,4 +1,5 @@
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Pci;
 
@@ -41,6 +42,20 @@ internal sealed class IntxPin(IInterruptLine line)
     {
         lock (_lock)
         {
+            _disabled = disabled;
+            Drive();
+        }
+    }
+
+    /// <summary>The reasons that stand, to save them.</summary>
+    public int Reasons => Volatile.Read(ref _reasons);
+
+    /// <summary>Takes reasons over from a saved state, and whether it is held back.</summary>
+    public void Restore(int reasons, bool disabled)
+    {
+        lock (_lock)
+        {
+            _reasons = reasons;
             _disabled = disabled;
             Drive();
         }

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Pci;
 
@@ -13,7 +14,7 @@ namespace Vmm.Devices.Pci;
 /// Safe to use from any thread. A trigger and a change of masks exclude each other: once the guest's write that masks
 /// a vector is done, it is silent.
 /// </remarks>
-public sealed class Msix
+public sealed partial class Msix : ISavedState
 {
     /// <summary>Bytes of a table entry.</summary>
     public const int EntryLength = 16;

@@ -1,10 +1,11 @@
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Pci;
 
 /// <summary>Bus 0: up to 32 devices, their configuration and their windows in memory space.</summary>
 /// <remarks>Safe to use from any thread; configuration accesses take one lock, accesses to the windows none.</remarks>
-public sealed class PciBus
+public sealed class PciBus : ISavedState
 {
     /// <summary>Devices on a bus.</summary>
     public const int SlotCount = 32;
@@ -74,6 +75,45 @@ public sealed class PciBus
         }
     }
 
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        lock (_lock)
+        {
+            state.Version(1);
+            for (int slot = 0; slot < SlotCount; slot++)
+            {
+                if (_functions[slot] is { } function)
+                {
+                    state.Write(SlotName(slot), function);
+                }
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Windows appear where the guest had put them.</remarks>
+    public void Load(StateReader state)
+    {
+        lock (_lock)
+        {
+            state.Version(1);
+            for (int slot = 0; slot < SlotCount; slot++)
+            {
+                if (_functions[slot] is { } function)
+                {
+                    state.Read(SlotName(slot), function);
+                }
+                else if (state.Has(SlotName(slot)))
+                {
+                    throw state.Refuse(SlotName(slot), "is a device that this machine does not have");
+                }
+            }
+
+            PlaceBars();
+        }
+    }
+
     /// <summary>A read of configuration space; without a device there, all ones.</summary>
     /// <param name="bus">Any; only 0 exists.</param>
     /// <param name="deviceFunction">Device number shifted left by 3, plus function number.</param>
@@ -107,6 +147,8 @@ public sealed class PciBus
             }
         }
     }
+
+    private static string SlotName(int slot) => $"slot{slot}";
 
     private PciFunction? Find(uint bus, uint deviceFunction) =>
         bus == 0 && (deviceFunction & 7) == 0 && deviceFunction >> 3 < SlotCount

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Pci;
 
@@ -11,7 +12,7 @@ namespace Vmm.Devices.Pci;
 /// </code>
 /// Not thread-safe: <see cref="PciBus"/> guards it.
 /// </remarks>
-public sealed class PciConfigSpace
+public sealed class PciConfigSpace : ISavedState
 {
     /// <summary>Bytes. There is no extended space: nothing here is PCI Express, and it saves the guest the walk.</summary>
     public const int Length = 256;
@@ -23,6 +24,10 @@ public sealed class PciConfigSpace
         CommandSystemError = 1 << 8, CommandInterruptDisable = 1 << 10;
 
     internal const ushort StatusInterrupt = 1 << 3, StatusCapabilities = 1 << 4;
+
+    // What a function itself sets while it runs: Interrupt Status.
+    private const int OwnOffset = Status;
+    private const byte OwnBits = (byte)StatusInterrupt;
 
     private readonly byte[] _value = new byte[Length];
     private readonly byte[] _writable = new byte[Length];
@@ -39,6 +44,31 @@ public sealed class PciConfigSpace
         Allow16(Command, CommandMemory | CommandBusMaster | CommandParity | CommandSystemError | CommandInterruptDisable);
         _writable[0x0c] = 0xff;                 // cache line size and interrupt line are notes that software keeps
         _writable[InterruptLine] = 0xff;
+    }
+
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        state.Version(1);
+        state.Write("bytes", _value);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>What the guest cannot write has to be as it is here: it is another device else.</remarks>
+    public void Load(StateReader state)
+    {
+        state.Version(1);
+        byte[] bytes = state.Bytes("bytes", Length, Length);
+        for (int i = 0; i < Length; i++)
+        {
+            int own = i == OwnOffset ? OwnBits : 0;
+            if (((bytes[i] ^ _value[i]) & ~(_writable[i] | own)) != 0)
+            {
+                throw state.Refuse("bytes", $"0x{i:x2} is 0x{bytes[i]:x2}, and 0x{_value[i]:x2} in this device, which a guest cannot change");
+            }
+        }
+
+        bytes.CopyTo(_value, 0);
     }
 
     /// <summary>Appends a capability (section 6.7) and gives the offset of its first byte, the id.</summary>

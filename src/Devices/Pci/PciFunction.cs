@@ -1,10 +1,11 @@
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Pci;
 
 /// <summary>A PCI device with one function: its configuration space and its windows.</summary>
-/// <remarks>Everything protected is called with the lock of <see cref="PciBus"/> held.</remarks>
-public abstract class PciFunction(string name, PciIdentity identity)
+/// <remarks>Everything protected, and what is about saved state, is called with the lock of <see cref="PciBus"/> held.</remarks>
+public abstract class PciFunction(string name, PciIdentity identity) : ISavedState
 {
     private readonly List<PciBar> _bars = [];
 
@@ -15,6 +16,13 @@ public abstract class PciFunction(string name, PciIdentity identity)
     public IReadOnlyList<PciBar> Bars => _bars;
 
     protected PciConfigSpace Config { get; } = new(identity);
+
+    /// <inheritdoc/>
+    public virtual void Save(StateWriter state) => state.Write("config", Config);
+
+    /// <inheritdoc/>
+    /// <remarks>The windows come to where they belong when all functions are loaded (<see cref="PciBus"/>).</remarks>
+    public virtual void Load(StateReader state) => state.Read("config", Config);
 
     /// <summary>Adds a window of <paramref name="size"/> bytes that <paramref name="target"/> answers in.</summary>
     protected PciBar AddBar(int index, ulong size, bool is64Bit, bool isPrefetchable, IBusDevice target)

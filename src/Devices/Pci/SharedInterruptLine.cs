@@ -4,7 +4,8 @@ namespace Vmm.Devices.Pci;
 
 /// <summary>One input of the interrupt controller for several devices: it is up while any of them holds it up, as
 /// wired-or lines are (INTx, of which there are four for all slots).</summary>
-/// <remarks>Safe to use from any thread.</remarks>
+/// <remarks>Safe to use from any thread. It has no state of its own to save: each device drives its end again when its own
+/// state is loaded.</remarks>
 public sealed class SharedInterruptLine(IInterruptLine line)
 {
     private readonly Lock _lock = new();

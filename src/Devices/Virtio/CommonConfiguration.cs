@@ -181,25 +181,20 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
                 return;
             }
 
-            QueueConfiguration configuration = _configurations[index];
-            if (configuration.IsEnabled)
+            if (_configurations[index].IsEnabled)
             {
                 return;
             }
 
-            Virtqueue queue = ((NegotiatedFeatures & VirtioFeatures.RingPacked) != 0 ? _packed : _split)[index];
-            string? fault = queue.Enable(configuration, NegotiatedFeatures);
-            if (fault is not null)
+            if (TryEnable(index) is { } fault)
             {
                 Fail(index, fault);
                 return;
             }
 
-            _current[index] = queue;
-            configuration.IsEnabled = true;
-            if (Has(DeviceStatus.DriverOk))
+            if (MayServe)
             {
-                queue.Run();
+                _current[index].Run();
                 Kick(index);
             }
         }
@@ -299,6 +294,12 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
         return queue is { IsRunning: true };
     }
 
+    internal bool TryGetQueue(int index, [NotNullWhen(true)] out Virtqueue? queue)
+    {
+        queue = (uint)index < (uint)_current.Length ? _current[index] : null;
+        return queue is { HasRings: true };
+    }
+
     internal void PublishAll()
     {
         foreach (Virtqueue queue in _current)
@@ -326,6 +327,20 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
     };
 
     private bool Has(DeviceStatus bits) => (_status & bits) == bits;
+
+    /// <returns>Null when the queue is enabled now, else what is wrong with it.</returns>
+    private string? TryEnable(int index)
+    {
+        Virtqueue queue = ((NegotiatedFeatures & VirtioFeatures.RingPacked) != 0 ? _packed : _split)[index];
+        string? fault = queue.Enable(_configurations[index], NegotiatedFeatures);
+        if (fault is null)
+        {
+            _current[index] = queue;
+            _configurations[index].IsEnabled = true;
+        }
+
+        return fault;
+    }
 
     private bool IsResetPending() => _resetting || (TrySelect(out int queue) && _configurations[queue].IsResetting);
 

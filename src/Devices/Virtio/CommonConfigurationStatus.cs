@@ -65,7 +65,7 @@ public sealed partial class CommonConfiguration
         if ((wanted & DeviceStatus.DriverOk) != 0 && Has(DeviceStatus.FeaturesOk) && !Has(DeviceStatus.DriverOk))
         {
             _status |= DeviceStatus.DriverOk;
-            if ((_status & (DeviceStatus.NeedsReset | DeviceStatus.Failed)) == 0)
+            if (MayServe)
             {
                 Activate();
             }

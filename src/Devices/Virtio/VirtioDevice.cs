@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Virtio;
 
@@ -124,12 +125,40 @@ public abstract class VirtioDevice
     {
     }
 
+    /// <summary>Puts buffers that were taken and are only waiting (for a frame, say) back into their queues, in front;
+    /// before the state is saved. The device goes on as if it had not taken them yet.</summary>
+    protected internal virtual void ReturnBuffers()
+    {
+    }
+
+    /// <summary>Writes the device's own state: what is neither its queues nor what the driver negotiated.</summary>
+    protected internal virtual void Save(StateWriter state)
+    {
+        state.Version(1);
+        state.Write("id", DeviceId);
+    }
+
+    /// <summary>Takes over what <see cref="Save"/> wrote. What the driver negotiated is in force already; the queues come
+    /// to run afterwards, with <see cref="Activate"/>, if they ran before.</summary>
+    protected internal virtual void Load(StateReader state)
+    {
+        state.Version(1);
+        if (state.UInt32("id") is uint id && id != DeviceId)
+        {
+            throw state.Refuse("id", $"is that of another kind of device ({id}; this is {DeviceId})");
+        }
+    }
+
     /// <summary>Serves a queue, for a bounded time; the gate is held.</summary>
     protected abstract void ProcessQueue(Virtqueue queue);
 
     /// <summary>The queue, when it runs.</summary>
     protected bool TryGetRunning(int queue, [NotNullWhen(true)] out Virtqueue? running) =>
         Configuration.TryGetRunning(queue, out running);
+
+    /// <summary>The queue, when it has its rings: it runs, or will not before a reset.</summary>
+    protected bool TryGetQueue(int queue, [NotNullWhen(true)] out Virtqueue? found) =>
+        Configuration.TryGetQueue(queue, out found);
 
     /// <summary>Publishes what was given back on any queue.</summary>
     protected void PublishAll() => Configuration.PublishAll();

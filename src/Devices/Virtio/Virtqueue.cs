@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using Vmm.Devices.Memory;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Virtio;
 
@@ -128,6 +129,13 @@ public abstract unsafe class Virtqueue
 
         return fault;
     }
+
+    /// <summary>Writes where the device is in the ring. Nothing is outstanding, and all that was given back is published:
+    /// then the next buffer to take is also where the next used one goes.</summary>
+    internal abstract void Save(StateWriter state);
+
+    /// <summary>Takes over what <see cref="Save"/> wrote, after <see cref="Enable"/>.</summary>
+    internal abstract void Load(StateReader state);
 
     /// <summary>DRIVER_OK is set: buffers may be popped.</summary>
     internal void Run() => IsRunning = HasRings;

@@ -1,4 +1,5 @@
 using Vmm.Devices.Memory;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Virtio;
 
@@ -124,6 +125,18 @@ internal sealed unsafe class VirtqueuePacked(IVirtqueueOwner owner, GuestMemory 
         // driver could make a buffer available, read the old wish and stay silent.
         Interlocked.MemoryBarrier();
         return IsAvailable(Volatile.Read(ref *(ushort*)(_ring + (_next * DescriptorBytes) + 14)));
+    }
+
+    internal override void Save(StateWriter state)
+    {
+        state.Write("next", _next);
+        state.Write("wrap", _availWrap);
+    }
+
+    internal override void Load(StateReader state)
+    {
+        _next = _usedNext = state.UInt32("next", (uint)Size - 1);
+        _availWrap = _usedWrap = state.Boolean("wrap");
     }
 
     private protected override void AddUsed(in DescriptorChain chain, uint written)

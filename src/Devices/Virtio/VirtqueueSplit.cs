@@ -1,4 +1,5 @@
 using Vmm.Devices.Memory;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Virtio;
 
@@ -115,6 +116,11 @@ internal sealed unsafe class VirtqueueSplit(IVirtqueueOwner owner, GuestMemory m
         Interlocked.MemoryBarrier();
         return _nextAvail != _availIdx || FetchAvailIdx();
     }
+
+    internal override void Save(StateWriter state) => state.Write("next", (uint)_nextAvail);
+
+    internal override void Load(StateReader state) =>
+        _nextAvail = _availIdx = _usedIdx = _published = state.UInt16("next");
 
     private protected override void AddUsed(in DescriptorChain chain, uint written)
     {

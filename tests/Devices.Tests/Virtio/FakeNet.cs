@@ -44,6 +44,18 @@ internal sealed class FakeNet(int pairs = 1, NetOffloads offloads = NetOffloads.
 
     public void Inject(byte[] frame, int pair = 0) => _incoming[pair].Enqueue(frame);
 
+    /// <summary>The same frames wait as in another network.</summary>
+    public void CopyFrom(FakeNet other)
+    {
+        for (int i = 0; i < pairs; i++)
+        {
+            foreach (byte[] frame in other._incoming[i])
+            {
+                Inject(frame, i);
+            }
+        }
+    }
+
     public bool TrySend(int pair, ReadOnlySpan<IoVector> frame)
     {
         if (Room == 0)

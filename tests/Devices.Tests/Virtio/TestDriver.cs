@@ -40,7 +40,7 @@ internal sealed class TestDriver
         Transport = transport;
     }
 
-    public TestTransport Transport { get; }
+    public TestTransport Transport { get; set; }
 
     public ulong Features { get; private set; }
 

@@ -18,7 +18,6 @@ public enum TargetKind
 internal sealed class TestTarget : IDisposable
 {
     private readonly TargetKind _kind;
-    private readonly FakeNet? _net;
     private readonly FakeEntropy _entropy = new();
 
     public TestTarget(TargetKind kind, Variant variant, bool start = true, ulong refuse = 0)
@@ -35,7 +34,7 @@ internal sealed class TestTarget : IDisposable
             {
                 RingFeatures = TestTransports.RingFeatures,
             },
-            _ => new Net("net", _net = new FakeNet(pairs: 2), new NetOptions { Mac = new byte[] { 2, 0, 0, 0, 0, 1 }, QueueSize = 64 })
+            _ => new Devices.Virtio.Net("net", Net = new FakeNet(pairs: 2), new NetOptions { Mac = new byte[] { 2, 0, 0, 0, 0, 1 }, QueueSize = 64 })
             {
                 RingFeatures = TestTransports.RingFeatures,
             },
@@ -47,7 +46,7 @@ internal sealed class TestTarget : IDisposable
             _ => 0,
         };
         Driver = new TestDriver(Rig, Device, variant);
-        Rig.Poller = _net is null ? null : _net.Poll;
+        Rig.Poller = Net is null ? null : Net.Poll;
         if (start)
         {
             Driver.Start(refuse);
@@ -65,6 +64,8 @@ internal sealed class TestTarget : IDisposable
     public VirtioDevice Device { get; }
 
     public FakeDisk? Disk { get; }
+
+    public FakeNet? Net { get; }
 
     public TestDriver Driver { get; }
 
@@ -101,9 +102,9 @@ internal sealed class TestTarget : IDisposable
     /// <summary>Notifies (whether the device wants it or not), and gives the device a reason to look at its queue.</summary>
     public void Poke()
     {
-        if (_kind == TargetKind.NetReceive && _net!.Waiting() == 0)
+        if (_kind == TargetKind.NetReceive && Net!.Waiting() == 0)
         {
-            _net.Inject(new byte[12 + 60]);
+            Net.Inject(new byte[12 + 60]);
         }
 
         Driver.Transport.Notify((uint)Queue);
@@ -115,7 +116,7 @@ internal sealed class TestTarget : IDisposable
     public long Served => _kind switch
     {
         TargetKind.Block => Disk!.Submits,
-        TargetKind.NetReceive => _net!.Received,
+        TargetKind.NetReceive => Net!.Received,
         TargetKind.Rng => _entropy.Bytes / 2048,
         _ => long.MaxValue,
     };
@@ -127,10 +128,10 @@ internal sealed class TestTarget : IDisposable
             Disk.KeepNoRecord = true;
         }
 
-        if (_net is not null)
+        if (Net is not null)
         {
-            _net.KeepNoRecord = true;
-            _net.Flood = _kind == TargetKind.NetReceive ? new byte[72] : null;
+            Net.KeepNoRecord = true;
+            Net.Flood = _kind == TargetKind.NetReceive ? new byte[72] : null;
         }
     }
 
@@ -140,7 +141,7 @@ internal sealed class TestTarget : IDisposable
         Device.Notify(Queue);
         if (_kind == TargetKind.NetReceive)
         {
-            ((Net)Device).ReceiveReady(0);
+            ((Devices.Virtio.Net)Device).ReceiveReady(0);
         }
     }
 

@@ -1,3 +1,4 @@
+using Vmm.Devices.State;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Transport;
 
@@ -7,6 +8,9 @@ namespace Vmm.Devices.Tests.Virtio;
 internal abstract class TestTransport
 {
     public abstract uint DeviceId { get; }
+
+    /// <summary>All that is saved of the device and what it is plugged into.</summary>
+    public abstract ISavedState State { get; }
 
     public abstract uint Status { get; set; }
 

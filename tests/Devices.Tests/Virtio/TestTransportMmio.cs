@@ -1,3 +1,4 @@
+using Vmm.Devices.State;
 using Vmm.Devices.Virtio.Transport;
 
 namespace Vmm.Devices.Tests.Virtio;
@@ -5,6 +6,8 @@ namespace Vmm.Devices.Tests.Virtio;
 internal sealed class TestTransportMmio(VirtioMmioTransport registers) : TestTransport
 {
     public VirtioMmioTransport Registers => registers;
+
+    public override ISavedState State => registers;
 
     public override uint DeviceId => Read(0x008);
 

@@ -1,5 +1,6 @@
 using Vmm.Devices.Bus;
 using Vmm.Devices.Pci;
+using Vmm.Devices.State;
 using Vmm.Devices.Tests.Pci;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Transport;
@@ -71,6 +72,8 @@ internal sealed class TestTransportPci : TestTransport
     public int MsixCapability { get; }
 
     public int PciCfg { get; }
+
+    public override ISavedState State => Pci.Bus;
 
     public override uint DeviceId => Pci.Read(Slot, 2, 2) - 0x1040;
 

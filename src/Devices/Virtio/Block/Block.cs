@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Virtio;
 
@@ -139,6 +140,29 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
 
     /// <inheritdoc/>
     protected internal override void StopQueue(Virtqueue queue) => _waiting[queue.Index] = false;
+
+    /// <inheritdoc/>
+    protected internal override void Save(StateWriter state)
+    {
+        base.Save(state);
+        state.Write("config", _config);
+    }
+
+    /// <inheritdoc/>
+    protected internal override void Load(StateReader state)
+    {
+        base.Load(state);
+        byte[] config = state.Bytes("config", BlockConfig.Length, BlockConfig.Length);
+        byte writeback = config[BlockConfig.WritebackOffset];
+        _config[BlockConfig.WritebackOffset] = (byte)(writeback & 1);
+        if (!config.AsSpan().SequenceEqual(_config))
+        {
+            ulong sectors = BitConverter.ToUInt64(config);
+            throw state.Refuse("config", sectors == _sectors
+                ? "describes another disk (block size, queues or what it can do)"
+                : $"describes a disk of {sectors} sectors; this one has {_sectors}");
+        }
+    }
 
     /// <inheritdoc/>
     protected override void ProcessQueue(Virtqueue queue)

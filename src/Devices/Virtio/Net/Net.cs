@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Numerics;
 using System.Runtime.InteropServices;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Virtio;
 
@@ -157,6 +158,46 @@ public sealed partial class Net : VirtioDevice, INetCard
     {
         _pairs = 1;
         _backend.Configure(NetOffloads.None, 0);
+    }
+
+    /// <inheritdoc/>
+    protected internal override void ReturnBuffers()
+    {
+        for (int pair = 0; pair < _maxPairs; pair++)
+        {
+            if (TryGetQueue(pair * 2, out Virtqueue? queue))
+            {
+                _receive[pair].Return(queue);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    protected internal override void Save(StateWriter state)
+    {
+        base.Save(state);
+        state.Write("config", _config);
+        state.Write("pairs", _pairs);
+    }
+
+    /// <inheritdoc/>
+    protected internal override void Load(StateReader state)
+    {
+        base.Load(state);
+        byte[] config = state.Bytes("config", ConfigBytes, ConfigBytes);
+        byte link = (byte)(config[StatusOffset] & 1);
+        bool linkChanged = link != _config[StatusOffset];
+        config[StatusOffset] ^= (byte)(linkChanged ? 1 : 0);
+        if (!config.AsSpan().SequenceEqual(_config))
+        {
+            throw state.Refuse("config", "describes another card (MAC address, MTU or number of queues)");
+        }
+
+        _pairs = (int)state.UInt64("pairs", 1, (NegotiatedFeatures & NetFeatures.Mq) != 0 ? (ulong)_maxPairs : 1);
+        if (linkChanged)
+        {
+            ConfigChanged();        // the cable is as it is here, and not as the guest last saw it
+        }
     }
 
     /// <inheritdoc/>

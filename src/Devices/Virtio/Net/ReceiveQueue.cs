@@ -101,6 +101,18 @@ internal sealed class ReceiveQueue
         return chain;
     }
 
+    /// <summary>Puts all back into the queue, the one taken last first.</summary>
+    public void Return(Virtqueue queue)
+    {
+        while (_chainCount > 0)
+        {
+            queue.Unpop(_chains[_firstChain + --_chainCount]);
+        }
+
+        _firstChain = _firstVector = _vectorCount = 0;
+        Bytes = 0;
+    }
+
     /// <summary>Gives all back, unused, because the queue is taken away.</summary>
     public void Drop(Virtqueue queue)
     {

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Memory;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Virtio.Transport;
 
@@ -8,7 +9,7 @@ namespace Vmm.Devices.Virtio.Transport;
 /// <remarks>Control registers answer to aligned accesses of 32 bits only (4.2.2.2); others read as zero and write
 /// nothing, as do undefined offsets. Reading InterruptStatus, writing InterruptACK and writing QueueNotify take no
 /// lock.</remarks>
-public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupts
+public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupts, ISavedState
 {
     /// <summary>Bytes of address space: registers, and 256 bytes of configuration space.</summary>
     public const ulong WindowLength = 0x200;
@@ -85,6 +86,22 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupts
     /// <inheritdoc/>
     public string? RegisterName(ulong offset, bool write) =>
         offset >= (ulong)MmioRegister.Config ? nameof(MmioRegister.Config) : Enum.GetName((MmioRegister)offset);
+
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        state.Version(1);
+        state.Write("interruptStatus", Volatile.Read(ref _interruptStatus));
+        state.Write("virtio", _common);
+    }
+
+    /// <inheritdoc/>
+    public void Load(StateReader state)
+    {
+        state.Version(1);
+        Volatile.Write(ref _interruptStatus, (int)state.Bits("interruptStatus", UsedBuffer | ConfigurationChange));
+        state.Read("virtio", _common);
+    }
 
     void IVirtioInterrupts.NotifyQueue(int queue) => Interrupt(UsedBuffer);
 

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Virtio.Transport;
 
@@ -27,6 +28,25 @@ internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors)
     {
         _configVector = NoVector;
         _queueVectors.AsSpan().Fill(NoVector);
+    }
+
+    /// <summary>Writes the vectors; the rest is <see cref="CommonConfiguration"/>'s.</summary>
+    public void Save(StateWriter state)
+    {
+        state.Write("configVector", (uint)_configVector);
+        state.Write("queueVectors", _queueVectors, static (fields, vector) => fields.Write("vector", (uint)vector));
+    }
+
+    /// <summary>Takes over what <see cref="Save"/> wrote.</summary>
+    public void Load(StateReader state)
+    {
+        _configVector = LoadVector(state, "configVector");
+        StateReader[] queues = state.List("queueVectors", _queueVectors.Length, _queueVectors.Length);
+        for (int i = 0; i < queues.Length; i++)
+        {
+            _queueVectors[i] = LoadVector(queues[i], "vector");
+            queues[i].End();
+        }
     }
 
     /// <summary>Reads at any width; zero behind the end.</summary>
@@ -170,6 +190,12 @@ internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors)
 
     /// <summary>A vector that there is not reads back as none (4.1.5.1.2.1): the driver sees that it failed.</summary>
     private ushort Valid(ushort vector) => vector < vectors ? vector : NoVector;
+
+    private ushort LoadVector(StateReader state, string name)
+    {
+        ushort vector = state.UInt16(name);
+        return vector == Valid(vector) ? vector : throw state.Refuse(name, $"is vector {vector}, of {vectors}");
+    }
 
     private static ulong WithLow(ulong address, uint low) => (address & 0xffff_ffff_0000_0000) | low;
 

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Pci;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Virtio.Transport;
 
@@ -153,6 +154,30 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
         _ => null,
     };
 
+    /// <inheritdoc/>
+    public override void Save(StateWriter state)
+    {
+        state.Version(1);
+        base.Save(state);
+        state.Write("msix", _msix);
+        state.Write("isr", _pin.Reasons);
+        _registers.Save(state);
+        state.Write("virtio", _common);
+    }
+
+    /// <inheritdoc/>
+    public override void Load(StateReader state)
+    {
+        state.Version(1);
+        base.Load(state);
+        state.Read("msix", _msix);
+        int isr = (int)state.Bits("isr", UsedBuffer | ConfigurationChange);
+        _registers.Load(state);
+        _msix.Restore(Config.Get16(_msixCapability + 2));
+        _pin.Restore(isr, IsPinDisabled);
+        state.Read("virtio", _common);
+    }
+
     void IVirtioInterrupts.NotifyQueue(int queue) => Interrupt(_registers.QueueVector(queue), UsedBuffer);
 
     void IVirtioInterrupts.NotifyConfiguration() => Interrupt(_registers.ConfigVector, ConfigurationChange);
@@ -181,8 +206,7 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
     {
         base.WriteConfig(offset, data);
         _msix.SetControl(Config.Get16(_msixCapability + 2));
-        bool disabled = (Config.Get16(PciConfigSpace.Command) & PciConfigSpace.CommandInterruptDisable) != 0;
-        _pin.SetDisabled(disabled || _msix.IsEnabled);
+        _pin.SetDisabled(IsPinDisabled);
         if (IsPciCfgData(offset, data.Length) && TryGetPciCfgTarget(out uint target, out int length))
         {
             Span<byte> value = stackalloc byte[4];
@@ -190,6 +214,9 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
             Write(target, value[..length]);
         }
     }
+
+    private bool IsPinDisabled =>
+        (Config.Get16(PciConfigSpace.Command) & PciConfigSpace.CommandInterruptDisable) != 0 || _msix.IsEnabled;
 
     private int AddStructure(byte type, uint offset, uint length, int capabilityLength = CapabilityLength)
     {

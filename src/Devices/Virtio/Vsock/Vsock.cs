@@ -85,6 +85,7 @@ public sealed partial class Vsock : VirtioDevice, IVsockDevice
         _connections.Clear();
         _ready.Clear();
         _refusals.Clear();
+        _owesReset = false;
     }
 
     /// <inheritdoc/>
@@ -99,7 +100,8 @@ public sealed partial class Vsock : VirtioDevice, IVsockDevice
                 TakeFromGuest(queue);
                 break;
             default:
-                break;      // the event queue: nothing happens to this transport that the guest must know
+                SendEvents(queue);
+                break;
         }
     }
 

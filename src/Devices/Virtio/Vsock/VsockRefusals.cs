@@ -4,7 +4,7 @@ namespace Vmm.Devices.Virtio;
 /// in: first in, first out, and no more than fit.</summary>
 internal sealed class VsockRefusals
 {
-    private const int Most = 64;
+    public const int Most = 64;
 
     private readonly (uint GuestPort, uint HostPort, ushort Type)[] _list = new (uint, uint, ushort)[Most];
     private int _first;
@@ -12,6 +12,10 @@ internal sealed class VsockRefusals
     public int Count { get; private set; }
 
     public bool IsFull => Count == Most;
+
+    /// <summary>What <see cref="Take"/> will give, in that order.</summary>
+    public IEnumerable<(uint GuestPort, uint HostPort, ushort Type)> All =>
+        Enumerable.Range(0, Count).Select(i => _list[(_first + i) % Most]);
 
     /// <summary>Not when it is full.</summary>
     /// <param name="type">Of the socket, as the guest wrote it: the answer has the same.</param>
