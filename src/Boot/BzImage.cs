@@ -14,9 +14,14 @@ public sealed class BzImage
 
     private const int SectorSize = 512;
 
-    // handover_offset ends here: the last field of protocol 2.12. kernel_info_offset (2.15) may be missing. The
-    // header does not grow any more: newer kernels publish what is new in kernel_info.
-    private const int ShortestHeaderEnd = 0x268;
+    // cmdline_size ends here: the last field that no loader can do without. Those behind it may be missing or 0
+    // (boot.rst marks few of them as obligatory): payload, setup_data, pref_address, init_size, handover_offset,
+    // kernel_info_offset. The header does not grow any more: newer kernels publish what is new in kernel_info.
+    private const int ShortestHeaderEnd = 0x23c;
+
+    // What boot.rst says of a command line where the header gives no limit (protocol 2.05 and older).
+    private const uint UsualCmdlineSize = 255;
+    private const uint UsualInitrdAddrMax = 0x37ff_ffff;
 
     private BzImage(in SetupHeader header, long protectedModeOffset, long protectedModeLength)
     {
@@ -37,8 +42,12 @@ public sealed class BzImage
     /// <summary>Where the (mostly compressed) payload begins, in bytes from the start of the file.</summary>
     public long PayloadOffset => ProtectedModeOffset + Header.payload_offset;
 
-    /// <summary>Bytes of payload. As Linux builds it, the last four hold the unpacked length.</summary>
+    /// <summary>Bytes of payload. As Linux builds it, the last four hold the unpacked length. 0 where the kernel names
+    /// none, as memtest86+ does: then it is started as it is.</summary>
     public long PayloadLength => Header.payload_length;
+
+    /// <summary>Does it name a payload that could be unpacked for it?</summary>
+    public bool HasPayload => Header.payload_length != 0;
 
     /// <summary>May the kernel be loaded at another address than <see cref="PrefAddress"/>?</summary>
     public bool IsRelocatable => Header.relocatable_kernel != 0;
@@ -46,14 +55,18 @@ public sealed class BzImage
     /// <summary>To what the load address of a relocatable kernel must be aligned: a power of two.</summary>
     public ulong KernelAlignment => Header.kernel_alignment;
 
-    /// <summary>Where the kernel prefers to lie.</summary>
-    public ulong PrefAddress => Header.pref_address;
+    /// <summary>Where the kernel prefers to lie; where every bzImage may where it names no place.</summary>
+    public ulong PrefAddress => Header.pref_address != 0 ? Header.pref_address : Layout.HighMemory;
 
-    /// <summary>Bytes of memory that the kernel needs from its runtime start on before it reads the map.</summary>
-    public ulong InitSize => Header.init_size;
+    /// <summary>Bytes of memory that the kernel needs from its runtime start on before it reads the map; its own length
+    /// where it does not say.</summary>
+    public ulong InitSize => Header.init_size != 0 ? Header.init_size : (ulong)ProtectedModeLength;
 
     /// <summary>Most bytes of command line, without the terminating zero.</summary>
-    public uint CmdlineSize => Header.cmdline_size;
+    public uint CmdlineSize => Header.cmdline_size != 0 ? Header.cmdline_size : UsualCmdlineSize;
+
+    /// <summary>The highest address that the last byte of an initramfs may have.</summary>
+    public uint InitrdAddrMax => Header.initrd_addr_max != 0 ? Header.initrd_addr_max : UsualInitrdAddrMax;
 
     internal SetupHeader Header { get; }
 
@@ -72,10 +85,10 @@ public sealed class BzImage
             return "is cut short in its setup header";
         }
 
-        // boot.rst, "64-bit Boot Protocol": the header ends where the jump at 0x200 leads.
+        // boot.rst, "64-bit Boot Protocol": the header ends where the jump at 0x200 leads. What is behind it is code.
         int end = 0x202 + bytes[0x201 - SetupHeader.FileOffset];
-        int known = Math.Min(end - SetupHeader.FileOffset, bytes.Length);
-        if (end >= ShortestHeaderEnd && !source.TryRead(SetupHeader.FileOffset, bytes[..known]))
+        int known = Math.Clamp(end, ShortestHeaderEnd, SetupHeader.FileOffset + bytes.Length) - SetupHeader.FileOffset;
+        if (!source.TryRead(SetupHeader.FileOffset, bytes[..known]))
         {
             return "is cut short in its setup header";
         }
@@ -148,25 +161,30 @@ public sealed class BzImage
             return $"has only {length} bytes of kernel, no 64-bit entry point";
         }
 
-        if (header.payload_length == 0 || header.payload_offset > length
-            || header.payload_length > length - header.payload_offset)
+        // Both are 0 where there is no payload to name (boot.rst, "payload_offset": "if non-zero").
+        bool namesPayload = header.payload_offset != 0 || header.payload_length != 0;
+        if (namesPayload && (header.payload_length == 0 || header.payload_offset > length
+            || header.payload_length > length - header.payload_offset))
         {
             return $"has its payload of {header.payload_length} bytes at {header.payload_offset}, "
                 + $"outside its {length} bytes of kernel";
         }
 
-        if (header.init_size < length || header.init_size > Layout.LowMemoryEnd)
+        if (header.init_size != 0 && (header.init_size < length || header.init_size > Layout.LowMemoryEnd))
         {
             return $"has an absurd init_size of {header.init_size} bytes for {length} bytes of kernel";
         }
 
-        if (!BitOperations.IsPow2(header.kernel_alignment) || header.kernel_alignment < Layout.PageSize)
+        // boot.rst, "kernel_alignment": of relocatable kernels.
+        if (header.relocatable_kernel != 0
+            && (!BitOperations.IsPow2(header.kernel_alignment) || header.kernel_alignment < Layout.PageSize))
         {
             return $"has an absurd kernel_alignment of 0x{header.kernel_alignment:x}";
         }
 
-        if (header.pref_address < Layout.HighMemory || header.pref_address >= Layout.LowMemoryEnd
-            || header.pref_address % Layout.PageSize != 0)
+        // boot.rst, "pref_address": "if non-zero".
+        if (header.pref_address != 0 && (header.pref_address < Layout.HighMemory
+            || header.pref_address >= Layout.LowMemoryEnd || header.pref_address % Layout.PageSize != 0))
         {
             return $"has an absurd pref_address of 0x{header.pref_address:x}";
         }

@@ -41,7 +41,7 @@ internal sealed record ElfKernel(ElfImage Image, ulong Displacement)
             return Load(memory, kernel.Source, own);
         }
 
-        if (!request.Unpack || kernel.BzImage is null)
+        if (!request.Unpack || kernel.BzImage is not { HasPayload: true })
         {
             return null;
         }
@@ -55,17 +55,20 @@ internal sealed record ElfKernel(ElfImage Image, ulong Displacement)
     /// <param name="memory">All zeros where the segments go: what is not in the file is not written.</param>
     /// <param name="source">The bytes that <paramref name="image"/> describes.</param>
     /// <param name="image">The program headers.</param>
-    /// <exception cref="BootException">A segment would lie outside low memory or below 1 MiB.</exception>
-    public static ElfKernel Load(GuestMemory memory, ImageSource source, ElfImage image)
+    /// <param name="inBaseMemory">May it lie below 1 MiB, too?</param>
+    /// <exception cref="BootException">A segment would lie outside low memory, or below 1 MiB where it may not.
+    /// </exception>
+    public static ElfKernel Load(GuestMemory memory, ImageSource source, ElfImage image, bool inBaseMemory = false)
     {
         ulong end = memory.Regions[0].Length;
         foreach (ref readonly ElfSegment segment in image.Segments)
         {
             ulong start = segment.PhysicalAddress;
-            if (start < Layout.HighMemory || start > end || segment.MemorySize > end - start)
+            if ((start < Layout.HighMemory && !inBaseMemory) || !FreeRoom.IsUsable(start, segment.MemorySize, end))
             {
+                string below = inBaseMemory ? $"from 0x{Layout.PageSize:x} to 0x{Layout.Ebda:x} and " : "";
                 throw new BootException($"kernel {source.Name}: its segment of {segment.MemorySize} bytes at "
-                    + $"0x{start:x} lies outside the memory from 0x{Layout.HighMemory:x} to 0x{end:x}: "
+                    + $"0x{start:x} lies outside the memory {below}from 0x{Layout.HighMemory:x} to 0x{end:x}: "
                     + "give more --mem or another kernel");
             }
         }

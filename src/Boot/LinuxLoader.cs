@@ -23,15 +23,17 @@ internal static class LinuxLoader
 
         using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds);
         SetupHeader header = kernel.BzImage?.Header ?? HeaderForVmlinux();
-        ulong limit = initrd.KernelLimit(memory, header.initrd_addr_max);
+        uint highestInitrd = kernel.BzImage?.InitrdAddrMax ?? header.initrd_addr_max;
+        ulong limit = initrd.KernelLimit(memory, highestInitrd);
         ElfKernel? elf = ElfKernel.TryLoad(
             memory, kernel, request, limit, isCoupled: false, out UnpackReport? unpacked);
         Placement placed = elf?.Placed ?? PlaceBzImage(memory, kernel, kernel.BzImage!);
-        CommandLine.Write(memory, request.CommandLine, header.cmdline_size, kernel.Name);
+        CommandLine.Write(
+            memory, request.CommandLine, kernel.BzImage?.CmdlineSize ?? header.cmdline_size, kernel.Name);
         GuestAddress initrdAddress = default;
         if (initrd.Size != 0)
         {
-            initrdAddress = initrd.Load(memory, placed.End, header.initrd_addr_max);
+            initrdAddress = initrd.Load(memory, placed.End, highestInitrd);
         }
 
         header.type_of_loader = SetupHeader.LoaderUndefined;

@@ -70,15 +70,13 @@ public sealed class BzImageTests
     [InlineData(0x236, 2, 0x3e, "32-bit kernel")] // xloadflags
     [InlineData(0x248, 4, 0x1001, "payload")]
     [InlineData(0x248, 4, 0xffff_ffff, "payload")]
-    [InlineData(0x24c, 4, 0, "payload")]
+    [InlineData(0x24c, 4, 0, "payload")] // an offset without a length
     [InlineData(0x24c, 4, 0xd01, "payload")]
     [InlineData(0x24c, 4, 0xffff_ffff, "payload")]
-    [InlineData(0x258, 8, 0, "pref_address")]
     [InlineData(0x258, 8, 0xf_f000, "pref_address")]
     [InlineData(0x258, 8, 0x100_0001, "pref_address")]
     [InlineData(0x258, 8, 0xc000_0000, "pref_address")]
     [InlineData(0x258, 8, -4096, "pref_address")]
-    [InlineData(0x260, 4, 0, "init_size")]
     [InlineData(0x260, 4, 0xfff, "init_size")]
     [InlineData(0x260, 4, 0xffff_ffff, "init_size")]
     public void Absurd_values_are_refused_by_name(int offset, int size, long value, string named)
@@ -86,6 +84,33 @@ public sealed class BzImageTests
         byte[] file = MadeUp.BzImage();
         BitConverter.GetBytes(value)[..size].CopyTo(file, offset);
         Assert.Contains(named, MadeUp.Wrong(file), StringComparison.Ordinal);
+    }
+
+    /// <summary>memtest86+ 6 has no payload, and its kernel_alignment is of no use to it.</summary>
+    [Fact]
+    public void Fields_that_may_be_zero_have_their_defaults()
+    {
+        byte[] file = MadeUp.BzImage().With(0x248, 0UL).With(0x258, 0UL).With(0x260, 0u).With(0x238, 0u).With(0x22c, 0u)
+            .With(0x234, (byte)0).With(0x230, 0u);
+        using KernelImage kernel = MadeUp.Open(file);
+        BzImage image = kernel.BzImage!;
+        Assert.False(image.HasPayload);
+        Assert.Equal((0x10_0000UL, (ulong)MadeUp.KernelLength), (image.PrefAddress, image.InitSize));
+        Assert.Equal((255u, 0x37ff_ffffu), (image.CmdlineSize, image.InitrdAddrMax));
+    }
+
+    [Theory]
+    [InlineData(0x23c)]
+    [InlineData(0x250)]
+    [InlineData(0x264)]
+    public void Fields_behind_the_headers_end_are_code_and_not_read(int end)
+    {
+        byte[] file = MadeUp.BzImage().With(0x201, (byte)(end - 0x202));
+        file.AsSpan(end, 0x26c - end).Fill(0xcc);
+        using KernelImage kernel = MadeUp.Open(file);
+        Assert.Equal(end >= 0x250, kernel.BzImage!.HasPayload);
+        Assert.Equal(end >= 0x264 ? 0x20_0000UL : (ulong)MadeUp.KernelLength, kernel.BzImage!.InitSize);
+        Assert.Equal(0u, kernel.BzImage!.Header.handover_offset);
     }
 
     [Fact]

@@ -43,6 +43,19 @@ public sealed class LinuxLoaderTests : IDisposable
         Assert.Equal(0x120_0000UL, guest.Kernel.Start.Value + guest.Kernel.Length);
     }
 
+    /// <summary>As memtest86+ 6 is: nothing is packed in it, and nothing is missed.</summary>
+    [Fact]
+    public void A_kernel_without_a_payload_is_started_as_it_is()
+    {
+        byte[] file = MadeUp.BzImage().With(0x248, 0UL).With(0x234, (byte)0).With(0x258, 0UL);
+        using KernelImage kernel = MadeUp.Open(file);
+        LoadedGuest guest = KernelLoader.Load(Memory, kernel, new BootRequest { Unpack = true });
+        Assert.Null(guest.Unpacked);
+        Assert.Equal(0x10_0200UL, guest.Entry.Rip);
+        AssertPattern(0x10_0000, MadeUp.KernelLength);
+        Assert.Null(Vmm.Boot.Inspect.KernelInspector.Inspect(kernel, Vmm.Boot.Unpack.SystemLibraries.Default).Problem);
+    }
+
     [Fact]
     public void A_vmlinux_is_entered_at_its_entry_point_with_a_header_made_for_it()
     {

@@ -55,11 +55,19 @@ public static class KernelInspector
             BootProtocol = image.ProtocolVersion,
             IsRelocatable = image.IsRelocatable,
             SetupSize = image.ProtectedModeOffset,
-            PayloadSize = image.PayloadLength,
+            PayloadSize = image.HasPayload ? image.PayloadLength : null,
             InitSize = image.InitSize,
             LoadAddress = image.PrefAddress,
-            Entries = [new KernelEntry("64-bit, unpacks itself", load + BzImage.Entry64)],
+            Entries =
+            [
+                new KernelEntry(image.HasPayload ? "64-bit, unpacks itself" : "64-bit", load + BzImage.Entry64),
+            ],
         };
+        if (!image.HasPayload)
+        {
+            return report;      // nothing is packed in it: it is what it is
+        }
+
         if (PackedPayload.TryRead(source, image.PayloadOffset, image.PayloadLength, libraries, out PackedPayload? payload)
             is string wrong)
         {
