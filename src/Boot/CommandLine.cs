@@ -40,10 +40,25 @@ public static class CommandLine
         return line.ToString();
     }
 
+    /// <summary>What a multiboot loader hands over: the kernel's own name, which such kernels skip as programs do with
+    /// argv[0] (Multiboot 0.6.96, 3.3, "cmdline"; QEMU and GRUB do the same), then what the user gave. Linux's words
+    /// mean nothing there.</summary>
+    /// <param name="kernel">The kernel's path.</param>
+    /// <param name="given">--cmdline, or null.</param>
+    /// <param name="only">--cmdline-only: take it as it is.</param>
+    public static string ComposeMultiboot(string kernel, string? given, bool only) => only
+        ? given ?? ""
+        : string.IsNullOrWhiteSpace(given) ? kernel : $"{kernel} {given}";
+
     /// <summary>Writes it to <see cref="Layout.CommandLine"/>, with its terminating zero, if it is at most
     /// <paramref name="limit"/> bytes without it.</summary>
     /// <exception cref="BootException">It is longer, or cannot be written as a C string.</exception>
-    internal static void Write(GuestMemory memory, string line, ulong limit, string kernel)
+    internal static void Write(GuestMemory memory, string line, ulong limit, string kernel) =>
+        memory.Write(new GuestAddress(Layout.CommandLine), Encode(line, limit, kernel));
+
+    /// <summary>The bytes to write, with the terminating zero.</summary>
+    /// <exception cref="BootException">As above.</exception>
+    internal static byte[] Encode(string line, ulong limit, string kernel)
     {
         if (line.Contains('\0', StringComparison.Ordinal))
         {
@@ -58,6 +73,6 @@ public static class CommandLine
                 $"command line: is {bytes.Length - 1} bytes long, kernel {kernel} takes {limit}: shorten it");
         }
 
-        memory.Write(new GuestAddress(Layout.CommandLine), bytes);
+        return bytes;
     }
 }

@@ -24,8 +24,7 @@ public static class KernelLoader
         }
 
         long begin = Stopwatch.GetTimestamp();
-        EntryProtocol protocol = request.Protocol == EntryProtocol.Auto ? Suits(kernel) : request.Protocol;
-        LoadedGuest guest = protocol switch
+        LoadedGuest guest = ProtocolFor(kernel, request.Protocol) switch
         {
             EntryProtocol.Linux64 => LinuxLoader.Load(memory, kernel, request),
             EntryProtocol.Pvh => PvhLoader.Load(memory, kernel, request),
@@ -35,8 +34,16 @@ public static class KernelLoader
         return guest with { Loading = Stopwatch.GetElapsedTime(begin) };
     }
 
-    private static EntryProtocol Suits(KernelImage kernel)
+    /// <summary>How the kernel is started.</summary>
+    /// <param name="asked">What the user asked for.</param>
+    /// <returns>Never Auto.</returns>
+    public static EntryProtocol ProtocolFor(KernelImage kernel, EntryProtocol asked)
     {
+        if (asked != EntryProtocol.Auto)
+        {
+            return asked;
+        }
+
         if (kernel.Multiboot is not null)
         {
             return EntryProtocol.Multiboot;

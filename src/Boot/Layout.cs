@@ -71,7 +71,8 @@ public static class Layout
     /// <summary>Bytes from <see cref="MpTable"/> that may be used.</summary>
     public const ulong MpTableRoom = 0x1_0000;
 
-    /// <summary>Kernels lie here or above.</summary>
+    /// <summary>Kernels lie here or above; only multiboot ones also below, where what vmm tells them makes room for
+    /// them (<see cref="FreeRoom"/>).</summary>
     public const ulong HighMemory = 0x10_0000;
 
     /// <summary>Low memory ends here at the latest; what is left of --mem continues at <see cref="FourGib"/>.</summary>

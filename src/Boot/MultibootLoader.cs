@@ -19,12 +19,15 @@ internal static class MultibootLoader
         // 3.1.3: the address fields go before the ELF headers. Without them KernelImage has seen to an ELF file.
         ElfImage image = header.Flat ?? kernel.Elf!;
         using InitialRamDisk modules = InitialRamDisk.Open(request.Initrds);
-        Placement placed = ElfKernel.Load(memory, kernel.Source, image).Placed;
-        CommandLine.Write(memory, request.CommandLine, Layout.CommandLineRoom, kernel.Name);
+        Placement placed = ElfKernel.Load(memory, kernel.Source, image, inBaseMemory: true).Placed;
+        var room = new FreeRoom(memory, image);
+        byte[] line = CommandLine.Encode(request.CommandLine, Layout.CommandLineRoom, kernel.Name);
+        ulong lineAddress = room.Take(Layout.CommandLine, (ulong)line.Length);
+        memory.Write(new GuestAddress(lineAddress), line);
 
-        var writer = new StartInfoWriter(memory);
+        var writer = new StartInfoWriter(memory, room.Take(Layout.StartInfo, Layout.StartInfoRoom));
         ulong address = writer.Reserve<MultibootInfo>();
-        MultibootModule[] list = LoadModules(memory, modules, placed.End, writer);
+        MultibootModule[] list = LoadModules(memory, modules, new GuestAddress(room.End), writer);
         MultibootMmapEntry[] map = MemoryMap(memory, request);
         var info = new MultibootInfo
         {
@@ -32,7 +35,7 @@ internal static class MultibootLoader
                 | MultibootInfo.BootLoaderName,
             mem_lower = (uint)(Layout.Ebda >> 10), // in KiB, from 0 and from 1 MiB on
             mem_upper = (uint)((memory.Regions[0].Length - Layout.HighMemory) >> 10),
-            cmdline = (uint)Layout.CommandLine,
+            cmdline = (uint)lineAddress,
             mods_count = (uint)list.Length,
             mods_addr = (uint)writer.Add<MultibootModule>(list),
             mmap_length = (uint)(map.Length * (map[0].size + sizeof(uint))),

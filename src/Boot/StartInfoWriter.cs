@@ -4,12 +4,13 @@ using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
 
-/// <summary>Fills the page at <see cref="Layout.StartInfo"/> with structures, each aligned to 8 bytes.</summary>
-internal sealed class StartInfoWriter(GuestMemory memory)
+/// <summary>Fills <see cref="Layout.StartInfoRoom"/> bytes with structures, each aligned to 8 bytes.</summary>
+/// <param name="start">Where they begin: a multiple of 8.</param>
+internal sealed class StartInfoWriter(GuestMemory memory, ulong start = Layout.StartInfo)
 {
-    private const ulong End = Layout.StartInfo + Layout.StartInfoRoom;
+    private readonly ulong _end = start + Layout.StartInfoRoom;
 
-    private ulong _next = Layout.StartInfo;
+    private ulong _next = start;
 
     /// <summary>Writes a structure.</summary>
     /// <returns>Its address.</returns>
@@ -34,12 +35,12 @@ internal sealed class StartInfoWriter(GuestMemory memory)
     private ulong Take(ulong length)
     {
         ulong address = _next;
-        if (length > End - address)
+        if (length > _end - address)
         {
             throw new BootException("initrd: too many files, or too long names, to tell the kernel about: give fewer");
         }
 
-        _next = Math.Min((address + length + 7) & ~7UL, End);
+        _next = Math.Min((address + length + 7) & ~7UL, _end);
         return address;
     }
 }

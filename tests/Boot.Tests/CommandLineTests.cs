@@ -15,6 +15,15 @@ public sealed class CommandLineTests
     public void What_the_user_gives_is_added_or_replaces(string? given, bool only, string line) =>
         Assert.Equal(line, CommandLine.Compose(given, only, "a=b"));
 
+    [Theory]
+    [InlineData(null, false, "dir/kernel")]
+    [InlineData("", false, "dir/kernel")]
+    [InlineData("a b=c", false, "dir/kernel a b=c")]
+    [InlineData("a", true, "a")]
+    [InlineData(null, true, "")]
+    public void A_multiboot_kernel_gets_its_name_and_what_was_given(string? given, bool only, string line) =>
+        Assert.Equal(line, CommandLine.ComposeMultiboot("dir/kernel", given, only));
+
     [Fact]
     public void A_million_lines_are_written_whole_with_their_end_or_refused_in_one_line()
     {

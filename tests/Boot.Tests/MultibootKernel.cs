@@ -16,7 +16,7 @@ internal static class MultibootKernel
 
     private const uint Magic = 0x1bad_b002;          // of the header (Multiboot 0.6.96, 3.1.2)
     private const uint Base = 0x10_0000;
-    private const uint Stack = Base + 0x1_0000;
+    private const uint Room = 0x1_0000;              // from its first byte to the top of its stack
     private const ushort Com1 = 0x3f8;
     private const ushort ExitPort = 0xf4;
 
@@ -27,17 +27,18 @@ internal static class MultibootKernel
     public static byte[] Elf()
     {
         byte[] header = Header(3);
-        byte[] body = [.. header, .. Code(Base + (uint)header.Length)];
+        byte[] body = [.. header, .. Code(Base + (uint)header.Length, Base + Room)];
         var part = new MadeUp.Part(Base, (ulong)body.Length, 0x1_0000, Bytes: body);
         return MadeUp.Elf32(Base + (uint)header.Length, part);
     }
 
     /// <summary>As a flat file that says by itself where it wants to be.</summary>
-    public static byte[] Flat()
+    /// <param name="at">Its first byte: 64 KiB from there on are its own.</param>
+    public static byte[] Flat(uint at = Base)
     {
         const uint HeaderLength = 32;
-        byte[] header = Header(0x1_0003, Base, Base, 0, Stack, Base + HeaderLength);
-        return [.. header, .. Code(Base + HeaderLength)];
+        byte[] header = Header(0x1_0003, at, at, 0, at + Room, at + HeaderLength);
+        return [.. header, .. Code(at + HeaderLength, at + Room)];
     }
 
     /// <summary>A multiboot header with its checksum.</summary>
@@ -47,13 +48,13 @@ internal static class MultibootKernel
         return [.. words.SelectMany(BitConverter.GetBytes)];
     }
 
-    private static byte[] Code(uint origin)
+    private static byte[] Code(uint origin, uint stack)
     {
         var a = new Assembler(32);
         Label bad = a.CreateLabel(), end = a.CreateLabel(), hello = a.CreateLabel();
         Label put = a.CreateLabel(), print = a.CreateLabel(), printDigit = a.CreateLabel();
 
-        a.mov(esp, Stack);
+        a.mov(esp, stack);
         a.cmp(eax, 0x2bad_b002);
         a.jne(bad);
         a.mov(ebp, ebx); // the boot information

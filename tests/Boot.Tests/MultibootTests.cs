@@ -157,9 +157,51 @@ public sealed class MultibootTests : IDisposable
         Assert.Contains(named, Wrong(file), StringComparison.Ordinal);
     }
 
+    /// <summary>Where vmm itself would put the boot information (0x6000), the command line (0x20000), or neither.</summary>
+    [Theory]
+    [InlineData(0x1000)]
+    [InlineData(0x5000)]
+    [InlineData(0x1_0000)]
+    [InlineData(0x1_f000)]
+    [InlineData(0x8_0000)]
+    public void An_image_in_base_memory_is_left_whole_by_what_it_is_told(uint at)
+    {
+        byte[] file = MultibootKernel.Flat(at);
+        LoadedGuest guest = Load(file, new BootRequest { CommandLine = "x y", Initrds = [_files.Write([7])] });
+        Assert.Equal((new GuestAddress(at), 0x1_0000UL), guest.Kernel);
+        for (int i = 0; i < file.Length; i++)
+        {
+            Assert.Equal(file[i], Read<byte>(at + (uint)i));
+        }
+
+        ulong info = guest.Entry.Rbx, line = Read<uint>(info + 16), module = Read<uint>(Read<uint>(info + 24));
+        Assert.Equal("x y", String(line));
+        Assert.Equal(7, Read<byte>(module));
+        Assert.Equal(0x10_0000UL, module);
+        foreach ((ulong start, ulong length) in new[] { (info, Layout.StartInfoRoom), (line, 4UL) })
+        {
+            Assert.True(start + length <= at || start >= at + 0x1_0000UL, $"0x{start:x} is in the kernel");
+            Assert.True(start + length <= Layout.Ebda || start >= Layout.HighMemory, $"0x{start:x} is no memory");
+        }
+    }
+
+    [Fact]
+    public void Where_base_memory_is_full_it_is_told_behind_it()
+    {
+        const uint First = 0x1000, Length = 0x9_e000;
+        byte[] file = Flat(First + 0x20, First, 0, First + Length, First);
+        LoadedGuest guest = Load(file, new BootRequest { Initrds = [_files.Write([7])] });
+        ulong info = guest.Entry.Rbx;
+        Assert.InRange(info, Layout.HighMemory, Layout.HighMemory + 0x2000);
+        Assert.True(Read<uint>(Read<uint>(info + 24)) >= info + Layout.StartInfoRoom);
+    }
+
     [Fact]
     public void What_does_not_fit_is_refused()
     {
+        AssertRefused(Flat(0xfe0, 0xfc0, 0, 0, 0xfc0), null, "outside the memory from 0x1000 to 0x9fc00 and from 0x100000");
+        AssertRefused(Flat(0x9_f020, 0x9_f000, 0, 0x9_fc01, 0x9_f000), null, "outside the memory");
+        AssertRefused(Flat(0x9_f020, 0x9_f000, 0, 0x20_0000, 0x9_f000), null, "outside the memory");
         AssertRefused(Flat(0xf_f000 + 0x20, 0xf_f000, 0, 0, 0xf_f000), null, "outside the memory");
         AssertRefused(Flat(Base + 0x20, Base, 0, 0x80_0001, Base), null, "outside the memory");
         AssertRefused(Flat(Base + 0x20, Base, 0, uint.MaxValue, Base), null, "outside the memory");

@@ -9,21 +9,30 @@ namespace Vmm.Guest.Tests;
 /// port.</summary>
 public sealed class MultibootGuestTests
 {
+    private static readonly string Words = "quick=1 brown";
+
+    /// <summary>As QEMU and GRUB have it: the kernel's own name, then what the user gave, and none of Linux's words.</summary>
     [KvmTheory]
-    [InlineData(true)]
-    [InlineData(false)]
-    public void A_multiboot_kernel_tells_what_it_was_given(bool isElf)
+    [InlineData("elf")]
+    [InlineData("flat")]
+    [InlineData("in base memory")]
+    public void A_multiboot_kernel_tells_what_it_was_given(string kind)
     {
         using var folder = new TemporaryFolder();
-        string kernel = folder.Write("kernel", isElf ? MultibootKernel.Elf() : MultibootKernel.Flat());
+        string kernel = folder.Write("kernel", kind switch
+        {
+            "elf" => MultibootKernel.Elf(),
+            "flat" => MultibootKernel.Flat(),
+            _ => MultibootKernel.Flat(0x6000),
+        });
         string module = folder.Write("module", Encoding.ASCII.GetBytes("first module"));
         VmmProcess.Ended ended = VmmProcess.Run(
-            "--kernel", kernel, "--initrd", module, "--mem", "64M", "--cmdline-only", "--cmdline", "quick=1 brown");
+            "--kernel", kernel, "--initrd", module, "--mem", "64M", "--cmdline", Words);
 
         Assert.Equal("", ended.Error);
         string[] lines = ended.Output.Split('\n');
         Assert.Equal("multiboot", lines[0]);
-        Assert.EndsWith("quick=1 brown", lines[1], StringComparison.Ordinal);
+        Assert.Equal($"{kernel} {Words}", lines[1]);
         Assert.InRange(Convert.ToUInt32(lines[2], 16), 63u << 20, 64u << 20);
         Assert.Equal("first module", lines[3]);
         Assert.Equal(MultibootKernel.ExitWell, ended.Code);

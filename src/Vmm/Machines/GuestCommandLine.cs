@@ -7,10 +7,15 @@ namespace Vmm.Machines;
 /// <summary>The kernel's command line of one machine.</summary>
 internal static class GuestCommandLine
 {
-    /// <summary>vmm's defaults, what the devices and the host need, then what the user gave: in Linux the last one wins.
+    /// <summary>Linux: vmm's defaults, what the devices and the host need, then what the user gave: in Linux the last one wins.
     /// </summary>
-    public static string Compose(MachineOptions options, IVirtioSlots slots, HostKind host)
+    public static string Compose(MachineOptions options, KernelImage kernel, IVirtioSlots slots, HostKind host)
     {
+        if (KernelLoader.ProtocolFor(kernel, options.Entry) == EntryProtocol.Multiboot)
+        {
+            return CommandLine.ComposeMultiboot(kernel.Name, options.CommandLine, options.CommandLineOnly);
+        }
+
         // Kernels with ACPI find devices on mmio in its tables; the words are for those without.
         List<string> added = slots is MmioSlots mmio ? [.. mmio.Parameters] : [];
         if (options.Disks.Count > 0 && options.Initrds.Count == 0)

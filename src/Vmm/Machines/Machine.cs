@@ -237,7 +237,7 @@ internal sealed class Machine : IPowerControl, IDisposable
         SystemRandom.Fill(seed);
         Loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
         {
-            CommandLine = GuestCommandLine.Compose(_options, slots, _hostKind),
+            CommandLine = GuestCommandLine.Compose(_options, kernel, slots, _hostKind),
             Initrds = _options.Initrds,
             Protocol = _options.Entry,
             AcpiRsdp = FirmwareTables.Rsdp,
