@@ -115,6 +115,11 @@ public sealed class KernelImage : IDisposable
             return wrong;
         }
 
+        if (multiboot?.Flat is null && PortableExecutable.Describe(source) is string program)
+        {
+            return program;
+        }
+
         if (multiboot is null)
         {
             return WhatElse(source);
