@@ -3,7 +3,8 @@ namespace Vmm.Host;
 /// <summary>Runs file operations beside the event loop: by io_uring, or by threads where that is forbidden.</summary>
 /// <remarks>All members are for the loop's thread, or for whoever stands in for it before it starts and after it has
 /// ended. It costs nothing until the first operation. Nothing is allocated per operation.</remarks>
-internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true) : IDisposable
+/// <param name="errors">Told of what failed; null to say it on standard error.</param>
+internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true, HostErrorLog? errors = null) : IDisposable
 {
     /// <summary>Rounds within one call of <see cref="Submit"/> before others on the loop have their turn.</summary>
     private const int MaxRounds = 16;
@@ -16,6 +17,9 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true) : IDi
     private FileIo? _first;
     private FileIo? _last;
     private bool _running;
+
+    public HostErrorLog Errors { get; } =
+        errors ?? new HostErrorLog(TimeProvider.System, line => Stderr.WriteLine($"vmm: {line}"));
 
     /// <summary>Operations started and not finished.</summary>
     public int InFlight { get; private set; }

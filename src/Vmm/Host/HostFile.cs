@@ -53,9 +53,17 @@ internal class HostFile : BlockFile
 
     public override void Drain() => Engine.Drain();
 
+    /// <summary>The same open file once more, to outlive this.</summary>
+    public FileDescriptor Duplicate() => new(ErrnoException.Check(LibC.Fcntl(_fd.Number, LibC.F_DUPFD_CLOEXEC, 3), Path));
+
     /// <summary>The engine is done with it.</summary>
     public virtual void Finished(FileIo io)
     {
+        if (io.Errno != 0)
+        {
+            Engine.Errors.Report(Path, io.Operation, io.Errno);
+        }
+
         if (io.Operation == FileOperation.Write && io.Errno == 0)
         {
             _length = Math.Max(_length, io.Offset);     // Offset has moved to the end of what was written
@@ -104,11 +112,13 @@ internal class HostFile : BlockFile
 
             if (count < 0)
             {
-                if (Marshal.GetLastPInvokeError() == ErrnoException.EINTR)
+                int errno = Marshal.GetLastPInvokeError();
+                if (errno == ErrnoException.EINTR)
                 {
                     continue;
                 }
 
+                Engine.Errors.Report(Path, FileOperation.Read, errno);
                 return false;
             }
 
@@ -132,11 +142,13 @@ internal class HostFile : BlockFile
 
             if (count <= 0)
             {
-                if (count < 0 && Marshal.GetLastPInvokeError() == ErrnoException.EINTR)
+                int errno = count < 0 ? Marshal.GetLastPInvokeError() : ErrnoException.EIO;
+                if (errno == ErrnoException.EINTR)
                 {
                     continue;
                 }
 
+                Engine.Errors.Report(Path, FileOperation.Write, errno);
                 return false;
             }
 
@@ -152,8 +164,10 @@ internal class HostFile : BlockFile
     {
         while (!IgnoresFlush && LibC.Fdatasync(_fd.Number) != 0)
         {
-            if (Marshal.GetLastPInvokeError() != ErrnoException.EINTR)
+            int errno = Marshal.GetLastPInvokeError();
+            if (errno != ErrnoException.EINTR)
             {
+                Engine.Errors.Report(Path, FileOperation.Sync, errno);
                 return false;
             }
         }
@@ -166,6 +180,7 @@ internal class HostFile : BlockFile
     {
         if (LibC.Ftruncate(_fd.Number, (long)length) != 0)
         {
+            Engine.Errors.Report(Path, FileOperation.Write, Marshal.GetLastPInvokeError());
             return false;
         }
 
