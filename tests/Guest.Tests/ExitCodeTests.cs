@@ -26,6 +26,49 @@ public sealed class ExitCodeTests
         Assert.Equal(new VmmProcess.Ended(ExitCodes.Success, "", ""), Run(guest));
     }
 
+    /// <summary>What a kernel without pvpanic's driver does: it says so and resets by the keyboard controller.</summary>
+    [KvmFact]
+    public void A_panic_is_told_with_its_reason()
+    {
+        using var guest = new TestGuest(program =>
+        {
+            SmallGuests.Say(program, "# [    1.000000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\r\n");
+            SmallGuests.Reset(program);
+        });
+        VmmProcess.Ended ended = Run(guest);
+        Assert.Equal(ExitCodes.GuestPanicked, ended.Code);
+        OneLine.AssertIs("the guest's kernel panicked: Attempted to kill init! exitcode=0x00000100", ended.Error);
+    }
+
+    [KvmFact]
+    public void A_program_that_prints_a_panic_and_reboots_in_good_order_is_no_panic()
+    {
+        using var guest = new TestGuest(program =>
+        {
+            SmallGuests.Say(program, "Kernel panic - not syncing: said a program\r\n[    3.000000] reboot: Restarting system\r\n");
+            SmallGuests.Reset(program);
+        });
+        Assert.Equal((ExitCodes.Success, ""), (Run(guest).Code, Run(guest).Error));
+    }
+
+    [KvmFact]
+    public void A_reboot_that_is_not_wanted_has_a_code_of_its_own()
+    {
+        using var guest = new TestGuest(SmallGuests.Reset);
+        VmmProcess.Ended ended = VmmProcess.Run("--kernel", guest.Path, "--mem", "32M", "--on-reboot", "fail");
+        Assert.Equal(ExitCodes.GuestRebooted, ended.Code);
+        OneLine.AssertIs("the guest rebooted", ended.Error);
+    }
+
+    [KvmFact]
+    public void With_stats_a_reboot_is_told()
+    {
+        using var guest = new TestGuest(SmallGuests.Reset);
+        VmmProcess.Ended ended = VmmProcess.Run("--kernel", guest.Path, "--mem", "32M", "--stats");
+        Assert.Equal(ExitCodes.Success, ended.Code);
+        Assert.EndsWith("vmm: the guest rebooted\n", ended.Error, StringComparison.Ordinal);
+    }
+
     [KvmFact]
     public void A_triple_fault_is_a_crash_told_in_one_line()
     {

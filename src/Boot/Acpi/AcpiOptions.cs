@@ -26,6 +26,12 @@ public sealed record AcpiOptions
     /// <summary>Is there a CMOS clock at 0x70 (without an interrupt; century in register 0x32)?</summary>
     public bool Clock { get; init; } = true;
 
+    /// <summary>Is there QEMU's pvpanic port at 0x505?</summary>
+    public bool Pvpanic { get; init; } = true;
+
+    /// <summary>Are there QEMU's fw_cfg ports at 0x510?</summary>
+    public bool FwCfg { get; init; } = true;
+
     /// <summary>Shall the guest look for a keyboard controller? Off, a kernel saves the probing; the controller's reset
     /// line works all the same.</summary>
     public bool Keyboard { get; init; }

@@ -8,6 +8,9 @@ namespace Vmm.Boot.Acpi;
 /// asking hardware, in AML.</summary>
 internal static class Dsdt
 {
+    // _STA (6.3.7): present, enabled, shown to the user or not, functioning.
+    private const ulong Shown = 0x0f, NotShown = 0x0b;
+
     public static void Write(TableWriter w, AcpiOptions options) =>
         // Revision 2: integers have 64 bits.
         AcpiHeader.Table(w, "DSDT", 2, () =>
@@ -29,6 +32,16 @@ internal static class Dsdt
                 if (options.Clock)
                 {
                     Clock(aml);
+                }
+
+                if (options.Pvpanic)
+                {
+                    Ports(aml, "PEVT", Pvpanic.AcpiId, Shown, Pvpanic.Port, 1);
+                }
+
+                if (options.FwCfg)
+                {
+                    Ports(aml, "FWCF", FwCfg.AcpiId, NotShown, FwCfg.Port, FwCfg.PortCount);
                 }
 
                 for (int i = 0; i < options.VirtioMmio.Count; i++)
@@ -74,6 +87,16 @@ internal static class Dsdt
         {
             aml.Name("_HID").EisaId("PNP0B00");
             aml.Name("_CRS").ResourceTemplate(crs => crs.Ports(Cmos.Port, Cmos.PortCount));
+        });
+
+    /// <summary>A device of QEMU's that is found by its id and consists of a few ports (docs/specs/pvpanic and fw_cfg).
+    /// </summary>
+    private static void Ports(AmlWriter aml, string name, string id, ulong status, int first, int count) =>
+        aml.Device(name, () =>
+        {
+            aml.Name("_HID").String(id);
+            aml.Name("_STA").Integer(status);
+            aml.Name("_CRS").ResourceTemplate(crs => crs.Ports(first, count));
         });
 
     /// <summary>LNRO0005 is the id that Linux's virtio-mmio driver has for ACPI.</summary>

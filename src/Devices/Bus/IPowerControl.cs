@@ -14,4 +14,8 @@ public interface IPowerControl
     /// <summary>The guest ended the VM with a code of its own (port 0xf4).</summary>
     /// <param name="code">0 to 255, as the guest wrote it.</param>
     void RequestExit(byte code);
+
+    /// <summary>The guest's kernel panicked (pvpanic).</summary>
+    /// <param name="handledByGuest">A crash kernel of its own goes on from here.</param>
+    void ReportPanic(bool handledByGuest);
 }

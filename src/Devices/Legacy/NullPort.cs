@@ -13,7 +13,6 @@ public sealed class NullPort(string name) : IBusDevice
     {
         ports.Add(0x80, 1, new NullPort("post"));           // POST codes; Linux's and others' delay of about 1 us
         ports.Add(0xed, 1, new NullPort("delay"));          // the same, io_delay=0xed
-        ports.Add(0x92, 1, new NullPort("port92"));         // fast A20, which is always on here
         ports.Add(0xf0, 2, new NullPort("fpu"));            // clear FPU busy, before CR0.NE
         ports.Add(0x3c0, 0x20, new NullPort("vga"));        // no display
         ports.Add(0x2f8, 8, new NullPort("COM2"));

@@ -8,7 +8,18 @@ namespace Vmm.Cli;
 internal sealed class StartClock
 {
     private readonly long _main = Stopwatch.GetTimestamp();
-    private readonly TimeSpan _beforeMain = Environment.CpuUsage.TotalTime;
+    private readonly TimeSpan _beforeMain;
+
+    public StartClock()
+        : this(Environment.CpuUsage.TotalTime)
+    {
+    }
+
+    private StartClock(TimeSpan beforeMain) => _beforeMain = beforeMain;
+
+    /// <summary>For a machine that starts in the place of another, in a process that is there already: its times count from
+    /// now on.</summary>
+    public static StartClock Now => new(TimeSpan.Zero);
 
     /// <summary>When the process was started, as a Stopwatch timestamp.</summary>
     public long Exec => _main - (long)(_beforeMain.TotalSeconds * Stopwatch.Frequency);

@@ -11,6 +11,8 @@ internal static unsafe class Stderr
     /// <summary>Set while a terminal is in raw mode: a line feed alone then runs down in stairs.</summary>
     public static bool NeedsCarriageReturns { get; set; }
 
+    public static bool IsTerminal => LibC.IsATty(StandardError) == 1;
+
     public static void WriteLine(string line) => Write(line + "\n");
 
     public static void Write(string text)

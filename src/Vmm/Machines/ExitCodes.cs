@@ -19,6 +19,12 @@ internal static class ExitCodes
     /// <summary>A bug of vmm's own (EX_SOFTWARE, too); standard error has what to report.</summary>
     public const int InternalError = 70;
 
+    /// <summary>The guest's kernel panicked. (From here on the numbers of &lt;sysexits.h&gt; mean other things.)</summary>
+    public const int GuestPanicked = 71;
+
+    /// <summary>The guest rebooted, and --on-reboot fail was given.</summary>
+    public const int GuestRebooted = 73;
+
     /// <summary>Stopped by signal N: 128 + N.</summary>
     public const int SignalBase = 128;
 }

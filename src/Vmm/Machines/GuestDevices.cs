@@ -8,7 +8,7 @@ using Vmm.Machines.Slots;
 namespace Vmm.Machines;
 
 /// <summary>The virtio devices that the options ask for, each with what is behind it on the host.</summary>
-internal sealed class GuestDevices(MachineOptions options, EventLoop loop) : IDisposable
+internal sealed class GuestDevices(MachineOptions options, EventLoop loop, NextLife? before = null) : IDisposable
 {
     // Far above what any guest needs, and a limit to what a hostile one costs.
     private const ulong RngBytesPerSecond = 4 << 20;
@@ -21,6 +21,9 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop) : IDi
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
     public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _disks;
+
+    /// <summary>Errors of the host under the disks, one line for each file.</summary>
+    public IEnumerable<string> DiskErrors => _diskHost?.Errors.Summary ?? [];
 
     /// <summary>Network cards, in the order given.</summary>
     public IReadOnlyList<Net> Nets => _nets;
@@ -57,6 +60,18 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop) : IDi
     /// <inheritdoc cref="DiskHost.Close"/>
     public void Close() => _diskHost?.Close();
 
+    /// <summary>After <see cref="Close"/>: what the guest wrote to ephemeral overlays.</summary>
+    public void LeaveTo(NextLife next)
+    {
+        for (int i = 0; i < _disks.Count; i++)
+        {
+            if (options.Disks[i].Ephemeral && _disks[i].Disk.Backend.File is HostFile file)
+            {
+                next.Overlays[i] = file.Duplicate();
+            }
+        }
+    }
+
     public void Dispose()
     {
         _vsockHost?.Dispose();
@@ -74,7 +89,7 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop) : IDi
         _diskHost = new DiskHost(loop);
         for (int i = 0; i < options.Disks.Count; i++)
         {
-            OpenDisk disk = _diskHost.Open(options.Disks[i]);
+            OpenDisk disk = _diskHost.Open(options.Disks[i], before?.TakeOverlay(i));
             var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options) { RingFeatures = RingFeatures };
             slots.Plug(block);
             _disks.Add((block, disk));

@@ -11,6 +11,7 @@ using Vmm.Devices.Legacy;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
+using Vmm.Insight.Complaints;
 using Vmm.Insight.Recorder;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
@@ -36,8 +37,17 @@ internal sealed class Machine : IPowerControl, IDisposable
     private IVirtioSlots? _slots;
     private Alongside? _early;
     private PostedPortWrites? _posted;
+    private readonly NextLife? _before;
+    private readonly ComplaintWatch _complaints = new();
+    private readonly PanicWatch _panic;
+    private PanicGrace _panicGrace = null!;
+    private FwCfg _fwCfg = null!;
 
-    private Machine(MachineOptions options, RunObserver? observer) => (_options, _observer) = (options, observer);
+    private Machine(MachineOptions options, RunObserver? observer, NextLife? before)
+    {
+        (_options, _observer, _before) = (options, observer, before);
+        _panic = new PanicWatch(_complaints);
+    }
 
     public AddressBus Ports { get; } = new("port");
 
@@ -75,6 +85,12 @@ internal sealed class Machine : IPowerControl, IDisposable
     /// --stats.</summary>
     public long PeakBeforeEntry { get; private set; }
 
+    /// <summary>The power button was pressed: the user wants it to end.</summary>
+    public bool IsButtonPressed => Volatile.Read(ref _buttonPressed) != 0;
+
+    /// <summary>Errors of the host under the disks, one line for each file; none where all went well.</summary>
+    public IEnumerable<string> DiskErrors => _devices!.DiskErrors;
+
     /// <summary>When the first vCPU was about to enter the guest, as a Stopwatch timestamp; 0 before.</summary>
     public long FirstEntry { get; private set; }
 
@@ -82,12 +98,13 @@ internal sealed class Machine : IPowerControl, IDisposable
     public long Ended { get; private set; }
 
     /// <param name="observer">Null where nobody looks, which costs nothing.</param>
+    /// <param name="before">What the machine left that this one takes the place of; null for none.</param>
     /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
     /// <exception cref="BootException">The kernel, initrd or command line is.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
-    public static Machine Build(MachineOptions options, RunObserver? observer = null)
+    public static Machine Build(MachineOptions options, RunObserver? observer = null, NextLife? before = null)
     {
-        var machine = new Machine(options, observer);
+        var machine = new Machine(options, observer, before);
         try
         {
             machine.Build();
@@ -104,7 +121,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     public MachineEnd Run()
     {
         Loop.Start(_early);
-        Console.Start();
+        Console.Start(_before?.Input);
         if (_options.Stats)
         {
             PeakBeforeEntry = ResidentMemory.MeasurePeak();
@@ -141,7 +158,8 @@ internal sealed class Machine : IPowerControl, IDisposable
                 return;
             }
 
-            _end = end;
+            bool isUnwanted = end == MachineEnd.Reset && _options.OnReboot == RebootAction.Fail;
+            _end = _panic.Judge(isUnwanted ? MachineEnd.UnwantedReset : end);
         }
 
         _slots?.StopWaiting();
@@ -167,6 +185,23 @@ internal sealed class Machine : IPowerControl, IDisposable
     public void RequestPowerOff() => End(MachineEnd.PoweredOff);
 
     public void RequestExit(byte code) => End(MachineEnd.FromGuest(code));
+
+    public void ReportPanic(bool handledByGuest)
+    {
+        _panic.Report(handledByGuest);
+        if (!handledByGuest)
+        {
+            _panicGrace.Begin();
+        }
+    }
+
+    /// <summary>What the machine leaves to one that starts in its place. Once, when it has run.</summary>
+    public NextLife Leave()
+    {
+        var next = new NextLife { Input = Console.TakeUnread() };
+        _devices!.LeaveTo(next);
+        return next;
+    }
 
     /// <summary>Brings all vCPUs out of the guest and holds them there. Any thread but theirs.</summary>
     public void Pause()
@@ -223,7 +258,7 @@ internal sealed class Machine : IPowerControl, IDisposable
 
         AddLegacyDevices(vm);
         IVirtioSlots slots = _slots = AddSlots(kvm, vm);
-        _devices = Own(new GuestDevices(_options, Loop));
+        _devices = Own(new GuestDevices(_options, Loop, _before));
         _devices.PlugInto(slots);
         Done("devices");
         CpuidEntry[] processor = kvm.GetSupportedCpuid();
@@ -235,9 +270,11 @@ internal sealed class Machine : IPowerControl, IDisposable
         Done("firmware tables");
         byte[] seed = new byte[RngSeedLength];
         SystemRandom.Fill(seed);
+        string commandLine = GuestCommandLine.Compose(_options, kernel, slots, _hostKind);
+        _fwCfg.SetCommandLine(commandLine);
         Loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
         {
-            CommandLine = GuestCommandLine.Compose(_options, kernel, slots, _hostKind),
+            CommandLine = commandLine,
             Initrds = _options.Initrds,
             Protocol = _options.Entry,
             AcpiRsdp = FirmwareTables.Rsdp,
@@ -350,7 +387,7 @@ internal sealed class Machine : IPowerControl, IDisposable
 
     private void AddLegacyDevices(KvmVm vm)
     {
-        Console = Own(new GuestConsole(this, Loop, new IrqLine(vm, Serial16550.Com1Irq), _observer?.Console));
+        Console = Own(new GuestConsole(this, Loop, new IrqLine(vm, Serial16550.Com1Irq), _complaints, _observer?.Console));
         Ports.Add(Serial16550.Com1Port, Serial16550.PortCount, Console.Port);
         var keyboard = new I8042(this);
         Ports.Add(I8042.DataPortNumber, 1, keyboard.DataPort);
@@ -359,6 +396,11 @@ internal sealed class Machine : IPowerControl, IDisposable
         Ports.Add(Cmos.Port, Cmos.PortCount, new Cmos(TimeProvider.System, low, high));
         Ports.Add(DebugExit.Port, 1, new DebugExit(this));
         Ports.Add(ResetPort.Port, 1, new ResetPort(this));
+        Ports.Add(Port92.Port, 1, new Port92(this));
+        _panicGrace = Own(new PanicGrace(Loop, () => Console.BytesOut, () => End(_panic.Stuck())));
+        Ports.Add(Pvpanic.Port, 1, new Pvpanic(this));
+        _fwCfg = new FwCfg(_options.Memory, _options.Cpus);
+        Ports.Add(FwCfg.Port, FwCfg.PortCount, _fwCfg);
         Power = new PowerManagement(new IrqLine(vm, PowerManagement.SciIrq), this, TimeProvider.System);
         Ports.Add(PowerManagement.Port, PowerManagement.PortCount, Power);
         NullPort.AddAll(Ports);

@@ -7,6 +7,7 @@ internal enum MachineEndKind
     Reset,
     GuestCode,
     GuestCrashed,
+    GuestPanicked,
     Stopped,
     HostFailed,
 }
@@ -15,11 +16,14 @@ internal enum MachineEndKind
 /// <param name="Message">One line for people; null where there is nothing to say.</param>
 internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Message)
 {
+    /// <summary>What is said of a reset that the guest asked for.</summary>
+    public const string Rebooted = "the guest rebooted";
+
     /// <summary>How it ended, in every case.</summary>
     public string Summary => Message ?? Kind switch
     {
         MachineEndKind.PoweredOff => "the guest powered off",
-        MachineEndKind.Reset => "the guest reset",
+        MachineEndKind.Reset => Rebooted,
         MachineEndKind.GuestCode => $"the guest ended it with code {ExitCode}",
         _ => "stopped by the user",
     };
@@ -28,6 +32,10 @@ internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Mes
 
     public static MachineEnd Reset { get; } = new(MachineEndKind.Reset, ExitCodes.Success, null);
 
+    /// <summary>A reset where the user wants none (--on-reboot fail).</summary>
+    public static MachineEnd UnwantedReset { get; } =
+        new(MachineEndKind.Reset, ExitCodes.GuestRebooted, $"{Rebooted} (--on-reboot fail)");
+
     /// <summary>The user asked for it at the console (Ctrl-A x).</summary>
     public static MachineEnd Quit { get; } = new(MachineEndKind.Stopped, ExitCodes.Success, null);
 
@@ -35,6 +43,10 @@ internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Mes
 
     public static MachineEnd Crashed(string message) =>
         new(MachineEndKind.GuestCrashed, ExitCodes.GuestCrashed, "the guest crashed: " + message);
+
+    /// <param name="why">What the kernel said of it.</param>
+    public static MachineEnd Panicked(string why) =>
+        new(MachineEndKind.GuestPanicked, ExitCodes.GuestPanicked, "the guest's kernel panicked: " + why);
 
     public static MachineEnd HostFailed(string message) =>
         new(MachineEndKind.HostFailed, ExitCodes.HostCannot, message);

@@ -61,6 +61,8 @@ internal sealed record MachineOptions
     /// <summary>Randomize the addresses of a kernel that vmm unpacks.</summary>
     public bool Kaslr { get; init; } = true;
 
+    public RebootAction OnReboot { get; init; } = RebootAction.End;
+
     /// <summary>Print figures about the run at its end.</summary>
     public bool Stats { get; init; }
 

@@ -212,6 +212,7 @@ public sealed class AcpiTablesTests
     [InlineData("pci", "Device (PCI0)", "EisaId (\"PNP0A08\") /* PCI Express Bus */", "Method (_OSC, 4, Serialized)",
         "0xC0000000,", "0xCFFFFFFF,", "0x0000000200000000,", "0x00000011FFFFFFFF,", "EisaId (\"PNP0501\")",
         "\"ACPI0007\"", "Name (\\_S5, Package (0x04)", "Memory32Fixed (ReadWrite,", "EisaId (\"PNP0B00\")",
+        "\"QEMU0001\"", "0x0505,             // Range Minimum", "\"QEMU0002\"", "0x0510,             // Range Minimum",
         "ToUUID (\"33db4d5b-1ff7-401c-9657-7441c03dd766\")")]
     [InlineData("mmio", "Device (V013)", "\"LNRO0005\"", "0xD1013000,",
         "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive, ,, )",

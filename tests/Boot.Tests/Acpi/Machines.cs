@@ -16,7 +16,7 @@ internal static class Machines
             VirtioMmio = [.. Enumerable.Range(0, 20).Select(i =>
                 new AcpiVirtioMmio(0xd100_0000 + ((uint)i * 0x1000), 0x200, 5 + (i % 19), Level: i == 3))],
         },
-        "bare" => new AcpiOptions { Cpus = 1, Serial = false, Clock = false, Keyboard = true },
+        "bare" => new AcpiOptions { Cpus = 1, Serial = false, Clock = false, Keyboard = true, Pvpanic = false, FwCfg = false },
         _ => new AcpiOptions { Cpus = int.Parse(name), Pci = Pci(1) },
     };
 

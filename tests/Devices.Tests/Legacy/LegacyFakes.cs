@@ -22,9 +22,13 @@ internal sealed class RecordingPower : IPowerControl
     public int PowerOffs { get; private set; }
     public List<byte> Exits { get; } = [];
 
+    /// <summary>Each: was it to be handled by the guest?</summary>
+    public List<bool> Panics { get; } = [];
+
     public void RequestReset() => Resets++;
     public void RequestPowerOff() => PowerOffs++;
     public void RequestExit(byte code) => Exits.Add(code);
+    public void ReportPanic(bool handledByGuest) => Panics.Add(handledByGuest);
 }
 
 /// <summary>Takes as much as there is room for.</summary>

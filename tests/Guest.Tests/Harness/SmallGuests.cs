@@ -98,7 +98,7 @@ internal static class SmallGuests
     /// <summary>An invalid instruction without a table of handlers: a triple fault.</summary>
     public static void Crash(Assembler code) => code.ud2();
 
-    private static void Say(Assembler code, string text)
+    public static void Say(Assembler code, string text)
     {
         foreach (char letter in text)
         {

@@ -1,5 +1,5 @@
+using Vmm.Backends.Disks;
 using Vmm.Devices.Virtio;
-using Vmm.Disks;
 using Vmm.Host;
 
 namespace Vmm.Tests.Host;

@@ -275,6 +275,7 @@ public sealed class PostedPortWritesTests
         public void RequestReset() => Resets++;
         public void RequestPowerOff() => Assert.Fail("power off");
         public void RequestExit(byte code) => Assert.Fail("exit");
+        public void ReportPanic(bool handledByGuest) => Assert.Fail("panic");
         public void Dispose() => NativeMemory.Free(_ring);
 
         int ISerialOutput.Write(ReadOnlySpan<byte> bytes)

@@ -37,6 +37,106 @@ public sealed class SmallGuestTests
         Assert.Equal(MachineEnd.Reset, Run(guest));
     }
 
+    /// <summary>By the keyboard controller, PS/2's fast reset, and the reset register.</summary>
+    [KvmTheory]
+    [InlineData(RebootAction.End, ExitCodes.Success)]
+    [InlineData(RebootAction.Restart, ExitCodes.Success)]
+    [InlineData(RebootAction.Fail, ExitCodes.GuestRebooted)]
+    public void Port_92_resets_the_machine_and_the_user_says_what_that_means(object action, int code)
+    {
+        using var guest = new TestGuest(assembler =>
+        {
+            assembler.@in(al, 0x92);
+            assembler.or(al, 1);
+            assembler.@out(0x92, al);
+            assembler.ud2();
+        });
+        MachineEnd end = Run(guest, Options(guest) with { OnReboot = (RebootAction)action });
+        Assert.Equal((MachineEndKind.Reset, code), (end.Kind, end.ExitCode));
+    }
+
+    /// <summary>As Linux does it: the console first, then the port, and with panic=0 nothing more.</summary>
+    [KvmTheory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_panic_told_by_pvpanic_ends_the_machine_with_the_reason(bool resets)
+    {
+        using var guest = new TestGuest(code =>
+        {
+            Label loop = code.CreateLabel(), wrong = code.CreateLabel();
+            Say(code, "[    1.000000] Kernel panic - not syncing: test\r\n");
+            code.mov(dx, 0x505);
+            code.@in(al, dx);
+            code.cmp(al, 7);
+            code.jne(wrong);
+            code.mov(al, 1);
+            code.@out(dx, al);
+            if (resets)
+            {
+                code.mov(al, 0xfe);
+                code.@out(0x64, al);
+            }
+
+            code.Label(ref loop);
+            code.hlt();
+            code.jmp(loop);
+            code.Label(ref wrong);
+            code.ud2();
+        });
+        Assert.Equal(MachineEnd.Panicked("test"), Run(guest));
+    }
+
+    [KvmFact]
+    public void Fw_cfg_tells_the_number_of_CPUs_and_the_command_line()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            Label wrong = code.CreateLabel();
+            Select(code, 0);
+            code.mov(dx, 0x511);
+            foreach (char letter in "QEMU")
+            {
+                code.@in(al, dx);
+                code.cmp(al, (byte)letter);
+                code.jne(wrong);
+            }
+
+            Select(code, 5);
+            code.mov(dx, 0x511);
+            code.@in(al, dx);
+            code.cmp(al, 3);
+            code.jne(wrong);
+
+            // The last byte of the command line, which is as long as its other item says.
+            Select(code, 0x14);
+            code.mov(dx, 0x511);
+            code.xor(ebx, ebx);
+            code.@in(al, dx);
+            code.mov(bl, al);
+            code.@in(al, dx);
+            code.mov(bh, al);
+            code.lea(ecx, __[rbx - 1]);
+            Select(code, 0x15);
+            code.mov(dx, 0x511);
+            code.mov(edi, 0x20_0000);
+            code.rep.insb();
+            code.cmp(__byte_ptr[rdi - 1], (byte)'!');
+            code.jne(wrong);
+            code.@in(al, dx);
+            code.test(al, al);
+            code.jne(wrong);
+            ExitWithVerdict(code, ref wrong);
+        });
+        Assert.Equal(MachineEnd.FromGuest(0), Run(guest, Options(guest, cpus: 3) with { CommandLine = "x=!" }));
+
+        static void Select(Assembler code, short item)
+        {
+            code.mov(dx, 0x510);
+            code.mov(ax, item);
+            code.@out(dx, ax);
+        }
+    }
+
     [KvmFact]
     public void An_access_to_PCI_configuration_is_one_exit()
     {
@@ -285,6 +385,17 @@ public sealed class SmallGuestTests
         code.Label(ref wrong);
         code.mov(al, 1);
         code.@out(ExitPort, al);
+    }
+
+    /// <summary>To the serial port, which always has room in time.</summary>
+    private static void Say(Assembler code, string text)
+    {
+        code.mov(dx, 0x3f8);
+        foreach (char letter in text)
+        {
+            code.mov(al, (byte)letter);
+            code.@out(dx, al);
+        }
     }
 
     private ulong _lastCount;

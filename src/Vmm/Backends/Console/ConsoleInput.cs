@@ -52,8 +52,16 @@ internal sealed unsafe class ConsoleInput : IDisposable
     /// <summary>Bytes that the guest was given so far.</summary>
     public long TotalBytes => Interlocked.Read(ref _total);
 
-    public void Start()
+    /// <param name="unread">What goes to the guest before what is read from now on.</param>
+    public void Start(ReadOnlySpan<byte> unread = default)
     {
+        unread.CopyTo(_pending);
+        _count = unread.Length;
+        if (_count > 0)
+        {
+            _loop.Post(Pump);
+        }
+
         _readable = _loop.TryAdd(_fd, LibC.EPOLLIN, _ => Fill(), "console input");
         _watching = _readable is not null;
         _alwaysReady = _readable is null;
@@ -62,6 +70,10 @@ internal sealed unsafe class ConsoleInput : IDisposable
             _loop.Post(Fill);
         }
     }
+
+    /// <summary>What was read and the guest has not taken, without the Ctrl-D at the end: whoever reads on finds the end
+    /// itself. The event loop has ended.</summary>
+    public byte[] TakeUnread() => _ended ? [] : _pending.AsSpan(_first, _count).ToArray();
 
     public void Dispose() => _repeat?.Dispose();
 

@@ -24,12 +24,14 @@ internal sealed class GuestConsole : IDisposable
     private readonly ConsoleOutput _output;
     private readonly ConsoleInput _input;
 
-    /// <param name="tap">Sees what the guest says; null for nobody.</param>
-    public GuestConsole(Machine machine, EventLoop loop, IInterruptLine interrupt, IConsoleTap? tap)
+    /// <param name="watch">Sees what the guest says.</param>
+    /// <param name="tap">Sees it, too; null for nobody.</param>
+    public GuestConsole(Machine machine, EventLoop loop, IInterruptLine interrupt, IConsoleTap watch, IConsoleTap? tap)
     {
         _machine = machine;
         _output = new ConsoleOutput(loop, StandardOutput);
-        Port = new Serial16550("COM1", tap is null ? _output : new TappedOutput(_output, tap), interrupt);
+        var watched = new TappedOutput(_output, watch);
+        Port = new Serial16550("COM1", tap is null ? watched : new TappedOutput(watched, tap), interrupt);
         _output.Drained += Port.OutputDrained;
         _output.Broken += error => machine.End(MachineEnd.OutputClosed(error.Message));
         _terminal = Terminal.TryOpen(StandardInput);
@@ -42,11 +44,15 @@ internal sealed class GuestConsole : IDisposable
 
     public long BytesIn => _input.TotalBytes;
 
-    public void Start()
+    /// <param name="unread">Standard input that a machine before this one read and its guest did not take.</param>
+    public void Start(ReadOnlySpan<byte> unread)
     {
         _terminal?.EnterRaw();
-        _input.Start();
+        _input.Start(unread);
     }
+
+    /// <summary>Standard input that was read and that the guest has not taken. The event loop has ended.</summary>
+    public byte[] TakeUnread() => _input.TakeUnread();
 
     /// <summary>Writes what the guest said last and gives the terminal back. The event loop has ended.</summary>
     public void Finish()

@@ -51,15 +51,18 @@ internal static class DiskFiles
                 : LibC.Open(directory, LibC.O_TMPFILE | LibC.O_RDWR | LibC.O_CLOEXEC, OwnerOnly);
             if (number >= 0)
             {
-                return Temporary(number, engine);
+                return Temporary(new FileDescriptor(number), engine);
             }
         }
 
-        return Temporary(ErrnoException.Check(LibC.MemfdCreate("vmm-ephemeral", MFD_CLOEXEC), "memfd_create"), engine);
+        return Temporary(
+            new FileDescriptor(ErrnoException.Check(LibC.MemfdCreate("vmm-ephemeral", MFD_CLOEXEC), "memfd_create")),
+            engine);
     }
 
-    private static HostFile Temporary(int number, FileEngine engine) =>
-        new("ephemeral overlay", new FileDescriptor(number), readOnly: false, engine) { IgnoresFlush = true };
+    /// <summary>One that was open already; owned from now on.</summary>
+    public static HostFile Temporary(FileDescriptor fd, FileEngine engine) =>
+        new("ephemeral overlay", fd, readOnly: false, engine) { IgnoresFlush = true };
 
     /// <summary>A raw disk is its file: checks that there is something to it.</summary>
     /// <exception cref="UsageException">It is empty or no whole number of sectors.</exception>

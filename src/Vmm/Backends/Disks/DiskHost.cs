@@ -12,14 +12,19 @@ internal sealed record OpenDisk(DiskNode Backend, BlockOptions Options);
 internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool allowIoUring = true) : IDisposable
 {
     private readonly FileEngine _engine = new(loop, allowIoUring);
+
+    /// <summary>What went wrong on the host under any of the disks.</summary>
+    public HostErrorLog Errors => _engine.Errors;
+
     private readonly TimeProvider _time = time ?? TimeProvider.System;
     private readonly List<DiskNode> _disks = [];
 
     /// <summary>Opens and locks the image. Before the loop starts, or on its thread.</summary>
+    /// <param name="overlay">An ephemeral overlay with changes already; null for a new one.</param>
     /// <exception cref="UsageException">The file or an option does not fit; one line that says what to do.</exception>
-    public OpenDisk Open(DiskSpec spec)
+    public OpenDisk Open(DiskSpec spec, FileDescriptor? overlay = null)
     {
-        DiskNode disk = new DiskImages(_engine, spec).Open(out uint alignment);
+        DiskNode disk = new DiskImages(_engine, spec, overlay).Open(out uint alignment);
         try
         {
             if (spec.Iops != 0 || spec.Bandwidth != 0)

@@ -4,7 +4,8 @@ using Vmm.Host;
 namespace Vmm.Backends.Disks;
 
 /// <summary>Opens an image and what it stands on.</summary>
-internal sealed class DiskImages(FileEngine engine, DiskSpec spec)
+/// <param name="overlay">An ephemeral overlay with changes already, owned from now on; null for a new one.</param>
+internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescriptor? overlay = null)
 {
     /// <param name="alignment">Bytes that O_DIRECT wants requests to be multiples of; 512 without.</param>
     /// <exception cref="UsageException">A file or its content does not fit.</exception>
@@ -134,10 +135,14 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec)
 
     private Qcow2Disk OpenEphemeral(DiskNode disk)
     {
-        HostFile file = DiskFiles.OpenTemporary(engine);
+        HostFile file = overlay is null ? DiskFiles.OpenTemporary(engine) : DiskFiles.Temporary(overlay, engine);
         try
         {
-            Qcow2Image.Create(file, disk.Length);
+            if (overlay is null)
+            {
+                Qcow2Image.Create(file, disk.Length);
+            }
+
             return new Qcow2Disk(file, Qcow2Header.Read(file), disk);
         }
         catch

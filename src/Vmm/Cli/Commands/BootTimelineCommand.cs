@@ -69,6 +69,7 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
     private int Boot(ParseResult result)
     {
         MachineOptions options = WithTalkativeKernel(run.Read(result));
+        RunCommand.CheckOneLife(options);
         Until? until = result.GetValue(_until) is { } text ? Until.Parse(text) : null;
         using OutputFile? json = Open(result, _json);
         using OutputFile? html = Open(result, _html);

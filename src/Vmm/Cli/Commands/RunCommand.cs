@@ -119,6 +119,13 @@ internal sealed class RunCommand
         Description = "Let a bzImage unpack itself in the guest",
     };
 
+    private readonly Option<string> _onReboot = new("--on-reboot")
+    {
+        Description = "When the guest reboots: end (if not given), restart it in a new machine, or fail with exit code 73",
+        HelpName = "end|restart|fail",
+        CompletionSources = { "end", "restart", "fail" },
+    };
+
     private readonly Option<bool> _stats = new("--stats")
     {
         Description = "At the end say where time, exits and memory went",
@@ -141,7 +148,7 @@ internal sealed class RunCommand
     private IEnumerable<Option> Shared =>
     [
         _kernel, _disk, _net, _vsock, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
-        _cpu, _entry, _noKaslr, _noUnpack, _stats, _trace,
+        _cpu, _entry, _noKaslr, _noUnpack, _onReboot, _stats, _trace,
     ];
 
     /// <summary>Puts the options on the root command and gives it its action.</summary>
@@ -194,6 +201,7 @@ internal sealed class RunCommand
         Entry = ParseEntry(result.GetValue(_entry)),
         Kaslr = !result.GetValue(_noKaslr),
         Unpack = !result.GetValue(_noUnpack),
+        OnReboot = ParseOnReboot(result.GetValue(_onReboot)),
         Stats = result.GetValue(_stats),
     };
 
@@ -217,6 +225,14 @@ internal sealed class RunCommand
         _ => throw new UsageException($"--entry {name}: no such protocol; there are auto, linux64, pvh and multiboot"),
     };
 
+    private static RebootAction ParseOnReboot(string? name) => name switch
+    {
+        null or "end" => RebootAction.End,
+        "restart" => RebootAction.Restart,
+        "fail" => RebootAction.Fail,
+        _ => throw new UsageException($"--on-reboot {name}: no such action; there are end, restart and fail"),
+    };
+
     /// <summary>Makes the machine, runs it, and says what it was asked to say.</summary>
     /// <param name="profile">Where a profile goes; null for none.</param>
     /// <param name="trace">The file for trace events; null for none.</param>
@@ -225,11 +241,50 @@ internal sealed class RunCommand
     {
         if (profile is null && trace is null)
         {
-            using Machine machine = Machine.Build(options);
-            return Report(machine, RunToEnd(machine), options, clock);
+            return RunLives(options, clock);
         }
 
+        CheckOneLife(options);
+
         return RunObserved(options, clock, profile, trace);
+    }
+
+    /// <exception cref="UsageException">The machine is to start anew, and what is told of it is told of one.</exception>
+    public static void CheckOneLife(MachineOptions options)
+    {
+        if (options.OnReboot == RebootAction.Restart)
+        {
+            throw new UsageException(
+                "--on-reboot restart: not where exits, a trace or a timeline are told, which are of one machine; use end");
+        }
+    }
+
+    /// <summary>One machine, and with --on-reboot restart another one after each reboot.</summary>
+    private static int RunLives(MachineOptions options, StartClock clock)
+    {
+        NextLife? next = null;
+        try
+        {
+            while (true)
+            {
+                using Machine machine = Machine.Build(options, before: next);
+                MachineEnd end = RunToEnd(machine);
+                int code = Report(machine, end, options, clock);
+                bool isOver = end.Kind != MachineEndKind.Reset || machine.IsButtonPressed;
+                if (isOver || options.OnReboot != RebootAction.Restart)
+                {
+                    return code;
+                }
+
+                next?.Dispose();
+                next = machine.Leave();
+                clock = StartClock.Now;
+            }
+        }
+        finally
+        {
+            next?.Dispose();
+        }
     }
 
     private static int RunObserved(MachineOptions options, StartClock clock, ProfileOutput? profile, string? trace)
@@ -271,14 +326,21 @@ internal sealed class RunCommand
             }
         }
 
+        foreach (string error in machine.DiskErrors)
+        {
+            Stderr.WriteLine($"vmm: {error}");
+        }
+
         if (options.Stats)
         {
             Stderr.Write(RunStatistics.Format(machine, clock));
         }
 
-        if (end.Message is not null)
+        // A reboot is no failure: that it was none of the user's doing is said to people, not to scripts.
+        bool isReboot = end.Kind == MachineEndKind.Reset && (options.Stats || Stderr.IsTerminal);
+        if ((end.Message ?? (isReboot ? MachineEnd.Rebooted : null)) is { } message)
         {
-            Stderr.WriteLine($"vmm: {end.Message}");
+            Stderr.WriteLine($"vmm: {message}");
         }
 
         return code;

@@ -1,0 +1,79 @@
+using Vmm.Backends.Console;
+
+namespace Vmm.Insight.Complaints;
+
+/// <summary>Reads the guest's console as it comes and tells what its kernel complains of.</summary>
+/// <remarks>For each byte it costs a copy into a line of fixed length, for each line a few vectorised searches; only a
+/// complaint allocates, and a guest can make any number of them: whoever listens keeps as many as it wants.</remarks>
+internal sealed class ComplaintWatch : IConsoleTap
+{
+    /// <summary>Bytes of a line that are looked at together; what is longer is looked at in pieces.</summary>
+    public const int LongestLine = 512;
+
+    private readonly byte[] _line = new byte[LongestLine];
+    private int _length;
+    private long _lines;
+
+    /// <summary>Lines so far, empty ones apart.</summary>
+    public long Lines => Interlocked.Read(ref _lines);
+
+    /// <summary>On the vCPU's thread that said it, once for each such line, in order.</summary>
+    public event Action<Complaint>? Found;
+
+    /// <summary>The kernel says that it restarts, halts or powers off as it was told; as <see cref="Found"/>.</summary>
+    public event Action? OrderlyEnd;
+
+    /// <inheritdoc/>
+    public void Sent(ReadOnlySpan<byte> bytes)
+    {
+        while (!bytes.IsEmpty)
+        {
+            // A carriage return alone begins a line anew, as a progress bar does.
+            int end = bytes.IndexOfAny((byte)'\n', (byte)'\r');
+            Append(end < 0 ? bytes : bytes[..end]);
+            if (end < 0)
+            {
+                return;
+            }
+
+            EndLine();
+            bytes = bytes[(end + 1)..];
+        }
+    }
+
+    private void Append(ReadOnlySpan<byte> bytes)
+    {
+        while (bytes.Length > LongestLine - _length)
+        {
+            int room = LongestLine - _length;
+            bytes[..room].CopyTo(_line.AsSpan(_length));
+            _length = LongestLine;
+            EndLine();
+            bytes = bytes[room..];
+        }
+
+        bytes.CopyTo(_line.AsSpan(_length));
+        _length += bytes.Length;
+    }
+
+    private void EndLine()
+    {
+        ReadOnlySpan<byte> line = _line.AsSpan(0, _length);
+        _length = 0;
+        if (line.IsEmpty)
+        {
+            return;
+        }
+
+        _lines++;
+
+        if (ComplaintMatcher.Match(line, out int text) is { } kind)
+        {
+            Found?.Invoke(Complaint.Of(kind, _lines, line[text..]));
+        }
+        else if (ComplaintMatcher.IsOrderlyEnd(line))
+        {
+            OrderlyEnd?.Invoke();
+        }
+    }
+}
