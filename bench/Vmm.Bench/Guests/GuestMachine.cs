@@ -73,7 +73,7 @@ internal sealed class GuestMachine : IBatches
             vcpu.SetRegs(_image.Regs(vcpu.Id));
             _ = vcpu.TrySetXcr0(GuestImage.Xcr0);
             VcpuAssist assist = Own(new VcpuAssist(vcpu, _kind, vm.XsaveSize ?? 4096));
-            _threads.Add(Own(new VcpuThread(vcpu, HandlerFor(vcpu, assist), assist, End)));
+            _threads.Add(Own(new VcpuThread<NoProbe>(vcpu, HandlerFor(vcpu, assist), Stop, default)));
         }
 
         foreach (VcpuThread thread in _threads)
@@ -170,6 +170,8 @@ internal sealed class GuestMachine : IBatches
     private unsafe ExitHandler HandlerFor(Vcpu vcpu, VcpuAssist assist) =>
         new(vcpu.Run, _ports, _mmio, new AnswersMsrs(assist));
 
+    private void Stop(GuestStop stop) => End(MachineEnd.For(stop));
+
     private void End(MachineEnd end)
     {
         Interlocked.CompareExchange(ref _end, end, null);
@@ -243,11 +245,11 @@ internal sealed class GuestMachine : IBatches
     /// <summary>The machine's assist, but for the filtered MSR, which is answered at once.</summary>
     private sealed class AnswersMsrs(VcpuAssist assist) : IExitAssist
     {
-        public MachineEnd? Complete(ReadOnlySpan<byte> bytes) => assist.Complete(bytes);
+        public GuestStop? Complete(ReadOnlySpan<byte> bytes) => assist.Complete(bytes);
 
         public bool HandleMsr(bool isWrite) => true;
 
-        public MachineEnd? AfterKick() => assist.AfterKick();
+        public GuestStop? AfterKick() => assist.AfterKick();
 
         public string Where() => assist.Where();
     }

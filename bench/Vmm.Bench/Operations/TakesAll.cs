@@ -10,11 +10,11 @@ internal sealed class TakesAll : IExitAssist, IExitDetail
 
     public string NameOf(int instruction) => "";
 
-    public MachineEnd? Complete(ReadOnlySpan<byte> bytes) => MachineEnd.Crashed("an emulation failure");
+    public GuestStop? Complete(ReadOnlySpan<byte> bytes) => GuestStop.Crashed("an emulation failure");
 
     public bool HandleMsr(bool isWrite) => true;
 
-    public MachineEnd? AfterKick() => null;
+    public GuestStop? AfterKick() => null;
 
     public string Where() => "";
 }

@@ -2,7 +2,6 @@ using System.Runtime.InteropServices;
 using Vmm.Devices.Memory;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
-using Vmm.Machines;
 
 namespace Vmm.Assist;
 
@@ -151,11 +150,11 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
         _vcpu.SetEvents(events);
     }
 
-    public MachineEnd? Complete(ReadOnlySpan<byte> bytes)
+    public GuestStop? Complete(ReadOnlySpan<byte> bytes)
     {
         Begin();
         AssistOutcome outcome = Assist.TryHandle(bytes);
-        return outcome.Kind == AssistKind.Unknown ? MachineEnd.Crashed($"{outcome.Text} (vCPU {_vcpu.Id})") : null;
+        return outcome.Kind == AssistKind.Unknown ? GuestStop.Crashed($"{outcome.Text} (vCPU {_vcpu.Id})") : null;
     }
 
     public bool HandleMsr(bool isWrite)
@@ -175,7 +174,7 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
         return true;
     }
 
-    public MachineEnd? AfterKick()
+    public GuestStop? AfterKick()
     {
         if (_isPvm && _run->ExitReason == KvmExitReason.KVM_EXIT_INTR)
         {

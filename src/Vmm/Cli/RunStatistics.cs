@@ -5,6 +5,7 @@ using Vmm.Backends.Disks;
 using Vmm.Boot.Unpack;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Virtio;
+using Vmm.Assist;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 using Vmm.Machines;
@@ -132,9 +133,9 @@ internal static class RunStatistics
     private static void AppendAssist(StringBuilder text, Machine machine)
     {
         var counts = new SortedDictionary<string, long>(StringComparer.Ordinal);
-        foreach (VcpuThread vcpu in machine.Vcpus)
+        foreach (VcpuAssist assist in machine.Assists)
         {
-            foreach ((string name, long count) in vcpu.Assist.Counts)
+            foreach ((string name, long count) in assist.Counts)
             {
                 counts[name] = counts.GetValueOrDefault(name) + count;
             }

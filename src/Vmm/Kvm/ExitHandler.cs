@@ -1,6 +1,5 @@
 using Vmm.Devices.Bus;
 using Vmm.Kvm.Abi;
-using Vmm.Machines;
 
 namespace Vmm.Kvm;
 
@@ -38,8 +37,8 @@ internal sealed unsafe class ExitHandler(
     }
 
     /// <summary>Handles the exit that the page describes.</summary>
-    /// <returns>Null to go on; else how the machine ended.</returns>
-    public MachineEnd? Handle()
+    /// <returns>Null to go on; else why the guest stopped.</returns>
+    public GuestStop? Handle()
     {
         posted?.Deliver();
         KvmExitReason reason = run->ExitReason;
@@ -65,23 +64,23 @@ internal sealed unsafe class ExitHandler(
             case KvmExitReason.KVM_EXIT_IRQ_WINDOW_OPEN:
                 return null;
             case KvmExitReason.KVM_EXIT_SHUTDOWN:
-                return MachineEnd.Crashed("triple fault" + assist.Where());
+                return GuestStop.Crashed("triple fault" + assist.Where());
             case KvmExitReason.KVM_EXIT_HLT:
                 // Cannot happen with the in-kernel interrupt controllers; a test machine without them gets here.
-                return MachineEnd.Crashed("HLT without an interrupt controller" + assist.Where());
+                return GuestStop.Crashed("HLT without an interrupt controller" + assist.Where());
             case KvmExitReason.KVM_EXIT_SYSTEM_EVENT:
                 return HandleSystemEvent();
             case KvmExitReason.KVM_EXIT_FAIL_ENTRY:
-                return MachineEnd.Crashed(
+                return GuestStop.Crashed(
                     $"the processor refused to enter it (reason 0x{run->FailEntryHardwareEntryFailureReason:x})"
                     + assist.Where());
             default:
-                return MachineEnd.Crashed($"KVM came back with {reason}, which vmm does not know" + assist.Where());
+                return GuestStop.Crashed($"KVM came back with {reason}, which vmm does not know" + assist.Where());
         }
     }
 
     /// <summary>KVM_RUN was interrupted by a kick.</summary>
-    public MachineEnd? AfterKick() => assist.AfterKick();
+    public GuestStop? AfterKick() => assist.AfterKick();
 
     private void HandlePort()
     {
@@ -126,11 +125,11 @@ internal sealed unsafe class ExitHandler(
         }
     }
 
-    private MachineEnd? HandleInternalError()
+    private GuestStop? HandleInternalError()
     {
         if (run->InternalSuberror != SuberrorEmulation)
         {
-            return MachineEnd.Crashed($"KVM internal error, suberror {run->InternalSuberror}" + assist.Where());
+            return GuestStop.Crashed($"KVM internal error, suberror {run->InternalSuberror}" + assist.Where());
         }
 
         bool hasBytes = run->InternalNdata >= 1 && (run->EmulationFailureFlags & FlagInstructionBytes) != 0;
@@ -140,14 +139,14 @@ internal sealed unsafe class ExitHandler(
         return assist.Complete(new ReadOnlySpan<byte>(run->EmulationFailureInsnBytes, count));
     }
 
-    private MachineEnd HandleSystemEvent()
+    private GuestStop HandleSystemEvent()
     {
         // KVM_SYSTEM_EVENT_SHUTDOWN, _RESET, _CRASH (KVM API section 5).
         return run->SystemEventType switch
         {
-            1 => MachineEnd.PoweredOff,
-            2 => MachineEnd.Reset,
-            _ => MachineEnd.Crashed($"system event {run->SystemEventType}" + assist.Where()),
+            1 => GuestStop.PoweredOff,
+            2 => GuestStop.Reset,
+            _ => GuestStop.Crashed($"system event {run->SystemEventType}" + assist.Where()),
         };
     }
 }

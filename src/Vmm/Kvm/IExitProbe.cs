@@ -1,5 +1,3 @@
-using Vmm.Insight.Recorder;
-
 namespace Vmm.Kvm;
 
 /// <summary>Looks over the shoulder of a vCPU's loop. The loop is generic over it: with <see cref="NoProbe"/> there is no
@@ -36,16 +34,4 @@ internal readonly struct NoProbe : IExitProbe
     public void Interrupted(int errno)
     {
     }
-}
-
-/// <summary>Writes all down.</summary>
-internal readonly struct RecordingProbe(ExitRecorder recorder) : IExitProbe
-{
-    public void Begin() => recorder.Begin();
-
-    public void Left() => recorder.Left();
-
-    public void Handled() => recorder.Handled();
-
-    public void Interrupted(int errno) => recorder.Interrupted(errno);
 }

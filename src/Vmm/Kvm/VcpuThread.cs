@@ -1,9 +1,6 @@
 using System.Runtime.InteropServices;
-using Vmm.Assist;
 using Vmm.Host;
-using Vmm.Insight.Recorder;
 using Vmm.Kvm.Abi;
-using Vmm.Machines;
 
 namespace Vmm.Kvm;
 
@@ -12,8 +9,9 @@ namespace Vmm.Kvm;
 /// A kick must not be lost between looking at the requests and entering KVM_RUN. So: the requester stores the
 /// request, sets immediate_exit, then sends the signal; the thread clears immediate_exit, then looks at the
 /// requests. The signal stays blocked outside KVM_RUN, hence needs no handler.
+/// The loop is compiled for each kind of probe (<see cref="VcpuThread{TProbe}"/>), so that nobody pays for one who has none.
 /// </remarks>
-internal sealed unsafe class VcpuThread : IDisposable
+internal abstract unsafe class VcpuThread : IDisposable
 {
     private const int KickSignal = LibC.SIGUSR1;
     private const ulong KickSignalBit = 1UL << (KickSignal - 1);
@@ -21,8 +19,7 @@ internal sealed unsafe class VcpuThread : IDisposable
 
     private readonly Vcpu _vcpu;
     private readonly ExitHandler _exits;
-    private readonly ExitRecorder? _recorder;
-    private readonly Action<MachineEnd> _end;
+    private readonly Action<GuestStop> _end;
     private readonly Lock _requesting = new();
     private readonly ManualResetEventSlim _parked = new(false);
     private readonly ManualResetEventSlim _mayRun = new(true);
@@ -32,23 +29,14 @@ internal sealed unsafe class VcpuThread : IDisposable
     private volatile bool _ended;
     private int _tid;
 
-    /// <param name="recorder">Counts and times the exits; null where nobody asked for that.</param>
-    public VcpuThread(
-        Vcpu vcpu, ExitHandler exits, VcpuAssist assist, Action<MachineEnd> end, ExitRecorder? recorder = null)
+    private protected VcpuThread(Vcpu vcpu, ExitHandler exits, Action<GuestStop> end)
     {
         _vcpu = vcpu;
         _exits = exits;
-        _recorder = recorder;
-        Assist = assist;
         _end = end;
     }
 
     public ExitHandler Exits => _exits;
-
-    public VcpuAssist Assist { get; }
-
-    /// <summary>What it recorded, once the thread has ended; null where nobody asked for that.</summary>
-    public ExitRecorder? Recorder => _recorder;
 
     public Vcpu Vcpu => _vcpu;
 
@@ -135,18 +123,11 @@ internal sealed unsafe class VcpuThread : IDisposable
             ulong blocked = BlockKickSignal();
             _vcpu.SetSignalMask(blocked & ~KickSignalBit);
             Interlocked.Exchange(ref _tid, LibC.Gettid());
-            if (_recorder is null)
-            {
-                Loop(new NoProbe());
-            }
-            else
-            {
-                Loop(new RecordingProbe(_recorder));
-            }
+            Loop();
         }
         catch (Exception error)
         {
-            _end(MachineEnd.HostFailed(Failures.Describe(error)));
+            _end(GuestStop.HostFailed(error));
         }
         finally
         {
@@ -154,7 +135,10 @@ internal sealed unsafe class VcpuThread : IDisposable
         }
     }
 
-    private void Loop<TProbe>(TProbe probe)
+    private protected abstract void Loop();
+
+    /// <summary>Runs the guest until it stops, or is to stop.</summary>
+    private protected void Loop<TProbe>(TProbe probe)
         where TProbe : struct, IExitProbe
     {
         probe.Begin();
@@ -192,7 +176,7 @@ internal sealed unsafe class VcpuThread : IDisposable
                             goto handle;
                         }
 
-                        _end(MachineEnd.HostFailed(new ErrnoException("KVM_RUN", errno).Message));
+                        _end(GuestStop.HostFailed(new ErrnoException("KVM_RUN", errno)));
                         return;
                 }
 
@@ -201,7 +185,7 @@ internal sealed unsafe class VcpuThread : IDisposable
             }
 
         handle:
-            MachineEnd? end = _exits.Handle();
+            GuestStop? end = _exits.Handle();
             probe.Handled();
             if (end is not null)
             {
@@ -242,4 +226,12 @@ internal sealed unsafe class VcpuThread : IDisposable
 
         return old.Signals | KickSignalBit;
     }
+}
+
+/// <summary>A vCPU's thread with one that looks on.</summary>
+internal sealed class VcpuThread<TProbe>(Vcpu vcpu, ExitHandler exits, Action<GuestStop> end, TProbe probe)
+    : VcpuThread(vcpu, exits, end)
+    where TProbe : struct, IExitProbe
+{
+    private protected override void Loop() => Loop(probe);
 }

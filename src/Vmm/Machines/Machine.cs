@@ -29,6 +29,7 @@ internal sealed class Machine : IPowerControl, IDisposable
     private readonly RunObserver? _observer;
     private readonly List<IDisposable> _owned = [];
     private readonly List<VcpuThread> _vcpus = [];
+    private readonly List<VcpuAssist> _assists = [];
     private readonly Lock _ending = new();
     private readonly HostKind _hostKind = HostKinds.Detect();
     private MachineEnd? _end;
@@ -49,6 +50,9 @@ internal sealed class Machine : IPowerControl, IDisposable
         _panic = new PanicWatch(_complaints);
     }
 
+    /// <summary>Who looks on; null where nobody does.</summary>
+    public RunObserver? Observer => _observer;
+
     public AddressBus Ports { get; } = new("port");
 
     public AddressBus Mmio { get; } = new("mmio");
@@ -58,6 +62,9 @@ internal sealed class Machine : IPowerControl, IDisposable
     public GuestRam Ram { get; private set; } = null!;
 
     public IReadOnlyList<VcpuThread> Vcpus => _vcpus;
+
+    /// <summary>What finished instructions for each vCPU.</summary>
+    public IReadOnlyList<VcpuAssist> Assists => _assists;
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
     public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _devices!.Disks;
@@ -454,8 +461,11 @@ internal sealed class Machine : IPowerControl, IDisposable
         {
             setup.Apply(vcpu, vcpu.Id == 0 ? Loaded.Entry : null);
             VcpuAssist assist = Own(new VcpuAssist(vcpu, _hostKind, xsaveSize));
-            ExitRecorder? recorder = _observer?.RecorderFor(vcpu, Ports, Mmio, assist);
-            _vcpus.Add(Own(new VcpuThread(vcpu, ExitHandlerFor(vcpu, assist), assist, End, recorder)));
+            ExitHandler exits = ExitHandlerFor(vcpu, assist);
+            _assists.Add(assist);
+            _vcpus.Add(Own<VcpuThread>(_observer is null
+                ? new VcpuThread<NoProbe>(vcpu, exits, OnGuestStop, default)
+                : new VcpuThread<RecordingProbe>(vcpu, exits, OnGuestStop, _observer.ProbeFor(vcpu, Ports, Mmio, assist))));
         }
 
         if (_hostKind == HostKind.Pvm)
@@ -463,6 +473,8 @@ internal sealed class Machine : IPowerControl, IDisposable
             WatchForStuckHypercalls();
         }
     }
+
+    private void OnGuestStop(GuestStop stop) => End(MachineEnd.For(stop));
 
     private unsafe ExitHandler ExitHandlerFor(Vcpu vcpu, IExitAssist assist) =>
         new(vcpu.Run, Ports, Mmio, assist, _posted);

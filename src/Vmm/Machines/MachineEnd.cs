@@ -1,3 +1,5 @@
+using Vmm.Kvm;
+
 namespace Vmm.Machines;
 
 /// <summary>How a machine ended. Exactly one of these is the truth about a run.</summary>
@@ -38,6 +40,15 @@ internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Mes
 
     /// <summary>The user asked for it at the console (Ctrl-A x).</summary>
     public static MachineEnd Quit { get; } = new(MachineEndKind.Stopped, ExitCodes.Success, null);
+
+    /// <summary>What a vCPU's end means for the machine.</summary>
+    public static MachineEnd For(GuestStop stop) => stop.Kind switch
+    {
+        GuestStopKind.PoweredOff => PoweredOff,
+        GuestStopKind.Reset => Reset,
+        GuestStopKind.Crashed => Crashed(stop.Detail!),
+        _ => HostFailed(Failures.Describe(stop.Error!)),
+    };
 
     public static MachineEnd FromGuest(byte code) => new(MachineEndKind.GuestCode, code, null);
 

@@ -1,5 +1,5 @@
-using Vmm.Backends.Console;
 using Vmm.Devices.Bus;
+using Vmm.Devices.Legacy;
 using Vmm.Host;
 using Vmm.Insight.Profile;
 using Vmm.Insight.Recorder;
@@ -13,6 +13,7 @@ namespace Vmm.Machines;
 /// <c>boot-timeline</c> have to be told. A machine without one does nothing for them.</summary>
 internal sealed class RunObserver : ILoopObserver
 {
+    private readonly List<ExitRecorder> _recorders = [];
     private TraceTrack? _devices;
 
     /// <summary>Gets each exit; null for none.</summary>
@@ -24,6 +25,9 @@ internal sealed class RunObserver : ILoopObserver
     /// <summary>Sees what the guest says; null for nobody.</summary>
     public IConsoleTap? Console { get; init; }
 
+    /// <summary>What was recorded of each vCPU, to be read once it has ended.</summary>
+    public IReadOnlyList<ExitRecorder> Recorders => _recorders;
+
     /// <summary>Before the loop starts.</summary>
     public void Attach(EventLoop loop)
     {
@@ -34,8 +38,13 @@ internal sealed class RunObserver : ILoopObserver
         }
     }
 
-    public unsafe ExitRecorder RecorderFor(Vcpu vcpu, AddressBus ports, AddressBus mmio, IExitDetail detail) =>
-        new(vcpu.Run, ports, mmio, detail, Trace?.AddTrack($"vCPU {vcpu.Id}"));
+    /// <summary>For each vCPU, in order of their numbers.</summary>
+    public unsafe RecordingProbe ProbeFor(Vcpu vcpu, AddressBus ports, AddressBus mmio, IExitDetail detail)
+    {
+        var recorder = new ExitRecorder(vcpu.Run, ports, mmio, detail, Trace?.AddTrack($"vCPU {vcpu.Id}"));
+        _recorders.Add(recorder);
+        return new RecordingProbe(recorder);
+    }
 
     void ILoopObserver.Handled(string name, long start, long duration) => _devices!.Add(start, 0, duration, null, name);
 
@@ -49,6 +58,6 @@ internal sealed class RunObserver : ILoopObserver
         }
 
         TimeSpan wall = System.Diagnostics.Stopwatch.GetElapsedTime(machine.FirstEntry, machine.Ended);
-        return new ExitProfile([.. machine.Vcpus.Select(vcpu => vcpu.Recorder?.Rows ?? [])], kvm, wall);
+        return new ExitProfile([.. (machine.Observer?.Recorders ?? []).Select(recorder => recorder.Rows)], kvm, wall);
     }
 }

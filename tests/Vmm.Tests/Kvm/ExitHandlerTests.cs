@@ -96,7 +96,7 @@ public sealed unsafe class ExitHandlerTests : IDisposable
     public void What_cannot_go_on_ends_the_machine_as_a_crash(int reason, string says)
     {
         _run->ExitReason = (KvmExitReason)reason;
-        MachineEnd end = _handler.Handle()!;
+        MachineEnd end = MachineEnd.For(_handler.Handle()!);
         Assert.Equal(ExitCodes.GuestCrashed, end.ExitCode);
         Assert.Contains(says, end.Message, StringComparison.Ordinal);
         Assert.Contains("at some RIP", end.Message, StringComparison.Ordinal);
@@ -191,14 +191,14 @@ public sealed unsafe class ExitHandlerTests : IDisposable
         public byte[] Bytes { get; private set; } = [];
         public bool TakesMsr { get; set; }
 
-        public MachineEnd? Complete(ReadOnlySpan<byte> bytes)
+        public GuestStop? Complete(ReadOnlySpan<byte> bytes)
         {
             Bytes = bytes.ToArray();
             return null;
         }
 
         public bool HandleMsr(bool isWrite) => TakesMsr;
-        public MachineEnd? AfterKick() => null;
+        public GuestStop? AfterKick() => null;
         public string Where() => " at some RIP";
     }
 }

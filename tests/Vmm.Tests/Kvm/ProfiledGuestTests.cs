@@ -1,6 +1,7 @@
 using Iced.Intel;
 using Vmm.Insight.Profile;
 using Vmm.Kvm.Abi;
+using Vmm.Kvm;
 using Vmm.Machines;
 using Vmm.Tests.Shared;
 using static Iced.Intel.AssemblerRegisters;
@@ -55,7 +56,7 @@ public sealed class ProfiledGuestTests
         using TestGuest guest = Known();
         using Machine machine = Machine.Build(Options(guest));
         machine.Run();
-        Assert.All(machine.Vcpus, vcpu => Assert.Null(vcpu.Recorder));
+        Assert.All(machine.Vcpus, vcpu => Assert.IsType<VcpuThread<NoProbe>>(vcpu));
     }
 
     private static TestGuest Known() => new(code =>

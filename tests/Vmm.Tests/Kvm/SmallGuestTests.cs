@@ -338,7 +338,7 @@ public sealed class SmallGuestTests
             machine.Run();
             long allocated = GC.GetTotalAllocatedBytes(precise: true) - before;
             Assert.True(machine.Vcpus[0].Exits.Counts[2] >= Exits);
-            Assert.True(!profiled || machine.Vcpus[0].Recorder!.Exits >= Exits);
+            Assert.True(!profiled || machine.Observer!.Recorders[0].Exits >= Exits);
             return allocated;
         }
     }

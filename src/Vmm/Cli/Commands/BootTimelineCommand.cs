@@ -120,7 +120,7 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
         ExitProfile profile = RunObserver.ProfileOf(machine);
         long firstEntry = machine.FirstEntry - origin;
         long total = machine.Ended - origin;
-        ExitRecorder[] recorders = [.. machine.Vcpus.Select(vcpu => vcpu.Recorder!).Where(recorder => recorder.FirstExit != 0)];
+        ExitRecorder[] recorders = [.. machine.Observer!.Recorders.Where(recorder => recorder.FirstExit != 0)];
         long? firstExit = recorders.Length == 0 ? null : recorders.Min(recorder => recorder.FirstExit) - origin;
         IEnumerable<(string, long)> done = phases.Steps.Select(step => (step.Name, step.End - origin)).Append(("start threads", firstEntry));
         return new BootTimeline

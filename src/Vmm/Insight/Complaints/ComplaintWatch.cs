@@ -1,4 +1,5 @@
 using Vmm.Backends.Console;
+using Vmm.Devices.Legacy;
 
 namespace Vmm.Insight.Complaints;
 

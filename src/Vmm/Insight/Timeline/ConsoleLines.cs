@@ -1,5 +1,5 @@
 using System.Diagnostics;
-using Vmm.Backends.Console;
+using Vmm.Devices.Legacy;
 
 namespace Vmm.Insight.Timeline;
 
