@@ -8,7 +8,7 @@ LC_ALL=C
 export LC_ALL
 
 say() { printf '%s: %s\n' "${TOOL:-firmware}" "$*" >&2; }
-die() { say "$*"; exit 1; }
+die() { say "$*"; exit "${FAULT:-1}"; }
 
 # key FILE|WORD...: a short hash over the contents of the files and the words.
 key() {

@@ -1,14 +1,25 @@
 /*
- * The outer half of the emulated KVM host: starts QEMU with the arguments after `--`, sends the agent inside what
- * to run, carries its streams, and ends with its exit code. Whatever happens to this process, QEMU ends with it.
+ * The outer half of the emulated KVM host: starts QEMU with the arguments after the command's (or takes a warm host),
+ * sends the agent inside what to run, carries its streams and signals, and ends as the command did. Whatever happens
+ * to this process, QEMU ends with it.
  *
- * usage: launch [--timeout SECONDS] [--silence SECONDS] [--share TAG=PATH]... [--env NAME=VALUE]... [--log FILE]
+ * usage: launch [--timeout SECONDS] [--silence SECONDS] [--share TAG=PATH]... [--env NAME=VALUE]... [--verbose 1]
  *               --command COUNT COMMAND ARGUMENT... QEMU ARGUMENT...
- * In QEMU's arguments @PORT@ stands for the descriptor of the socket that the agent's port belongs to, @TSC_KHZ@
- * for the rate of this machine's time stamp counter.
+ *        launch --local KEY [--env NAME=VALUE]... --command COUNT COMMAND ARGUMENT... QEMU ARGUMENT...
+ *        launch --start KEY --idle SECONDS -- QEMU ARGUMENT...
+ *        launch --status | --stop
+ *
+ * With --local the command seems to run on this machine: as this user, with this environment, its terminal and its
+ * signals; in a warm host of the same version (KEY) if there is one. Without, a signal ends the machine.
  */
 #define _GNU_SOURCE
-#include "wire.h"
+#include "launch.h"
+#include "machine.h"
+#include "outer.h"
+#include "outlet.h"
+#include "peers.h"
+#include "terminal.h"
+#include "warm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,350 +28,396 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <time.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
-enum { EXIT_HOST = 125, EXIT_TIMEOUT = 124 };
+enum { EXIT_UNAVAILABLE = 69 };
 
-static pid_t machine = -1;
-static const char *log_path;
-static struct termios before;
-static int is_raw;
+/* How long the emulated host may take to say that it has got a signal. */
+static const double PATIENCE = 15;
 
-static void end_machine(void)
+static struct machine machine = { .pid = -1, .log = -1 };
+static struct terminal terminal;
+static struct outlet outlets[STREAMS];
+static int port = -1, local, verbose;
+static struct queue sent;
+static struct inbox inbox;
+static uint32_t input_credit = STREAM_WINDOW;
+static uint64_t input_read;
+static int input_ended, has_started, has_ended, is_over;
+static struct exit_frame result;
+static int progress_shown;
+static double unheard;                  /* since when a signal has no answer; 0 for none */
+static uint32_t unheard_signal;
+
+static void hide_progress(void)
 {
-    if (is_raw)
-        tcsetattr(0, TCSADRAIN, &before);
-    is_raw = 0;
-    if (machine > 0) {
-        kill(machine, SIGKILL);
-        waitpid(machine, NULL, 0);
-    }
-    machine = -1;
+    if (progress_shown)
+        (void)!write(2, "\r\033[K", 4);
+    progress_shown = 0;
+}
+
+static void leave(void)
+{
+    hide_progress();
+    terminal_restore(&terminal);
+    machine_end(&machine);
 }
 
 static _Noreturn void finish(int code, const char *message)
 {
-    end_machine();
+    leave();
     if (message != NULL)
-        dprintf(2, "kvm-host: %s\n", message);
-    if (message != NULL && log_path != NULL) {
-        char bytes[4096];
-        int log = open(log_path, O_RDONLY);
-        ssize_t count = 0;
-        if (log >= 0 && lseek(log, 0, SEEK_END) > (off_t)sizeof bytes)
-            lseek(log, -(off_t)sizeof bytes, SEEK_END);
-        else if (log >= 0)
-            lseek(log, 0, SEEK_SET);
-        while (log >= 0 && (count = read(log, bytes, sizeof bytes)) > 0)
-            (void)!write(2, bytes, (size_t)count);
-    }
+        dprintf(2, "%s: %s\n", local ? "vmm" : "kvm-host", message);
+    if (message != NULL || verbose)
+        machine_tell(&machine, 2);
     exit(code);
 }
 
-/* What the agent has not taken yet. Writing must never block: the agent may be waiting for us to read. */
-static char *queue;
-static size_t queue_start, queue_end, queue_size;
-
-static void send_frame(uint32_t type, const void *content, size_t length)
+_Noreturn void launch_fail(const char *message)
 {
-    struct frame header = { type, (uint32_t)length };
-    if (queue_start == queue_end)
-        queue_start = queue_end = 0;
-    if (queue_size - queue_end < sizeof header + length) {
-        queue_size = queue_end + sizeof header + length + FRAME_MAX;
-        queue = realloc(queue, queue_size);
-        if (queue == NULL)
-            finish(EXIT_HOST, "out of memory");
-    }
-    memcpy(queue + queue_end, &header, sizeof header);
-    if (length != 0)
-        memcpy(queue + queue_end + sizeof header, content, length);
-    queue_end += sizeof header + length;
+    finish(local ? EXIT_UNAVAILABLE : EXIT_HOST, message);
 }
 
-static void send_text(uint32_t type, const char *text)
+/* As if the signal had met a process that does nothing about it. */
+static _Noreturn void die_of(int number)
 {
-    if (strlen(text) >= FRAME_MAX)
-        finish(EXIT_HOST, "an argument or a variable is too long");
-    send_frame(type, text, strlen(text) + 1);
+    sigset_t all;
+    leave();
+    if (!local) {
+        dprintf(2, "kvm-host: ended by signal %d\n", number);
+        exit(128 + number);
+    }
+    prctl(PR_SET_DUMPABLE, 0);                    /* the core would be this process's */
+    sigfillset(&all);
+    sigdelset(&all, number);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    signal(number, SIG_DFL);
+    raise(number);
+    exit(128 + number);
+}
+
+static _Noreturn void finish_as_command(void)
+{
+    struct stat status;
+    if (local && fstat(0, &status) == 0 && S_ISREG(status.st_mode) && input_read > result.taken)
+        lseek(0, -(off_t)(input_read - result.taken), SEEK_CUR);
+    if (WIFSIGNALED(result.status) && local)
+        die_of(WTERMSIG(result.status));
+    finish(WIFSIGNALED(result.status) ? 128 + WTERMSIG(result.status) : WEXITSTATUS(result.status), NULL);
+}
+
+static void send_signal(int number)
+{
+    uint32_t content = (uint32_t)number;
+    queue_frame(&sent, FRAME_SIGNAL, &content, sizeof content);
+    if (unheard == 0)
+        unheard = now();
+    unheard_signal = content;
 }
 
 static void send_window(void)
 {
     struct winsize window;
-    if (ioctl(0, TIOCGWINSZ, &window) == 0)
-        send_frame(FRAME_WINDOW, &window, sizeof window);
+    if (terminal.fd >= 0 && ioctl(terminal.fd, TIOCGWINSZ, &window) == 0)
+        queue_frame(&sent, FRAME_WINDOW, &window, sizeof window);
 }
 
-static void write_all(int fd, const char *bytes, size_t count)
+/* Stops this process as `number` would have; goes on when somebody continues it. */
+static void stop_by(int number)
 {
-    while (count != 0) {
-        ssize_t done = write(fd, bytes, count);
-        if (done < 0 && errno == EAGAIN) {
-            struct pollfd writable = { .fd = fd, .events = POLLOUT };
-            poll(&writable, 1, -1);
-        } else if (done < 0 && errno != EINTR) {
-            finish(128 + SIGPIPE, NULL);
-        } else if (done > 0) {
-            bytes += done;
-            count -= (size_t)done;
-        }
+    sigset_t one;
+    hide_progress();
+    terminal_restore(&terminal);
+    sigemptyset(&one);
+    sigaddset(&one, number);
+    signal(number, SIG_DFL);
+    raise(number);
+    sigprocmask(SIG_UNBLOCK, &one, NULL);         /* here */
+    sigprocmask(SIG_BLOCK, &one, NULL);
+    if (terminal_in_foreground(&terminal))
+        tcgetattr(terminal.fd, &terminal.before);
+    terminal_apply(&terminal);
+    send_window();
+    send_signal(SIGCONT);
+}
+
+static void handle_frame(const struct frame *header, const char *content)
+{
+    struct credit_frame credit;
+    struct termios mode;
+    uint32_t number;
+    struct outlet *outlet = NULL;
+    switch (header->type) {
+    case FRAME_STARTED:
+        has_started = 1;
+        hide_progress();
+        break;
+    case FRAME_STDOUT: outlet = &outlets[STREAM_OUT]; break;
+    case FRAME_STDERR: outlet = &outlets[STREAM_ERROR]; break;
+    case FRAME_TERMINAL: outlet = &outlets[STREAM_TERMINAL]; break;
+    case FRAME_MODE:
+        memcpy(&mode, content, sizeof mode);
+        terminal_want(&terminal, &mode);
+        break;
+    case FRAME_STOPPED:
+        memcpy(&number, content, sizeof number);
+        if (local)
+            stop_by((int)number);
+        break;
+    case FRAME_CREDIT:
+        memcpy(&credit, content, sizeof credit);
+        input_credit += credit.bytes;
+        break;
+    case FRAME_HEARD:
+        unheard = 0;
+        break;
+    case FRAME_ENDED:
+        has_ended = 1;
+        break;
+    case FRAME_EXIT:
+        memcpy(&result, content, sizeof result);
+        is_over = 1;
+        break;
+    case FRAME_LISTEN:
+    case FRAME_PUBLISH:
+    case FRAME_DIAL:
+        outer_frame(header, content, &sent);
+        break;
+    case FRAME_PEER_DATA:
+    case FRAME_PEER_CREDIT:
+    case FRAME_PEER_END:
+        peer_frame(header, content, &sent);
+        break;
+    case FRAME_FAILED:
+        launch_fail(content);
+    }
+    if (outlet != NULL && !outlet->closed) {
+        queue_put(&outlet->waiting, content, header->length);
+        outlet_write(outlet, &sent);
     }
 }
 
-static char inbox[sizeof(struct frame) + FRAME_MAX];
-static size_t inbox_used;
-
-static void handle_frames(void)
-{
-    size_t start = 0;
-    struct frame header;
-    while (inbox_used - start >= sizeof header) {
-        memcpy(&header, inbox + start, sizeof header);
-        if (header.length > FRAME_MAX)
-            finish(EXIT_HOST, "the agent sent nonsense");
-        if (inbox_used - start - sizeof header < header.length)
-            break;
-        const char *content = inbox + start + sizeof header;
-        uint32_t code;
-        switch (header.type) {
-        case FRAME_STDOUT:
-            write_all(1, content, header.length);
-            break;
-        case FRAME_STDERR:
-            write_all(2, content, header.length);
-            break;
-        case FRAME_EXIT:
-            memcpy(&code, content, sizeof code);
-            finish((int)code, NULL);
-        case FRAME_FAILED:
-            finish(EXIT_HOST, content);
-        }
-        start += sizeof header + header.length;
-    }
-    memmove(inbox, inbox + start, inbox_used - start);
-    inbox_used -= start;
-}
-
-/* Reads both clocks with as little as possible between them. */
-static void read_clocks(uint64_t *ticks, double *seconds)
-{
-    uint64_t best = UINT64_MAX;
-    for (int tries = 0; tries < 20; tries++) {
-        struct timespec time;
-        uint64_t start = __rdtsc();
-        clock_gettime(CLOCK_MONOTONIC_RAW, &time);
-        uint64_t end = __rdtsc();
-        if (end - start < best) {
-            best = end - start;
-            *ticks = start + best / 2;
-            *seconds = (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-        }
-    }
-}
-
-/* Under TCG the guest counts this machine's own TSC. Its kernel would calibrate it against the emulated PIT, which
-   fails on a busy machine and then hangs, so we tell it. */
-static long tsc_kilohertz(void)
-{
-    uint64_t first, last;
-    double start, end;
-    read_clocks(&first, &start);
-    usleep(20000);
-    read_clocks(&last, &end);
-    return (long)((double)(last - first) / (end - start) / 1000);
-}
-
-static char *replace(char *text, const char *mark, long number)
-{
-    char *filled, *found = strstr(text, mark);
-    if (found == NULL)
-        return text;
-    if (asprintf(&filled, "%.*s%ld%s", (int)(found - text), text, number, found + strlen(mark)) < 0)
-        finish(EXIT_HOST, "out of memory");
-    return filled;
-}
-
-static void start_machine(char **arguments, int inner, pid_t parent)
-{
-    long kilohertz = tsc_kilohertz();
-    for (char **each = arguments; *each != NULL; each++)
-        *each = replace(replace(*each, "@PORT@", inner), "@TSC_KHZ@", kilohertz);
-    machine = fork();
-    if (machine < 0)
-        finish(EXIT_HOST, "fork failed");
-    if (machine != 0)
-        return;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(EXIT_HOST);
-    setpgid(0, 0);               /* Ctrl-C in the terminal reaches us, and we end it */
-    int log = log_path == NULL ? -1 : open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0644);
-    int none = open("/dev/null", O_RDWR);
-    dup2(none, 0);
-    dup2(log >= 0 ? log : none, 1);
-    dup2(log >= 0 ? log : none, 2);
-    sigset_t all;
-    sigemptyset(&all);
-    sigprocmask(SIG_SETMASK, &all, NULL);
-    execvp(arguments[0], arguments);
-    dprintf(2, "%s: %s\n", arguments[0], strerror(errno));
-    _exit(EXIT_HOST);
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static void on_signal(int signals, int terminal)
+static void on_signal(int signals)
 {
     struct signalfd_siginfo info;
-    char message[64];
     if (read(signals, &info, sizeof info) != sizeof info)
         return;
-    switch (info.ssi_signo) {
+    int number = (int)info.ssi_signo;
+    switch (number) {
     case SIGWINCH:
-        if (terminal)
-            send_window();
+        send_window();
         break;
     case SIGCHLD:
-        if (waitpid(machine, NULL, WNOHANG) == machine) {
-            machine = -1;
-            finish(EXIT_HOST, "the emulated machine ended before the command did; its log:");
+        if (machine.pid > 0 && waitpid(machine.pid, NULL, WNOHANG) == machine.pid) {
+            machine.pid = -1;
+            launch_fail("the emulated machine ended before the command did; its log:");
         }
         break;
+    case SIGCONT:
+        terminal_apply(&terminal);
+        if (local && has_started)
+            send_signal(SIGCONT);
+        break;
     default:
-        snprintf(message, sizeof message, "ended by signal %u", info.ssi_signo);
-        end_machine();
-        dprintf(2, "kvm-host: %s\n", message);
-        exit(128 + (int)info.ssi_signo);
+        if (local && has_started && !has_ended)
+            send_signal(number);
+        else if (number == SIGTSTP)
+            stop_by(number);
+        else
+            die_of(number);
     }
 }
 
-/* The deadline is for all, the patience for the time in which nothing at all comes from inside. */
-static _Noreturn void carry(int port, int signals, int terminal, double deadline, double patience)
+static void read_input(void)
 {
-    static char input[FRAME_MAX];
-    int source = 0;
-    double heard = now();
+    static char bytes[PIECE_MAX];
+    size_t room = input_credit < PIECE_MAX ? input_credit : PIECE_MAX;
+    ssize_t count = read(0, bytes, room);
+    if (count > 0) {
+        input_credit -= (uint32_t)count;
+        input_read += (uint64_t)count;
+        queue_frame(&sent, FRAME_STDIN, bytes, (size_t)count);
+    } else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
+        queue_frame(&sent, FRAME_STDIN, NULL, 0);
+        input_ended = 1;
+    }
+}
+
+static int wants_input(void)
+{
+    if (input_ended || input_credit == 0 || has_ended)
+        return 0;
+    return (terminal.streams & 1) == 0 || terminal_is_read(&terminal);
+}
+
+/* Seconds until the next look at the clock. */
+static double next_look(double deadline, double silent)
+{
+    double left = deadline - now();
+    if (silent - now() < left)
+        left = silent - now();
+    if (terminal.is_wanted && !terminal.is_applied && left > 1)
+        left = 1;                       /* the shell may give us the terminal without a word */
+    if ((unheard != 0 || (!has_started && local)) && left > 1)
+        left = 1;
+    return left < 0 ? 0 : left;
+}
+
+static void show_progress(double began)
+{
+    if (!local || has_started || !isatty(2) || !terminal_in_foreground(&terminal) || now() - began < 1)
+        return;
+    dprintf(2, "\rvmm: starting the emulated host, %.0f s ('vmm host start' keeps one)", now() - began);
+    progress_shown = 1;
+}
+
+static void read_port(double *heard)
+{
+    struct frame header;
+    char *content;
+    ssize_t count = inbox_read(&inbox, port);
+    if (count == 0 && machine.pid <= 0)
+        launch_fail("the emulated host ended before the command did");
+    if (count == 0)
+        usleep(10000);                  /* SIGCHLD follows */
+    if (count > 0)
+        *heard = now();
+    int taken;
+    while ((taken = inbox_take(&inbox, &header, &content)) > 0)
+        handle_frame(&header, content);
+    if (taken < 0)
+        launch_fail("the agent sent nonsense");
+}
+
+/* The timeout is for all, the silence for the time in which nothing at all comes from inside. */
+static _Noreturn void carry(int signals, double timeout, double silence)
+{
+    double began = now(), heard = began;
     for (;;) {
-        double left = deadline - now();
-        if (left <= 0)
-            finish(EXIT_TIMEOUT, "time limit reached; the emulated machine was stopped; its log:");
-        if (heard + patience <= now())
-            finish(EXIT_TIMEOUT, "silent for too long; the emulated machine was stopped; its log:");
-        if (left > heard + patience - now())
-            left = heard + patience - now();
-        int waiting = queue_start != queue_end;
-        struct pollfd watched[] = {
-            { .fd = port, .events = (short)(POLLIN | (waiting ? POLLOUT : 0)) },
-            { .fd = waiting ? -1 : source, .events = POLLIN },
+        struct pollfd watched[3 + STREAMS + OUTER_MAX + PEERS_MAX] = {
+            { .fd = is_over ? -1 : port, .events = (short)(POLLIN | (queue_length(&sent) != 0 ? POLLOUT : 0)) },
+            { .fd = wants_input() ? 0 : -1, .events = POLLIN },
             { .fd = signals, .events = POLLIN },
         };
-        if (poll(watched, 3, (int)(left < 1e6 ? left * 1000 + 1 : 1e9)) < 0 && errno != EINTR)
-            finish(EXIT_HOST, "poll failed");
-        if (watched[2].revents != 0)
-            on_signal(signals, terminal);
-        if (watched[0].revents & POLLOUT) {
-            ssize_t done = send(port, queue + queue_start, queue_end - queue_start, MSG_DONTWAIT | MSG_NOSIGNAL);
-            if (done > 0)
-                queue_start += (size_t)done;
+        int unwritten = 0;
+        for (int each = 0; each < STREAMS; each++) {
+            struct outlet *outlet = &outlets[each];
+            int waiting = !outlet->closed && queue_length(&outlet->waiting) != 0;
+            unwritten |= waiting;
+            watched[3 + each].fd = outlet->closed || (!waiting && !outlet->is_pipe) ? -1 : outlet->fd;
+            watched[3 + each].events = waiting ? POLLOUT : 0;
         }
-        if (watched[0].revents & POLLIN) {
-            ssize_t count = recv(port, inbox + inbox_used, sizeof inbox - inbox_used, MSG_DONTWAIT);
-            if (count > 0) {
-                heard = now();
-                inbox_used += (size_t)count;
-                handle_frames();
-            }
-        } else if (watched[0].revents & POLLHUP) {
-            usleep(10000);                          /* SIGCHLD follows */
+        if (is_over && !unwritten)
+            finish_as_command();
+        struct pollfd *of_outer = watched + 3 + STREAMS;
+        int outer = outer_watch(of_outer), peers = peers_watch(of_outer + outer);
+        double left = next_look(began + timeout, heard + silence);
+        if (poll(watched, (nfds_t)(3 + STREAMS + outer + peers), left < 1e6 ? (int)(left * 1000) + 1 : -1) < 0 && errno != EINTR)
+            launch_fail("poll failed");
+        if (now() >= began + timeout)
+            finish(EXIT_TIMEOUT, "time limit reached; the emulated machine was stopped; its log:");
+        if (now() >= heard + silence)
+            finish(EXIT_TIMEOUT, "silent for too long; the emulated machine was stopped; its log:");
+        if (unheard != 0 && now() >= unheard + PATIENCE && unheard_signal != SIGCONT) {
+            dprintf(2, "vmm: the emulated host does not answer\n");
+            die_of((int)unheard_signal);
         }
-        if (watched[1].revents != 0) {
-            ssize_t count = read(0, input, sizeof input);
-            if (count > 0)
-                send_frame(FRAME_STDIN, input, (size_t)count);
-            else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
-                send_frame(FRAME_STDIN, NULL, 0);
-                source = -1;
-            }
+        terminal_apply(&terminal);
+        show_progress(began);
+        outer_turn(of_outer, outer, &sent);
+        peers_turn(of_outer + outer, peers, &sent);
+        if (watched[2].revents)
+            on_signal(signals);
+        if (watched[0].revents & POLLOUT && queue_write(&sent, port) != 0)
+            sent.start = sent.end = 0;              /* its end is read next */
+        if (watched[0].revents & (POLLIN | POLLHUP))
+            read_port(&heard);
+        if (watched[1].revents)
+            read_input();
+        for (int each = 0; each < STREAMS; each++) {
+            if (watched[3 + each].revents & POLLERR && outlets[each].is_pipe)
+                outlet_close(&outlets[each], &sent);
+            else if (watched[3 + each].revents)
+                outlet_write(&outlets[each], &sent);
         }
     }
+}
+
+static int catch_signals(void)
+{
+    static const int caught[] = {
+        SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD, SIGWINCH, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGTSTP, SIGCONT,
+    };
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t each = 0; each < sizeof caught / sizeof *caught; each++)
+        if (local || (caught[each] != SIGTSTP && caught[each] != SIGCONT))
+            sigaddset(&set, caught[each]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void open_streams(void)
+{
+    while (1) {
+        int fd = open("/dev/null", O_RDWR);
+        if (fd > 2) {
+            close(fd);
+            break;
+        }
+    }
+    terminal_open(&terminal);
+    /* Not --local: a terminal only for who has it both ways, and in its raw mode from the beginning. */
+    if (!local && (terminal.streams & 3) != 3) {
+        terminal.streams = 0;
+        terminal.fd = -1;
+    } else if (!local) {
+        terminal.streams = 7;
+    }
+    for (int stream = 0; stream < STREAMS; stream++)
+        outlet_open(&outlets[stream], -1, (uint32_t)stream);
+    if (terminal.fd >= 0)
+        outlet_open(&outlets[STREAM_TERMINAL], terminal.fd, STREAM_TERMINAL);
+    for (int stream = STREAM_OUT; stream <= STREAM_ERROR; stream++)
+        if ((terminal.streams & 1u << stream) == 0)
+            outlet_open(&outlets[stream], stream, (uint32_t)stream);
 }
 
 int main(int count, char **words)
 {
-    prctl(PR_SET_PDEATHSIG, SIGTERM);    /* the script that started us was killed: nobody waits for the result */
-    double timeout = 1e9, silence = 1e9;
-    int sockets[2], index = 1;
-    uint32_t terminal = isatty(0) && isatty(1);
-    char here[4096];
-    for (; index + 1 < count && strcmp(words[index], "--command") != 0; index += 2) {
-        char *value = words[index + 1];
-        if (strcmp(words[index], "--timeout") == 0) {
-            timeout = atof(value);
-        } else if (strcmp(words[index], "--silence") == 0) {
-            silence = atof(value);
-        } else if (strcmp(words[index], "--log") == 0) {
-            log_path = value;
-        } else if (strcmp(words[index], "--env") == 0) {
-            send_text(FRAME_ENV, value);
-        } else if (strcmp(words[index], "--share") == 0) {
-            char *path = strchr(value, '=');
-            if (path == NULL || strlen(value) + 2 > FRAME_MAX)
-                finish(EXIT_HOST, "--share needs TAG=PATH");
-            *path = 0;
-            send_frame(FRAME_SHARE, value, strlen(value) + strlen(path + 1) + 2);
-        } else {
-            finish(EXIT_HOST, "unknown option");
-        }
+    struct options options;
+    options_read(&options, count, words);
+    local = options.key != NULL;
+    verbose = options.verbose;
+    if (options.warm != NULL)
+        return warm_command(&options);
+    open_streams();
+    int signals = catch_signals();
+    struct start_frame start = { .terminals = terminal.streams, .mirrored = (uint32_t)local };
+    if (terminal.fd >= 0) {
+        start.mode = terminal.before;
+        ioctl(terminal.fd, TIOCGWINSZ, &start.window);
     }
-    int arguments = index + 1 < count ? atoi(words[index + 1]) : 0;
-    index += 2;
-    if (arguments < 1 || index + arguments >= count)
-        finish(EXIT_HOST, "nothing to run");
-    for (; arguments > 0; arguments--)
-        send_text(FRAME_ARG, words[index++]);
-    if (getcwd(here, sizeof here) != NULL)
-        send_text(FRAME_CWD, here);
-    struct timespec time;
-    clock_gettime(CLOCK_REALTIME, &time);
-    send_frame(FRAME_CLOCK, &time, sizeof time);
-    send_frame(FRAME_START, &terminal, sizeof terminal);
-    if (terminal)
-        send_window();
-
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) != 0)
-        finish(EXIT_HOST, "socketpair failed");
-    fcntl(sockets[0], F_SETFD, FD_CLOEXEC);
-    sigset_t caught;
-    sigemptyset(&caught);
-    sigaddset(&caught, SIGINT);
-    sigaddset(&caught, SIGTERM);
-    sigaddset(&caught, SIGHUP);
-    sigaddset(&caught, SIGQUIT);
-    sigaddset(&caught, SIGCHLD);
-    sigaddset(&caught, SIGWINCH);
-    sigprocmask(SIG_BLOCK, &caught, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    int signals = signalfd(-1, &caught, SFD_CLOEXEC | SFD_NONBLOCK);
-    start_machine(words + index, sockets[1], getpid());
-    close(sockets[1]);
-    if (terminal && tcgetattr(0, &before) == 0) {
-        struct termios raw = before;
+    describe_command(&options, &start, &sent);
+    port = local ? warm_connect() : -1;
+    if (port < 0) {
+        if (machine_start(&machine, options.machine, 1) != 0)
+            launch_fail("QEMU could not be started");
+        port = machine.ports[0];
+    }
+    if (!local && terminal.fd >= 0) {
+        struct termios raw = terminal.before;
         cfmakeraw(&raw);
-        is_raw = tcsetattr(0, TCSADRAIN, &raw) == 0;
+        terminal_want(&terminal, &raw);
     }
-    carry(sockets[0], signals, (int)terminal, now() + timeout, silence);
+    carry(signals, options.timeout, options.silence);
 }
