@@ -5,6 +5,11 @@ using Vmm.Cli.Commands;
 using Vmm.Host;
 using Vmm.Machines;
 
+if (EmulatedHost.IsAskedFor(args))
+{
+    return EmulatedHost.Run(args.Length);
+}
+
 var clock = new StartClock();
 
 // Every thread would map an arena of its own for malloc(3), which hardly anything here calls.
@@ -18,6 +23,8 @@ root.Subcommands.Add(CheckCommand.Create());
 root.Subcommands.Add(InspectCommand.Create());
 root.Subcommands.Add(DiskCommand.Create());
 root.Subcommands.Add(CompletionCommand.Create());
+root.Subcommands.Add(HostCommand.Create());
+root.Options.Add(new Option<bool>(EmulatedHost.Option) { Description = EmulatedHost.Description, Recursive = true });
 
 // The library's own handler would print a stack trace.
 var invocation = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };

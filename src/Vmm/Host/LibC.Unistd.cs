@@ -25,6 +25,9 @@ internal static unsafe partial class LibC
         public uint MemoryUnit;
     }
 
+    [LibraryImport("libc", EntryPoint = "execv", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int Execv(string path, byte** arguments);
+
     [LibraryImport("libc", EntryPoint = "sysinfo", SetLastError = true)]
     public static partial int Sysinfo(SystemInformation* information);
 

@@ -28,7 +28,7 @@ internal static class HostDoctor
         ("passt", "passt", "--net user: networking without privileges"),
         ("qemu-img", "qemu-utils", "making and checking qcow2 images"),
         ("mke2fs", "e2fsprogs", "making root file systems"),
-        ("qemu-system-x86_64", "qemu-system-x86", "running the tests where there is no /dev/kvm"),
+        ("qemu-system-x86_64", "qemu-system-x86", "vmm --emulated, and the tests, where there is no /dev/kvm"),
     ];
 
     public static IEnumerable<Finding> Examine()

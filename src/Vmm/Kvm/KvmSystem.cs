@@ -31,7 +31,7 @@ internal sealed unsafe class KvmSystem : IDisposable
         if (version < 0)
         {
             system.Dispose();
-            throw new HostException($"{DevicePath}: is not KVM's device; 'mknod {DevicePath} c 10 232' makes it");
+            throw new HostException($"{DevicePath}: is not KVM's device: 'mknod {DevicePath} c 10 232' makes it; {MissingKvm.Otherwise}");
         }
 
         return version == ApiVersion
@@ -74,9 +74,10 @@ internal sealed unsafe class KvmSystem : IDisposable
 
     private static HostException OpenFailed(int errno) => new(errno switch
     {
-        ErrnoException.ENOENT => $"{DevicePath}: not there: {MissingKvm.Remedy(MissingKvm.HasVtX, MissingKvm.HasAmdV)}",
+        ErrnoException.ENOENT => $"{DevicePath}: not there: {MissingKvm.Remedy(MissingKvm.HasVtX, MissingKvm.HasAmdV)}; "
+            + MissingKvm.Otherwise,
         ErrnoException.EACCES or ErrnoException.EPERM => $"{DevicePath}: permission denied: add yourself to group kvm "
-            + "(sudo usermod -aG kvm $USER) and log in again",
+            + $"(sudo usermod -aG kvm $USER) and log in again; {MissingKvm.Otherwise}",
         _ => new ErrnoException(DevicePath, errno).Message,
     });
 

@@ -1,0 +1,23 @@
+using System.CommandLine;
+
+namespace Vmm.Cli.Commands;
+
+/// <summary><c>vmm host start|status|stop</c>: an emulated host that stays, so that <c>--emulated</c> begins at once.</summary>
+internal static class HostCommand
+{
+    public static Command Create()
+    {
+        var command = new Command("host", "Keep an emulated host warm for --emulated");
+        Add(command, "start", "Start it; it ends by itself after ten idle minutes");
+        Add(command, "status", "Tell whether it runs, and how much memory it holds; exit code 1 if it does not");
+        Add(command, "stop", "End it, and what still runs in it");
+        return command;
+    }
+
+    private static void Add(Command to, string action, string description)
+    {
+        var command = new Command(action, description);
+        command.SetAction(_ => EmulatedHost.Manage(action));
+        to.Subcommands.Add(command);
+    }
+}

@@ -1,0 +1,136 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using Vmm.Host;
+using Vmm.Machines;
+
+namespace Vmm.Cli;
+
+/// <summary><c>--emulated</c>: the same command line again, in a host with KVM that QEMU emulates.</summary>
+/// <remarks>All of it is in scripts and programs of their own (firmware/kvm-host; libexec/vmm where vmm is installed). This process
+/// becomes them, so terminal, signals and exit code need nothing here.</remarks>
+internal static unsafe class EmulatedHost
+{
+    public const string Option = "--emulated";
+
+    /// <summary>As good as the option, unless empty or 0.</summary>
+    public const string Variable = "VMM_EMULATED";
+
+    public const string Description = "Run this command in an emulated host that has KVM: slower, but everywhere (also VMM_EMULATED=1)";
+
+    /// <summary>Set by the emulated host for what runs in it.</summary>
+    private const string InsideVariable = "VMM_KVM_EMULATED";
+
+    private const string Script = "kvm-host/run";
+
+    // These need no KVM, so they run here, as does what shells ask for completion ("[suggest:...").
+    private static readonly string[] WithoutKvm = ["inspect", "disk", "completion", "host", "help", "version"];
+
+    private static readonly string[] Questions = ["--help", "-h", "-?", "--version", "-V"];
+
+    /// <summary>Whether this command line is to run in an emulated host.</summary>
+    /// <param name="args">Without the program's name.</param>
+    /// <param name="variable">What <see cref="Variable"/> says.</param>
+    /// <param name="inside">This is the emulated host already.</param>
+    public static bool IsAskedFor(ReadOnlySpan<string> args, string? variable, bool inside)
+    {
+        int end = args.IndexOf("--");
+        ReadOnlySpan<string> options = end < 0 ? args : args[..end];
+        if (inside || !(options.Contains(Option) || variable is not (null or "" or "0")))
+        {
+            return false;
+        }
+
+        string command = args.Length == 0 ? "" : args[0] == Option && args.Length > 1 ? args[1] : args[0];
+        return !options.ContainsAny(Questions) && !command.StartsWith('[') && !WithoutKvm.Contains(command);
+    }
+
+    /// <inheritdoc cref="IsAskedFor(ReadOnlySpan{string}, string?, bool)"/>
+    public static bool IsAskedFor(string[] args) => IsAskedFor(
+        args, Environment.GetEnvironmentVariable(Variable), Environment.GetEnvironmentVariable(InsideVariable) is "1");
+
+    /// <summary>Runs this process's command line there; returns an exit code only where that is not possible.</summary>
+    public static int Run(int argumentCount)
+    {
+        // The very bytes: a file's name need not be UTF-8. Before the arguments stand the names of what runs: vmm, or dotnet vmm.dll.
+        byte[][] words = Words(File.ReadAllBytes("/proc/self/cmdline"));
+        int first = words.Length - argumentCount;
+        int end = Array.FindIndex(words, first, word => word.AsSpan().SequenceEqual("--"u8));
+        byte[] option = Encoding.UTF8.GetBytes(Option);
+        IEnumerable<byte[]> arguments = words.Skip(first)
+            .Where((word, index) => (end >= 0 && first + index > end) || !word.AsSpan().SequenceEqual(option));
+        return Execute([.. Texts("--local", "--", Environment.ProcessPath!), .. words[1..first], .. arguments]);
+    }
+
+    /// <summary><c>vmm host</c>; returns an exit code only where that is not possible.</summary>
+    /// <param name="action">start, status or stop.</param>
+    public static int Manage(string action) => Execute([.. Texts("--warm", action)]);
+
+    /// <summary>The folder of the scripts that belongs to the program, or null.</summary>
+    /// <param name="program">The path of vmm itself.</param>
+    /// <param name="isThere">Whether a file exists.</param>
+    public static string? FindScript(string program, Func<string, bool> isThere)
+    {
+        string folder = Path.GetDirectoryName(program) ?? "/";
+        string installed = Path.GetFullPath(Path.Combine(folder, "../libexec/vmm", Script));
+        if (isThere(installed))
+        {
+            return installed;
+        }
+
+        // In a checkout everything that is built lies below out/.
+        for (string? at = folder; at is not null; at = Path.GetDirectoryName(at))
+        {
+            if (Path.GetFileName(at) == "out")
+            {
+                string source = Path.Combine(Path.GetDirectoryName(at)!, "firmware", Script);
+                return isThere(source) ? source : null;
+            }
+        }
+
+        return null;
+    }
+
+    private static byte[][] Texts(params string[] words) => [.. words.Select(Encoding.UTF8.GetBytes)];
+
+    private static byte[][] Words(byte[] commandLine)
+    {
+        var words = new List<byte[]>();
+        for (int start = 0; start < commandLine.Length;)
+        {
+            int length = commandLine.AsSpan(start).IndexOf((byte)0);
+            words.Add(commandLine.AsSpan(start, length).ToArray());
+            start += length + 1;
+        }
+
+        return [.. words];
+    }
+
+    private static int Execute(byte[][] arguments)
+    {
+        string? script = FindScript(Environment.ProcessPath ?? "/", File.Exists)
+            ?? FindScript(AppContext.BaseDirectory, File.Exists);
+        if (script is null)
+        {
+            Stderr.WriteLine("vmm: the emulated host is not installed: there is no ../libexec/vmm/kvm-host beside vmm's binary");
+            return ExitCodes.HostCannot;
+        }
+
+        byte[][] all = [.. Texts(script), .. arguments];
+        byte*[] pointers = new byte*[all.Length + 1];
+        for (int each = 0; each < all.Length; each++)
+        {
+            // Never freed: this process becomes another one.
+            pointers[each] = (byte*)NativeMemory.AllocZeroed((nuint)all[each].Length + 1);
+            all[each].CopyTo(new Span<byte>(pointers[each], all[each].Length));
+        }
+
+        // SAFETY: an array of pointers to texts that end with a NUL, itself ended by a null.
+        fixed (byte** list = pointers)
+        {
+            _ = LibC.Execv(script, list);
+        }
+
+        Stderr.WriteLine($"vmm: {new ErrnoException(script, Marshal.GetLastPInvokeError()).Message}");
+        return ExitCodes.HostCannot;
+    }
+}
