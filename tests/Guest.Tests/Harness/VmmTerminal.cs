@@ -12,6 +12,11 @@ internal sealed class VmmTerminal : IDisposable
     private readonly Process _process;
 
     public VmmTerminal(params IEnumerable<string> arguments)
+        : this([Product.Vmm, .. arguments], null)
+    {
+    }
+
+    private VmmTerminal(IEnumerable<string> command, object? _)
     {
         SettingsBefore = _terminal.Settings;
 
@@ -19,9 +24,12 @@ internal sealed class VmmTerminal : IDisposable
         // A signal that the tests were started without (nohup make test) would stay ignored by vmm, too.
         const string Script = "terminal=$1; shift; exec setsid --ctty env --default-signal \"$@\" <\"$terminal\" >\"$terminal\" 2>&1";
         _process = Process.Start(
-            new ProcessStartInfo("/bin/sh", ["-c", Script, "sh", _terminal.Path, Product.Vmm, .. arguments]))!;
+            new ProcessStartInfo("/bin/sh", ["-c", Script, "sh", _terminal.Path, .. command]))!;
         Screen = Transcript.Of(_terminal.Read);
     }
+
+    /// <summary>Any program on such a terminal.</summary>
+    public static VmmTerminal Of(params IEnumerable<string> command) => new(command, null);
 
     /// <summary>What a person would see.</summary>
     public Transcript Screen { get; }
