@@ -29,9 +29,15 @@ internal static class ComplaintMatcher
             return ComplaintKind.Panic;
         }
 
-        for (int start = 0; start >= 0; start = NextMessage(line, start))
+        int start = NextMessage(line, 0);
+        if (start < 0)
         {
-            if (MatchMessage(line[start..], isStamped: start > 0) is { } kind)
+            return MatchMessage(line, isStamped: false);
+        }
+
+        for (; start >= 0; start = NextMessage(line, start))
+        {
+            if (MatchMessage(line[start..], isStamped: true) is { } kind)
             {
                 text = start;
                 return kind;
@@ -168,7 +174,11 @@ internal static class ComplaintMatcher
     {
         if (!message.StartsWith("BUG: "u8))
         {
-            return null;
+            // The slab allocator: "BUG kmalloc-64 (Not tainted): Right Redzone overwritten".
+            return message.StartsWith("BUG "u8)
+                && (message.IndexOf(" (Not tainted): "u8) > 0 || message.IndexOf(" (Tainted: "u8) > 0)
+                ? ComplaintKind.Bug
+                : null;
         }
 
         ReadOnlySpan<byte> rest = message["BUG: "u8.Length..];
@@ -193,8 +203,7 @@ internal static class ComplaintMatcher
         || rest.StartsWith("spinlock "u8) || rest.StartsWith("rwlock "u8)
         || rest.StartsWith("Dentry "u8) || rest.StartsWith("Objects remaining "u8)
         || rest.StartsWith("stack guard page was hit at "u8) || rest.StartsWith("corrupted list in "u8)
-        || rest.StartsWith("Invalid wait context"u8) || rest.StartsWith("atomic counter underflow"u8)
-        || rest.IndexOf(" (Not tainted): "u8) > 0 || rest.IndexOf(" (Tainted: "u8) > 0;     // slab: BUG kmalloc-64 (...)
+        || rest.StartsWith("Invalid wait context"u8) || rest.StartsWith("atomic counter underflow"u8);
 
     private static ComplaintKind? MatchWarning(ReadOnlySpan<byte> message)
     {
