@@ -75,6 +75,14 @@ internal sealed class Qcow2Cache
         return Qcow2Status.Ok;
     }
 
+    /// <summary>Finds the slice at this file offset if it is here; reads nothing.</summary>
+    public bool TryPeek(ulong offset, out byte[] slice)
+    {
+        bool found = _index.TryGetValue(offset, out int slot);
+        slice = found ? _slices[slot]! : [];
+        return found;
+    }
+
     /// <summary>The slice at this offset, which <see cref="TryGet"/> just gave, was changed.</summary>
     public void MarkDirty(ulong offset)
     {

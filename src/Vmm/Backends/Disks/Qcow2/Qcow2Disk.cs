@@ -17,6 +17,7 @@ namespace Vmm.Backends.Disks.Qcow2;
 internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletions
 {
     private const int FlushTag = -1;
+    private const int ScanTag = -2;
     private const int BounceBytesInAll = 8 << 20;
     private const int MaxFull = 50;
     private const int PageBytes = 4096;
@@ -78,7 +79,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         AddMetadata(0, _clusterSize);
         AddMetadata(header.L1Offset, (ulong)header.L1Entries * 8);
         AddMetadata(header.RefcountTableOffset, header.RefcountTableClusters * _clusterSize);
-        _refcounts = file.IsReadOnly ? null : new Qcow2Refcounts(file, header, _metadata);
+        _refcounts = file.IsReadOnly ? null : new Qcow2Refcounts(file, header, _metadata, this, ScanTag);
         _map = new Qcow2Map(file, header, _refcounts, _metadata);
         if (_refcounts is not null)
         {
@@ -133,6 +134,10 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         {
             GoOnFlushing(io.Errno);
         }
+        else if (io.Tag == ScanTag)
+        {
+            _refcounts!.ScanFinished(io.Errno);
+        }
         else
         {
             Moved(_requests[io.Tag], io.Errno == 0);
@@ -180,10 +185,12 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         _decompressor.Dispose();
     }
 
+    private bool IsBusy => _free.Count < _requests.Count || _flushing || _refcounts?.IsScanning == true;
+
     private void Settle()
     {
         Submit();
-        for (int turn = 0; turn < 1000 && (_free.Count < _requests.Count || _flushing); turn++)
+        for (int turn = 0; turn < 1000 && IsBusy; turn++)
         {
             _file.Drain();
             Submit();

@@ -1,28 +1,37 @@
 using System.Buffers.Binary;
+using System.Numerics;
 using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
 /// <summary>Which clusters of the file are in use, and how often. Changes stay in memory until the flush writes them,
 /// before anything that refers to a new cluster.</summary>
-internal sealed class Qcow2Refcounts
+internal sealed partial class Qcow2Refcounts
 {
+    private const ulong MostRegionBytes = 64 * 1024;
+
     private readonly BlockFile _file;
     private readonly Qcow2Header _header;
     private readonly Qcow2Cache _cache;
     private readonly HashSet<ulong> _metadata;
     private readonly int _sliceBytes;
     private readonly int _blockBits;    // clusters that one block counts, as a power of two
+    private readonly int _regionBits;   // and that one region counts
+    private readonly int _regionBytes;
+    private readonly Qcow2FreeRegions _regions;
+    private readonly Qcow2FreeScan _scan;
     private ulong _tableOffset;
     private ulong[] _table;
     private int _dirtyFrom = int.MaxValue;
     private int _dirtyTo = -1;
-    private ulong _hint;
+    private ulong _tail;                // the first region that reaches behind the file
     private bool _broken;
 
     /// <param name="metadata">Clusters, by number, with the image's own tables; grows with them.</param>
+    /// <param name="owner">Whom reads beside the loop are brought back to: <see cref="ScanFinished"/>.</param>
     /// <exception cref="UsageException">The table is damaged.</exception>
-    public Qcow2Refcounts(BlockFile file, Qcow2Header header, HashSet<ulong> metadata)
+    public Qcow2Refcounts(
+        BlockFile file, Qcow2Header header, HashSet<ulong> metadata, IFileIoOwner owner, int scanTag)
     {
         _file = file;
         _header = header;
@@ -30,6 +39,11 @@ internal sealed class Qcow2Refcounts
         _sliceBytes = (int)Math.Min(header.ClusterSize, 4096);
         _cache = new Qcow2Cache(file, 64, _sliceBytes);
         _blockBits = header.ClusterBits + 3 - header.RefcountOrder;
+        _regionBytes = (int)Math.Min(header.ClusterSize, MostRegionBytes);
+        _regionBits = BitOperations.Log2((uint)_regionBytes * 8) - header.RefcountOrder;
+        _regions = new Qcow2FreeRegions(_regionBits);
+        _scan = new Qcow2FreeScan(file, owner, scanTag, _regionBytes);
+        _tail = ((file.Length + header.ClusterSize - 1) >> header.ClusterBits) >> _regionBits;
         _tableOffset = header.RefcountTableOffset;
         var bytes = new byte[header.RefcountTableClusters * header.ClusterSize];
         if (!file.TryRead(_tableOffset, bytes))
@@ -76,7 +90,7 @@ internal sealed class Qcow2Refcounts
         Qcow2Status status = Find(cluster, out byte[] slice, out _, out int bit);
         if (status == Qcow2Status.Ok)
         {
-            count = ReadBits(slice, bit);
+            count = Qcow2Counts.Read(slice, bit, _header.RefcountOrder);
         }
 
         return status;
@@ -94,60 +108,21 @@ internal sealed class Qcow2Refcounts
         Qcow2Status status = Find(cluster, out byte[] slice, out ulong offset, out int bit);
         if (status == Qcow2Status.Ok)
         {
-            WriteBits(slice, bit, count);
+            ulong before = Qcow2Counts.Read(slice, bit, _header.RefcountOrder);
+            Qcow2Counts.Write(slice, bit, _header.RefcountOrder, count);
             _cache.MarkDirty(offset);
-            if (count == 0)
+            _scan.Changed(cluster >> _regionBits);
+            if (before == 0 && count != 0)
             {
-                _hint = Math.Min(_hint, cluster);
+                _regions.Took(cluster);
+            }
+            else if (before != 0 && count == 0)
+            {
+                _regions.Freed(cluster);
             }
         }
 
         return status;
-    }
-
-    /// <summary>Takes free clusters in a row.</summary>
-    /// <param name="wanted">As many as would be good.</param>
-    /// <param name="first">The first cluster's number.</param>
-    /// <param name="got">1 to <paramref name="wanted"/>.</param>
-    public Qcow2Status TryAllocate(ulong wanted, out ulong first, out ulong got)
-    {
-        first = 0;
-        got = 0;
-        for (ulong cluster = _hint; got < wanted; cluster++)
-        {
-            Qcow2Status status = IsFree(cluster, out bool free);
-            if (status == Qcow2Status.Ok && free)
-            {
-                status = EnsureBlock(cluster, got > 0, out bool tookCluster);
-                free = !tookCluster;
-            }
-
-            if (status != Qcow2Status.Ok)
-            {
-                return got > 0 ? Qcow2Status.Ok : status;
-            }
-
-            if (!free)
-            {
-                if (got > 0)
-                {
-                    break;
-                }
-
-                continue;
-            }
-
-            status = TrySet(cluster, 1);
-            if (status != Qcow2Status.Ok)
-            {
-                return got > 0 ? Qcow2Status.Ok : status;
-            }
-
-            first = got++ == 0 ? cluster : first;
-            _hint = cluster + 1;
-        }
-
-        return Qcow2Status.Ok;
     }
 
     /// <summary>One reference less.</summary>
@@ -191,19 +166,6 @@ internal sealed class Qcow2Refcounts
         _dirtyFrom = int.MaxValue;
         _dirtyTo = -1;
         return true;
-    }
-
-    private Qcow2Status IsFree(ulong cluster, out bool free)
-    {
-        free = false;
-        if (_metadata.Contains(cluster))
-        {
-            return Qcow2Status.Ok;
-        }
-
-        Qcow2Status status = TryGet(cluster, out ulong count);
-        free = count == 0;
-        return status;
     }
 
     /// <summary>A cluster that no block counts yet becomes the block that counts it.</summary>
@@ -364,43 +326,5 @@ internal sealed class Qcow2Refcounts
         offset = _table[cluster >> _blockBits] + (bits / sliceBits * (ulong)_sliceBytes);
         bit = (int)(bits % sliceBits);
         return _cache.TryGet(offset, out slice);
-    }
-
-    /// <summary>Counts of a byte and more are big-endian; smaller ones begin at a byte's lowest bit.</summary>
-    private ulong ReadBits(byte[] slice, int bit)
-    {
-        Span<byte> at = slice.AsSpan(bit / 8);
-        return _header.RefcountOrder switch
-        {
-            3 => at[0],
-            4 => BinaryPrimitives.ReadUInt16BigEndian(at),
-            5 => BinaryPrimitives.ReadUInt32BigEndian(at),
-            6 => BinaryPrimitives.ReadUInt64BigEndian(at),
-            _ => (ulong)(at[0] >> (bit % 8)) & ((1UL << (1 << _header.RefcountOrder)) - 1),
-        };
-    }
-
-    private void WriteBits(byte[] slice, int bit, ulong count)
-    {
-        Span<byte> at = slice.AsSpan(bit / 8);
-        switch (_header.RefcountOrder)
-        {
-            case 3:
-                at[0] = (byte)count;
-                break;
-            case 4:
-                BinaryPrimitives.WriteUInt16BigEndian(at, (ushort)count);
-                break;
-            case 5:
-                BinaryPrimitives.WriteUInt32BigEndian(at, (uint)count);
-                break;
-            case 6:
-                BinaryPrimitives.WriteUInt64BigEndian(at, count);
-                break;
-            default:
-                int mask = ((1 << (1 << _header.RefcountOrder)) - 1) << (bit % 8);
-                at[0] = (byte)((at[0] & ~mask) | ((int)count << (bit % 8)));
-                break;
-        }
     }
 }
