@@ -6,6 +6,13 @@ namespace Vmm.Boot;
 /// which has their keys instead (UseSystemResourceKeys).</summary>
 public static class FileErrors
 {
+    internal const string PermissionDenied = "permission denied";
+
+    private const int EPERM = 1;
+    private const int ENOENT = 2;
+    private const int EACCES = 13;
+    private const int EISDIR = 21;
+    private const int ENAMETOOLONG = 36;
     private const int EWOULDBLOCK = 11;
     private const int MostErrno = 4095;
 
@@ -14,7 +21,7 @@ public static class FileErrors
     {
         FileNotFoundException => "no such file",
         DirectoryNotFoundException => "no such file or directory",
-        UnauthorizedAccessException => "permission denied",
+        UnauthorizedAccessException => PermissionDenied,
         NotSupportedException => "is not a regular file: copy it into one",
         ArgumentOutOfRangeException => "is larger than its file system can have",      // EFBIG, by .NET
         PathTooLongException => "the path is too long",
@@ -24,5 +31,15 @@ public static class FileErrors
         IOException { HResult: > 0 and <= MostErrno } io => Marshal.GetPInvokeErrorMessage(io.HResult),
         IOException => error.Message,
         _ => null,
+    };
+
+    /// <summary>The same for the number of an error.</summary>
+    public static string Describe(int errno) => errno switch
+    {
+        ENOENT => "no such file or directory",
+        EPERM or EACCES => PermissionDenied,
+        EISDIR => "is a directory: give a file",
+        ENAMETOOLONG => "the path is too long",
+        _ => Marshal.GetPInvokeErrorMessage(errno),
     };
 }

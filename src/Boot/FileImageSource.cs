@@ -5,42 +5,58 @@ namespace Vmm.Boot;
 
 internal sealed class FileImageSource : ImageSource
 {
+    private const long MostWithoutLength = 1 << 30;
+
     private readonly SafeFileHandle _file;
 
     private FileImageSource(string path, SafeFileHandle file, long length)
         : base(path, length) => _file = file;
 
-    public static FileImageSource Open(string path, string role)
+    public static ImageSource Open(string path, string role)
     {
-        if (Directory.Exists(path))
+        SafeFileHandle? file = OpenedFile.TryOpen(path, out long length, out string? reason);
+        if (file is null)
         {
-            throw new BootException($"{role} {path}: is a directory: give a file");
+            string remedy = reason == FileErrors.PermissionDenied ? ": make it readable for this user" : "";
+            throw new BootException($"{role} {path}: {reason}{remedy}");
         }
 
-        SafeFileHandle? file = null;
-        try
+        if (length > 0)
         {
-            // FileShare.ReadWrite: .NET would otherwise take an advisory lock, which nobody else here honours.
-            file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-            long length = RandomAccess.GetLength(file);
-            if (length == 0)
-            {
-                throw new BootException($"{role} {path}: is empty");
-            }
-
             return new FileImageSource(path, file, length);
         }
-        catch (Exception error)
-        {
-            file?.Dispose();
-            if (FileErrors.Describe(error) is not { } reason)
-            {
-                throw;
-            }
 
-            string remedy = error is UnauthorizedAccessException ? ": make it readable for this user" : "";
-            throw new BootException($"{role} {path}: {reason}{remedy}", error);
+        // Files in /proc and /sys do not know their length.
+        using (file)
+        {
+            byte[] content = ReadToEnd(file, path, role);
+            return content.Length > 0
+                ? FromMemory(path, content)
+                : throw new BootException($"{role} {path}: is empty");
         }
+    }
+
+    private static byte[] ReadToEnd(SafeFileHandle file, string path, string role)
+    {
+        var content = new MemoryStream();
+        var buffer = new byte[1 << 20];
+        try
+        {
+            while (RandomAccess.Read(file, buffer, content.Length) is > 0 and int count)
+            {
+                content.Write(buffer, 0, count);
+                if (content.Length > MostWithoutLength)
+                {
+                    throw new BootException($"{role} {path}: has no length, and does not end after {content.Length >> 20} MiB");
+                }
+            }
+        }
+        catch (Exception error) when (FileErrors.Describe(error) is not null)
+        {
+            throw new BootException($"{role} {path}: cannot be read: {FileErrors.Describe(error)}", error);
+        }
+
+        return content.ToArray();
     }
 
     private protected override bool ReadCore(long offset, Span<byte> destination)

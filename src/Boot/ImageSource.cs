@@ -20,10 +20,10 @@ public abstract class ImageSource : IDisposable
     /// <summary>Bytes.</summary>
     public long Length { get; private protected set; }
 
-    /// <summary>Opens a regular file.</summary>
+    /// <summary>Opens a regular file or a block device.</summary>
     /// <param name="path">The file.</param>
     /// <param name="role">What it is to the user ("kernel", "initrd"), for messages.</param>
-    /// <exception cref="BootException">It is missing, forbidden, empty, a directory or no regular file.</exception>
+    /// <exception cref="BootException">It is missing, forbidden, empty, a directory or neither of them.</exception>
     public static ImageSource OpenFile(string path, string role) => FileImageSource.Open(path, role);
 
     /// <summary>Bytes that are in memory already, such as an unpacked kernel. They belong to the caller.</summary>

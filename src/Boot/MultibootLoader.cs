@@ -74,7 +74,7 @@ internal static class MultibootLoader
             {
                 mod_start = (uint)start,
                 mod_end = (uint)next,
-                @string = (uint)writer.Add(Encoding.UTF8.GetBytes(file.Name + '\0')),
+                @string = (uint)writer.Add(FileNames.ToBytes(file.Name + '\0')),
             };
         }
 

@@ -11,6 +11,7 @@ if (EmulatedHost.IsAskedFor(args))
 }
 
 var clock = new StartClock();
+args = FileNames.Arguments(args);
 
 // Every thread would map an arena of its own for malloc(3), which hardly anything here calls.
 _ = LibC.Mallopt(LibC.M_ARENA_MAX, 1);

@@ -1,4 +1,4 @@
-using System.Text;
+using Vmm.Boot;
 using Vmm.Host;
 
 namespace Vmm.Cli;
@@ -11,7 +11,7 @@ internal static unsafe class Stdout
     /// <exception cref="ErrnoException">Nobody reads it, or the disk behind it is full.</exception>
     public static void Write(string text)
     {
-        byte[] bytes = Encoding.UTF8.GetBytes(text);
+        byte[] bytes = FileNames.ToBytes(text);
         int done = 0;
         fixed (byte* start = bytes)
         {

@@ -12,6 +12,9 @@ internal abstract class BlockFile : IDisposable
 
     public abstract bool IsReadOnly { get; }
 
+    /// <summary>Bytes that ranges to allocate or to punch must be multiples of: a block device's sectors.</summary>
+    public virtual uint AllocationUnit => 1;
+
     /// <summary>cache=unsafe: nothing need ever be durable.</summary>
     public bool IgnoresFlush { get; init; }
 

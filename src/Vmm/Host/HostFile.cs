@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vmm.Boot;
 
 namespace Vmm.Host;
 
@@ -23,7 +24,7 @@ internal class HostFile : BlockFile
         _data = data;
         Engine = engine;
         IsReadOnly = readOnly;
-        _length = FindLength(fd, path);
+        (_length, AllocationUnit) = FindLength(fd, path);
         engine.AddFile(this);
     }
 
@@ -32,6 +33,8 @@ internal class HostFile : BlockFile
     public override bool IsReadOnly { get; }
 
     public override ulong Length => _length;
+
+    public override uint AllocationUnit { get; }
 
     /// <summary>The descriptor that operations go to.</summary>
     public int Number => _data.Number;
@@ -229,21 +232,25 @@ internal class HostFile : BlockFile
         byte* buffer = stackalloc byte[4096];   // PATH_MAX
 
         // SAFETY: realpath(3) writes up to PATH_MAX bytes.
-        return LibC.Realpath(path, buffer) == 0 ? null : Marshal.PtrToStringUTF8((nint)buffer);
+        return LibC.Realpath(path, buffer) == 0 ? null : FileNames.FromBytes(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(buffer));
     }
 
-    private static unsafe ulong FindLength(FileDescriptor fd, string path)
+    private static unsafe (ulong Length, uint SectorBytes) FindLength(FileDescriptor fd, string path)
     {
         LibC.Statx status = Status(fd, path);
         if ((status.Mode & LibC.S_IFMT) != LibC.S_IFBLK)
         {
-            return status.Size;
+            return (status.Size, 1);
         }
 
         ulong length = 0;
+        int sectorBytes = 0;
 
         // SAFETY: BLKGETSIZE64 writes eight bytes.
         ErrnoException.Check(LibC.Ioctl(fd.Number, LibC.BLKGETSIZE64, (nint)(&length)), path);
-        return length;
+
+        // SAFETY: BLKSSZGET writes an int.
+        ErrnoException.Check(LibC.Ioctl(fd.Number, LibC.BLKSSZGET, (nint)(&sectorBytes)), path);
+        return (length, (uint)Math.Max(sectorBytes, 1));
     }
 }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vmm.Boot;
 
 namespace Vmm.Host;
 
@@ -38,7 +39,9 @@ internal static partial class LibC
         public int Pid;
     }
 
-    [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport(
+        "libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Custom,
+        StringMarshallingCustomType = typeof(FileNameMarshaller))]
     public static partial int Open(string path, int flags, uint mode);
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vmm.Boot;
 
 namespace Vmm.Host;
 
@@ -18,12 +19,20 @@ internal static unsafe partial class LibC
     public const uint STATX_DIOALIGN = 0x2000;
 
     public const ushort S_IFMT = 0xf000;
+    public const ushort S_IFDIR = 0x4000;
     public const ushort S_IFBLK = 0x6000;
     public const ushort S_IFREG = 0x8000;
     public const ushort S_IFSOCK = 0xc000;
+    public const ushort S_IWOTH = 0x2;
 
     /// <summary>BLKGETSIZE64: bytes of a block device.</summary>
     public const nuint BLKGETSIZE64 = 0x80081272;
+
+    /// <summary>BLKSSZGET: bytes of a block device's logical sector, as an int.</summary>
+    public const nuint BLKSSZGET = 0x1268;
+
+    /// <summary>BLKROGET: 1 where a block device is read-only, as an int.</summary>
+    public const nuint BLKROGET = 0x125e;
 
     /// <summary>IOV_MAX: vectors of one call.</summary>
     public const int IOV_MAX = 1024;
@@ -57,8 +66,24 @@ internal static unsafe partial class LibC
         public uint DioOffsetAlign;
     }
 
-    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport(
+        "libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Custom,
+        StringMarshallingCustomType = typeof(FileNameMarshaller))]
     public static partial int StatxCall(int directory, string path, int flags, uint mask, Statx* result);
+
+    public const int AT_SYMLINK_FOLLOW = 0x400;
+
+    [LibraryImport(
+        "libc", EntryPoint = "linkat", SetLastError = true, StringMarshalling = StringMarshalling.Custom,
+        StringMarshallingCustomType = typeof(FileNameMarshaller))]
+    public static partial int Linkat(int oldDirectory, string oldPath, int newDirectory, string newPath, int flags);
+
+    public const int W_OK = 2;
+
+    [LibraryImport(
+        "libc", EntryPoint = "access", SetLastError = true, StringMarshalling = StringMarshalling.Custom,
+        StringMarshallingCustomType = typeof(FileNameMarshaller))]
+    public static partial int Access(string path, int mode);
 
     [LibraryImport("libc", EntryPoint = "pread", SetLastError = true)]
     public static partial nint Pread(int fd, void* buffer, nuint count, long offset);
@@ -77,6 +102,8 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int MemfdCreate(string name, uint flags);
 
-    [LibraryImport("libc", EntryPoint = "realpath", StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport(
+        "libc", EntryPoint = "realpath", StringMarshalling = StringMarshalling.Custom,
+        StringMarshallingCustomType = typeof(FileNameMarshaller))]
     public static partial nint Realpath(string path, byte* resolved);
 }

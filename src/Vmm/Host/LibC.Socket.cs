@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vmm.Boot;
 
 namespace Vmm.Host;
 
@@ -94,7 +95,9 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
     public static partial int FileLock(int fd, int operation);
 
-    [LibraryImport("libc", EntryPoint = "unlink", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport(
+        "libc", EntryPoint = "unlink", SetLastError = true, StringMarshalling = StringMarshalling.Custom,
+        StringMarshallingCustomType = typeof(FileNameMarshaller))]
     public static partial int Unlink(string path);
 
     [LibraryImport("libc", EntryPoint = "pipe2", SetLastError = true)]

@@ -1,4 +1,4 @@
-using System.Text;
+using Vmm.Boot;
 
 namespace Vmm.Host;
 
@@ -17,7 +17,7 @@ internal static unsafe class Stderr
 
     public static void Write(string text)
     {
-        byte[] bytes = Encoding.UTF8.GetBytes(
+        byte[] bytes = FileNames.ToBytes(
             NeedsCarriageReturns ? text.Replace("\n", "\r\n", StringComparison.Ordinal) : text);
         int done = 0;
         fixed (byte* start = bytes)

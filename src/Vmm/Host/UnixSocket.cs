@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using System.Text;
+using Vmm.Boot;
 
 namespace Vmm.Host;
 
@@ -64,8 +64,8 @@ internal static unsafe class UnixSocket
     {
         var address = new LibC.SockaddrUn { Family = LibC.AF_UNIX };
 
-        // SAFETY: GetBytes throws rather than pass the end, and the last byte stays 0.
-        Encoding.UTF8.GetBytes(path, new Span<byte>(address.Path, MostPathBytes));
+        // SAFETY: CopyTo throws rather than pass the end, and the last byte stays 0.
+        FileNames.ToBytes(path).CopyTo(new Span<byte>(address.Path, MostPathBytes));
         return address;
     }
 }

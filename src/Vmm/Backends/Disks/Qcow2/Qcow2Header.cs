@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using Vmm.Boot;
 using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
@@ -214,7 +215,7 @@ internal sealed class Qcow2Header
         Require(
             file, length is > 0 and <= 1023 && offset <= (ulong)header.Length && length <= (ulong)header.Length - offset,
             "damaged: its backing file's name lies outside the first cluster");
-        string name = Encoding.UTF8.GetString(header.Slice((int)offset, (int)length));
+        string name = FileNames.FromBytes(header.Slice((int)offset, (int)length));
         Require(file, !name.Contains('\0', StringComparison.Ordinal), "damaged: its backing file's name has a zero in it");
         return name;
     }

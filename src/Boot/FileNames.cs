@@ -1,0 +1,162 @@
+using System.Buffers;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.InteropServices.Marshalling;
+using System.Text;
+
+namespace Vmm.Boot;
+
+/// <summary>File names are bytes to Linux, of which UTF-8 is only the most usual reading, and strings to .NET. Here, and
+/// nowhere else, one becomes the other without loss: a byte that is no part of valid UTF-8 is the lone surrogate U+DC00
+/// plus its value (as Python's "surrogateescape" does, PEP 383).</summary>
+public static class FileNames
+{
+    private const char FirstEscape = '\udc80';
+    private const char LastEscape = '\udcff';
+    private const int EscapeBase = 0xdc00;
+
+    /// <summary>The name as a string.</summary>
+    public static string FromBytes(ReadOnlySpan<byte> bytes)
+    {
+        if (System.Text.Unicode.Utf8.IsValid(bytes))
+        {
+            return Encoding.UTF8.GetString(bytes);
+        }
+
+        var text = new StringBuilder(bytes.Length);
+        while (!bytes.IsEmpty)
+        {
+            OperationStatus status = Rune.DecodeFromUtf8(bytes, out Rune rune, out int count);
+            if (status == OperationStatus.Done)
+            {
+                text.Append(rune.ToString());
+            }
+            else
+            {
+                foreach (byte each in bytes[..count])
+                {
+                    text.Append((char)(EscapeBase + each));
+                }
+            }
+
+            bytes = bytes[count..];
+        }
+
+        return text.ToString();
+    }
+
+    /// <summary>The name as bytes, without a zero behind it. Other lone surrogates become U+FFFD, as in all of .NET.</summary>
+    public static byte[] ToBytes(string name)
+    {
+        if (!name.AsSpan().ContainsAnyInRange(FirstEscape, LastEscape))
+        {
+            return Encoding.UTF8.GetBytes(name);
+        }
+
+        var bytes = new List<byte>(name.Length);
+        Span<byte> encoded = stackalloc byte[4];
+        ReadOnlySpan<char> left = name;
+        while (!left.IsEmpty)
+        {
+            OperationStatus status = Rune.DecodeFromUtf16(left, out Rune rune, out int count);
+            if (status != OperationStatus.Done && left[0] is >= FirstEscape and <= LastEscape)
+            {
+                bytes.Add((byte)(left[0] - EscapeBase));
+            }
+            else
+            {
+                bytes.AddRange(encoded[..rune.EncodeToUtf8(encoded)]);
+            }
+
+            left = left[count..];
+        }
+
+        return [.. bytes];
+    }
+
+    /// <summary>The arguments of this process as they were given: .NET reads them as UTF-8 and puts U+FFFD where they are
+    /// not. It costs nothing where there is none.</summary>
+    /// <param name="arguments">What .NET made of the last of them.</param>
+    public static string[] Arguments(string[] arguments)
+    {
+        if (!Array.Exists(arguments, static argument => argument.Contains('\ufffd', StringComparison.Ordinal)))
+        {
+            return arguments;
+        }
+
+        try
+        {
+            return Arguments(arguments, File.ReadAllBytes("/proc/self/cmdline"));
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return arguments;
+        }
+    }
+
+    /// <param name="commandLine">proc(5), /proc/pid/cmdline: each argument and a zero.</param>
+    internal static string[] Arguments(string[] arguments, ReadOnlySpan<byte> commandLine)
+    {
+        var names = new List<string>();
+        while (commandLine.IndexOf((byte)0) is >= 0 and int end)
+        {
+            names.Add(FromBytes(commandLine[..end]));
+            commandLine = commandLine[(end + 1)..];
+        }
+
+        // What is before them is the program, and for the tests its host.
+        int before = names.Count - arguments.Length;
+        return before < 0 ? arguments : [.. names[before..]];
+    }
+}
+
+/// <summary>Hands a string to the C library as the bytes of a file name (<see cref="FileNames"/>).</summary>
+[CustomMarshaller(typeof(string), MarshalMode.ManagedToUnmanagedIn, typeof(In))]
+public static unsafe class FileNameMarshaller
+{
+    /// <summary>For one call.</summary>
+    public ref struct In
+    {
+        private byte* _name;
+        private bool _isAllocated;
+
+        /// <summary>Bytes on the caller's stack.</summary>
+        public static int BufferSize => 512;
+
+        /// <param name="buffer">On the caller's stack.</param>
+        public void FromManaged(string? name, Span<byte> buffer)
+        {
+            if (name is null)
+            {
+                return;
+            }
+
+            if (!name.AsSpan().ContainsAnyInRange('\ud800', '\udfff') && name.Length * 3 < buffer.Length)
+            {
+                buffer[Encoding.UTF8.GetBytes(name, buffer)] = 0;
+
+                // SAFETY: the marshaller's contract: the buffer is on the stack until Free.
+                _name = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(buffer));
+                return;
+            }
+
+            byte[] bytes = FileNames.ToBytes(name);
+
+            // SAFETY: room for the bytes and the zero behind them.
+            _name = (byte*)NativeMemory.AllocZeroed((nuint)bytes.Length + 1);
+            bytes.CopyTo(new Span<byte>(_name, bytes.Length));
+            _isAllocated = true;
+        }
+
+        public readonly byte* ToUnmanaged() => _name;
+
+        public readonly void Free()
+        {
+            if (_isAllocated)
+            {
+                // SAFETY: allocated above, and freed once.
+                NativeMemory.Free(_name);
+            }
+        }
+    }
+}
