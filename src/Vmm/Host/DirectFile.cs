@@ -2,46 +2,57 @@ namespace Vmm.Host;
 
 /// <summary>A file opened with O_DIRECT beside its ordinary descriptor (<c>cache=none</c>).</summary>
 /// <remarks>
-/// Operations whose offset, length or memory O_DIRECT cannot do go through the page cache instead, one at a time and
-/// with nothing else under way on this file: only then are the two ways coherent, because a page that is filled while
-/// a direct write to its other half is under way would later write the old half back. Those that come meanwhile wait
-/// in their order. Guests that respect the block size never get there.
+/// Operations whose offset, length or memory O_DIRECT cannot do go through a <see cref="BounceBuffer"/>. One that writes
+/// less than whole blocks reads them first, so until it is over nobody else may change them: what would, waits. So does
+/// what comes behind it, in order; reads and writes that were begun go on.
+///
+/// The last block of a file whose length is no multiple of a block cannot be written so, as the file would grow. That
+/// goes through the page cache, with nothing else under way on the file: only then are the two ways coherent, because a
+/// page that is filled while a direct write to its other half is under way would later write the old half back.
 /// </remarks>
 internal sealed class DirectFile : HostFile
 {
+    private const int MostBuffers = 16;
+
     private readonly FileDescriptor _direct;
     private readonly int _buffered;
     private readonly Queue<FileIo> _waiting = new();
+    private readonly List<FileIo> _changes = [];        // begun, and what they change
+    private readonly List<BounceBuffer> _buffers = [];
+    private readonly Stack<BounceBuffer> _free = new();
     private int _underWay;
     private bool _passing;
 
-    public DirectFile(string path, FileDescriptor buffered, FileDescriptor direct, bool readOnly, FileEngine engine)
+    /// <param name="align">Bytes that requests must be multiples of; 0 asks the kernel.</param>
+    public DirectFile(
+        string path, FileDescriptor buffered, FileDescriptor direct, bool readOnly, FileEngine engine, uint align = 0)
         : base(path, buffered, direct, readOnly, engine)
     {
         _direct = direct;
         _buffered = buffered.Number;
         LibC.Statx status = Status(direct, path);
         bool known = (status.Mask & LibC.STATX_DIOALIGN) != 0 && status.DioOffsetAlign != 0;
-        OffsetAlign = known ? status.DioOffsetAlign : 4096;     // before Linux 6.1: what every medium can
-        MemoryAlign = known ? Math.Max(status.DioMemoryAlign, 1) : 4096;
+        OffsetAlign = align != 0 ? align
+            : known ? status.DioOffsetAlign
+            : 4096;     // before Linux 6.1: what every medium can
+        MemoryAlign = known && align == 0 ? Math.Max(status.DioMemoryAlign, 1) : 4096;
     }
 
-    /// <summary>Bytes that offsets and lengths are multiples of.</summary>
+    /// <summary>Bytes that offsets and lengths are multiples of; a power of two.</summary>
     public uint OffsetAlign { get; }
 
     /// <summary>Bytes that addresses are multiples of.</summary>
     public uint MemoryAlign { get; }
 
+    public ulong AlignDown(ulong offset) => offset & ~(ulong)(OffsetAlign - 1);
+
+    public ulong AlignUp(ulong offset) => AlignDown(offset + OffsetAlign - 1);
+
     public override void Start(FileIo io)
     {
-        if (_waiting.Count > 0 || !IsAligned(io))
+        if (_waiting.Count > 0 || !TryBegin(io))
         {
             _waiting.Enqueue(io);
-        }
-        else
-        {
-            _underWay++;
-            base.Start(io);
         }
     }
 
@@ -64,15 +75,39 @@ internal sealed class DirectFile : HostFile
     public override void Finished(FileIo io)
     {
         _underWay--;
+        if (io.Owner is not BounceBuffer && IsChange(io))
+        {
+            _changes.Remove(io);
+        }
+
         base.Finished(io);
         PassWaiting();
+    }
+
+    /// <summary>For a <see cref="BounceBuffer"/>: an operation of its own.</summary>
+    public void StartAligned(FileIo io)
+    {
+        _underWay++;
+        base.Start(io);
+    }
+
+    /// <summary>The operation that a buffer was used for is over.</summary>
+    public void Bounced(BounceBuffer buffer, FileIo io)
+    {
+        _free.Push(buffer);
+        io.Owner.Finished(io);
     }
 
     public override void Dispose()
     {
         base.Dispose();
         _direct.Dispose();
+        _buffers.ForEach(static buffer => buffer.Dispose());
     }
+
+    private static bool IsChange(FileIo io) => io.Operation is FileOperation.Write or FileOperation.Allocate;
+
+    private static bool Overlaps(FileIo io, ulong start, ulong end) => io.Offset < end && start < io.Offset + io.Left;
 
     private bool IsAligned(FileIo io)
     {
@@ -85,6 +120,76 @@ internal sealed class DirectFile : HostFile
         return io.Offset % OffsetAlign == 0 && IoVectors.AreAligned(vectors, count, MemoryAlign, OffsetAlign);
     }
 
+    /// <summary>Is part of it in a last block that the file has not all of?</summary>
+    private bool ReachesPastEnd(FileIo io) => AlignUp(io.Offset + io.Left) > Length;
+
+    private bool TryBegin(FileIo io)
+    {
+        if (!IsAligned(io))
+        {
+            return !ReachesPastEnd(io) && TryBounce(io);
+        }
+
+        if (IsChange(io))
+        {
+            foreach (BounceBuffer buffer in _buffers)
+            {
+                if (buffer.Changes(io.Offset, io.Offset + io.Left))
+                {
+                    return false;
+                }
+            }
+
+            _changes.Add(io);
+        }
+
+        StartAligned(io);
+        return true;
+    }
+
+    private bool TryBounce(FileIo io)
+    {
+        if (io.Operation == FileOperation.Write && IsChanging(AlignDown(io.Offset), AlignUp(io.Offset + io.Left)))
+        {
+            return false;
+        }
+
+        if (!_free.TryPop(out BounceBuffer? free))
+        {
+            if (_buffers.Count == MostBuffers)
+            {
+                return false;
+            }
+
+            _buffers.Add(free = new BounceBuffer(this));
+        }
+
+        io.File = this;
+        free.Begin(io);
+        return true;
+    }
+
+    private bool IsChanging(ulong start, ulong end)
+    {
+        foreach (FileIo change in _changes)
+        {
+            if (Overlaps(change, start, end))
+            {
+                return true;
+            }
+        }
+
+        foreach (BounceBuffer buffer in _buffers)
+        {
+            if (buffer.Changes(start, end))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
     private void PassWaiting()
     {
         if (_passing)
@@ -95,13 +200,11 @@ internal sealed class DirectFile : HostFile
         _passing = true;
         while (_waiting.TryPeek(out FileIo? io))
         {
-            if (IsAligned(io))
+            if (TryBegin(io))
             {
                 _waiting.Dequeue();
-                _underWay++;
-                base.Start(io);
             }
-            else if (_underWay == 0)
+            else if (_underWay == 0 && ReachesPastEnd(io))
             {
                 _waiting.Dequeue();
                 io.File = this;

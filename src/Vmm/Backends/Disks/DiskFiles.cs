@@ -28,7 +28,7 @@ internal static class DiskFiles
         var fd = new FileDescriptor(number);
         try
         {
-            CheckKind(fd, path);
+            CheckKind(fd, path, readOnly);
             Lock(fd, path, readOnly);
             return cache == DiskCache.None
                 ? new DirectFile(path, fd, OpenDirect(fd, path, flags), readOnly, engine)
@@ -106,11 +106,22 @@ internal static class DiskFiles
                 + $"({Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError())}); leave it out");
     }
 
-    private static void CheckKind(FileDescriptor fd, string path)
+    private static unsafe void CheckKind(FileDescriptor fd, string path, bool readOnly)
     {
-        if ((HostFile.Status(fd, path).Mode & LibC.S_IFMT) is not (LibC.S_IFREG or LibC.S_IFBLK))
+        int kind = HostFile.Status(fd, path).Mode & LibC.S_IFMT;
+        if (kind is not (LibC.S_IFREG or LibC.S_IFBLK))
         {
             throw new UsageException($"--disk {path}: neither a file nor a block device");
+        }
+
+        // Linux opens a read-only block device for writing all the same, and fails each write (EPERM).
+        int isReadOnly = 0;
+
+        // SAFETY: BLKROGET writes an int.
+        if (kind == LibC.S_IFBLK && !readOnly && LibC.Ioctl(fd.Number, LibC.BLKROGET, (nint)(&isReadOnly)) == 0
+            && isReadOnly != 0)
+        {
+            throw new UsageException($"--disk {path}: the block device is read-only; add ',readonly'");
         }
     }
 

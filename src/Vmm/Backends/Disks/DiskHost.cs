@@ -1,3 +1,4 @@
+using System.Numerics;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
 
@@ -87,12 +88,8 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
 
     private static BlockOptions Options(DiskSpec spec, DiskNode disk, uint alignment)
     {
+        // Not what the host's sectors are: a partition table counts in blocks, and would be another one.
         uint blockSize = spec.BlockSize != 0 ? spec.BlockSize : 512;
-        if (spec.BlockSize == 0 && alignment is > 512 and <= 4096 && disk.Length % alignment == 0)
-        {
-            blockSize = alignment;      // what O_DIRECT can do at once
-        }
-
         if (disk.Length % blockSize != 0)
         {
             throw new UsageException(
@@ -105,6 +102,7 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
             Queues = spec.Queues,
             ReadOnly = spec.ReadOnly,
             BlockSize = blockSize,
+            PhysicalBlockSize = Math.Max(BitOperations.IsPow2(alignment) ? alignment : 0, 4096),
             Writeback = spec.Cache != DiskCache.Writethrough,
         };
     }

@@ -40,7 +40,7 @@ internal sealed record DiskSpec(string Path, bool ReadOnly = false)
     /// <summary>ASCII, up to 20 characters.</summary>
     public string Serial { get; init; } = "";
 
-    /// <summary>Bytes of a logical block; 0 lets the file decide.</summary>
+    /// <summary>Bytes of a logical block; 0 for 512.</summary>
     public uint BlockSize { get; init; }
 
     public int Queues { get; init; } = 1;

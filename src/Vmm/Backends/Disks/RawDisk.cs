@@ -75,10 +75,15 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
                 slot.Io.PrepareSync();
                 break;
             case DiskOperation.Discard:
-                slot.Io.PrepareAllocate(
-                    LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE, request.Offset, request.Length);
+                if (!TryPrepareDiscard(slot))
+                {
+                    _free.Push(slot);
+                    Complete(request.Tag, DiskResult.Ok);
+                    return;
+                }
+
                 break;
-            case DiskOperation.WriteZeroes when _cannotZero:
+            case DiskOperation.WriteZeroes when _cannotZero || (request.Offset | request.Length) % _file.AllocationUnit != 0:
                 PrepareZeros(slot);
                 break;
             default:
@@ -143,6 +148,22 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
     {
         _file.Dispose();
         _zeros?.Dispose();
+    }
+
+    /// <summary>A discard is a wish: of a device's sectors only whole ones are, and the rest stays as it is.</summary>
+    /// <returns>False: there is no whole one.</returns>
+    private bool TryPrepareDiscard(Request slot)
+    {
+        ulong unit = _file.AllocationUnit;
+        ulong from = (slot.Disk.Offset + unit - 1) / unit * unit;
+        ulong to = (slot.Disk.Offset + slot.Disk.Length) / unit * unit;
+        if (from >= to)
+        {
+            return false;
+        }
+
+        slot.Io.PrepareAllocate(LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE, from, to - from);
+        return true;
     }
 
     /// <summary>The next stretch of a range that zeros must be written to.</summary>
