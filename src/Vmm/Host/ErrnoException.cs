@@ -23,6 +23,7 @@ internal sealed class ErrnoException : Exception
     public const int ENFILE = 23;
     public const int EMFILE = 24;
     public const int ENOTTY = 25;
+    public const int EFBIG = 27;
     public const int ENOSPC = 28;
     public const int EROFS = 30;
     public const int EPIPE = 32;

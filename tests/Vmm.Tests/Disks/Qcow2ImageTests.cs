@@ -24,7 +24,7 @@ public sealed class Qcow2ImageTests : IDisposable
         QemuImg.CheckIsClean(path);
         Assert.Contains($"({size} bytes)", QemuImg.Run("info", path).Output, StringComparison.Ordinal);
         Assert.Contains(
-            "File exists", Assert.Throws<UsageException>(() => Qcow2Image.Create(path, size)).Message, StringComparison.Ordinal);
+            "is there already", Assert.Throws<UsageException>(() => Qcow2Image.Create(path, size)).Message, StringComparison.Ordinal);
     }
 
     [QemuFact]

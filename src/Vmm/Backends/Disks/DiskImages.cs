@@ -109,7 +109,7 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescripto
     private Qcow2Disk OpenOverlay(string path, DiskNode disk)
     {
         string real = HostFile.RealPath(spec.Path)!;
-        if (!File.Exists(path))
+        if (!HostFile.TryStatus(path, out _))
         {
             Qcow2Image.Create(path, disk.Length, real, spec.Format);
         }

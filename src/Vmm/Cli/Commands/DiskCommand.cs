@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Disks.Qcow2;
 using Vmm.Boot;
@@ -102,11 +103,12 @@ internal static class DiskCommand
     /// the user said, else by its name, which its content must not contradict.</summary>
     private static DiskFormat FindBacking(string path, string backing, string? format)
     {
-        string directory = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
+        string directory = Path.GetDirectoryName(path) ?? "/";
         string found = Path.Combine(directory, backing);
-        if (!Path.Exists(found))
+        if (!HostFile.TryStatus(found, out _))
         {
-            throw new UsageException($"--backing {backing}: not in {directory}, from where {path} will look for it");
+            string where = HostFile.RealPath(directory.Length > 0 ? directory : ".") ?? directory;
+            throw new UsageException($"--backing {backing}: not in {where}, from where {path} will look for it");
         }
 
         DiskFormat? given = format is null ? null : ParseFormat("--backing-format", format);
@@ -118,25 +120,14 @@ internal static class DiskCommand
             : result;
     }
 
-    private static void CreateRaw(string path, ulong bytes)
+    private static void CreateRaw(string path, ulong bytes) => NewFile.Create(path, fd =>
     {
-        bool made = false;
-        try
+        if (LibC.Ftruncate(fd.Number, (long)bytes) != 0)
         {
-            using var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write);
-            made = true;
-            file.SetLength((long)bytes);
+            int errno = Marshal.GetLastPInvokeError();
+            throw new UsageException($"{path}: " + (errno == ErrnoException.EFBIG
+                ? "is larger than its file system can have"
+                : FileErrors.Describe(errno)));
         }
-        catch (Exception error) when (FileErrors.Describe(error) is not null)
-        {
-            if (made)
-            {
-                File.Delete(path);
-            }
-
-            throw new UsageException(
-                !made && File.Exists(path) ? $"{path}: is there already; remove it first, or give another name"
-                : $"{path}: {FileErrors.Describe(error)}");
-        }
-    }
+    });
 }

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
-using System.Runtime.InteropServices;
-using System.Text;
+using Vmm.Boot;
 using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
@@ -12,7 +11,6 @@ internal static class Qcow2Image
 
     private const ulong ClusterSize = 1 << ClusterBits;
     private const int HeaderLength = 112;
-    private const uint DefaultMode = 0x1a4;     // rw-r--r--
 
     /// <summary>Makes an image file, for <c>vmm disk create</c>.</summary>
     /// <param name="path">Must not exist yet.</param>
@@ -24,23 +22,7 @@ internal static class Qcow2Image
         string path, ulong size, string? backing = null, DiskFormat backingFormat = DiskFormat.Raw)
     {
         byte[] image = Build(path, size, backing, backingFormat);
-        int number = LibC.Open(path, LibC.O_RDWR | LibC.O_CREAT | LibC.O_EXCL | LibC.O_CLOEXEC, DefaultMode);
-        if (number < 0)
-        {
-            int errno = Marshal.GetLastPInvokeError();
-            throw new UsageException(
-                $"{path}: {Marshal.GetPInvokeErrorMessage(errno)}"
-                + (errno == ErrnoException.EEXIST ? "; remove it first, or give another name" : ""));
-        }
-
-        using var fd = new FileDescriptor(number);
-        using var loop = new EventLoop();
-        using var engine = new FileEngine(loop);
-        using var file = new HostFile(path, fd, readOnly: false, engine);
-        if (!file.TryWrite(0, image) || !file.TryFlush())
-        {
-            throw new HostException($"{path}: cannot be written; is the file system full?");
-        }
+        NewFile.Create(path, fd => NewFile.Write(path, fd, image));
     }
 
     /// <summary>Makes an empty file an image.</summary>
@@ -62,7 +44,7 @@ internal static class Qcow2Image
             throw new UsageException($"{path}: a disk of {size} bytes; give a multiple of 512, up to 2 PiB");
         }
 
-        byte[] name = backing is null ? [] : Encoding.UTF8.GetBytes(backing);
+        byte[] name = backing is null ? [] : FileNames.ToBytes(backing);
         if (name.Length > 1023)
         {
             throw new UsageException($"{path}: the backing file's name has more than 1023 bytes");
