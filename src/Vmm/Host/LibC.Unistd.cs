@@ -65,6 +65,9 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", EntryPoint = "gettid")]
     public static partial int Gettid();
 
+    [LibraryImport("libc", EntryPoint = "geteuid")]
+    public static partial uint Geteuid();
+
     [LibraryImport("libc", EntryPoint = "getpid")]
     public static partial int Getpid();
 

@@ -117,4 +117,11 @@ public sealed class NetSpecTests
             Passt.Arguments([new PublishedPort(null, 8080, 80), new PublishedPort("127.0.0.1", 22, 22)], localOnly: false));
         Assert.Contains("10.0.2.2", Passt.Arguments([], localOnly: true));
     }
+
+    [Fact]
+    public void Passt_writes_where_it_may_or_not_at_all()
+    {
+        Assert.Equal("/tmp", Passt.FindDirectory([null, "relative", "/nothing", "/proc/self", "/tmp", "/var/tmp"]));
+        Assert.Null(Passt.FindDirectory([null, "/nothing", "/dev/null"]));
+    }
 }

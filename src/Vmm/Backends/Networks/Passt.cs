@@ -18,11 +18,11 @@ internal sealed class Passt : IDisposable
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     private readonly int _pid;
-    private readonly string _pidFile;
+    private readonly string? _pidFile;
     private readonly FileDescriptor _errors;
     private bool _waited;
 
-    private Passt(int pid, string pidFile, FileDescriptor errors, FileDescriptor socket)
+    private Passt(int pid, string? pidFile, FileDescriptor errors, FileDescriptor socket)
     {
         _pid = pid;
         _pidFile = pidFile;
@@ -46,10 +46,10 @@ internal sealed class Passt : IDisposable
         ErrnoException.Check(LibC.Prctl(LibC.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl");
         bool localOnly = !HostRoutes.AnyDefault();
 
-        // Nobody can guess the name; passt makes the file itself, as root does so under another user. In /tmp, whatever
-        // TMPDIR says, since that is where distributions' AppArmor profiles let it write.
-        string pidFile = $"/tmp/vmm-passt-{Guid.NewGuid():N}.pid";
-        string[] arguments = [.. Arguments(ports, localOnly), "--pid", pidFile];
+        // Nobody can guess the name; passt makes the file itself, as root does so under another user.
+        string? directory = FindDirectory(Directories);
+        string? pidFile = directory is null ? null : $"{directory}/vmm-passt-{Guid.NewGuid():N}.pid";
+        string[] arguments = [.. Arguments(ports, localOnly), .. pidFile is null ? (string[])[] : ["--pid", pidFile]];
         (FileDescriptor ours, FileDescriptor theirs) = UnixSocket.CreatePair();
         (FileDescriptor read, FileDescriptor write) = Pipe.Create();
         using (theirs)
@@ -121,11 +121,29 @@ internal sealed class Passt : IDisposable
         return [.. arguments];
     }
 
+    /// <summary>Where passt may write: /tmp first, whatever TMPDIR says, since that is where distributions' AppArmor
+    /// profiles let it.</summary>
+    private static IEnumerable<string?> Directories =>
+        ["/tmp", Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR"), "/dev/shm", "/var/tmp"];
+
+    /// <summary>The first that this user may write to; for root, the first that everybody may.</summary>
+    /// <returns>Null for none: passt then runs without a file.</returns>
+    internal static string? FindDirectory(IEnumerable<string?> directories) => directories.FirstOrDefault(
+        static directory => directory is ['/', ..] && LibC.Access(directory, LibC.W_OK) == 0
+            && HostFile.TryStatus(directory, out LibC.Statx status)
+            && (status.Mode & LibC.S_IFMT) == LibC.S_IFDIR
+            && (LibC.Geteuid() != 0 || (status.Mode & LibC.S_IWOTH) != 0));
+
     /// <summary>The process that was started ends once the one in the background is there, or with an error.</summary>
     private int? WaitForForeground()
     {
         int? code = ChildProcess.Wait(_pid);
         _waited = true;
+        if (_pidFile is null)
+        {
+            return code;    // it ends with its socket, and whoever is the reaper after vmm takes note
+        }
+
         try
         {
             ProcessId = code == 0 && int.TryParse(File.ReadAllText(_pidFile), out int number) && number > 0 ? number : null;
