@@ -54,7 +54,7 @@ internal abstract class Codec
             case Compression.Lz4:
                 return Lz4Codec.TryLoad(libraries) ?? Missing<Codec>(Lz4Codec.Library, out missing);
             case Compression.Zstd:
-                return ZstdCodec.TryLoad(libraries) ?? Missing<Codec>(ZstdCodec.Library, out missing);
+                return ZstdCodec.TryLoad(libraries) ?? Missing<Codec>(Zstd.Library, out missing);
             default:
                 missing = "its compression is none that vmm knows";
                 return null;

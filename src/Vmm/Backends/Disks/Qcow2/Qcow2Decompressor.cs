@@ -1,3 +1,4 @@
+using Vmm.Boot.Unpack;
 using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
@@ -20,7 +21,8 @@ internal sealed class Qcow2Decompressor : IDisposable
         _clusterBits = header.ClusterBits;
         if (header.IsZstd)
         {
-            _zstd = new Zstd();
+            _zstd = Zstd.TryLoad()
+                ?? throw new HostException("zstd-compressed clusters need libzstd; install it (Debian: libzstd1)");
         }
         else
         {
@@ -49,7 +51,7 @@ internal sealed class Qcow2Decompressor : IDisposable
         _entry = 0;     // no compressed cluster's entry
         Span<byte> input = _input.AsSpan(0, (int)length);
         if (!_file.TryRead(offset, input)
-            || !(_zstd?.TryDecompress(input, _cluster) ?? _inflate!.TryDecompress(input, _cluster)))
+            || !(_zstd is not null ? _zstd.Decompress(input, _cluster) == Zstd.Result.Ok : _inflate!.TryDecompress(input, _cluster)))
         {
             return false;
         }
