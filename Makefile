@@ -8,8 +8,8 @@ SOURCES := $(shell find src -name '*.cs' -o -name '*.csproj') Directory.Build.pr
 
 .PHONY: demo test test-distro build publish guest deps bench-start bench-boot check-timeline format check-format clean bench bench-allocations bench-peers bench-devices
 
-## demo: boot the reference guest to a shell (runs a few commands and ends when standard input is no terminal)
-demo: publish guest
+## demo: boot Debian's own kernel to a shell (runs a few commands and ends when standard input is no terminal)
+demo:
 	@scripts/demo
 
 ## test: build everything and run every test; without /dev/kvm those that need it run in firmware/kvm-host/run
@@ -72,7 +72,7 @@ bench-devices: build publish guest
 	@scripts/bench-devices
 
 ## test-distro: boot Debian's stock cloud kernel (or PACKAGE=linux-image-rt-amd64) to a shell; a quarter of an hour on PVM
-test-distro: publish guest
+test-distro: publish
 	@scripts/test-distro
 
 ## deps: install by apt what is missing of what the build needs

@@ -43,9 +43,14 @@ need() {
         die "missing: ${missing[*]}; as root: apt-get install --no-install-recommends ${missing[*]}"
     fi
     say "installing ${missing[*]}"
-    apt_refresh
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null ||
-        die "apt-get could not install ${missing[*]}"
+    with_lock apt apt_install "${missing[@]}"
+}
+
+# One at a time: several of these scripts may run side by side.
+apt_install() {
+    apt_lists
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 "$@" >/dev/null ||
+        die "apt-get could not install $*"
 }
 
 # Fetches a package's .deb into DIRECTORY, with new lists where the old ones name what the mirror no longer has.
@@ -56,7 +61,8 @@ apt_download() {
 }
 
 # Package lists that are empty (a fresh machine) are fetched once.
-apt_refresh() {
+apt_refresh() { with_lock apt apt_lists; }
+apt_lists() {
     if [[ -n $(find /var/lib/apt/lists -name '*Packages*' -print -quit 2>/dev/null) ]]; then return 0; fi
     apt-get update -qq >/dev/null || say "apt-get update failed; trying with what is there"
 }
