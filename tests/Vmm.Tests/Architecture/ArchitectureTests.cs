@@ -1,0 +1,77 @@
+using System.Text.RegularExpressions;
+using Vmm.Tests.Shared;
+using Xunit.Abstractions;
+
+namespace Vmm.Tests.Architecture;
+
+/// <summary>Arrows between the folders of src/ run one way (docs/architecture.md). Read from what the compiler made of them.</summary>
+public sealed partial class ArchitectureTests(ITestOutputHelper output)
+{
+    private static readonly ArchUnitNET.Domain.Architecture Compiled = FolderGraph.Load();
+
+    /// <summary>What each folder may use. Devices and Boot are assemblies of their own, so the compiler sees to it that they use
+    /// nothing of src/Vmm.</summary>
+    private static readonly Dictionary<string, string[]> MayUse = new(StringComparer.Ordinal)
+    {
+        ["Vmm"] = ["Cli", "Machines", "Host", "Boot", "Kvm"],
+        ["Cli"] = ["Machines", "Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Machines"] = ["Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Backends"] = ["Text", "Host", "Devices", "Boot"],
+        ["Insight"] = ["Kvm", "Text", "Host", "Devices", "Boot"],
+        ["Assist"] = ["Kvm", "Host", "Devices", "Boot"],
+        ["Kvm"] = ["Host", "Devices", "Boot"],
+        ["Text"] = ["Host"],
+        ["Host"] = ["Devices", "Boot"],
+        ["Boot"] = ["Devices"],
+        ["Devices"] = [],
+    };
+
+    [Fact]
+    public void Arrows_between_rooms_run_one_way()
+    {
+        var rooms = new FolderGraph(Compiled, Room);
+        output.WriteLine(rooms.ToString());
+        string[] wrong =
+        [
+            .. rooms.Arrows
+                .Where(arrow => !MayUse.TryGetValue(arrow.From, out string[]? may) || !may.Contains(arrow.To))
+                .Select(arrow => $"{arrow.From} -> {arrow.To}: {string.Join("; ", rooms.Reasons(arrow.From, arrow.To))}"),
+        ];
+        Assert.True(wrong.Length == 0, $"not allowed:\n{string.Join('\n', wrong)}\nthe graph:\n{rooms}");
+    }
+
+    [Fact]
+    public void No_room_needs_itself_by_way_of_others()
+    {
+        var rooms = new FolderGraph(Compiled, Room);
+        Assert.True(rooms.FindCycle() is null, $"a cycle: {string.Join(" -> ", rooms.FindCycle() ?? [])}\nthe graph:\n{rooms}");
+    }
+
+    [Fact]
+    public void The_namespace_of_a_file_is_its_folder()
+    {
+        string source = Path.Combine(SourceTree.Root, "src");
+        var wrong = new List<string>();
+        foreach (string file in Directory.EnumerateFiles(source, "*.cs", SearchOption.AllDirectories))
+        {
+            string folder = Path.GetRelativePath(source, Path.GetDirectoryName(file)!);
+            Match declared = Namespace().Match(File.ReadAllText(file));
+            string expected = folder == "Vmm" || folder.StartsWith("Vmm/", StringComparison.Ordinal) ? folder : $"Vmm/{folder}";
+            if (declared.Success && declared.Groups[1].Value != expected.Replace('/', '.'))
+            {
+                wrong.Add($"{folder}/{Path.GetFileName(file)} says {declared.Groups[1].Value}");
+            }
+        }
+
+        Assert.True(wrong.Count == 0, string.Join('\n', wrong));
+    }
+
+    /// <summary>The first folder below src/Vmm, or the assembly: <c>Vmm.Backends.Disks</c> is in Backends.</summary>
+    private static string? Room(string name) =>
+        name == "Vmm" ? "Vmm"
+        : name.StartsWith("Vmm.", StringComparison.Ordinal) ? name.Split('.')[1]
+        : null;
+
+    [GeneratedRegex(@"^namespace ([\w.]+);", RegexOptions.Multiline)]
+    private static partial Regex Namespace();
+}
