@@ -3,9 +3,8 @@
  * sends the agent inside what to run, carries its streams and signals, and ends as the command did. Whatever happens
  * to this process, QEMU ends with it.
  *
- * usage: launch [--timeout SECONDS] [--silence SECONDS] [--share TAG=PATH]... [--env NAME=VALUE]... [--verbose 1]
- *               --command COUNT COMMAND ARGUMENT... QEMU ARGUMENT...
- *        launch --local KEY [--env NAME=VALUE]... --command COUNT COMMAND ARGUMENT... QEMU ARGUMENT...
+ * usage: launch [--local KEY] [--timeout SECONDS] [--silence SECONDS] [--share TAG=PATH]... [--env NAME=VALUE]...
+ *               [--verbose 1] --command COUNT COMMAND ARGUMENT... QEMU ARGUMENT...
  *        launch --start KEY --idle SECONDS -- QEMU ARGUMENT...
  *        launch --status | --stop
  *
@@ -30,10 +29,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { EXIT_UNAVAILABLE = 69 };
@@ -349,32 +346,12 @@ static _Noreturn void carry(int signals, double timeout, double silence)
     }
 }
 
-static int catch_signals(void)
-{
-    static const int caught[] = {
-        SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD, SIGWINCH, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGTSTP, SIGCONT,
-    };
-    sigset_t set;
-    sigemptyset(&set);
-    for (size_t each = 0; each < sizeof caught / sizeof *caught; each++)
-        if (local || (caught[each] != SIGTSTP && caught[each] != SIGCONT))
-            sigaddset(&set, caught[each]);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);
-    signal(SIGCHLD, SIG_DFL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 static void open_streams(void)
 {
-    while (1) {
-        int fd = open("/dev/null", O_RDWR);
-        if (fd > 2) {
-            close(fd);
-            break;
-        }
-    }
+    int spare;
+    while ((spare = open("/dev/null", O_RDWR)) >= 0 && spare <= 2)
+        ;
+    close(spare);
     terminal_open(&terminal);
     /* Not --local: a terminal only for who has it both ways, and in its raw mode from the beginning. */
     if (!local && (terminal.streams & 3) != 3) {
@@ -401,7 +378,7 @@ int main(int count, char **words)
     if (options.warm != NULL)
         return warm_command(&options);
     open_streams();
-    int signals = catch_signals();
+    int signals = signals_catch(local);
     struct start_frame start = { .terminals = terminal.streams, .mirrored = (uint32_t)local };
     if (terminal.fd >= 0) {
         start.mode = terminal.before;

@@ -20,6 +20,10 @@ void options_read(struct options *options, int count, char **words);
 /* All frames up to FRAME_START. */
 void describe_command(const struct options *options, const struct start_frame *start, struct queue *sent);
 
+/* Blocks the signals that are passed on or end the machine; they come on the descriptor that this returns. Stops and
+   continuations are the command's only if it is `local`. */
+int signals_catch(int local);
+
 /* Ends this process with one line on standard error. */
 _Noreturn void launch_fail(const char *message);
 

@@ -3,43 +3,25 @@
  * terminals outside and pipes for the others, carried until it has ended, and then nothing of it is left.
  */
 #define _GNU_SOURCE
+#include "command.h"
 #include "session.h"
 #include "inner.h"
 #include "peers.h"
-#include "request.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-struct session {
-    int port;
-    struct queue sent;                  /* frames that the port has not taken yet */
-    struct inbox inbox;
-    struct request request;
-    pid_t child;
-    int master;                         /* of the terminal; -1 without one */
-    int input, output[STREAMS];         /* the pipes; -1 when closed */
-    struct queue typed;                 /* input that the command has not taken yet */
-    int input_ended, input_refused;
-    uint64_t pushed;                    /* bytes of input that went into the pipe */
-    uint32_t credit[STREAMS];
-    int status, ended, gone;
-    int reports;                        /* of Unix sockets; -1 without */
-};
-
-static void say(struct session *session, uint32_t type, const void *content, size_t length)
+void session_say(struct session *session, uint32_t type, const void *content, size_t length)
 {
     queue_frame(&session->sent, type, content, length);
 }
@@ -76,7 +58,7 @@ static void read_whole_frame(struct session *session)
 }
 
 /* Ends the process of this session; the next one begins with an empty slate. */
-static _Noreturn void finish(struct session *session, const char *failure)
+_Noreturn void session_finish(struct session *session, const char *failure)
 {
     struct exit_frame end = { .status = session->status };
     int left = 0;
@@ -86,8 +68,8 @@ static _Noreturn void finish(struct session *session, const char *failure)
     read_whole_frame(session);
     sync();                             /* memory-mapped files of 9p; the rest is outside already */
     if (failure != NULL)
-        say(session, FRAME_FAILED, failure, strlen(failure) + 1);
-    say(session, FRAME_EXIT, &end, sizeof end);
+        session_say(session, FRAME_FAILED, failure, strlen(failure) + 1);
+    session_say(session, FRAME_EXIT, &end, sizeof end);
     flush_port(session);
     _exit(0);
 }
@@ -100,7 +82,7 @@ static void receive_request(struct session *session)
     for (;;) {
         int taken = inbox_take(&session->inbox, &header, &content);
         if (taken < 0)
-            finish(session, "the agent was sent nonsense");
+            session_finish(session, "the agent was sent nonsense");
         if (taken == 0) {
             struct pollfd readable = { .fd = session->port, .events = POLLIN };
             poll(&readable, 1, -1);
@@ -111,90 +93,15 @@ static void receive_request(struct session *session)
         if (header.type == FRAME_OPEN) {
             open = 1;
         } else if (open && header.type == FRAME_GONE) {
-            finish(session, NULL);
+            session_finish(session, NULL);
         } else if (open) {
             int added = request_add(&session->request, &header, content, message, sizeof message);
             if (added < 0)
-                finish(session, message);
+                session_finish(session, message);
             if (added > 0)
                 return;
         }
     }
-}
-
-static void must_pipe(struct session *session, int ends[2])
-{
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        finish(session, "no pipes left in the emulated host");
-}
-
-/* The process of the session leads it and is the parent of the command, whose process group so is no orphan: it can be
-   stopped (setpgid(2), "orphaned process group"). */
-static void start_command(struct session *session)
-{
-    const struct start_frame *start = &session->request.start;
-    int slave = -1, ends[STREAMS][2], given[3];
-    if (start->terminals != 0) {
-        struct termios mode = start->mode;
-        if (start->mirrored) {
-            /* The terminal outside edits lines, echoes and makes signals; this one only keeps the settings. */
-            mode.c_oflag &= ~(tcflag_t)OPOST;
-            mode.c_lflag |= EXTPROC;
-        }
-        if (openpty(&session->master, &slave, NULL, &mode, &start->window) != 0)
-            finish(session, "no pseudo-terminals left in the emulated host");
-        int packets = start->mirrored != 0;
-        ioctl(session->master, TIOCPKT, &packets);
-        ioctl(slave, TIOCSCTTY, 0);
-        (void)!fchown(slave, session->request.user.uid, session->request.user.gid);
-        fcntl(session->master, F_SETFD, FD_CLOEXEC);
-        fcntl(session->master, F_SETFL, O_NONBLOCK);
-    }
-    for (int stream = 0; stream < 3; stream++) {
-        if (start->terminals & 1u << stream) {
-            given[stream] = slave;
-            continue;
-        }
-        must_pipe(session, ends[stream]);
-        given[stream] = ends[stream][stream == STREAM_IN ? 0 : 1];
-        if (stream == STREAM_IN) {
-            session->input = ends[stream][1];
-            fcntl(session->input, F_SETPIPE_SZ, 4096);
-        } else {
-            session->output[stream] = ends[stream][0];
-        }
-        fcntl(ends[stream][stream == STREAM_IN ? 1 : 0], F_SETFL, O_NONBLOCK);
-    }
-    int channel[2] = { -1, -1 };
-    if (start->mirrored && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0)
-        finish(session, "no sockets left in the emulated host");
-    session->child = fork();
-    if (session->child < 0)
-        finish(session, "no processes left in the emulated host");
-    if (session->child == 0) {
-        setpgid(0, 0);
-        if (slave >= 0)
-            tcsetpgrp(slave, getpid());
-        for (int stream = 0; stream < 3; stream++)
-            dup2(given[stream], stream);
-        for (int stream = 0; stream < 3; stream++)
-            if (given[stream] > 2)
-                close(given[stream]);
-        if (start->mirrored)
-            inner_report(channel[1]);
-        request_exec(&session->request);
-    }
-    close(channel[1]);
-    session->reports = start->mirrored ? inner_open(channel[0]) : -1;
-    setpgid(session->child, session->child);
-    if (slave >= 0) {
-        tcsetpgrp(slave, session->child);
-        close(slave);
-    }
-    for (int stream = 0; stream < 3; stream++)
-        if (given[stream] != slave)
-            close(given[stream]);
-    say(session, FRAME_STARTED, NULL, 0);
 }
 
 static int terminal_takes_input(const struct session *session)
@@ -218,7 +125,7 @@ static void push_input(struct session *session)
     struct credit_frame taken = { STREAM_IN, (uint32_t)(before - queue_length(&session->typed)) };
     session->pushed += taken.bytes;
     if (taken.bytes != 0)
-        say(session, FRAME_CREDIT, &taken, sizeof taken);
+        session_say(session, FRAME_CREDIT, &taken, sizeof taken);
     /* The pipe holds one page, so it is empty when it can be written to. Not closed sooner: then nothing would tell how
        much of it the command has left unread. */
     int left = 0;
@@ -263,7 +170,7 @@ static void on_frame(struct session *session, const struct frame *header, const 
         memcpy(&number, content, sizeof number);
         if (!session->ended)
             kill(-session->child, (int)number);
-        say(session, FRAME_HEARD, NULL, 0);
+        session_say(session, FRAME_HEARD, NULL, 0);
         break;
     case FRAME_GONE:
         session->gone = 1;
@@ -296,13 +203,13 @@ static void forward(struct session *session, uint32_t stream, int *fd, uint32_t 
     if (packets) {
         struct termios mode;
         if ((bytes[0] & TIOCPKT_IOCTL) && tcgetattr(*fd, &mode) == 0)
-            say(session, FRAME_MODE, &mode, sizeof mode);
+            session_say(session, FRAME_MODE, &mode, sizeof mode);
         first++;
         count--;
     }
     if (count > 0) {
         session->credit[stream] -= (uint32_t)count;
-        say(session, type, first, (size_t)count);
+        session_say(session, type, first, (size_t)count);
     }
 }
 
@@ -315,11 +222,11 @@ static void reap(struct session *session)
             continue;
         if (WIFSTOPPED(status)) {
             uint32_t number = (uint32_t)WSTOPSIG(status);
-            say(session, FRAME_STOPPED, &number, sizeof number);
+            session_say(session, FRAME_STOPPED, &number, sizeof number);
         } else {
             session->status = status;
             session->ended = 1;
-            say(session, FRAME_ENDED, NULL, 0);
+            session_say(session, FRAME_ENDED, NULL, 0);
         }
     }
 }
@@ -420,9 +327,9 @@ static _Noreturn void run_session(int port)
     sigaddset(&caught, SIGCHLD);
     sigprocmask(SIG_BLOCK, &caught, NULL);
     int signals = signalfd(-1, &caught, SFD_CLOEXEC | SFD_NONBLOCK);
-    start_command(&session);
+    session_start(&session);
     carry(&session, signals);
-    finish(&session, NULL);
+    session_finish(&session, NULL);
 }
 
 _Noreturn void serve_port(int port)

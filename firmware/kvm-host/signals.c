@@ -1,0 +1,22 @@
+#define _GNU_SOURCE
+#include "launch.h"
+
+#include <signal.h>
+#include <sys/signalfd.h>
+
+int signals_catch(int local)
+{
+    static const int caught[] = {
+        SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD, SIGWINCH, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGTSTP, SIGCONT,
+    };
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t each = 0; each < sizeof caught / sizeof *caught; each++)
+        if (local || (caught[each] != SIGTSTP && caught[each] != SIGCONT))
+            sigaddset(&set, caught[each]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
