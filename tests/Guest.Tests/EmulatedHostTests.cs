@@ -3,7 +3,8 @@ using Vmm.Tests.Kvm;
 
 namespace Vmm.Guest.Tests;
 
-/// <summary>A command in the emulated host is as it would be on this machine (<c>vmm --emulated</c>). One host for most of them.</summary>
+/// <summary>A command in the emulated host is as it would be on this machine (<c>vmm --emulated</c>). One host for
+/// most of them.</summary>
 public sealed class EmulatedHostTests(WarmHost host) : IClassFixture<WarmHost>
 {
     [PvmHostFact]
@@ -32,14 +33,14 @@ public sealed class EmulatedHostTests(WarmHost host) : IClassFixture<WarmHost>
 
     [PvmHostFact]
     public void Signals_reach_the_command_and_it_ends_by_them() => Assert.Equal("term 5 143 130 T done 0", Run("""
-        begun() { while [ ! -e begun ]; do sleep 0.1; done; rm begun; }
+        exec 2>/dev/null; begun() { while [ ! -e begun ]; do sleep 0.1; done; rm begun; }
         $kit --local -- sh -c 'trap "echo -n term\ ; exit 5" TERM; touch begun; while :; do sleep 0.1; done' & begun
         kill -TERM $!; wait $!; echo -n "$? "
         $kit --local -- sh -c 'touch begun; exec sleep 100' & begun; kill -TERM $!; wait $!; echo -n "$? "
         host sh -c 'kill -INT $$'; echo -n "$? "
         set -m; $kit --local -- sh -c 'touch begun; while [ ! -e go ]; do sleep 0.1; done; echo -n "done "' & begun
         kill -TSTP $!; until grep -q '^State:.T' /proc/$!/status; do sleep 0.1; done; touch go; sleep 1
-        echo -n "T "; kill -CONT $!; wait $!; echo -n "$?"
+        echo -n "T "; kill -CONT $!; wait -f $!; echo -n "$?"
         """));
 
     [PvmHostFact]
@@ -56,7 +57,8 @@ public sealed class EmulatedHostTests(WarmHost host) : IClassFixture<WarmHost>
     {
         using TestGuest guest = SmallGuests.OnKey(code => SmallGuests.Exit(code, 42));
         Assert.Equal("ready 42 64 {", Run($$"""
-            (sleep 1; echo) | $vmm --emulated --kernel {{guest.Path}} --mem 32M --trace trace.json 2>said | tr -d '\r\n'; echo -n " ${PIPESTATUS[1]} "
+            (sleep 1; echo) | $vmm --emulated --kernel {{guest.Path}} --mem 32M --trace trace.json 2>said | tr -d '\r\n'
+            echo -n " ${PIPESTATUS[1]} "
             VMM_EMULATED=1 $vmm exits --kernel /nonexistent 2>/dev/null; echo -n "$? "; head -c 1 trace.json
             """));
     }
@@ -66,8 +68,8 @@ public sealed class EmulatedHostTests(WarmHost host) : IClassFixture<WarmHost>
     {
         host.Start();
         using TestGuest guest = SmallGuests.OnKey(code => SmallGuests.Exit(code, 42));
-        using var terminal = VmmTerminal.Of("env", "XDG_RUNTIME_DIR=" + Path.GetDirectoryName(host.State), Product.Vmm, "--emulated",
-            "--kernel", guest.Path, "--mem", "32M");
+        using var terminal = VmmTerminal.Of(
+            "env", "XDG_RUNTIME_DIR=" + Path.GetDirectoryName(host.State), Product.Vmm, "--emulated", "--kernel", guest.Path, "--mem", "32M");
         terminal.Screen.WaitFor(SmallGuests.Ready.TrimEnd());
         Assert.NotEqual(terminal.SettingsBefore, terminal.Settings);
         terminal.Type("r");
@@ -80,8 +82,8 @@ public sealed class EmulatedHostTests(WarmHost host) : IClassFixture<WarmHost>
     public void At_a_terminal_jobs_are_stopped_continued_and_left_alone_in_the_background()
     {
         host.Start();
-        using var terminal = VmmTerminal.Of("env", "XDG_RUNTIME_DIR=" + Path.GetDirectoryName(host.State), "PS1=$ ", "kit=" + Product.KvmHost,
-            "bash", "--norc", "--noediting", "-i");
+        using var terminal = VmmTerminal.Of(
+            "env", "XDG_RUNTIME_DIR=" + Path.GetDirectoryName(host.State), "PS1=$ ", "kit=" + Product.KvmHost, "bash", "--norc", "--noediting", "-i");
         terminal.Screen.WaitFor("$ ");
         terminal.Type("$kit --local -- sh -c 'echo be''gun; sleep 2; echo slept'\r");
         terminal.Screen.WaitFor("begun");

@@ -6,8 +6,8 @@ using Vmm.Machines;
 namespace Vmm.Cli;
 
 /// <summary><c>--emulated</c>: the same command line again, in a host with KVM that QEMU emulates.</summary>
-/// <remarks>All of it is in scripts and programs of their own (firmware/kvm-host; libexec/vmm where vmm is installed). This process
-/// becomes them, so terminal, signals and exit code need nothing here.</remarks>
+/// <remarks>All of it is in scripts and programs of their own (firmware/kvm-host; libexec/vmm where vmm is installed).
+/// This process becomes them, so terminal, signals and exit code need nothing here.</remarks>
 internal static unsafe class EmulatedHost
 {
     public const string Option = "--emulated";
@@ -15,7 +15,8 @@ internal static unsafe class EmulatedHost
     /// <summary>As good as the option, unless empty or 0.</summary>
     public const string Variable = "VMM_EMULATED";
 
-    public const string Description = "Run this command in an emulated host that has KVM: slower, but everywhere (also VMM_EMULATED=1)";
+    public const string Description =
+        "Run this command in an emulated host that has KVM: slower, but everywhere (also VMM_EMULATED=1)";
 
     /// <summary>Set by the emulated host for what runs in it.</summary>
     private const string InsideVariable = "VMM_KVM_EMULATED";
@@ -51,7 +52,8 @@ internal static unsafe class EmulatedHost
     /// <summary>Runs this process's command line there; returns an exit code only where that is not possible.</summary>
     public static int Run(int argumentCount)
     {
-        // The very bytes: a file's name need not be UTF-8. Before the arguments stand the names of what runs: vmm, or dotnet vmm.dll.
+        // The very bytes: a file's name need not be UTF-8. Before the arguments stand the names of what runs: vmm, or
+        // dotnet vmm.dll.
         byte[][] words = Words(File.ReadAllBytes("/proc/self/cmdline"));
         int first = words.Length - argumentCount;
         int end = Array.FindIndex(words, first, word => word.AsSpan().SequenceEqual("--"u8));
