@@ -23,6 +23,7 @@ internal sealed unsafe class EventLoop : IDisposable
     private readonly Lock _changing = new();
     private readonly List<Watch?> _watches = [];
     private readonly Stack<int> _free = new();
+    private uint _added;
     private Thread? _thread;
     private volatile bool _stopping;
 
@@ -43,10 +44,11 @@ internal sealed unsafe class EventLoop : IDisposable
     /// <summary>One descriptor under watch.</summary>
     public sealed class Watch
     {
-        internal Watch(int fd, int slot, Action<uint> handler, string name)
+        internal Watch(int fd, int slot, uint number, Action<uint> handler, string name)
         {
             Fd = fd;
             Slot = slot;
+            Tag = ((ulong)number << 32) | (uint)slot;
             Handler = handler;
             Name = name;
         }
@@ -54,7 +56,13 @@ internal sealed unsafe class EventLoop : IDisposable
         public int Fd { get; }
         internal string Name { get; }
         internal int Slot { get; }
+
+        /// <summary>What epoll returns with an event: the slot, and a number that tells this watch from those that had the
+        /// slot before. An event of a watch that is gone must not reach its successor.</summary>
+        internal ulong Tag { get; }
+
         internal Action<uint> Handler { get; }
+        internal bool IsPaused { get; set; }
     }
 
     /// <summary>Calls <paramref name="handler"/> with the events that are ready. Level-triggered.</summary>
@@ -65,7 +73,7 @@ internal sealed unsafe class EventLoop : IDisposable
         lock (_changing)
         {
             int slot = _free.Count > 0 ? _free.Pop() : _watches.Count;
-            var watch = new Watch(fd, slot, handler, name);
+            var watch = new Watch(fd, slot, unchecked(_added++), handler, name);
             if (slot == _watches.Count)
             {
                 _watches.Add(watch);
@@ -75,7 +83,7 @@ internal sealed unsafe class EventLoop : IDisposable
                 _watches[slot] = watch;
             }
 
-            var change = new LibC.EpollEvent { Events = events, Data = (ulong)slot };
+            var change = new LibC.EpollEvent { Events = events, Data = watch.Tag };
             if (LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_ADD, fd, &change) == 0)
             {
                 return watch;
@@ -92,11 +100,40 @@ internal sealed unsafe class EventLoop : IDisposable
     public Watch Add(int fd, uint events, Action<uint> handler, string name = "event loop") =>
         TryAdd(fd, events, handler, name) ?? throw new ErrnoException("epoll_ctl", ErrnoException.EPERM);
 
-    /// <summary>Changes what is waited for; 0 pauses the watch (errors and hang-ups still come).</summary>
+    /// <summary>Changes what is waited for. With 0 errors and hang-ups still come, again and again: <see cref="Pause"/>
+    /// silences those too.</summary>
     public void Change(Watch watch, uint events)
     {
-        var change = new LibC.EpollEvent { Events = events, Data = (ulong)watch.Slot };
+        var change = new LibC.EpollEvent { Events = events, Data = watch.Tag };
         ErrnoException.Check(LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_MOD, watch.Fd, &change), "epoll_ctl");
+    }
+
+    /// <summary>Nothing comes any more until <see cref="Resume"/>, not even errors and hang-ups, which epoll cannot mask.
+    /// </summary>
+    public void Pause(Watch watch)
+    {
+        lock (_changing)
+        {
+            if (!watch.IsPaused && _watches[watch.Slot] == watch)
+            {
+                watch.IsPaused = true;
+                ErrnoException.Check(LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_DEL, watch.Fd, null), "epoll_ctl");
+            }
+        }
+    }
+
+    /// <summary>Ends a pause.</summary>
+    public void Resume(Watch watch, uint events)
+    {
+        lock (_changing)
+        {
+            if (watch.IsPaused && _watches[watch.Slot] == watch)
+            {
+                var change = new LibC.EpollEvent { Events = events, Data = watch.Tag };
+                ErrnoException.Check(LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_ADD, watch.Fd, &change), "epoll_ctl");
+                watch.IsPaused = false;
+            }
+        }
     }
 
     public void Remove(Watch watch)
@@ -173,10 +210,10 @@ internal sealed unsafe class EventLoop : IDisposable
             Watch? watch;
             lock (_changing)
             {
-                watch = _watches[(int)ready[i].Data];
+                watch = _watches[(int)(uint)ready[i].Data];
             }
 
-            if (watch is not null)
+            if (watch is not null && watch.Tag == ready[i].Data && !watch.IsPaused)
             {
                 Call(watch, ready[i].Events);
             }

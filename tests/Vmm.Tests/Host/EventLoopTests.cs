@@ -53,6 +53,35 @@ public sealed class EventLoopTests
     }
 
     [Fact]
+    public void An_event_of_a_removed_watch_does_not_reach_the_one_that_got_its_slot()
+    {
+        using var loop = new EventLoop();
+        using var first = new EventFd();
+        using var second = new EventFd();
+        using var successor = new EventFd();
+        var watches = new EventLoop.Watch?[2];
+        int calls = 0;
+        bool wrong = false;
+        watches[0] = loop.Add(first.Number, LibC.EPOLLIN, _ => Replace(1));
+        watches[1] = loop.Add(second.Number, LibC.EPOLLIN, _ => Replace(0));
+        first.Signal();
+        second.Signal();
+
+        // Both are ready in the one batch. The handler that runs first removes the other, and its slot gets a watch for which
+        // nothing has happened.
+        Assert.Equal(2, loop.Turn(0));
+        Assert.Equal(1, calls);
+        Assert.False(wrong);
+
+        void Replace(int other)
+        {
+            calls++;
+            loop.Remove(watches[other]!);
+            loop.Add(successor.Number, LibC.EPOLLIN, _ => wrong = true);
+        }
+    }
+
+    [Fact]
     public void A_regular_file_cannot_be_watched_and_says_so()
     {
         using var loop = new EventLoop();
