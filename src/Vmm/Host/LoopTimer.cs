@@ -29,6 +29,9 @@ internal sealed class LoopTimer : ILoopTimer
     /// <summary>At once where the delay is zero or less.</summary>
     public void Set(TimeSpan delay) => _timer.StartOnce(delay > TimeSpan.Zero ? delay : TimeSpan.FromTicks(1));
 
+    /// <summary>Takes back what was set.</summary>
+    public void Stop() => _timer.StartOnce(TimeSpan.Zero);
+
     public void Dispose()
     {
         _loop.Remove(_watch);

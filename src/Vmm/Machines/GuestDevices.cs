@@ -13,6 +13,7 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop, NextL
     // Far above what any guest needs, and a limit to what a hostile one costs.
     private const ulong RngBytesPerSecond = 4 << 20;
 
+    private readonly LoopTime _time = new(loop);
     private readonly List<(Block Device, OpenDisk Disk)> _disks = [];
     private readonly List<Net> _nets = [];
     private DiskHost? _diskHost;
@@ -42,7 +43,7 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop, NextL
         AddNets(slots);
         if (options.Rng)
         {
-            slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond) { RingFeatures = RingFeatures });
+            slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond, _time) { RingFeatures = RingFeatures });
         }
 
         if (options.Vsock is { } vsock)
@@ -77,6 +78,7 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop, NextL
         _vsockHost?.Dispose();
         _netHost?.Dispose();
         _diskHost?.Dispose();
+        _time.Dispose();
     }
 
     private void AddDisks(IVirtioSlots slots)
@@ -90,7 +92,7 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop, NextL
         for (int i = 0; i < options.Disks.Count; i++)
         {
             OpenDisk disk = _diskHost.Open(options.Disks[i], before?.TakeOverlay(i));
-            var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options) { RingFeatures = RingFeatures };
+            var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options, _time) { RingFeatures = RingFeatures };
             slots.Plug(block);
             _disks.Add((block, disk));
         }
@@ -107,7 +109,7 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop, NextL
         for (int i = 0; i < options.Nets.Count; i++)
         {
             OpenNet net = _netHost.Open(options.Nets[i]);
-            var card = new Net($"virtio-net{i}", net.Backend, net.Options) { RingFeatures = RingFeatures };
+            var card = new Net($"virtio-net{i}", net.Backend, net.Options, _time) { RingFeatures = RingFeatures };
             slots.Plug(card);
             _nets.Add(card);
         }
