@@ -10,6 +10,7 @@ internal static partial class LibC
     public const int O_WRONLY = 1;
     public const int O_RDWR = 2;
     public const int O_CREAT = 0x40;
+    public const int O_NOCTTY = 0x100;
     public const int O_NONBLOCK = 0x800;
     public const int O_DIRECT = 0x4000;
     public const int O_DIRECTORY = 0x10000;

@@ -10,7 +10,15 @@ internal static unsafe partial class LibC
     public const int SIGINT = 2;
     public const int SIGQUIT = 3;
     public const int SIGUSR1 = 10;
+    public const int SIGPIPE = 13;
     public const int SIGTERM = 15;
+    public const int SIGCONT = 18;
+    public const int SIGTSTP = 20;
+    public const int SIGTTIN = 21;
+    public const int SIGTTOU = 22;
+    public const int SIGXCPU = 24;
+    public const int SIGXFSZ = 25;
+    public const nint SIG_DFL = 0;
     public const nint SIG_IGN = 1;
     public const int SA_RESTART = 0x1000_0000;
 

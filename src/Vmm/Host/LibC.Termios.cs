@@ -6,7 +6,9 @@ namespace Vmm.Host;
 internal static unsafe partial class LibC
 {
     public const int TCSANOW = 0;
-    public const int TCSADRAIN = 1;
+
+    /// <summary>In <see cref="Termios.LocalFlags"/>: who writes from the background is stopped.</summary>
+    public const uint TOSTOP = 0x100;
 
     /// <summary>struct termios of glibc on x86-64.</summary>
     [StructLayout(LayoutKind.Sequential)]
@@ -27,6 +29,13 @@ internal static unsafe partial class LibC
 
     [LibraryImport("libc", EntryPoint = "tcsetattr", SetLastError = true)]
     public static partial int Tcsetattr(int fd, int action, Termios* termios);
+
+    /// <returns>The process group in the foreground; -1 where the terminal is not the caller's own (ENOTTY).</returns>
+    [LibraryImport("libc", EntryPoint = "tcgetpgrp", SetLastError = true)]
+    public static partial int Tcgetpgrp(int fd);
+
+    [LibraryImport("libc", EntryPoint = "getpgrp")]
+    public static partial int Getpgrp();
 
     [LibraryImport("libc", EntryPoint = "cfmakeraw")]
     public static partial void Cfmakeraw(Termios* termios);

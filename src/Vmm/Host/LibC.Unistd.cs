@@ -53,6 +53,13 @@ internal static unsafe partial class LibC
     [LibraryImport("libc", EntryPoint = "pwritev", SetLastError = true)]
     public static partial nint Pwritev(int fd, Iovec* vectors, int count, long offset);
 
+    /// <summary>preadv2(2): do not wait for data (EAGAIN).</summary>
+    public const int RWF_NOWAIT = 8;
+
+    /// <param name="offset">-1: where the file is.</param>
+    [LibraryImport("libc", EntryPoint = "preadv2", SetLastError = true)]
+    public static partial nint Preadv2(int fd, Iovec* vectors, int count, long offset, int flags);
+
     [LibraryImport("libc", EntryPoint = "lseek", SetLastError = true)]
     public static partial long Lseek(int fd, long offset, int whence);
 
