@@ -31,6 +31,7 @@ root.Options.Add(new Option<bool>(EmulatedHost.Option) { Description = EmulatedH
 var invocation = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
 try
 {
+    IgnoredSignals.IgnoreResourceSignals();
     StandardStreams.Check();
     ParseResult result = root.Parse(args);
     if (result.Errors.Count > 0)
@@ -59,6 +60,10 @@ catch (Exception error)
 
     Stderr.WriteLine(error.ToString());
     return ExitCodes.InternalError;
+}
+finally
+{
+    Stderr.Finish();
 }
 
 // RootCommand brings --help, --version and [suggest] along, and looks their texts up in resources when it is made, a

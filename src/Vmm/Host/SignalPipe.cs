@@ -65,6 +65,21 @@ internal sealed unsafe class SignalPipe : IDisposable
         return got == 1;
     }
 
+    /// <summary>Has a signal that a pipe has taken do now, to this process, what it does by default; SIGTSTP: returns when the process
+    /// is continued.</summary>
+    public static void DoDefault(int signal)
+    {
+        var action = new LibC.SignalAction { Handler = LibC.SIG_DFL };
+        LibC.SignalAction mine;
+
+        // SAFETY: structs on this stack, with the layout of glibc's (LibCTests).
+        ErrnoException.Check(LibC.Sigaction(signal, &action, &mine), "sigaction");
+
+        // To this thread: it is delivered before the call returns.
+        _ = LibC.Tgkill(LibC.Getpid(), LibC.Gettid(), signal);
+        ErrnoException.Check(LibC.Sigaction(signal, &mine, null), "sigaction");
+    }
+
     /// <summary>From now on the signals do what they did before.</summary>
     public void Dispose()
     {

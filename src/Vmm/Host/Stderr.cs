@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vmm.Boot;
 
 namespace Vmm.Host;
@@ -7,11 +8,26 @@ namespace Vmm.Host;
 internal static unsafe class Stderr
 {
     private const int StandardError = 2;
+    private const int Capacity = 64 * 1024;
+
+    private static readonly Lock Writing = new();
+    private static WriterThread? _writer;
+    private static bool _isRunning;
+    private static bool _usesThread;
 
     /// <summary>Set while a terminal is in raw mode: a line feed alone then runs down in stairs.</summary>
     public static bool NeedsCarriageReturns { get; set; }
 
     public static bool IsTerminal => LibC.IsATty(StandardError) == 1;
+
+    /// <summary>How long the last words wait for a reader; for ever if not set: a signal ends vmm then.</summary>
+    public static TimeSpan Patience { get; set; } = Timeout.InfiniteTimeSpan;
+
+    /// <summary>A machine runs from now on: nobody who says something may wait for who reads it.</summary>
+    public static void BeginRun() => _isRunning = _usesThread = true;
+
+    /// <summary>The machine has ended: now there is time.</summary>
+    public static void EndRun() => _isRunning = false;
 
     public static void WriteLine(string line) => Write(line + "\n");
 
@@ -19,19 +35,67 @@ internal static unsafe class Stderr
     {
         byte[] bytes = FileNames.ToBytes(
             NeedsCarriageReturns ? text.Replace("\n", "\r\n", StringComparison.Ordinal) : text);
-        int done = 0;
+        lock (Writing)
+        {
+            if (_usesThread)
+            {
+                _writer ??= new WriterThread("standard error", StandardError, Capacity);
+                WriteByThread(_writer, bytes);
+            }
+            else
+            {
+                WriteHere(bytes);
+            }
+        }
+    }
+
+    /// <summary>Waits until everything is said, last thing before the process ends.</summary>
+    public static void Finish() => _writer?.Flush(Patience);
+
+    private static void WriteByThread(WriterThread writer, ReadOnlySpan<byte> bytes)
+    {
+        if (_isRunning)
+        {
+            // What has no room is lost: nobody has read the 64 KiB before it.
+            _ = writer.TryWriteAll(bytes);
+            return;
+        }
+
+        while (true)
+        {
+            bytes = bytes[writer.Write(bytes)..];
+            if (bytes.IsEmpty || !writer.Flush(Patience))
+            {
+                return;
+            }
+        }
+    }
+
+    private static void WriteHere(ReadOnlySpan<byte> bytes)
+    {
         fixed (byte* start = bytes)
         {
-            while (done < bytes.Length)
+            for (int done = 0; done < bytes.Length;)
             {
                 // SAFETY: done < bytes.Length, and the array is pinned.
                 nint written = LibC.Write(StandardError, start + done, (nuint)(bytes.Length - done));
-                if (written <= 0)
+                if (written >= 0)
+                {
+                    done += (int)written;
+                    continue;
+                }
+
+                int errno = Marshal.GetLastPInvokeError();
+                if (errno == ErrnoException.EAGAIN)
+                {
+                    // Somebody else made it non-blocking, and it is full.
+                    var poll = new LibC.Pollfd { Fd = StandardError, Events = (short)LibC.EPOLLOUT };
+                    _ = LibC.Poll(&poll, 1, -1);
+                }
+                else if (errno != ErrnoException.EINTR)
                 {
                     return; // nobody to tell
                 }
-
-                done += (int)written;
             }
         }
     }

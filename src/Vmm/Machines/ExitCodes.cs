@@ -22,6 +22,9 @@ internal static class ExitCodes
     /// <summary>The guest's kernel panicked. (From here on the numbers of &lt;sysexits.h&gt; mean other things.)</summary>
     public const int GuestPanicked = 71;
 
+    /// <summary>The guest did not end within --stop-timeout after its power button was pressed.</summary>
+    public const int StopTimedOut = 72;
+
     /// <summary>The guest rebooted, and --on-reboot fail was given.</summary>
     public const int GuestRebooted = 73;
 

@@ -20,8 +20,8 @@ using Vmm.Machines.Slots;
 namespace Vmm.Machines;
 
 /// <summary>One virtual machine, from the options to its end. Build reads from top to bottom as the machine
-/// comes to be; <see cref="Run"/> is its life.</summary>
-internal sealed class Machine : IPowerControl, IDisposable
+/// comes to be; <see cref="Run()"/> is its life.</summary>
+internal sealed class Machine : IPowerControl, ISignalled, IDisposable
 {
     private const int RngSeedLength = 32;
 
@@ -124,8 +124,15 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
     }
 
+    /// <summary>How long the guest may take to shut down; zero for as long as it likes.</summary>
+    public TimeSpan StopTimeout => _options.StopTimeout;
+
     /// <summary>Runs the guest until it ends, and tells how.</summary>
-    public MachineEnd Run()
+    public MachineEnd Run() => Run(signals: null);
+
+    /// <inheritdoc cref="Run()"/>
+    /// <param name="signals">What is heard meanwhile; null for nothing.</param>
+    public MachineEnd Run(StopSignals? signals)
     {
         Loop.Start(_early);
         Console.Start(_before?.Input);
@@ -150,9 +157,18 @@ internal sealed class Machine : IPowerControl, IDisposable
         Ended = Stopwatch.GetTimestamp();
         Loop.Stop();
         _posted?.Deliver();
-        _devices!.Close();
-        Console.Finish();
-        return _end!;
+        MachineEnd end = _end!;
+        try
+        {
+            _devices!.Close();
+        }
+        finally
+        {
+            // An image that cannot be closed takes none of the console's output along.
+            end = Console.Finish(end, signals);
+        }
+
+        return end;
     }
 
     /// <summary>Ends the machine; the first call says how. Any thread.</summary>
@@ -178,14 +194,15 @@ internal sealed class Machine : IPowerControl, IDisposable
         }
     }
 
-    /// <summary>Presses the power button, once; a second time, or where no guest listens to it, ends the machine.</summary>
-    public void PressPowerButton(MachineEnd otherwise)
+    public bool PressPowerButton()
     {
-        if (Interlocked.Exchange(ref _buttonPressed, 1) != 0 || !Power.PressPowerButton())
-        {
-            End(otherwise);
-        }
+        Volatile.Write(ref _buttonPressed, 1);
+        return Power.PressPowerButton();
     }
+
+    public void GiveTerminal() => Console.GiveTerminal();
+
+    public void TakeTerminal() => Console.TakeTerminal();
 
     public void RequestReset() => End(MachineEnd.Reset);
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Vmm.Kvm;
 
 namespace Vmm.Machines;
@@ -69,6 +70,12 @@ internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Mes
     /// <summary>Whoever read the console has gone, as in <c>vmm ... | head</c>.</summary>
     public static MachineEnd OutputClosed(string message) =>
         new(MachineEndKind.Stopped, ExitCodes.HostCannot, message);
+
+    /// <summary>The guest did not shut down in time after its power button was pressed.</summary>
+    public static MachineEnd StopTimedOut(TimeSpan timeout) => new(
+        MachineEndKind.Stopped, ExitCodes.StopTimedOut, string.Create(
+            CultureInfo.InvariantCulture,
+            $"the guest did not end within {timeout.TotalSeconds} s (--stop-timeout) after its power button was pressed"));
 
     /// <param name="signal">Its number; the exit code is 128 more, as shells do.</param>
     public static MachineEnd StoppedBySignal(int signal, string name) =>

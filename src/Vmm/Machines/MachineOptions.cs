@@ -14,6 +14,9 @@ internal sealed record MachineOptions
     public const ulong MinimumMemory = 32UL << 20;
     public const ulong DefaultMemory = 256UL << 20;
 
+    /// <summary>As long as systemd gives a service (DefaultTimeoutStopSec).</summary>
+    public static readonly TimeSpan DefaultStopTimeout = TimeSpan.FromSeconds(90);
+
     public required string Kernel { get; init; }
 
     public IReadOnlyList<string> Initrds { get; init; } = [];
@@ -63,6 +66,10 @@ internal sealed record MachineOptions
 
     public RebootAction OnReboot { get; init; } = RebootAction.End;
 
+    /// <summary>How long the guest may take to shut down once its power button was pressed; zero for as long as it
+    /// likes.</summary>
+    public TimeSpan StopTimeout { get; init; } = DefaultStopTimeout;
+
     /// <summary>Print figures about the run at its end.</summary>
     public bool Stats { get; init; }
 
@@ -84,6 +91,18 @@ internal sealed record MachineOptions
     /// <exception cref="UsageException">It is empty.</exception>
     public static string CheckName(string name) =>
         name.Length > 0 ? name : throw new UsageException("--name: an empty name; give one, or leave the option out");
+
+    /// <param name="text">Seconds, with a fraction or not.</param>
+    /// <exception cref="UsageException">It is no number, negative, or more than a year.</exception>
+    public static TimeSpan ParseStopTimeout(string text)
+    {
+        const double Year = 365 * 24 * 3600;
+        return double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double seconds)
+            && seconds <= Year
+            ? TimeSpan.FromSeconds(seconds)
+            : throw new UsageException(
+                $"--stop-timeout {text}: not a number of seconds; write for instance --stop-timeout 30, or 0 for no limit");
+    }
 
     /// <exception cref="UsageException">It is no number, or less than one.</exception>
     public static int ParseCpus(string text)

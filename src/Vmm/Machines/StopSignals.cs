@@ -1,49 +1,155 @@
+using System.Diagnostics;
+using System.Globalization;
 using Vmm.Host;
 
 namespace Vmm.Machines;
 
-/// <summary>SIGTERM presses the guest's power button, so that it shuts down by itself; again, or where no guest listens,
-/// it ends the machine, as SIGINT, SIGHUP and SIGQUIT do: in good order, devices closed, terminal restored.</summary>
+/// <summary>What signals are for: to a machine that runs.</summary>
+internal interface ISignalled
+{
+    /// <summary>False where no guest listens to it.</summary>
+    bool PressPowerButton();
+
+    /// <summary>Ends the machine; the first call says how.</summary>
+    void End(MachineEnd end);
+
+    /// <summary>Gives the terminal to others, as vmm is about to stop.</summary>
+    void GiveTerminal();
+
+    /// <summary>Takes the terminal if vmm is in the foreground.</summary>
+    void TakeTerminal();
+}
+
+/// <summary>Signals to vmm, on the event loop's thread while it runs.</summary>
+/// <remarks>
+/// SIGTERM, and SIGXCPU (the limit of CPU time, <c>ulimit -t</c>), press the guest's power button, so that it shuts down by
+/// itself. Where no guest listens, or a while later, they end the machine, and so do at once SIGINT, SIGHUP, SIGQUIT and
+/// another SIGTERM: in good order, devices closed, terminal restored. SIGTSTP stops vmm, with the terminal given back;
+/// SIGCONT takes the terminal again. A vmm in the background that reaches for the terminal all the same, in the moment in
+/// which it loses it, gets an error (EIO) instead of being stopped by SIGTTIN or SIGTTOU.
+/// </remarks>
 internal sealed class StopSignals : IDisposable
 {
-    private readonly Machine _machine;
-    private readonly SignalPipe _pipe = new(LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM);
+    /// <summary>What comes again within this time is the same request: timeout(1) signals its child and then the whole
+    /// process group.</summary>
+    private static readonly TimeSpan SameRequest = TimeSpan.FromSeconds(1);
+
+    private readonly EventLoop _loop;
+    private readonly ISignalled _machine;
+    private readonly TimeSpan _stopTimeout;
+    private readonly SignalPipe _pipe = new(
+        LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM, LibC.SIGXCPU, LibC.SIGTSTP, LibC.SIGCONT);
+
+    private readonly IgnoredSignals _ignored = new(LibC.SIGTTIN, LibC.SIGTTOU);
     private readonly EventLoop.Watch _watch;
+    private LoopTimer? _timer;
+    private long? _pressedAt;
 
     /// <param name="machine">Before it runs: what comes until then waits in the pipe.</param>
-    public StopSignals(Machine machine)
+    /// <param name="stopTimeout">How long a guest may take to shut down; zero for as long as it likes.</param>
+    public StopSignals(EventLoop loop, ISignalled machine, TimeSpan stopTimeout)
     {
+        _loop = loop;
         _machine = machine;
-        _watch = machine.Loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");
+        _stopTimeout = stopTimeout;
+        _watch = loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");
+    }
+
+    /// <summary>Readable when a signal came; for whoever waits when the loop has ended.</summary>
+    public int Number => _pipe.Number;
+
+    /// <summary>The signals that came since the loop ended: the last one that ends vmm.</summary>
+    /// <returns>Null where there was none.</returns>
+    public MachineEnd? TakeEnd()
+    {
+        MachineEnd? end = null;
+        while (_pipe.TryRead(out int signal))
+        {
+            if (signal == LibC.SIGTSTP)
+            {
+                SignalPipe.DoDefault(signal);
+            }
+            else if (signal is not (LibC.SIGCONT or LibC.SIGXCPU))
+            {
+                end = EndBy(signal);
+            }
+        }
+
+        return end;
     }
 
     public void Dispose()
     {
-        _machine.Loop.Remove(_watch);
+        _timer?.Dispose();
+        _loop.Remove(_watch);
         _pipe.Dispose();
+        _ignored.Dispose();
     }
 
-    private void Hear()
-    {
-        while (_pipe.TryRead(out int signal))
-        {
-            MachineEnd end = MachineEnd.StoppedBySignal(signal, NameOf(signal));
-            if (signal == LibC.SIGTERM)
-            {
-                _machine.PressPowerButton(otherwise: end);
-            }
-            else
-            {
-                _machine.End(end);
-            }
-        }
-    }
+    private static MachineEnd EndBy(int signal) => MachineEnd.StoppedBySignal(signal, NameOf(signal));
 
     private static string NameOf(int signal) => signal switch
     {
         LibC.SIGHUP => "SIGHUP",
         LibC.SIGINT => "SIGINT",
         LibC.SIGQUIT => "SIGQUIT",
+        LibC.SIGXCPU => "SIGXCPU (the limit of CPU time)",
         _ => "SIGTERM",
     };
+
+    private void Hear()
+    {
+        while (_pipe.TryRead(out int signal))
+        {
+            switch (signal)
+            {
+                case LibC.SIGTERM or LibC.SIGXCPU:
+                    AskForShutdown(signal);
+                    break;
+                case LibC.SIGTSTP:
+                    _machine.GiveTerminal();
+                    SignalPipe.DoDefault(signal);
+                    _machine.TakeTerminal();
+                    break;
+                case LibC.SIGCONT:
+                    _machine.TakeTerminal();
+                    break;
+                default:
+                    _machine.End(EndBy(signal));
+                    break;
+            }
+        }
+    }
+
+    private void AskForShutdown(int signal)
+    {
+        if (_pressedAt is { } at)
+        {
+            // SIGXCPU comes again with each second of CPU time.
+            if (signal == LibC.SIGTERM && Stopwatch.GetElapsedTime(at) > SameRequest)
+            {
+                _machine.End(EndBy(signal));
+            }
+
+            return;
+        }
+
+        _pressedAt = Stopwatch.GetTimestamp();
+        if (!_machine.PressPowerButton())
+        {
+            _machine.End(EndBy(signal));
+            return;
+        }
+
+        string otherwise = "another SIGTERM ends it at once";
+        if (_stopTimeout > TimeSpan.Zero)
+        {
+            _timer = new LoopTimer(_loop, () => _machine.End(MachineEnd.StopTimedOut(_stopTimeout)));
+            _timer.Set(_stopTimeout);
+            otherwise = string.Create(
+                CultureInfo.InvariantCulture, $"it has {_stopTimeout.TotalSeconds} s (--stop-timeout); {otherwise}");
+        }
+
+        Stderr.WriteLine($"vmm: {NameOf(signal)}: pressed the guest's power button; {otherwise}");
+    }
 }

@@ -3,10 +3,12 @@ using Vmm.Host;
 
 namespace Vmm.Tests.Host;
 
+[Collection(Signalled.Name)]
 public sealed unsafe class SignalPipeTests
 {
     // Nobody else uses these in a test run, and a stray one would be noticed: their default is to end the process.
     private const int SIGUSR2 = 12;
+    private const int SIGURG = 23;
     private const int SIGXCPU = 24;
 
     [Fact]
@@ -48,6 +50,16 @@ public sealed unsafe class SignalPipeTests
         }
 
         Assert.Equal(SIGUSR2, WaitFor(pipe));
+    }
+
+    [Fact]
+    public void What_a_signal_does_by_default_can_be_had()
+    {
+        using var pipe = new SignalPipe(SIGURG);
+        SignalPipe.DoDefault(SIGURG);                 // which is nothing
+        Assert.False(pipe.TryRead(out _));
+        Assert.Equal(0, LibC.Tgkill(LibC.Getpid(), LibC.Gettid(), SIGURG));
+        Assert.Equal(SIGURG, WaitFor(pipe));
     }
 
     [Fact]

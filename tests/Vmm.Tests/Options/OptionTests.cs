@@ -64,4 +64,25 @@ public sealed class OptionTests
         var error = Assert.Throws<UsageException>(() => DiskSpec.Parse("a.img,redonly"));
         Assert.Contains("'redonly'", error.Message, StringComparison.Ordinal);
     }
+
+    [Theory]
+    [InlineData("0", 0)]
+    [InlineData("90", 90)]
+    [InlineData("1.5", 1.5)]
+    public void Stop_timeouts_are_seconds(string text, double seconds) =>
+        Assert.Equal(TimeSpan.FromSeconds(seconds), MachineOptions.ParseStopTimeout(text));
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("-1")]
+    [InlineData("1m")]
+    [InlineData("NaN")]
+    [InlineData("1e3")]
+    [InlineData("99999999999")]
+    public void Wrong_stop_timeouts_are_one_clear_line(string text)
+    {
+        var error = Assert.Throws<UsageException>(() => MachineOptions.ParseStopTimeout(text));
+        Assert.StartsWith("--stop-timeout ", error.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', error.Message);
+    }
 }

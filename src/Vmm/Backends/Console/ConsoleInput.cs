@@ -5,118 +5,178 @@ using Vmm.Host;
 namespace Vmm.Backends.Console;
 
 /// <summary>Standard input on its way to the guest's serial port, on the event loop's thread.</summary>
-/// <remarks>Reads only as much as the port took of what was read before, so a pipe of any length loses nothing. At the
-/// end of input the guest gets Ctrl-D, which is how a terminal says it, and gets it again, ever less often, while it says
-/// nothing: a file goes on telling its end too, and Linux keeps a Ctrl-D that came while the terminal was in line mode
-/// from a shell that then reads it in raw mode. On a terminal Ctrl-A starts a command.</remarks>
-internal sealed unsafe class ConsoleInput : IDisposable
+/// <remarks>
+/// A pipe or file is read only as far as the port took what was read before, so nothing of it is lost. A terminal is read
+/// ahead, because Ctrl-A commands must work whether or not the guest reads. When that queue is full the terminal holds
+/// back what is typed or pasted, until it is clear that the guest does not read at all: from then on the rest is dropped
+/// and only searched for commands.
+/// At the end of input the guest gets Ctrl-D, which is how a terminal says it, and gets it again, ever less often, while it
+/// says nothing: a file goes on telling its end too, and Linux keeps a Ctrl-D that came while the terminal was in line mode
+/// from a shell that then reads it in raw mode.
+/// </remarks>
+internal sealed class ConsoleInput : IDisposable
 {
-    private const byte Escape = 0x01;           // Ctrl-A
     private const byte EndOfTransmission = 0x04; // Ctrl-D
-    private const int BufferSize = 1024;
+    private const int ChunkSize = 1024;
+    private const int MostAhead = 64 * 1024;
     private static readonly TimeSpan FirstRepeat = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan LongestRepeat = TimeSpan.FromMinutes(1);
+    private static readonly TimeSpan DeafAfter = TimeSpan.FromSeconds(1);
 
     private readonly EventLoop _loop;
-    private readonly int _fd;
-    private readonly bool _isTerminal;
+    private readonly InputDescriptor _source;
+    private readonly Terminal? _terminal;
+    private readonly EscapeFilter? _escapes;
     private readonly Serial16550 _port;
     private readonly ConsoleOutput _output;
-    private readonly Action<byte> _command;
-    private readonly byte[] _pending = new byte[BufferSize + 1];
+    private readonly Action _pump;
+    private byte[] _queue = new byte[ChunkSize];
     private EventLoop.Watch? _readable;
     private bool _alwaysReady;
-    private bool _watching;
+    private bool _held;
+    private bool _ended;
+    private bool _saidEnd;
     private int _first;
     private int _count;
-    private bool _escaped;
-    private bool _ended;
     private long _total;
+    private long _lastTaken = Environment.TickCount64;
     private LoopTimer? _repeat;
+    private LoopTimer? _deaf;
     private TimeSpan _repeatAfter = FirstRepeat;
     private long _outputBefore;
 
+    /// <param name="terminal">What the descriptor is; null for a pipe or file.</param>
     /// <param name="output">Tells whether the guest is quiet.</param>
-    /// <param name="command">What follows Ctrl-A, on a terminal only: <c>x</c>, <c>h</c> ...</param>
-    public ConsoleInput(EventLoop loop, int fd, bool isTerminal, Serial16550 port, ConsoleOutput output, Action<byte> command)
+    /// <param name="command">Gets what follows Ctrl-A, on a terminal only: <c>x</c>, <c>h</c> ...</param>
+    public ConsoleInput(
+        EventLoop loop, int fd, Terminal? terminal, Serial16550 port, ConsoleOutput output, Action<byte> command)
     {
         _loop = loop;
-        _fd = fd;
-        _isTerminal = isTerminal;
+        _terminal = terminal;
+        _source = new InputDescriptor(fd, terminal is not null);
+        _escapes = terminal is null ? null : new EscapeFilter(command);
         _port = port;
         _output = output;
-        _command = command;
-        port.InputSpaceAvailable += () => loop.Post(Pump);
+        _pump = Pump;
+        port.InputSpaceAvailable += () => loop.Post(_pump);
     }
+
+    /// <summary>The terminal turned out to be another program's meanwhile. On the event loop's thread.</summary>
+    public event Action? TerminalLost;
 
     /// <summary>Bytes that the guest was given so far.</summary>
     public long TotalBytes => Interlocked.Read(ref _total);
 
-    /// <param name="unread">What goes to the guest before what is read from now on.</param>
-    public void Start(ReadOnlySpan<byte> unread = default)
+    /// <summary>What goes to the guest before what is read. Before <see cref="Start"/>.</summary>
+    public void Queue(ReadOnlySpan<byte> unread)
     {
-        unread.CopyTo(_pending);
+        _queue = new byte[Math.Max(ChunkSize, unread.Length)];
+        unread.CopyTo(_queue);
         _count = unread.Length;
-        if (_count > 0)
-        {
-            _loop.Post(Pump);
-        }
+    }
 
-        _readable = _loop.TryAdd(_fd, LibC.EPOLLIN, _ => Fill(), "console input");
-        _watching = _readable is not null;
+    /// <summary>Reads from now on. Once, on the event loop's thread.</summary>
+    public void Start()
+    {
+        _readable = _loop.TryAdd(_source.Number, LibC.EPOLLIN, _ => Fill(), "console input");
         _alwaysReady = _readable is null;
-        if (_alwaysReady)
-        {
-            _loop.Post(Fill);
-        }
+        Pump();
     }
 
     /// <summary>What was read and the guest has not taken, without the Ctrl-D at the end: whoever reads on finds the end
     /// itself. The event loop has ended.</summary>
-    public byte[] TakeUnread() => _ended ? [] : _pending.AsSpan(_first, _count).ToArray();
+    public byte[] TakeUnread() => _saidEnd ? [] : _queue.AsSpan(_first, _count).ToArray();
 
-    public void Dispose() => _repeat?.Dispose();
+    /// <summary>Leaves the input alone until <see cref="Release"/>: it is another program's.</summary>
+    public void Hold()
+    {
+        _held = true;
+        if (_readable is not null)
+        {
+            _loop.Pause(_readable);
+        }
+    }
+
+    /// <summary>Ends <see cref="Hold"/>.</summary>
+    public void Release()
+    {
+        _held = false;
+        WatchIfWanted();
+    }
+
+    public void Dispose()
+    {
+        _repeat?.Dispose();
+        _deaf?.Dispose();
+        _source.Dispose();
+    }
 
     private void Fill()
     {
-        if (_ended || _count > 0)
+        if (_held || _ended || (_terminal is null && _count > 0))
         {
             return;
         }
 
-        nint got;
-        fixed (byte* start = _pending)
+        if (_terminal is { IsInForeground: false })
         {
-            got = LibC.Read(_fd, start, BufferSize);
+            TerminalLost?.Invoke();
+            return;
         }
 
+        Span<byte> room = MakeRoom();
+        Span<byte> dropped = stackalloc byte[room.IsEmpty ? ChunkSize : 0];
+        Span<byte> buffer = room.IsEmpty ? dropped : room;
+        nint got = _alwaysReady ? _source.ReadWaiting(buffer) : _source.Read(buffer);
         if (got < 0 && Marshal.GetLastPInvokeError() is ErrnoException.EINTR or ErrnoException.EAGAIN)
         {
             return;
         }
 
-        _first = 0;
         if (got <= 0)
         {
-            // End of file, or a terminal that was hung up (EIO): both mean that nothing more comes.
-            _ended = true;
-            _pending[0] = EndOfTransmission;
-            _count = 1;
-            if (_readable is not null)
+            // End of file, or a terminal that was hung up (EIO): both mean that nothing more comes. But EIO is also what
+            // a terminal says to a process that has just been put into the background.
+            if (_terminal is { IsInForeground: false })
             {
-                _loop.Remove(_readable);
-                _watching = false;
+                TerminalLost?.Invoke();
+                return;
             }
 
-            _repeat = new LoopTimer(_loop, RepeatEnd);
-            _repeat.Set(_repeatAfter);
+            End();
         }
         else
         {
-            _count = _isTerminal ? FilterCommands((int)got) : (int)got;
+            int kept = _escapes?.Filter(buffer[..(int)got]) ?? (int)got;
+            _count += room.IsEmpty ? 0 : kept;
         }
 
         Pump();
+    }
+
+    private void End()
+    {
+        _ended = true;
+        if (_readable is not null)
+        {
+            _loop.Remove(_readable);
+        }
+
+        if (_count == 0)
+        {
+            SayEnd();
+        }
+
+        _repeat = new LoopTimer(_loop, RepeatEnd);
+        _repeat.Set(_repeatAfter);
+    }
+
+    private void SayEnd()
+    {
+        _saidEnd = true;
+        _first = 0;
+        _queue[0] = EndOfTransmission;
+        _count = 1;
     }
 
     private void RepeatEnd()
@@ -124,9 +184,7 @@ internal sealed unsafe class ConsoleInput : IDisposable
         long output = _output.TotalBytes;
         if (_count == 0 && output == _outputBefore)
         {
-            _first = 0;
-            _pending[0] = EndOfTransmission;
-            _count = 1;
+            SayEnd();
             TimeSpan twice = 2 * _repeatAfter;
             _repeatAfter = twice < LongestRepeat ? twice : LongestRepeat;
             Pump();
@@ -136,74 +194,89 @@ internal sealed unsafe class ConsoleInput : IDisposable
         _repeat!.Set(_repeatAfter);
     }
 
-    /// <summary>Takes Ctrl-A and what follows it out of what was typed; returns how many bytes are left.</summary>
-    private int FilterCommands(int length)
+    /// <summary>The free end of the queue; it grows for a terminal only. Empty where it is full.</summary>
+    private Span<byte> MakeRoom()
     {
-        int kept = 0;
-        for (int i = 0; i < length; i++)
+        if (_count == 0)
         {
-            byte value = _pending[i];
-            if (_escaped)
+            _first = 0;
+        }
+
+        if (_first + _count == _queue.Length)
+        {
+            if (_count == _queue.Length && _queue.Length < MostAhead)
             {
-                _escaped = false;
-                if (value is Escape or (byte)'a')
-                {
-                    _pending[kept++] = Escape;
-                }
-                else
-                {
-                    _command(value);
-                }
-            }
-            else if (value == Escape)
-            {
-                _escaped = true;
+                Array.Resize(ref _queue, 2 * _queue.Length);
             }
             else
             {
-                _pending[kept++] = value;
+                _queue.AsSpan(_first, _count).CopyTo(_queue);
+                _first = 0;
             }
         }
 
-        return kept;
+        Span<byte> free = _queue.AsSpan(_first + _count);
+        return free.Length > ChunkSize ? free[..ChunkSize] : free;
     }
 
     private void Pump()
     {
         while (_count > 0)
         {
-            int taken = _port.Receive(_pending.AsSpan(_first, _count));
+            int taken = _port.Receive(_queue.AsSpan(_first, _count));
+            if (taken == 0)
+            {
+                break;
+            }
+
             _first += taken;
             _count -= taken;
             _total += taken;
-            if (taken == 0)
-            {
-                Watch(false);
-                return;
-            }
+            _lastTaken = Environment.TickCount64;
         }
 
-        if (_ended)
+        if (_alwaysReady && _count == 0)
         {
-            return;
+            Fill();     // which comes here again, until the port is full
         }
-
-        if (_alwaysReady)
+        else
         {
-            Fill();
-            return;
+            WatchIfWanted();
         }
-
-        Watch(true);
     }
 
-    private void Watch(bool watch)
+    /// <summary>What is not wanted stays in the terminal or pipe. The watch is paused then: the end of a pipe would be told
+    /// again and again.</summary>
+    private void WatchIfWanted()
     {
-        // While the port is full the terminal or pipe keeps what comes, and epoll need not say so again and again.
-        if (_readable is not null && watch != _watching && !_ended)
+        if (_readable is null || _ended)
         {
-            _watching = watch;
-            _loop.Change(_readable, watch ? LibC.EPOLLIN : 0);
+            return;
         }
+
+        if (!_held && (_terminal is null ? _count == 0 : HasRoom || GuestIsDeaf()))
+        {
+            _loop.Resume(_readable, LibC.EPOLLIN);
+        }
+        else
+        {
+            _loop.Pause(_readable);
+        }
+    }
+
+    private bool HasRoom => _count < MostAhead;
+
+    /// <summary>Has the guest taken nothing for a while? If not, asks again later.</summary>
+    private bool GuestIsDeaf()
+    {
+        long left = (long)DeafAfter.TotalMilliseconds - (Environment.TickCount64 - _lastTaken);
+        if (left <= 0)
+        {
+            return true;
+        }
+
+        _deaf ??= new LoopTimer(_loop, WatchIfWanted);
+        _deaf.Set(TimeSpan.FromMilliseconds(left));
+        return false;
     }
 }

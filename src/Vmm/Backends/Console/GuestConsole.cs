@@ -19,23 +19,36 @@ internal sealed class GuestConsole : IDisposable
 
         """;
 
+    // bash sends no SIGCONT to a job that runs when it brings it to the foreground.
+    private static readonly TimeSpan BackgroundLook = TimeSpan.FromMilliseconds(200);
+
+    // For a reader that is merely busy, once nobody wants to wait any more.
+    private static readonly TimeSpan Hurried = TimeSpan.FromSeconds(1);
+
+    // A terminal takes what is left at once; one that does not gets its settings back first, so that Ctrl-C works.
+    private static readonly TimeSpan BeforeRestore = TimeSpan.FromMilliseconds(100);
+
     private readonly Machine _machine;
+    private readonly EventLoop _loop;
     private readonly Terminal? _terminal;
     private readonly ConsoleOutput _output;
     private readonly ConsoleInput _input;
+    private LoopTimer? _look;
 
     /// <param name="watch">Sees what the guest says.</param>
     /// <param name="tap">Sees it, too; null for nobody.</param>
     public GuestConsole(Machine machine, EventLoop loop, IInterruptLine interrupt, IConsoleTap watch, IConsoleTap? tap)
     {
         _machine = machine;
+        _loop = loop;
         _output = new ConsoleOutput(loop, StandardOutput);
         var watched = new TappedOutput(_output, watch);
         Port = new Serial16550("COM1", tap is null ? watched : new TappedOutput(watched, tap), interrupt);
         _output.Drained += Port.OutputDrained;
         _output.Broken += error => machine.End(MachineEnd.OutputClosed(error.Message));
         _terminal = Terminal.TryOpen(StandardInput);
-        _input = new ConsoleInput(loop, StandardInput, _terminal is not null, Port, _output, OnCommand);
+        _input = new ConsoleInput(loop, StandardInput, _terminal, Port, _output, OnCommand);
+        _input.TerminalLost += TakeTerminal;
     }
 
     public Serial16550 Port { get; }
@@ -44,31 +57,92 @@ internal sealed class GuestConsole : IDisposable
 
     public long BytesIn => _input.TotalBytes;
 
+    /// <summary>Before the vCPUs run.</summary>
     /// <param name="unread">Standard input that a machine before this one read and its guest did not take.</param>
     public void Start(ReadOnlySpan<byte> unread)
     {
-        _terminal?.EnterRaw();
-        _input.Start(unread);
+        _input.Queue(unread);
+        TakeTerminal();
+        _loop.Post(_input.Start);
+    }
+
+    /// <summary>Has the terminal if vmm is in the foreground; else looks again from time to time.</summary>
+    public void TakeTerminal()
+    {
+        if (_terminal is null)
+        {
+            return;
+        }
+
+        if (_terminal.Take())
+        {
+            _input.Release();
+            return;
+        }
+
+        _input.Hold();
+        _look ??= new LoopTimer(_loop, TakeTerminal);
+        _look.Set(BackgroundLook);
+    }
+
+    /// <summary>Gives the terminal back until <see cref="TakeTerminal"/>.</summary>
+    public void GiveTerminal()
+    {
+        if (_terminal is not null)
+        {
+            _input.Hold();
+            _terminal.Restore();
+        }
     }
 
     /// <summary>Standard input that was read and that the guest has not taken. The event loop has ended.</summary>
     public byte[] TakeUnread() => _input.TakeUnread();
 
     /// <summary>Writes what the guest said last and gives the terminal back. The event loop has ended.</summary>
-    public void Finish()
+    /// <param name="end">How the guest ended.</param>
+    /// <param name="signals">End the waiting for a reader that does not read; null where there are none.</param>
+    /// <returns>The end as it is now: what the guest said may not have reached anybody.</returns>
+    public MachineEnd Finish(MachineEnd end, StopSignals? signals)
     {
-        _output.Flush();
+        bool done = _output.Flush(BeforeRestore);
         _terminal?.Restore();
+        if (!done && end.Kind == MachineEndKind.Stopped)
+        {
+            done = _output.Flush(Hurried);
+        }
+        else if (!done)
+        {
+            end = FlushUntilTold(end, signals);
+        }
+
+        return _output.Failure is { } error && end.ExitCode == ExitCodes.Success && end.Kind != MachineEndKind.Stopped
+            ? MachineEnd.OutputClosed(error.Message)
+            : end;
     }
 
-    /// <summary>Gives the terminal back whatever happened; for signals and exceptions.</summary>
+    /// <summary>Gives the terminal back whatever happened; for exceptions.</summary>
     public void RestoreTerminal() => _terminal?.Restore();
 
     public void Dispose()
     {
+        _look?.Dispose();
         _terminal?.Dispose();
         _input.Dispose();
         _output.Dispose();
+    }
+
+    /// <summary>As long as the reader needs: it may be a pager. A signal ends it.</summary>
+    private MachineEnd FlushUntilTold(MachineEnd end, StopSignals? signals)
+    {
+        while (!_output.Flush(Timeout.InfiniteTimeSpan, signals?.Number ?? -1))
+        {
+            if (signals!.TakeEnd() is { } stopped)
+            {
+                return stopped;
+            }
+        }
+
+        return end;
     }
 
     private void OnCommand(byte key)

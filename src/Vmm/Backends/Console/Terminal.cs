@@ -2,48 +2,60 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Console;
 
-/// <summary>Puts the user's terminal into raw mode for the guest's console, and back on every way out.</summary>
+/// <summary>Puts the user's terminal into raw mode for the guest's console, and back on every way out. Only while vmm is
+/// in the foreground: else the terminal and its settings are another program's.</summary>
 internal sealed unsafe class Terminal : IDisposable
 {
     private readonly int _fd;
-    private readonly LibC.Termios _saved;
     private readonly Lock _lock = new();
+    private LibC.Termios _saved;
     private bool _raw;
 
-    private Terminal(int fd, LibC.Termios saved)
-    {
-        _fd = fd;
-        _saved = saved;
-    }
+    private Terminal(int fd) => _fd = fd;
+
+    /// <summary>May vmm read it and change its settings just now?</summary>
+    public bool IsInForeground => JobControl.IsInForeground(_fd);
 
     /// <summary>Null where the descriptor is no terminal.</summary>
-    public static Terminal? TryOpen(int fd)
-    {
-        LibC.Termios now;
+    public static Terminal? TryOpen(int fd) => LibC.IsATty(fd) == 1 ? new Terminal(fd) : null;
 
-        // SAFETY: a struct on this stack, with the layout of glibc's termios (AbiTests).
-        return LibC.IsATty(fd) == 1 && LibC.Tcgetattr(fd, &now) == 0 ? new Terminal(fd, now) : null;
-    }
-
-    public void EnterRaw()
+    /// <summary>Enters raw mode, or enters it again where a shell has changed the settings meanwhile.</summary>
+    /// <returns>False in the background: nothing was done.</returns>
+    public bool Take()
     {
         lock (_lock)
         {
-            LibC.Termios raw = _saved;
-            LibC.Cfmakeraw(&raw);
+            if (!IsInForeground)
+            {
+                Stderr.NeedsCarriageReturns = false;
+                return false;
+            }
 
-            // SAFETY: as in TryOpen.
-            _raw = LibC.Tcsetattr(_fd, LibC.TCSADRAIN, &raw) == 0;
-            Stderr.NeedsCarriageReturns = _raw;
+            LibC.Termios now;
+
+            // SAFETY: structs on this stack, with the layout of glibc's termios (AbiTests).
+            if (LibC.Tcgetattr(_fd, &now) == 0)
+            {
+                _saved = _raw ? _saved : now;
+                LibC.Termios raw = _saved;
+                LibC.Cfmakeraw(&raw);
+
+                // Not TCSADRAIN: it waits for whoever writes to the terminal, for ever where that takes nothing.
+                _raw = LibC.Tcsetattr(_fd, LibC.TCSANOW, &raw) == 0;
+                Stderr.NeedsCarriageReturns = _raw;
+            }
+
+            return true;
         }
     }
 
-    /// <summary>Restores what was there before; any number of times, from any thread.</summary>
+    /// <summary>Restores what was there before; any number of times, from any thread. In the background there is nothing to
+    /// restore: the shell has set what it wants.</summary>
     public void Restore()
     {
         lock (_lock)
         {
-            if (!_raw)
+            if (!_raw || !IsInForeground)
             {
                 return;
             }
@@ -52,7 +64,7 @@ internal sealed unsafe class Terminal : IDisposable
             Stderr.NeedsCarriageReturns = false;
             LibC.Termios saved = _saved;
 
-            // SAFETY: as in TryOpen.
+            // SAFETY: as in Take.
             _ = LibC.Tcsetattr(_fd, LibC.TCSANOW, &saved);
         }
     }

@@ -126,6 +126,13 @@ internal sealed class RunCommand
         CompletionSources = { "end", "restart", "fail" },
     };
 
+    private readonly Option<string> _stopTimeout = new("--stop-timeout")
+    {
+        Description = "How long the guest may take to shut down after SIGTERM has pressed its power button; "
+            + $"{MachineOptions.DefaultStopTimeout.TotalSeconds:0} if not given, 0 for as long as it likes",
+        HelpName = "SECONDS",
+    };
+
     private readonly Option<bool> _stats = new("--stats")
     {
         Description = "At the end say where time, exits and memory went",
@@ -148,7 +155,7 @@ internal sealed class RunCommand
     private IEnumerable<Option> Shared =>
     [
         _kernel, _disk, _net, _vsock, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
-        _cpu, _entry, _noKaslr, _noUnpack, _onReboot, _stats, _trace,
+        _cpu, _entry, _noKaslr, _noUnpack, _onReboot, _stopTimeout, _stats, _trace,
     ];
 
     /// <summary>Puts the options on the root command and gives it its action.</summary>
@@ -202,6 +209,9 @@ internal sealed class RunCommand
         Kaslr = !result.GetValue(_noKaslr),
         Unpack = !result.GetValue(_noUnpack),
         OnReboot = ParseOnReboot(result.GetValue(_onReboot)),
+        StopTimeout = result.GetValue(_stopTimeout) is { } timeout
+            ? MachineOptions.ParseStopTimeout(timeout)
+            : MachineOptions.DefaultStopTimeout,
         Stats = result.GetValue(_stats),
     };
 
@@ -300,13 +310,21 @@ internal sealed class RunCommand
     /// <summary>Until the guest, the user or a signal ends it; the terminal is as it was afterwards.</summary>
     public static MachineEnd RunToEnd(Machine machine)
     {
-        using var signals = new StopSignals(machine);
+        using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);
+        Stderr.BeginRun();
         try
         {
-            return machine.Run();
+            MachineEnd end = machine.Run(signals);
+            if (end.Kind == MachineEndKind.Stopped)
+            {
+                Stderr.Patience = TimeSpan.FromSeconds(1);
+            }
+
+            return end;
         }
         finally
         {
+            Stderr.EndRun();
             machine.Console.RestoreTerminal();
         }
     }

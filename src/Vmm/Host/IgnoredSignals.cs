@@ -1,0 +1,37 @@
+namespace Vmm.Host;
+
+/// <summary>Signals that do nothing: what the kernel would say by one, the failed call says as well. Children of vmm start
+/// with the default actions (<see cref="ChildProcess"/>).</summary>
+internal sealed unsafe class IgnoredSignals : IDisposable
+{
+    private readonly List<(int Signal, LibC.SignalAction Before)> _taken = [];
+
+    public IgnoredSignals(params ReadOnlySpan<int> signals)
+    {
+        foreach (int signal in signals)
+        {
+            var action = new LibC.SignalAction { Handler = LibC.SIG_IGN };
+            LibC.SignalAction before;
+
+            // SAFETY: structs on this stack, with the layout of glibc's (LibCTests).
+            ErrnoException.Check(LibC.Sigaction(signal, &action, &before), "sigaction");
+            _taken.Add((signal, before));
+        }
+    }
+
+    /// <summary>Those that a resource limit or a closed pipe sends, for as long as the process lives: a closed pipe is EPIPE
+    /// from now on, and a file size limit (<c>ulimit -f</c>) EFBIG.</summary>
+    public static void IgnoreResourceSignals() => _ = new IgnoredSignals(LibC.SIGPIPE, LibC.SIGXFSZ);
+
+    /// <summary>They do again what they did before.</summary>
+    public void Dispose()
+    {
+        foreach ((int signal, LibC.SignalAction before) in _taken)
+        {
+            LibC.SignalAction action = before;
+            _ = LibC.Sigaction(signal, &action, null);
+        }
+
+        _taken.Clear();
+    }
+}
