@@ -11,12 +11,18 @@ internal static partial class Signals
     public const int SIGQUIT = 3;
     public const int SIGKILL = 9;
     public const int SIGTERM = 15;
+    public const int SIGSTOP = 19;
+    public const int SIGTSTP = 20;
+    public const int SIGXCPU = 24;
 
-    public static void Send(Process process, int signal)
+    public static void Send(Process process, int signal) => Send(process.Id, signal);
+
+    /// <param name="pid">Of a process that the tests started.</param>
+    public static void Send(int pid, int signal)
     {
-        if (Kill(process.Id, signal) != 0)
+        if (Kill(pid, signal) != 0)
         {
-            throw new InvalidOperationException($"kill {process.Id}: errno {Marshal.GetLastPInvokeError()}");
+            throw new InvalidOperationException($"kill {pid}: errno {Marshal.GetLastPInvokeError()}");
         }
     }
 

@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vmm.Devices.Acpi;
 using Vmm.Tests.Kvm;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -16,8 +17,9 @@ internal static class SmallGuests
     private const uint Buffer = 0x20_0000;
 
     /// <summary>Says that it is ready, waits for a key and does what follows.</summary>
-    public static TestGuest OnKey(Action<Assembler> then) => new(code =>
+    public static TestGuest OnKey(Action<Assembler> then, Action<Assembler>? before = null) => new(code =>
     {
+        before?.Invoke(code);
         Say(code, Ready);
         Label poll = code.CreateLabel();
         code.Label(ref poll);
@@ -26,6 +28,15 @@ internal static class SmallGuests
         code.test(al, ReceivedBit);
         code.jz(poll);
         then(code);
+    });
+
+    /// <summary>As <see cref="OnKey"/>, after it has told ACPI that it listens to the power button (PM1_EN, ACPI 4.8.3.1.2).
+    /// It does nothing when that is pressed.</summary>
+    public static TestGuest OnKeyWithPowerButton(Action<Assembler> then) => OnKey(then, code =>
+    {
+        code.mov(dx, PowerManagement.EventPort + 2);
+        code.mov(ax, 1 << 8);
+        code.@out(dx, ax);
     });
 
     /// <summary>Says that it is ready and spins.</summary>

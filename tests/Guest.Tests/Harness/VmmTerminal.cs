@@ -10,13 +10,14 @@ internal sealed class VmmTerminal : IDisposable
 
     private readonly PseudoTerminal _terminal = new();
     private readonly Process _process;
+    private Transcript? _screen;
 
     public VmmTerminal(params IEnumerable<string> arguments)
-        : this([Product.Vmm, .. arguments], null)
+        : this(isRead: true, [Product.Vmm, .. arguments])
     {
     }
 
-    private VmmTerminal(IEnumerable<string> command, object? _)
+    private VmmTerminal(bool isRead, IEnumerable<string> command)
     {
         SettingsBefore = _terminal.Settings;
 
@@ -25,16 +26,21 @@ internal sealed class VmmTerminal : IDisposable
         const string Script = "terminal=$1; shift; exec setsid --ctty env --default-signal \"$@\" <\"$terminal\" >\"$terminal\" 2>&1";
         _process = Process.Start(
             new ProcessStartInfo("/bin/sh", ["-c", Script, "sh", _terminal.Path, .. command]))!;
-        Screen = Transcript.Of(_terminal.Read);
+        _ = isRead ? Screen : null;
     }
 
-    /// <summary>Any program on such a terminal.</summary>
-    public static VmmTerminal Of(params IEnumerable<string> command) => new(command, null);
+    /// <summary>What a person would see. Nothing reads it before this is first asked for.</summary>
+    public Transcript Screen => _screen ??= Transcript.Of(_terminal.Read);
 
-    /// <summary>What a person would see.</summary>
-    public Transcript Screen { get; }
+    /// <summary>Any program on such a terminal.</summary>
+    public static VmmTerminal Of(params IEnumerable<string> command) => new(isRead: true, command);
 
     public string SettingsBefore { get; }
+
+    public int Id => _process.Id;
+
+    /// <summary>On a terminal whose other side reads nothing yet.</summary>
+    public static VmmTerminal StartUnread(params IEnumerable<string> arguments) => new(isRead: false, [Product.Vmm, .. arguments]);
 
     public string Settings => _terminal.Settings;
 
@@ -47,7 +53,7 @@ internal sealed class VmmTerminal : IDisposable
     {
         if (!_process.WaitForExit(Product.Patience))
         {
-            throw new InvalidOperationException($"vmm does not end; it said:\n{Screen.Text}");
+            throw new InvalidOperationException($"vmm does not end; it said:\n{_screen?.Text}");
         }
 
         return _process.ExitCode;

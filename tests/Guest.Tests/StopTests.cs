@@ -1,0 +1,129 @@
+using Vmm.Guest.Tests.Harness;
+using Vmm.Machines;
+using Vmm.Tests.Kvm;
+using Vmm.Tests.Shared;
+
+namespace Vmm.Guest.Tests;
+
+/// <summary>Signals that ask for an end, and what resource limits send.</summary>
+public sealed class StopTests
+{
+    private const int Code = 7;
+    private const string Pressed = "pressed the guest's power button";
+
+    [KvmFact]
+    public void Two_SIGTERMs_at_once_are_one_request()
+    {
+        // As timeout(1) sends them. The guest listens to its power button, and takes its time.
+        using TestGuest guest = SmallGuests.OnKeyWithPowerButton(code => SmallGuests.Exit(code, Code));
+        using VmmProcess vmm = Start(guest);
+        vmm.Signal(Signals.SIGTERM);
+        vmm.Signal(Signals.SIGTERM);
+        Thread.Sleep(200);
+        vmm.Signal(Signals.SIGTERM);
+        Thread.Sleep(200);
+        vmm.Type("k");
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.True(ended.Code == Code, $"{ended}");
+        OneLine.AssertIs(Pressed, ended.Error);
+        Assert.Contains("90 s (--stop-timeout)", ended.Error, StringComparison.Ordinal);
+    }
+
+    [KvmFact]
+    public void A_SIGTERM_later_ends_a_guest_that_takes_its_time()
+    {
+        using TestGuest guest = SmallGuests.OnKeyWithPowerButton(code => SmallGuests.Exit(code, Code));
+        using VmmProcess vmm = Start(guest, "--stop-timeout", "0");
+        vmm.Signal(Signals.SIGTERM);
+        vmm.Error.WaitFor(Pressed);
+        Thread.Sleep(1500);
+        vmm.Signal(Signals.SIGTERM);
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.True(ended.Code == ExitCodes.SignalBase + Signals.SIGTERM, $"{ended}");
+        Assert.EndsWith("vmm: stopped by SIGTERM\n", ended.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("--stop-timeout", ended.Error, StringComparison.Ordinal);
+    }
+
+    [KvmFact]
+    public void A_guest_that_does_not_shut_down_is_ended_after_the_stop_timeout()
+    {
+        using TestGuest guest = SmallGuests.OnKeyWithPowerButton(code => SmallGuests.Exit(code, Code));
+        using VmmProcess vmm = Start(guest, "--stop-timeout", "0.5");
+        vmm.Signal(Signals.SIGTERM);
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.True(ended.Code == ExitCodes.StopTimedOut, $"{ended}");
+        Assert.EndsWith(
+            "vmm: the guest did not end within 0.5 s (--stop-timeout) after its power button was pressed\n",
+            ended.Error, StringComparison.Ordinal);
+    }
+
+    [KvmFact]
+    public void The_limit_of_CPU_time_presses_the_power_button()
+    {
+        using TestGuest guest = SmallGuests.OnKeyWithPowerButton(code => SmallGuests.Exit(code, Code));
+        using VmmProcess vmm = Start(guest);
+        vmm.Signal(Signals.SIGXCPU);
+        vmm.Error.WaitFor(Pressed);
+        Thread.Sleep(1200);
+        vmm.Signal(Signals.SIGXCPU);        // the kernel repeats it with every second
+        Thread.Sleep(200);
+        vmm.Type("k");
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.True(ended.Code == Code, $"{ended}");
+        OneLine.AssertIs(Pressed, ended.Error);
+    }
+
+    [KvmFact]
+    public void A_file_size_limit_ends_vmm_with_one_line()
+    {
+        using var folder = new TemporaryFolder();
+        using TestGuest guest = SmallGuests.Chatter();
+        // A vmm that is not compiled ahead has pages of code in a file, which the limit would hit, too.
+        using VmmProcess vmm = VmmProcess.StartInShell(
+            $"export DOTNET_EnableWriteXorExecute=0; ulimit -f 8; exec \"$@\" >{folder["console"]}", "--kernel", guest.Path, "--mem", "32M");
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.True(ended.Code == ExitCodes.HostCannot, $"{ended}");
+        OneLine.AssertIs("standard output", ended.Error);
+    }
+
+    [KvmFact]
+    public void SIGTERM_ends_vmm_after_its_guest_where_nobody_reads_what_is_left()
+    {
+        // 16 KB into a pipe of 4: the guest has ended, and vmm waits for a reader.
+        const int Count = 1000;
+        using TestGuest guest = SmallGuests.Countdown(Count, exitCode: Code);
+        using VmmProcess vmm = VmmProcess.StartUnread(4096, "--kernel", guest.Path, "--mem", "32M");
+        Thread.Sleep(2000);
+        vmm.Signal(Signals.SIGTERM);
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.True(ended.Code == ExitCodes.SignalBase + Signals.SIGTERM, $"{ended.Code} {ended.Error}");
+        OneLine.AssertIs("stopped by SIGTERM", ended.Error);
+    }
+
+    [Fact]
+    public void The_last_words_wait_for_room_in_a_standard_error_that_does_not_block() =>
+        AssertLastWords("vmm: kernel /nonexistent: no such file\n", "--kernel", "/nonexistent");
+
+    [KvmFact]
+    public void The_last_words_of_a_run_do_too()
+    {
+        using var guest = new TestGuest(SmallGuests.Crash);
+        AssertLastWords("vmm: the guest crashed: ", "--kernel", guest.Path, "--mem", "32M");
+    }
+
+    private static void AssertLastWords(string words, params string[] arguments)
+    {
+        // dd leaves the pipe non-blocking, as its flags belong to all who have it, and full.
+        const string Script = "{ dd if=/dev/zero bs=4096 count=1000 oflag=nonblock >&2 2>/dev/null; \"$@\"; } "
+            + "2>&1 >/dev/null | { sleep 2; tr -d '\\0'; }";
+        using VmmProcess vmm = VmmProcess.StartInShell(Script, arguments);
+        Assert.StartsWith(words, vmm.WaitForEnd().Output, StringComparison.Ordinal);
+    }
+
+    private static VmmProcess Start(TestGuest guest, params IEnumerable<string> options)
+    {
+        VmmProcess vmm = VmmProcess.Start(["--kernel", guest.Path, "--mem", "32M", .. options]);
+        vmm.Output.WaitFor(SmallGuests.Ready);
+        return vmm;
+    }
+}
