@@ -71,9 +71,9 @@ internal sealed unsafe class ExitHandler(
             case KvmExitReason.KVM_EXIT_SYSTEM_EVENT:
                 return HandleSystemEvent();
             case KvmExitReason.KVM_EXIT_FAIL_ENTRY:
+                ulong why = run->FailEntryHardwareEntryFailureReason;
                 return GuestStop.Crashed(
-                    $"the processor refused to enter it (reason 0x{run->FailEntryHardwareEntryFailureReason:x})"
-                    + assist.Where());
+                    $"the processor refused to enter it (reason 0x{why:x}; {EntryFailure.Explain(why)})" + assist.Where());
             default:
                 return GuestStop.Crashed($"KVM came back with {reason}, which vmm does not know" + assist.Where());
         }

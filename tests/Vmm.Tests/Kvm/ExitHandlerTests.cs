@@ -102,6 +102,17 @@ public sealed unsafe class ExitHandlerTests : IDisposable
         Assert.Contains("at some RIP", end.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(0x8000_0021, "0x80000021; VT-x: the guest's state is invalid")]
+    [InlineData(ulong.MaxValue, "AMD-V: the guest's state is invalid")]
+    [InlineData(0x1234, "0x1234; not in the manuals")]
+    public void A_refused_entry_is_told_in_words(ulong reason, string says)
+    {
+        _run->ExitReason = KvmExitReason.KVM_EXIT_FAIL_ENTRY;
+        _run->FailEntryHardwareEntryFailureReason = reason;
+        Assert.Contains(says, _handler.Handle()!.Detail, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void An_emulation_failure_goes_to_the_assist_with_its_bytes()
     {
