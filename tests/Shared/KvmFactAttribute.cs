@@ -28,6 +28,19 @@ internal sealed class KvmFactAttribute : FactAttribute
     }
 }
 
+/// <summary>A test of what only Intel's VT-x does; make test runs it in the host that Bochs interprets.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+internal sealed class VtxFactAttribute : FactAttribute
+{
+    public VtxFactAttribute()
+    {
+        if (!Kvm.IsThere || !Directory.Exists("/sys/module/kvm_intel"))
+        {
+            Skip = "no VT-x here; firmware/kvm-host/run --vt-x makes a host that has it";
+        }
+    }
+}
+
 /// <summary>As <see cref="KvmFactAttribute"/>, with data.</summary>
 [AttributeUsage(AttributeTargets.Method)]
 internal sealed class KvmTheoryAttribute : TheoryAttribute

@@ -1,6 +1,5 @@
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
-using Vmm.Insight.Complaints;
 
 namespace Vmm.Bench.Operations;
 
@@ -12,28 +11,8 @@ internal static class SerialOperations
     public static IReadOnlyList<OperationEntry> All { get; } =
     [
         new(Group, "character out (THR)", () => new Character(askFirst: false)),
-        new(Group, "a character of the console looked at for complaints", () => new Watched()),
         new(Group, "status (LSR) and character out", () => new Character(askFirst: true)),
     ];
-
-    /// <summary>A kernel's log, one character at a time as the port hands it on.</summary>
-    private sealed class Watched : Operation
-    {
-        private static readonly byte[] Line =
-            "[    1.234567] virtio_blk virtio0: [vda] 2048 512-byte logical blocks (1.05 MB/1.00 MiB)\r\n"u8.ToArray();
-
-        private readonly ComplaintWatch _watch = new();
-        private int _next;
-
-        public override void Run(int count)
-        {
-            for (int i = 0; i < count; i++)
-            {
-                _watch.Sent(Line.AsSpan(_next, 1));
-                _next = _next + 1 == Line.Length ? 0 : _next + 1;
-            }
-        }
-    }
 
     private sealed class Character(bool askFirst) : Operation, ISerialOutput, IInterruptLine
     {

@@ -51,6 +51,11 @@ internal static class Qcow2Writer
 
     public static int Main(string[] arguments)
     {
+        if (arguments is [Kvm.KvmCases.Command, .. string[] filter])
+        {
+            return Kvm.KvmCases.Run(filter is [string only] ? only : "");
+        }
+
         if (arguments is not [Command, string image, string seed, string flushes])
         {
             return 64;      // the test platform loads this assembly; it does not run it

@@ -174,6 +174,7 @@ public sealed class SmallGuestTests
 
     /// <summary>Characters to the serial port that nobody asks LSR for, and then nothing at all.</summary>
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.SpinsWithInterruptsOff)]
     public void What_a_guest_says_before_it_spins_for_ever_is_heard()
     {
         const int Characters = 500;
@@ -201,6 +202,7 @@ public sealed class SmallGuestTests
     [KvmTheory]
     [InlineData(false)]
     [InlineData(true)]
+    [NotInBochs(NotInBochsAttribute.SpinsWithInterruptsOff)]
     public void Port_cf9_resets_the_machine_even_in_the_middle_of_PCI(bool busyWithPci)
     {
         using var guest = new TestGuest(code =>
@@ -233,7 +235,7 @@ public sealed class SmallGuestTests
         Assert.Contains("RIP 0x", end.Message, StringComparison.Ordinal);
     }
 
-    [KvmFact]
+    [KvmFact(MemoryGib = 6)]
     public void All_memory_is_there_below_and_above_the_hole()
     {
         using var guest = new TestGuest(code =>
@@ -264,6 +266,7 @@ public sealed class SmallGuestTests
     }
 
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.SpinsWithInterruptsOff)]
     public void Pausing_stops_the_guest_and_resuming_lets_it_go_on()
     {
         using var guest = new TestGuest(code =>
@@ -293,6 +296,7 @@ public sealed class SmallGuestTests
     }
 
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.SpinsWithInterruptsOff)]
     public void A_guest_that_never_exits_can_be_stopped_at_any_moment()
     {
         using var guest = new TestGuest(code =>

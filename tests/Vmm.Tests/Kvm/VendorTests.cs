@@ -1,0 +1,190 @@
+using Iced.Intel;
+using Vmm.Devices.Memory;
+using Vmm.Kvm;
+using Vmm.Kvm.Abi;
+using Vmm.Machines;
+using Vmm.Tests.Shared;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Vmm.Tests.Kvm;
+
+/// <summary>What Intel's and AMD's processors, and PVM, do in ways of their own and a guest must not notice.</summary>
+public sealed class VendorTests
+{
+    private const byte ExitPort = 0xf4;
+    private const uint Unclaimed = 0xd200_0000;
+
+    /// <summary>An EPT violation (VT-x), a nested page fault (AMD-V): KVM emulates the instruction.</summary>
+    [KvmFact]
+    public void Instructions_on_registers_of_devices_do_what_the_manual_says()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            Label wrong = code.CreateLabel();
+            code.mov(edi, Unclaimed);           // reads as all ones
+            code.movzx(eax, __byte_ptr[rdi]);
+            ExpectRax(code, 0xff, ref wrong);
+            code.movsx(rax, __word_ptr[rdi + 2]);
+            ExpectRax(code, -1, ref wrong);
+            code.mov(rax, 1);
+            code.xchg(__dword_ptr[rdi], eax);
+            ExpectRax(code, 0xffff_ffff, ref wrong);
+            code.mov(eax, 5);
+            code.add(eax, __dword_ptr[rdi + 4]);
+            ExpectRax(code, 4, ref wrong);
+            code.mov(eax, 0x1234);
+            code.and(__dword_ptr[rdi], eax);
+            code.or(__byte_ptr[rdi + 1], al);
+            code.test(__dword_ptr[rdi], 0x8000_0000);
+            code.jz(wrong);
+            code.cmp(__byte_ptr[rdi], -1);
+            code.jne(wrong);
+            code.mov(rsi, rdi);                 // a string from the device into memory
+            code.mov(edi, 0x20_0000);
+            code.mov(ecx, 16);
+            code.cld();
+            code.rep.movsd();
+            code.mov(rax, __qword_ptr[0x20_0038]);
+            ExpectRax(code, -1, ref wrong);
+            code.mov(edi, Unclaimed);           // and zeros into the device
+            code.xor(eax, eax);
+            code.mov(ecx, 16);
+            code.rep.stosd();
+            code.cmp(ecx, 0);
+            code.jne(wrong);
+            code.cmp(edi, unchecked((int)Unclaimed) + 64);
+            code.jne(wrong);
+            Exit(code, 0);
+            code.Label(ref wrong);
+            Exit(code, 1);
+        });
+        Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
+    }
+
+    /// <summary>Leaf 1 and 0x80000001 lack VMX and SVM, whatever KVM could nest; CR4.VMXE stays what it was.</summary>
+    [KvmFact]
+    public void Nested_virtualisation_is_off()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            code.mov(eax, 1);
+            code.cpuid();
+            code.shr(ecx, 5);                   // VMX
+            code.and(ecx, 1);
+            code.mov(esi, ecx);
+            code.mov(eax, 0x8000_0001);
+            code.cpuid();
+            code.and(ecx, 4);                   // SVM
+            code.or(esi, ecx);
+            code.mov(eax, esi);
+            code.@out(ExitPort, al);
+        });
+        Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
+    }
+
+    /// <summary>Leaf 0xB where it is there, by Intel's and AMD's manuals alike: the numbers at the package's level cover all
+    /// processors, and EDX is the number of the one that asks, which leaf 1 says too.</summary>
+    [KvmFact]
+    public void The_topology_leaves_agree_with_the_number_of_processors()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            Label done = code.CreateLabel(), wrong = code.CreateLabel();
+            code.xor(eax, eax);
+            code.cpuid();
+            code.cmp(eax, 0xb);
+            code.jb(done);
+            code.mov(eax, 1);
+            code.cpuid();
+            code.shr(ebx, 24);
+            code.mov(esi, ebx);                 // APIC id
+            code.mov(eax, 0xb);
+            code.xor(ecx, ecx);
+            code.cpuid();
+            code.test(ebx, ebx);
+            code.jz(done);                      // the leaf is not there
+            code.cmp(edx, esi);
+            code.jne(wrong);
+            code.mov(eax, 0xb);
+            code.mov(ecx, 1);
+            code.cpuid();
+            code.and(ebx, 0xffff);
+            code.cmp(ebx, 4);
+            code.jne(wrong);
+            code.Label(ref done);
+            Exit(code, 0);
+            code.Label(ref wrong);
+            Exit(code, 1);
+        });
+        Assert.Equal(MachineEnd.FromGuest(0), Run(guest, cpus: 4));
+    }
+
+    /// <summary>Linux reads these early: IA32_MISC_ENABLE, IA32_PAT, IA32_MTRRCAP and IA32_MTRR_DEF_TYPE (Intel SDM volume 4).
+    /// None may fault, which without an IDT would be a triple fault; MTRRs are on with write-back as the default, as firmware
+    /// leaves them, and PAT is as after reset.</summary>
+    [KvmFact]
+    public void Memory_types_are_as_firmware_leaves_them()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            Label wrong = code.CreateLabel();
+            code.mov(ecx, 0x1a0);
+            code.rdmsr();
+            code.mov(ecx, 0xfe);
+            code.rdmsr();
+            code.mov(ecx, 0x277);
+            code.rdmsr();
+            code.cmp(eax, 0x0007_0406);
+            code.jne(wrong);
+            code.cmp(edx, 0x0007_0406);
+            code.jne(wrong);
+            code.mov(ecx, 0x2ff);
+            code.rdmsr();
+            code.and(eax, 0x8ff);
+            code.cmp(eax, 0x806);
+            code.jne(wrong);
+            Exit(code, 0);
+            code.Label(ref wrong);
+            Exit(code, 1);
+        });
+        Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
+    }
+
+    /// <summary>A read-only data segment as CS (Intel SDM volume 3, "Checks on guest segment registers"). Without unrestricted guests KVM
+    /// emulates such a state instead.</summary>
+    [VtxFact]
+    public unsafe void A_state_that_VT_x_refuses_is_told_in_words()
+    {
+        Assert.Equal("Y", File.ReadAllText("/sys/module/kvm_intel/parameters/unrestricted_guest").Trim());
+        using var memory = new TestMemory(1UL << 20);
+        using KvmSystem kvm = KvmSystem.Open();
+        using KvmVm vm = kvm.CreateVm();
+        vm.AddMemory(memory.Memory.Regions[0]);
+        using Vcpu vcpu = vm.CreateVcpu(0, memory.Memory);
+        KvmSregs sregs = vcpu.GetSregs();
+        sregs.Cs.Type = 0;            // KVM sets the accessed bit: 1
+        vcpu.SetSregs(sregs);
+        Assert.Equal(0, vcpu.Enter());
+        Assert.Equal(KvmExitReason.KVM_EXIT_FAIL_ENTRY, vcpu.Run->ExitReason);
+        Assert.Equal("VT-x: the guest's state is invalid", EntryFailure.Explain(vcpu.Run->FailEntryHardwareEntryFailureReason));
+    }
+
+    private static void ExpectRax(Assembler code, long value, ref Label wrong)
+    {
+        code.mov(rbx, value);
+        code.cmp(rax, rbx);
+        code.jne(wrong);
+    }
+
+    private static void Exit(Assembler code, sbyte verdict)
+    {
+        code.mov(al, verdict);
+        code.@out(ExitPort, al);
+    }
+
+    private static MachineEnd Run(TestGuest guest, int cpus = 1)
+    {
+        using Machine machine = Machine.Build(new MachineOptions { Kernel = guest.Path, Memory = 64UL << 20, Cpus = cpus });
+        return machine.Run();
+    }
+}
