@@ -13,4 +13,7 @@ public sealed class BootException : Exception
         : base(message, inner)
     {
     }
+
+    /// <summary>Nothing is wrong with the file: the host could not open or read it.</summary>
+    public bool IsHostsFault => InnerException is { } inner && FileErrors.IsHostsFault(inner);
 }

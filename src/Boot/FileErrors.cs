@@ -15,6 +15,7 @@ public static class FileErrors
     private const int ENAMETOOLONG = 36;
     private const int EWOULDBLOCK = 11;
     private const int MostErrno = 4095;
+    private const int EIO = 5, ENOMEM = 12, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EDQUOT = 122;
 
     /// <returns>Null if the exception is not about a file.</returns>
     public static string? Describe(Exception error) => error switch
@@ -40,6 +41,16 @@ public static class FileErrors
         EPERM or EACCES => PermissionDenied,
         EISDIR => "is a directory: give a file",
         ENAMETOOLONG => "the path is too long",
-        _ => Marshal.GetPInvokeErrorMessage(errno),
+        _ => Marshal.GetPInvokeErrorMessage(errno) + Remedy(errno),
     };
+
+    /// <summary>Is it the host that failed, rather than the user who named the wrong file?</summary>
+    public static bool IsHostsFault(int errno) => errno is EIO or ENOMEM or ENFILE or EMFILE or ENOSPC or EDQUOT;
+
+    /// <summary>The same of an exception about a file.</summary>
+    public static bool IsHostsFault(Exception error) => error is IOException { HResult: var errno } && IsHostsFault(errno);
+
+    /// <summary>What to do about it, behind its description; empty where there is nothing to say.</summary>
+    public static string Remedy(int errno) =>
+        errno == EMFILE ? ": raise the limit in the shell that starts vmm, for instance: ulimit -n 1024" : "";
 }

@@ -14,11 +14,11 @@ internal sealed class FileImageSource : ImageSource
 
     public static ImageSource Open(string path, string role)
     {
-        SafeFileHandle? file = OpenedFile.TryOpen(path, out long length, out string? reason);
+        SafeFileHandle? file = OpenedFile.TryOpen(path, out long length, out string? reason, out int errno);
         if (file is null)
         {
             string remedy = reason == FileErrors.PermissionDenied ? ": make it readable for this user" : "";
-            throw new BootException($"{role} {path}: {reason}{remedy}");
+            throw new BootException($"{role} {path}: {reason}{remedy}", new IOException(reason, errno));
         }
 
         if (length > 0)

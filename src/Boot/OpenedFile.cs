@@ -24,14 +24,17 @@ internal static unsafe partial class OpenedFile
     private const int EISDIR = 21;
 
     /// <param name="length">Bytes; 0 for a regular file that does not know, as those in /proc.</param>
+    /// <param name="reason">Why it cannot be used.</param>
+    /// <param name="errno">Of open(2), if that is why; else 0.</param>
     /// <returns>Null: it cannot be used.</returns>
-    public static SafeFileHandle? TryOpen(string path, out long length, out string? reason)
+    public static SafeFileHandle? TryOpen(string path, out long length, out string? reason, out int errno)
     {
-        length = 0;
+        (length, errno) = (0, 0);
         int number = Open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
         if (number < 0)
         {
-            reason = path.Length == 0 ? "is not a path" : FileErrors.Describe(Marshal.GetLastPInvokeError());
+            errno = Marshal.GetLastPInvokeError();
+            reason = path.Length == 0 ? "is not a path" : FileErrors.Describe(errno);
             return null;
         }
 

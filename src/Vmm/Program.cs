@@ -1,7 +1,6 @@
 using System.CommandLine;
 using Vmm.Boot;
 using Vmm.Cli;
-using Vmm.Cli.Commands;
 using Vmm.Host;
 using Vmm.Machines;
 
@@ -15,36 +14,27 @@ args = FileNames.Arguments(args);
 
 // Every thread would map an arena of its own for malloc(3), which hardly anything here calls.
 _ = LibC.Mallopt(LibC.M_ARENA_MAX, 1);
-Command root = RootFor(args, "Boots a Linux kernel in a throw-away virtual machine.");
-var run = new RunCommand();
-run.AddTo(root, clock);
-root.Subcommands.Add(ExitsCommand.Create(run, clock));
-root.Subcommands.Add(BootTimelineCommand.Create(run, clock));
-root.Subcommands.Add(CheckCommand.Create());
-root.Subcommands.Add(InspectCommand.Create());
-root.Subcommands.Add(DiskCommand.Create());
-root.Subcommands.Add(CompletionCommand.Create());
-root.Subcommands.Add(HostCommand.Create());
-root.Options.Add(new Option<bool>(EmulatedHost.Option) { Description = EmulatedHost.Description, Recursive = true });
-
-// The library's own handler would print a stack trace.
-var invocation = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
+var tree = CommandTree.Create(clock);
 try
 {
     IgnoredSignals.IgnoreResourceSignals();
     StandardStreams.Check();
-    ParseResult result = root.Parse(args);
-    if (result.Errors.Count > 0)
+    ParseResult result = tree.Root.Parse(args, CommandTree.Parsing);
+    if (tree.Asked(result) is { } told)
     {
-        // The library lists what there is to choose from on lines of their own.
-        string message = result.Errors[0].Message.ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal);
-        Stderr.WriteLine($"vmm: {message} ('vmm --help' tells more)");
-        return ExitCodes.Usage;
+        Stdout.Write(told);
+        return ExitCodes.Success;
     }
 
-    return result.Invoke(invocation);
+    CommandLineCheck.Check(args, result);
+    return result.Invoke(CommandTree.Invoking);
 }
-catch (Exception error) when (error is UsageException or BootException or CpuModelException)
+catch (UsageException error)
+{
+    Stderr.WriteLine($"vmm: {error.Line}");
+    return ExitCodes.Usage;
+}
+catch (Exception error) when (error is CpuModelException or BootException { IsHostsFault: false })
 {
     Stderr.WriteLine($"vmm: {error.Message}");
     return ExitCodes.Usage;
@@ -65,11 +55,3 @@ finally
 {
     Stderr.Finish();
 }
-
-// RootCommand brings --help, --version and [suggest] along, and looks their texts up in resources when it is made, a
-// tenth of a start: only who may be asking for one of them waits for that.
-static Command RootFor(string[] args, string description) => args.Any(
-    word => word.StartsWith("--help", StringComparison.Ordinal) || word.StartsWith("--version", StringComparison.Ordinal)
-        || word is ['[', ..] or "-h" or "-?" or "/h" or "/?")
-    ? new RootCommand(description)
-    : new Command("vmm", description);

@@ -47,7 +47,7 @@ public sealed class BadInputTests
         ["--cpus two"] = new("--cpus two: not a number", folder => [.. Good(folder), "--cpus", "two"]),
         ["--transport usb"] = new("there are pci and mmio", folder => [.. Good(folder), "--transport", "usb"]),
         ["--entry bios"] = new("there are auto", folder => [.. Good(folder), "--entry", "bios"]),
-        ["completion tcsh"] = new("'bash' 'zsh' 'fish'", _ => ["completion", "tcsh"]),
+        ["completion tcsh"] = new("there are bash, zsh and fish", _ => ["completion", "tcsh"]),
         ["--disk without path"] = new("no path", folder => [.. Good(folder), "--disk", ",readonly"]),
         ["--disk with an unknown option"] =
             new("no such option 'bogus'", folder => [.. Good(folder), "--disk", "x,bogus"]),

@@ -23,8 +23,8 @@ internal static unsafe class EmulatedHost
 
     private const string Script = "kvm-host/run";
 
-    // These need no KVM, so they run here, as does what shells ask for completion ("[suggest:...").
-    private static readonly string[] WithoutKvm = ["inspect", "disk", "completion", "host", "help", "version"];
+    // These need no KVM, so they run here, as does what shells ask for completion.
+    private static readonly string[] WithoutKvm = ["inspect", "disk", "completion", "host", "help", "version", "complete", "manual"];
 
     private static readonly string[] Questions = ["--help", "-h", "-?", "--version", "-V"];
 

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vmm.Boot;
 
 namespace Vmm.Host;
 
@@ -43,6 +44,7 @@ internal sealed unsafe class OutputFile : Stream
     /// <param name="path">Made if it is not there.</param>
     /// <param name="option">Which asked for it, for messages.</param>
     /// <exception cref="UsageException">It cannot be written.</exception>
+    /// <exception cref="HostException">The host cannot open one file more.</exception>
     public static OutputFile Open(string path, string option)
     {
         const int Flags = LibC.O_WRONLY | LibC.O_CLOEXEC;
@@ -56,7 +58,10 @@ internal sealed unsafe class OutputFile : Stream
 
         if (number < 0)
         {
-            throw new UsageException($"{name}: {WhyNot(Marshal.GetLastPInvokeError())}");
+            int errno = Marshal.GetLastPInvokeError();
+            throw FileErrors.IsHostsFault(errno)
+                ? new HostException($"{name}: {WhyNot(errno)}{FileErrors.Remedy(errno)}")
+                : new UsageException($"{name}: {WhyNot(errno)}");
         }
 
         var file = new OutputFile(path, name, new FileDescriptor(number), isNew);

@@ -1,7 +1,8 @@
+using Vmm.Text;
+
 namespace Vmm.Machines;
 
-/// <summary>What vmm exits with; part of its interface, listed in the README. The numbers are those of
-/// &lt;sysexits.h&gt; where one fits.</summary>
+/// <summary>What vmm exits with; part of its interface. The numbers are those of &lt;sysexits.h&gt; where one fits.</summary>
 internal static class ExitCodes
 {
     /// <summary>The guest powered off or rebooted, or the user ended it at the console.</summary>
@@ -30,4 +31,28 @@ internal static class ExitCodes
 
     /// <summary>Stopped by signal N: 128 + N.</summary>
     public const int SignalBase = 128;
+
+    /// <summary>For help and manual pages; each code above has its row.</summary>
+    /// <param name="boots">Of a command that boots a machine.</param>
+    public static IReadOnlyList<ManualRow> Of(bool boots) => boots ? Machine : Commands;
+
+    private static ManualRow[] Machine =>
+    [
+        new("0", "the guest powered off or rebooted, or Ctrl-A x"),
+        new("the guest's", "a byte that it wrote to port 0xf4"),
+        new("64", "the command line or a file named on it is wrong; nothing was started"),
+        new("69", "the host cannot: no /dev/kvm, no memory, too many open files, a failed system call, no room for results"),
+        new("70", "the guest crashed: triple fault, unknown instruction, KVM internal error; or vmm did, which is a bug to report"),
+        new("71", "the guest's kernel panicked"),
+        new("73", "the guest rebooted, and --on-reboot fail was given"),
+        new("128 + N", "stopped by signal N"),
+    ];
+
+    private static ManualRow[] Commands =>
+    [
+        new("0", "done"),
+        new("64", "the command line or a file named on it is wrong; nothing was done"),
+        new("69", "the host cannot: a failed system call, no room, too many open files"),
+        new("70", "a bug of vmm, to be reported"),
+    ];
 }

@@ -10,7 +10,7 @@ internal static class Failures
     /// <returns>One line; for what nobody expected, and which is a bug of vmm, with its type.</returns>
     public static string Describe(Exception error) => error switch
     {
-        IOException => FileErrors.Describe(error)!,
+        IOException => FileErrors.Describe(error)! + FileErrors.Remedy(error.HResult),
         _ when IsExpected(error) => error.Message,
         _ => $"internal error, please report it: {error.GetType().Name}: {error.Message}",
     };

@@ -309,7 +309,7 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
         });
         if (Loaded.Unpacked?.Obstacle is { } obstacle)
         {
-            Stderr.WriteLine($"vmm: {obstacle}");
+            Stderr.WriteLine($"vmm: {KernelNotes.UnpacksItself(kernel.Name, obstacle)}");
         }
 
         Done(Loaded.Unpacked switch

@@ -79,8 +79,12 @@ internal sealed record MachineOptions
         ulong bytes = ByteSize.Parse(text, "--mem");
         if (bytes < MinimumMemory)
         {
+            // QEMU's -m counts MiB.
+            string megabytes = char.IsAsciiDigit(text[^1]) && bytes is > 0 and < 1 << 20
+                ? $"; a number alone is bytes: did you mean {text}M?"
+                : "";
             throw new UsageException(
-                $"--mem {text}: too little to boot in; give at least {ByteSize.Format(MinimumMemory)}");
+                $"--mem {text}: too little to boot in; give at least {ByteSize.Format(MinimumMemory)}{megabytes}");
         }
 
         return bytes % 4096 == 0

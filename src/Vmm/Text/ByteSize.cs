@@ -3,10 +3,10 @@ using Vmm.Host;
 
 namespace Vmm.Text;
 
-/// <summary>Sizes as people write them: <c>512M</c>, <c>1G</c>, <c>65536K</c>; powers of 1024.</summary>
+/// <summary>Sizes as people write them: <c>512M</c>, <c>1G</c>, <c>65536K</c>, <c>268435456</c>; powers of 1024.</summary>
 internal static class ByteSize
 {
-    /// <param name="text">Digits and one of K, M, G, T in either case; nothing else.</param>
+    /// <param name="text">Digits for a number of bytes, or digits and one of K, M, G, T in either case; nothing else.</param>
     /// <param name="option">For the error: <c>--mem</c>.</param>
     /// <exception cref="UsageException">It is no such size, or is above 2^63.</exception>
     public static ulong Parse(string text, string option)
@@ -20,10 +20,9 @@ internal static class ByteSize
             _ => 0,
         };
         ReadOnlySpan<char> digits = shift == 0 ? text : text.AsSpan(0, text.Length - 1);
-        if (!ulong.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out ulong number)
-            || (shift == 0 && number != 0))
+        if (!ulong.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out ulong number))
         {
-            throw new UsageException($"{option} {text}: not a size; write for instance {option} 512M or {option} 2G");
+            throw new UsageException($"{option} {text}: not a size; give bytes, or a number with K, M, G or T, for instance 512M");
         }
 
         return number <= (ulong)long.MaxValue >> shift

@@ -39,6 +39,10 @@ internal static class OptionText
         return equals < 0 ? (part, null) : (part[..equals], part[(equals + 1)..]);
     }
 
+    /// <summary>For an error: what may have been meant, and all that there is.</summary>
+    public static string Unknown(string option, IReadOnlyList<ManualRow> known) =>
+        $"no such option '{option}'{Suggestion.Aside(option, known)}; there are: {ManualRow.List(known)}";
+
     /// <summary>A whole number in that range; null when it is none.</summary>
     public static ulong? Number(string value, ulong least, ulong most) =>
         ulong.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out ulong number)

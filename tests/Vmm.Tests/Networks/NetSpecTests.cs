@@ -28,7 +28,7 @@ public sealed class NetSpecTests
     }
 
     [Theory]
-    [InlineData("", "no such mode ''; there are user, tap=NAME and socket=PATH")]
+    [InlineData("", "no such mode ''; there are user, tap=NAME, socket=PATH")]
     [InlineData("bridge", "no such mode 'bridge'")]
     [InlineData("user=1", "no such mode 'user=1'")]
     [InlineData("tap", "no such mode 'tap'")]

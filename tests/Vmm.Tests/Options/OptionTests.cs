@@ -12,6 +12,7 @@ public sealed class OptionTests
     [InlineData("1G", 1UL << 30)]
     [InlineData("65536K", 64UL << 20)]
     [InlineData("6g", 6UL << 30)]
+    [InlineData("268435456", 256UL << 20)]
     public void Memory_sizes_are_understood(string text, ulong bytes) =>
         Assert.Equal(bytes, MachineOptions.ParseMemory(text));
 

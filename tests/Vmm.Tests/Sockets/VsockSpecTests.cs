@@ -19,7 +19,7 @@ public sealed class VsockSpecTests
     [InlineData("v,cid=2", "a number from 3 to 4294967294")]
     [InlineData("v,cid=4294967295", "a number from 3 to 4294967294")]
     [InlineData("v,cid", "'cid' takes a value")]
-    [InlineData("v,port=1", "no such option 'port'; there is: cid=N")]
+    [InlineData("v,port=1", "no such option 'port'; there are: cid=N")]
     [InlineData("v0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789", "give a shorter one")]
     public void What_is_wrong_is_said_in_one_line(string text, string part)
     {

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vmm.Boot;
 using Vmm.Host;
 
 namespace Vmm.Backends.Disks;
@@ -83,8 +84,13 @@ internal static class DiskFiles
         }
     }
 
-    private static UsageException CannotOpen(string path, bool readOnly, int errno)
+    private static Exception CannotOpen(string path, bool readOnly, int errno)
     {
+        if (FileErrors.IsHostsFault(errno))
+        {
+            return new HostException($"--disk {path}: {Marshal.GetPInvokeErrorMessage(errno)}{FileErrors.Remedy(errno)}");
+        }
+
         string remedy = errno switch
         {
             ErrnoException.ENOENT => $": make one, for instance: truncate -s 1G {path}",

@@ -24,10 +24,28 @@ internal enum DiskCache
 /// value is written twice.</summary>
 internal sealed record DiskSpec(string Path, bool ReadOnly = false)
 {
-    private const string Known =
-        "readonly, format=raw|qcow2, cache=writeback|writethrough|none|unsafe, serial=TEXT, blocksize=BYTES, queues=N, "
-        + "overlay=PATH, ephemeral, backing=PATH, discard=on|off, iops=N, bw=SIZE, "
-        + "fault=eio@RATE|latency@MS|torn@SECTOR, seed=N";
+    /// <summary>What may follow the path, for help and for errors.</summary>
+    public static IReadOnlyList<ManualRow> Parts =>
+    [
+        new("readonly", "the guest cannot write to it; other machines may read it at the same time"),
+        new("format=raw|qcow2", "how its bytes are stored; if not given, qcow2 where the name ends in .qcow2, else raw"),
+        new("cache=writeback|writethrough|none|unsafe",
+            "writeback (if not given): the host's page cache, made durable by the guest's flushes; writethrough: every write is "
+            + "durable when it completes; none: past the page cache (O_DIRECT); unsafe: flushes are ignored, lost with the host"),
+        new("serial=TEXT", "what the guest sees as its serial number: up to 20 ASCII characters"),
+        new("blocksize=BYTES", "a logical block: 512, 1024, 2048 or 4096 bytes"),
+        new("queues=N", "virtqueues, 1 to 64; 1 if not given"),
+        new("overlay=PATH", "writes go to this qcow2 image, which is made if there is none; the disk itself is only read"),
+        new("ephemeral", "writes vanish when the machine ends; the disk itself is only read"),
+        new("backing=PATH", "the file outside the image's own directory that it may stand on"),
+        new("discard=on|off", "whether what the guest discards becomes free space in the file; on if not given"),
+        new("iops=N", "at most so many requests a second"),
+        new("bw=SIZE", "at most so many bytes a second"),
+        new("fault=eio@RATE|latency@MS|torn@SECTOR",
+            "faults for tests: a share of requests, 0 to 1, fails; each takes so much longer; a write across a sector's start "
+            + "stops there"),
+        new("seed=N", "the same seed fails the same requests"),
+    ];
 
     /// <summary>Never guessed from the content: what <c>format=</c> says, else qcow2 for the extension .qcow2, else raw.</summary>
     public DiskFormat Format { get; init; }
@@ -75,6 +93,13 @@ internal sealed record DiskSpec(string Path, bool ReadOnly = false)
             throw new UsageException($"--disk {text}: no path; write --disk PATH[,option...]");
         }
 
+        // As other monitors have it. A file that is called so is ./path=x.
+        if (OptionText.Parse(parts[0]) is ("path" or "file", { Length: > 0 } path))
+        {
+            throw new UsageException($"--disk {text}: the path comes first and has no name; did you mean --disk "
+                + $"{string.Join(',', parts.Skip(1).Prepend(path))}? ({parts[0]} itself is ./{parts[0]})");
+        }
+
         var spec = new DiskSpec(parts[0])
         {
             Format = DiskFormats.OfName(parts[0]),
@@ -112,16 +137,16 @@ internal sealed record DiskSpec(string Path, bool ReadOnly = false)
         ("overlay", { Length: > 0 }) => this with { Overlay = value },
         ("backing", { Length: > 0 }) => this with { Backing = value },
         ("iops", not null) => this with { Iops = Number(text, option, value, 1, 1_000_000_000) },
-        ("bw", not null) => this with { Bandwidth = ByteSize.Parse(value, "bw") },
+        ("bw", not null) => this with { Bandwidth = ByteSize.Parse(value, $"--disk {text}: bw") },
         ("fault", not null) => this with { Faults = DiskFaults.Parse(text, Faults, value) },
         ("seed", not null) => this with
         {
             Faults = Faults with { Seed = (int)Number(text, option, value, 0, int.MaxValue) },
         },
         ("format" or "cache" or "discard" or "serial" or "blocksize" or "queues" or "overlay" or "backing" or "iops"
-            or "bw" or "fault" or "seed", _) => throw Wrong(text, $"'{option}' takes another value; there are: {Known}"),
+            or "bw" or "fault" or "seed", _) => throw Wrong(text, $"'{option}' takes another value; there are: {ManualRow.List(Parts)}"),
         ("readonly" or "ro" or "ephemeral", _) => throw Wrong(text, $"'{option}' takes no value"),
-        _ => throw Wrong(text, $"no such option '{option}'; there are: {Known}"),
+        _ => throw Wrong(text, OptionText.Unknown(option, Parts)),
     };
 
     private DiskSpec Check(string text)

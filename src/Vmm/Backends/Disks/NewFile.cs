@@ -84,7 +84,8 @@ internal static class NewFile
         }
     }
 
-    private static UsageException CannotMake(string path, int errno) => new(errno == ErrnoException.EEXIST
-        ? $"{path}: is there already; remove it first, or give another name"
-        : $"{path}: {FileErrors.Describe(errno)}");
+    private static Exception CannotMake(string path, int errno) => errno == ErrnoException.EEXIST
+        ? new UsageException($"{path}: is there already; remove it first, or give another name")
+        : FileErrors.IsHostsFault(errno) ? new HostException($"{path}: {FileErrors.Describe(errno)}")
+        : new UsageException($"{path}: {FileErrors.Describe(errno)}");
 }

@@ -22,10 +22,28 @@ internal enum NetMode
 /// written twice.</summary>
 internal sealed record NetSpec(NetMode Mode)
 {
-    private const string Modes = "user, tap=NAME and socket=PATH";
+    /// <summary>What comes first, for help and for errors.</summary>
+    public static IReadOnlyList<ManualRow> Modes =>
+    [
+        new("user", "the host's network without privileges, through passt(1); the guest has an address by DHCP"),
+        new("tap=NAME", "a tap interface of the host, made for as long as vmm runs if there is none"),
+        new("socket=PATH", "a cable to another machine: who comes first listens (QEMU's -netdev stream)"),
+    ];
 
-    private const string Known =
-        "mac=ADDRESS, mtu=BYTES, queues=N, publish=[ADDRESS:]PORT[:GUESTPORT], pps=N, bw=SIZE, loss=RATE, delay=MS, seed=N";
+    /// <summary>What may follow it, for help and for errors.</summary>
+    public static IReadOnlyList<ManualRow> Parts =>
+    [
+        new("mac=ADDRESS", "if not given, derived from --name or the first disk's path, and the card's number"),
+        new("mtu=BYTES", "what the guest is told: 68 to 65535"),
+        new("queues=N", "pairs of virtqueues, with tap= only: 1 to 16; 1 if not given"),
+        new("publish=[ADDRESS:]PORT[:GUESTPORT]", "with user: a port of the host, TCP and UDP, that leads to the guest; several "
+            + "times if wanted"),
+        new("pps=N", "at most so many frames a second, each way"),
+        new("bw=SIZE", "at most so many bytes a second, each way"),
+        new("loss=RATE", "this share of frames vanishes, each way: 0 to 1"),
+        new("delay=MS", "each frame comes so much later, each way"),
+        new("seed=N", "the same seed loses the same frames"),
+    ];
 
     private const int MostInterfaceName = 15;       // IFNAMSIZ without the zero
 
@@ -64,7 +82,8 @@ internal sealed record NetSpec(NetMode Mode)
             ("tap", { Length: > 0 } name) when IsInterfaceName(name) => new NetSpec(NetMode.Tap) { Target = name },
             ("tap", not null) => throw Wrong(text, $"tap= takes the name of an interface, up to {MostInterfaceName} characters"),
             ("socket", { Length: > 0 } path) => new NetSpec(NetMode.Socket) { Target = path },
-            _ => throw Wrong(text, $"no such mode '{parts[0]}'; there are {Modes}"),
+            (var mode, _) => throw Wrong(
+                text, $"no such mode '{parts[0]}'{Suggestion.Aside(mode, Modes)}; there are {ManualRow.List(Modes)}"),
         };
         foreach (string part in parts.Skip(1))
         {
@@ -107,8 +126,8 @@ internal sealed record NetSpec(NetMode Mode)
         },
         ("seed", not null) => this with { Faults = Faults with { Seed = (int)Number(text, option, value, 0, int.MaxValue) } },
         ("mac" or "mtu" or "queues" or "publish" or "pps" or "bw" or "loss" or "delay" or "seed", _) =>
-            throw Wrong(text, $"'{option}' takes a value; there are: {Known}"),
-        _ => throw Wrong(text, $"no such option '{option}'; there are: {Known}"),
+            throw Wrong(text, $"'{option}' takes a value; there are: {ManualRow.List(Parts)}"),
+        _ => throw Wrong(text, OptionText.Unknown(option, Parts)),
     };
 
     private NetSpec Check(string text)

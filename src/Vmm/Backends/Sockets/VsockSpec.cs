@@ -13,6 +13,9 @@ internal sealed record VsockSpec(string Path, uint Cid)
 {
     private const uint LeastCid = Vsock.HostCid + 1, MostCid = uint.MaxValue - 1;
 
+    /// <summary>What may follow the path, for help and for errors.</summary>
+    public static IReadOnlyList<ManualRow> Parts => [new("cid=N", "the guest's own address; 3 if not given")];
+
     /// <exception cref="UsageException">An option is unknown or wrong, or the path cannot be one.</exception>
     public static VsockSpec Parse(string text)
     {
@@ -38,7 +41,7 @@ internal sealed record VsockSpec(string Path, uint Cid)
                         ?? throw Wrong(text, $"cid= takes a number from {LeastCid} to {MostCid}")),
                 },
                 ("cid", null) => throw Wrong(text, "'cid' takes a value"),
-                (var option, _) => throw Wrong(text, $"no such option '{option}'; there is: cid=N"),
+                (var option, _) => throw Wrong(text, OptionText.Unknown(option, Parts)),
             };
         }
 

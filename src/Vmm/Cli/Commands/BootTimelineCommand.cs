@@ -70,7 +70,9 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
     {
         MachineOptions options = WithTalkativeKernel(run.Read(result));
         RunCommand.CheckOneLife(options);
-        Until? until = result.GetValue(_until) is { } text ? Until.Parse(text) : null;
+        Until? until = result.GetValue(_until) is { } text
+            ? CommandLineCheck.Read(result.CommandResult.Command, () => Until.Parse(text))
+            : null;
         using OutputFile? json = Open(result, _json);
         using OutputFile? html = Open(result, _html);
         long origin = clock.Exec;

@@ -10,10 +10,11 @@ using Vmm.Text;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary><c>vmm disk create PATH SIZE</c>: makes an image.</summary>
+/// <summary><c>vmm disk create PATH [SIZE]</c>: makes an image.</summary>
 internal static class DiskCommand
 {
     private const ulong SectorSize = 512;
+    private const string Help = "vmm disk create";
 
     public static Command Create()
     {
@@ -25,7 +26,11 @@ internal static class DiskCommand
     private static Command CreateCreate()
     {
         var path = new Argument<string>("PATH") { Description = "The image; must not exist yet" };
-        var size = new Argument<string>("SIZE") { Description = "Its size as the guest sees it: 10G" };
+        var size = new Argument<string>("SIZE")
+        {
+            Description = "Its size as the guest sees it: 10G; with --backing that image's if not given",
+            Arity = ArgumentArity.ZeroOrOne,
+        };
         var format = new Option<string?>("--format", "-f")
         {
             Description = "raw or qcow2; if not given, qcow2 for a name that ends in .qcow2 or with --backing",
@@ -51,7 +56,7 @@ internal static class DiskCommand
         {
             Run(
                 result.GetRequiredValue(path),
-                result.GetRequiredValue(size),
+                result.GetValue(size) is { } text ? ParseSize(command, text) : null,
                 result.GetValue(format),
                 result.GetValue(backing),
                 result.GetValue(backingFormat));
@@ -60,12 +65,11 @@ internal static class DiskCommand
         return command;
     }
 
-    private static void Run(string path, string size, string? format, string? backing, string? backingFormat)
+    private static void Run(string path, ulong? size, string? format, string? backing, string? backingFormat)
     {
-        ulong bytes = ByteSize.Parse(size, "SIZE");
-        if (bytes == 0 || bytes % SectorSize != 0)
+        if (size is null && backing is null)
         {
-            throw new UsageException($"SIZE {size}: not a multiple of {SectorSize} bytes above zero");
+            throw new UsageException("SIZE is missing: vmm disk create PATH SIZE, for instance 10G", Help);
         }
 
         DiskFormat chosen = format is not null ? ParseFormat("--format", format)
@@ -73,18 +77,19 @@ internal static class DiskCommand
             : DiskFormats.OfName(path);
         if (backing is not null && chosen == DiskFormat.Raw)
         {
-            throw new UsageException("--backing: a raw image cannot stand on another; give --format qcow2");
+            throw new UsageException("--backing: a raw image cannot stand on another; give --format qcow2", Help);
         }
 
         if (backing is null && backingFormat is not null)
         {
-            throw new UsageException("--backing-format: goes with --backing FILE");
+            throw new UsageException("--backing-format: goes with --backing FILE", Help);
         }
 
+        DiskFormat below = backing is null ? DiskFormat.Raw : FindBacking(path, backing, backingFormat);
+        ulong bytes = size ?? SizeOf(Beside(path, backing!), below);
         if (chosen == DiskFormat.Qcow2)
         {
-            Qcow2Image.Create(
-                path, bytes, backing, backing is null ? DiskFormat.Raw : FindBacking(path, backing, backingFormat));
+            Qcow2Image.Create(path, bytes, backing, below);
         }
         else
         {
@@ -97,14 +102,44 @@ internal static class DiskCommand
     }
 
     private static DiskFormat ParseFormat(string option, string format) => DiskFormats.Parse(format)
-        ?? throw new UsageException($"{option} {format}: no such format; there are raw and qcow2");
+        ?? throw new UsageException($"{option} {format}: no such format; there are raw and qcow2", Help);
+
+    private static ulong ParseSize(Command command, string size)
+    {
+        ulong bytes = CommandLineCheck.Read(command, () => ByteSize.Parse(size, "SIZE"));
+        return bytes != 0 && bytes % SectorSize == 0
+            ? bytes
+            : throw new UsageException($"SIZE {size}: not a multiple of {SectorSize} bytes above zero", Help);
+    }
+
+    /// <summary>Bytes of a disk that is there, in whole sectors.</summary>
+    private static ulong SizeOf(string path, DiskFormat format)
+    {
+        try
+        {
+            using var loop = new EventLoop();
+            using var engine = new FileEngine(loop);
+            using HostFile file = DiskFiles.Open(path, readOnly: true, engine);
+            ulong bytes = format == DiskFormat.Qcow2
+                ? Qcow2Header.Read(file).Size
+                : (file.Length + SectorSize - 1) / SectorSize * SectorSize;
+            return bytes != 0 ? bytes : throw new UsageException($"--backing {path}: is empty; give SIZE");
+        }
+        catch (UsageException error)
+        {
+            throw new UsageException(error.Message.Replace("--disk ", "--backing ", StringComparison.Ordinal));
+        }
+    }
+
+    private static string Beside(string path, string backing) =>
+        Path.Combine(Path.GetDirectoryName(path) ?? "/", backing);
 
     /// <summary>An image names what it stands on as seen from its own directory, and says in which format that is: what
     /// the user said, else by its name, which its content must not contradict.</summary>
     private static DiskFormat FindBacking(string path, string backing, string? format)
     {
         string directory = Path.GetDirectoryName(path) ?? "/";
-        string found = Path.Combine(directory, backing);
+        string found = Beside(path, backing);
         if (!HostFile.TryStatus(found, out _))
         {
             string where = HostFile.RealPath(directory.Length > 0 ? directory : ".") ?? directory;

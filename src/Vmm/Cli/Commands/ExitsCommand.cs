@@ -29,18 +29,18 @@ internal static class ExitsCommand
         {
             MachineOptions options = run.Read(result);
             using var profile = ProfileOutput.Open(
-                result.GetValue(output), ParseFormat(result.GetValue(format)), "--output");
+                result.GetValue(output), ParseFormat(command, result.GetValue(format)), "--output");
             return RunCommand.Run(options, clock, profile, run.TraceOf(result));
         });
         return command;
     }
 
-    private static ProfileFormat? ParseFormat(string? name) => name switch
+    private static ProfileFormat? ParseFormat(Command command, string? name) => name switch
     {
         null => null,
         "table" => ProfileFormat.Table,
         "json" => ProfileFormat.Json,
         "folded" => ProfileFormat.Folded,
-        _ => throw new UsageException($"--format {name}: no such format; there are table, json and folded"),
+        _ => throw CommandLineCheck.Wrong(command, $"--format {name}: no such format; there are table, json and folded"),
     };
 }

@@ -19,7 +19,7 @@ internal sealed class RunCommand
 {
     private readonly Option<string> _kernel = new("--kernel", "-k")
     {
-        Description = "The kernel: a bzImage or an uncompressed vmlinux",
+        Description = "The kernel: a bzImage, a vmlinux (64-bit ELF), a PVH or a multiboot image",
         HelpName = "FILE",
     };
 
@@ -31,7 +31,8 @@ internal sealed class RunCommand
 
     private readonly Option<string> _commandLine = new("--cmdline", "-c")
     {
-        Description = $"Added to the kernel's command line, which is '{CommandLine.Default}'",
+        Description = $"Added to the kernel's command line, which is '{CommandLine.Default}', and 'root=/dev/vda rw' with a disk "
+            + "and no initramfs",
         HelpName = "TEXT",
     };
 
@@ -42,7 +43,7 @@ internal sealed class RunCommand
 
     private readonly Option<string> _memory = new("--mem", "-m")
     {
-        Description = $"Memory, with K, M or G; {ByteSize.Format(MachineOptions.DefaultMemory)} if not given",
+        Description = $"Memory: bytes, or a number with K, M or G; {ByteSize.Format(MachineOptions.DefaultMemory)} if not given",
         HelpName = "SIZE",
     };
 
@@ -88,7 +89,6 @@ internal sealed class RunCommand
     {
         Description = "How disks and other devices are attached: pci (if not given) or mmio (for the smallest kernels)",
         HelpName = "pci|mmio",
-        CompletionSources = { "pci", "mmio" },
     };
 
     private readonly Option<bool> _packed = new("--packed")
@@ -104,9 +104,8 @@ internal sealed class RunCommand
 
     private readonly Option<string> _entry = new("--entry")
     {
-        Description = "How the kernel is entered: auto, linux64, pvh or multiboot",
-        HelpName = "PROTOCOL",
-        CompletionSources = { "auto", "linux64", "pvh", "multiboot" },
+        Description = "How the kernel is entered; auto if not given",
+        HelpName = "auto|linux64|pvh|multiboot",
     };
 
     private readonly Option<bool> _noKaslr = new("--no-kaslr")
@@ -123,7 +122,6 @@ internal sealed class RunCommand
     {
         Description = "When the guest reboots: end (if not given), restart it in a new machine, or fail with exit code 73",
         HelpName = "end|restart|fail",
-        CompletionSources = { "end", "restart", "fail" },
     };
 
     private readonly Option<string> _stopTimeout = new("--stop-timeout")
@@ -185,11 +183,14 @@ internal sealed class RunCommand
     /// <summary>The file that --trace names; null for none.</summary>
     public string? TraceOf(ParseResult result) => result.GetValue(_trace);
 
-    /// <exception cref="UsageException">Something is missing or wrong.</exception>
-    public MachineOptions Read(ParseResult result) => new()
+    /// <exception cref="UsageException">Something is missing or wrong; with the command's help.</exception>
+    public MachineOptions Read(ParseResult result) => CommandLineCheck.Read(result.CommandResult.Command, () => Values(result));
+
+    private MachineOptions Values(ParseResult result) => new()
     {
         Kernel = result.GetValue(_kernel)
-            ?? throw new UsageException("no kernel given: vmm --kernel bzImage --disk rootfs.img; 'vmm --help' tells more"),
+            ?? throw new UsageException(
+                $"no kernel given: {CommandTree.PathOf(result.CommandResult.Command)} --kernel bzImage --disk rootfs.img"),
         Initrds = All(result, _initrd),
         CommandLine = result.GetValue(_commandLine),
         CommandLineOnly = result.GetValue(_commandLineOnly),

@@ -71,7 +71,8 @@ internal static class TimelineJson
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new UsageException($"--compare {path}: {FileErrors.Describe(error)}");
+            string line = $"--compare {path}: {FileErrors.Describe(error)}{FileErrors.Remedy(error.HResult)}";
+            throw FileErrors.IsHostsFault(error) ? new HostException(line) : new UsageException(line);
         }
         catch (Exception error) when (
             error is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)

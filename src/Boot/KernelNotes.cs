@@ -1,0 +1,11 @@
+namespace Vmm.Boot;
+
+/// <summary>What users are told about a kernel that boots in another way than usual.</summary>
+public static class KernelNotes
+{
+    /// <param name="name">The kernel's file.</param>
+    /// <param name="obstacle">See <see cref="Unpack.PackedPayload.Obstacle"/>.</param>
+    public static string UnpacksItself(string name, string obstacle) =>
+        $"kernel {name}: {obstacle}: it is booted all the same and unpacks itself in the guest, which takes longer "
+        + "(--no-unpack: the same without this line)";
+}

@@ -1,0 +1,114 @@
+using System.CommandLine;
+using Vmm.Text;
+
+namespace Vmm.Cli;
+
+/// <summary>What there is to say of a command besides its options.</summary>
+/// <param name="Synopsis">What follows the command's name, a line each.</param>
+/// <param name="Paragraphs">What it does.</param>
+/// <param name="Examples">Command lines, and what each does.</param>
+internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, ManualRow[] Examples)
+{
+    /// <summary>Keys at the console.</summary>
+    public static IReadOnlyList<ManualRow> Keys =>
+    [
+        new("Ctrl-A x", "end vmm, and the guest with it"),
+        new("Ctrl-A b", "send a break (Linux: the next key is a SysRq command)"),
+        new("Ctrl-A a", "send Ctrl-A itself"),
+        new("Ctrl-A h", "help"),
+    ];
+
+    public static IReadOnlyList<ManualRow> Environment =>
+    [
+        new("NO_COLOR", "if it is set to anything, reports are without colour (no-color.org)"),
+        new("COLUMNS", "how wide reports are where they do not go to a terminal; 100 if not set"),
+        new("VMM_EMULATED", "if it is neither empty nor 0, the same as --emulated"),
+        new("TMPDIR", "where the writes of an ephemeral disk go; else /var/tmp or /tmp"),
+        new("PATH", "where passt is looked for (--net user)"),
+    ];
+
+    public static IReadOnlyList<ManualRow> Files =>
+    [
+        new("/dev/kvm", "must be readable and writable; 'vmm check' says what to do if it is not"),
+        new("/dev/net/tun", "for --net tap=NAME"),
+    ];
+
+    public static CommandManual Of(Command command) => CommandTree.PathOf(command) switch
+    {
+        "vmm" => new(
+            ["--kernel FILE [OPTION...]", "COMMAND [OPTION...]"],
+            [
+                "Boots a Linux kernel in a virtual machine of its own, by KVM, and ends with it. The guest's console is this "
+                    + "terminal, or the pipes that vmm is given. Nothing is left behind but what the guest wrote to its disks.",
+                "SIGTERM presses the guest's power button; a second one, or one that no guest listens to, ends vmm at once, as "
+                    + "SIGINT, SIGHUP and SIGQUIT do. Signals that were ignored when vmm was started stay ignored.",
+            ],
+            [
+                new("vmm --kernel bzImage --disk rootfs.img --mem 1G", "boots a kernel with a disk, to its console"),
+                new("vmm --kernel vmlinux --disk rootfs.img,ephemeral", "the same, but writes to the disk vanish"),
+                new("vmm -k bzImage -i initrd.img -c 'quiet' --stats", "boots an initramfs; at the end says where time went"),
+                new("vmm -k bzImage -d disk.img --net user,publish=127.0.0.1:8080:80", "a network, and a port that leads in"),
+            ]),
+        "vmm exits" => new(
+            ["--kernel FILE [OPTION...]"],
+            [
+                "Boots a machine as vmm without a command does. At its end it tells which accesses made the processor leave the "
+                    + "guest, how often, and how long each took in vmm and in KVM: minimum, median, 99 %, 99.9 % and maximum.",
+            ],
+            [
+                new("vmm exits -k bzImage -d disk.img,ephemeral", "a table, on standard error"),
+                new("vmm exits -k bzImage -d disk.img,ephemeral -o exits.folded", "stacks for flamegraph.pl"),
+            ]),
+        "vmm boot-timeline" => new(
+            ["--kernel FILE [OPTION...]", "--compare A.json B.json"],
+            [
+                "Boots a machine as vmm without a command does, and makes its kernel say all. At its end it tells what "
+                    + "happened when: vmm's own steps, the first exit, what the kernel's log says, and long silences.",
+            ],
+            [
+                new("vmm boot-timeline -k bzImage -d disk.img --until init --html boot.html", "a page for a browser"),
+                new("vmm boot-timeline --compare a.json b.json", "sets two timelines side by side"),
+            ]),
+        "vmm check" => new(
+            [""],
+            ["Looks at this host as a doctor would, and says what to do about each lack. Exit code 69 means that vmm cannot run."],
+            [new("vmm check", "tells whether this host can run vmm")]),
+        "vmm inspect" => new(
+            ["[--json] FILE"],
+            ["Tells what a kernel image is: its format, version, ways in, and what its configuration lacks for vmm."],
+            [new("vmm inspect /boot/vmlinuz-$(uname -r)", "tells whether vmm can boot this host's own kernel")]),
+        "vmm disk" => new(
+            ["create [OPTION...] PATH [SIZE]"],
+            ["Makes disk images; 'vmm disk create' is the one command."],
+            [new("vmm disk create disk.qcow2 10G", "an empty disk")]),
+        "vmm disk create" => new(
+            ["[OPTION...] PATH [SIZE]"],
+            [
+                "Makes an empty image, which takes room only as it is written. With --backing it stands on another image: it "
+                    + "begins with that one's content, and is as large unless SIZE is given.",
+            ],
+            [
+                new("vmm disk create disk.img 10G", "an empty raw disk"),
+                new("vmm disk create --backing base.qcow2 child.qcow2", "one that holds only what differs from base.qcow2"),
+            ]),
+        "vmm completion" => new(
+            ["bash|zsh|fish"],
+            ["Prints what makes a shell complete vmm's commands, options and values. Packages have it installed already."],
+            [new("eval \"$(vmm completion bash)\"", "in ~/.bashrc")]),
+        "vmm host" => new(
+            ["start|status|stop"],
+            [
+                "Keeps an emulated host with KVM warm, so that commands with --emulated begin at once. It ends by itself after "
+                    + "ten idle minutes.",
+            ],
+            [new("vmm host start && vmm --emulated -k bzImage", "boots where there is no /dev/kvm")]),
+        "vmm host start" => new([""], ["Starts an emulated host, unless there is one."], []),
+        "vmm host status" => new([""], ["Tells whether an emulated host runs; exit code 1 if not."], []),
+        "vmm host stop" => new([""], ["Ends the emulated host, and what still runs in it."], []),
+        "vmm help" => new(
+            ["[COMMAND...]"],
+            ["Prints all about vmm or one of its commands: what values are made of, exit codes, examples."],
+            [new("vmm help disk create", "all about making disks")]),
+        _ => new([""], [], []),
+    };
+}

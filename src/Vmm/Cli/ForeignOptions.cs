@@ -1,0 +1,92 @@
+namespace Vmm.Cli;
+
+/// <summary>Options of QEMU and other virtual machine monitors, and what vmm has in their place.</summary>
+/// <remarks>Looked at only when vmm has no option of that name.</remarks>
+internal static class ForeignOptions
+{
+    private const string Terminal = "leave it out: the guest's console is this terminal";
+    private const string Kvm = "leave it out: vmm is one kind of machine, and always uses KVM";
+    private const string Firmware = "vmm has no firmware: give the kernel, --kernel FILE";
+
+    /// <param name="name">With its dashes.</param>
+    /// <param name="value">What came with it; null for nothing.</param>
+    /// <returns>The rest of an error: <c>; vmm's is ...</c>; null if nobody has such an option.</returns>
+    public static string? Find(string name, string? value)
+    {
+        bool isQemu = name is ['-', not '-', ..];
+        string given = value is null or ['-', ..] ? "" : value;
+        string? own = name.TrimStart('-') switch
+        {
+            "kernel" => Own("--kernel", given, "FILE"),
+            "initrd" or "ramdisk" or "initramfs" => Own("--initrd", given, "FILE"),
+            "append" or "params" or "kernel-cmdline" or "boot-args" => Own("--cmdline", given, "TEXT"),
+            "smp" or "vcpus" or "cores" => Own("--cpus", CpuCount(given), "N"),
+            "memory" or "ram" => Own("--mem", Value(given, "size") ?? given, "SIZE"),
+            "cpu" => Own("--cpu", given, "MODEL"),
+            "drive" or "blockdev" or "image" or "rwdisk" or "hda" or "hdb" or "hdc" or "hdd" or "sda" =>
+                Own("--disk", Disk(given), "PATH"),
+            "disk" => Own("--disk", given, "PATH"),
+            "cdrom" or "rodisk" => Own("--disk", given.Length == 0 ? "" : given + ",readonly", "PATH,readonly"),
+            "snapshot" => "vmm's is ',ephemeral' behind a disk: --disk PATH,ephemeral",
+            "net" or "netdev" or "nic" or "network" => Own("--net", Net(given), "user"),
+            "name" => Own("--name", given, "NAME"),
+            "device" => Device(given),
+            "nographic" or "serial" or "console" or "display" or "vga" or "curses" or "monitor" or "chardev" or "mon" => Terminal,
+            "enable-kvm" or "accel" or "machine" or "M" or "no-acpi" or "no-hpet" => Kvm,
+            "no-reboot" => "leave it out: vmm ends when the guest reboots",
+            "bios" or "pflash" or "firmware" => Firmware,
+            "daemonize" or "daemon" => "vmm stays in the foreground: put '&' behind it, or use systemd-run",
+            "version" => "did you mean '--version'?",
+            _ => null,
+        };
+        string whose = isQemu && name.Length > 2 ? ", which is QEMU's" : "";
+        return own is null ? null : $"{whose}; {own}";
+    }
+
+    private static string Own(string option, string value, string example) =>
+        $"vmm's is: {option} {(value.Length == 0 ? example : Quote(value))}";
+
+    /// <summary>For a shell.</summary>
+    private static string Quote(string word) =>
+        word.All(c => char.IsAsciiLetterOrDigit(c) || "-_=+,./:@%".Contains(c, StringComparison.Ordinal))
+            ? word
+            : $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+
+    private static string CpuCount(string value) => Value(value, "cpus") ?? Value(value, "boot") ?? value.Split(',')[0];
+
+    private static string Disk(string value)
+    {
+        string path = Value(value, "file") ?? Value(value, "path") ?? Value(value, "filename") ?? value.Split(',')[0];
+        string format = Value(value, "format") is "qcow2" or "raw" ? $",format={Value(value, "format")}" : "";
+        string readOnly = Value(value, "readonly") is "on" || Value(value, "read-only") is "on" ? ",readonly" : "";
+        return path.Length == 0 ? "" : path + format + readOnly;
+    }
+
+    private static string Net(string value) =>
+        value.StartsWith("tap", StringComparison.Ordinal) && Value(value, "ifname") is { } tap ? $"tap={tap}" : "user";
+
+    private static string Device(string value) => value switch
+    {
+        _ when value.Contains("rng", StringComparison.Ordinal) => "vmm's is: --rng",
+        _ when value.Contains("vsock", StringComparison.Ordinal) => "vmm's is: --vsock PATH",
+        _ when value.Contains("net", StringComparison.Ordinal) || value.StartsWith("e1000", StringComparison.Ordinal) =>
+            "vmm's is: --net user",
+        _ when value.Contains("blk", StringComparison.Ordinal) || value.Contains("scsi", StringComparison.Ordinal) =>
+            "vmm's is: --disk PATH",
+        _ => "vmm's devices are --disk, --net, --vsock and --rng",
+    };
+
+    /// <summary>What <c>name=</c> says among parts with commas between them.</summary>
+    private static string? Value(string text, string name)
+    {
+        foreach (string part in text.Split(','))
+        {
+            if (part.StartsWith(name + "=", StringComparison.Ordinal))
+            {
+                return part[(name.Length + 1)..];
+            }
+        }
+
+        return null;
+    }
+}

@@ -1,0 +1,85 @@
+using System.CommandLine;
+using Vmm.Backends.Disks;
+using Vmm.Backends.Networks;
+using Vmm.Backends.Sockets;
+using Vmm.Text;
+
+namespace Vmm.Cli;
+
+/// <summary>What there is to say of an option besides its description: its group, and what its value may be made of. Help,
+/// manual pages, completions and the parsers' own errors all come from here.</summary>
+internal static class OptionManual
+{
+    public const string OwnGroup = "Options";
+
+    /// <summary>Groups, in the order in which help shows them; what is in none of them is a command's own.</summary>
+    public static IEnumerable<(string Title, string[] Options)> Groups =>
+    [
+        ("Machine", ["--kernel", "--initrd", "--cmdline", "--cmdline-only", "--mem", "--cpus", "--cpu", "--name"]),
+        ("Devices", ["--disk", "--net", "--vsock", "--rng", "--transport", "--packed"]),
+        ("Boot and reboot", ["--entry", "--no-kaslr", "--no-unpack", "--on-reboot"]),
+        ("Figures", ["--stats", "--profile", "--trace"]),
+        ("With every command", ["--emulated", "--help", "--version"]),
+    ];
+
+    public static string GroupOf(string option)
+    {
+        foreach ((string title, string[] options) in Groups)
+        {
+            if (options.Contains(option, StringComparer.Ordinal))
+            {
+                return title;
+            }
+        }
+
+        return OwnGroup;
+    }
+
+    /// <summary>What people see of a command's options: its own first, then by group.</summary>
+    public static IEnumerable<IGrouping<string, Option>> Grouped(Command command) => CommandTree.OptionsOf(command)
+        .Where(option => !option.Hidden)
+        .OrderBy(option => GroupOf(option.Name) == OwnGroup ? -1 : OrderOf(option.Name))
+        .GroupBy(option => GroupOf(option.Name), StringComparer.Ordinal);
+
+    /// <summary>An option's place in the groups; those in none come last.</summary>
+    public static int OrderOf(string option) => Groups.SelectMany(group => group.Options).TakeWhile(each => each != option).Count();
+
+    /// <summary>What a value may be made of; nothing for most options.</summary>
+    public static IReadOnlyList<ManualRow> PartsOf(string option) => option switch
+    {
+        "--disk" => DiskSpec.Parts,
+        "--net" => [.. NetSpec.Modes, .. NetSpec.Parts],
+        "--vsock" => VsockSpec.Parts,
+        "--cpu" => Cpu,
+        "--entry" => Entry,
+        _ => [],
+    };
+
+    private static ManualRow[] Cpu =>
+    [
+        new("host", "what this processor has (if not given)"),
+        new("baseline", "x86-64-v2, the same on every host"),
+        new("+NAME, -NAME", "a feature added or taken away, by its name in /proc/cpuinfo"),
+    ];
+
+    private static ManualRow[] Entry =>
+    [
+        new("auto", "by what the image is (if not given)"),
+        new("linux64", "Linux's 64-bit boot protocol"),
+        new("pvh", "the entry that an ELF note names (Xen's PVH)"),
+        new("multiboot", "multiboot 1, 32-bit"),
+    ];
+
+    /// <summary>As help and manual pages write it: <c>-k, --kernel FILE</c>.</summary>
+    public static string Syntax(Option option)
+    {
+        IEnumerable<string> names = option.Aliases.Where(alias => alias.Length == 2).Append(option.Name);
+        string value = option.Arity switch
+        {
+            { MaximumNumberOfValues: 0 } => "",
+            { MinimumNumberOfValues: 0 } => $"[={option.HelpName}]",
+            _ => $" {option.HelpName}",
+        };
+        return string.Join(", ", names) + value;
+    }
+}
