@@ -6,7 +6,7 @@ export DOTNET_NOLOGO = 1
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
 SOURCES := $(shell find src -name '*.cs' -o -name '*.csproj') Directory.Build.props Directory.Packages.props global.json
 
-.PHONY: demo test test-distro build publish guest deps bench-start bench-boot check-timeline format check-format clean bench bench-allocations bench-peers bench-devices
+.PHONY: demo test test-distro build publish guest install deb check-package reference deps bench-start bench-boot check-timeline format check-format clean bench bench-allocations bench-peers bench-devices
 
 ## demo: boot Debian's own kernel to a shell (runs a few commands and ends when standard input is no terminal)
 demo:
@@ -74,6 +74,27 @@ bench-devices: build publish guest
 ## test-distro: boot Debian's stock cloud kernel (or PACKAGE=linux-image-rt-amd64) to a shell; a quarter of an hour on PVM
 test-distro: publish
 	@scripts/test-distro
+
+# Where `make install` puts things; DESTDIR is a directory in front of it, for those who make packages.
+PREFIX ?= /usr/local
+
+## install: the binary, a manual page for each command, completions for bash, zsh and fish (PREFIX=, DESTDIR=)
+install: publish
+	@scripts/install "$(DESTDIR)$(PREFIX)"
+
+## deb: out/vmm_VERSION_ARCHITECTURE.deb, the same as a Debian package
+deb: publish
+	@scripts/deb
+
+## check-package: manual pages, completions, lintian; installs the package and removes it again
+check-package: publish
+	@scripts/check-package
+
+## reference: docs/reference.md, from the descriptions that help prints
+reference:
+	dotnet build src/Vmm -c Release --nologo -v quiet -clp:NoSummary
+	@dotnet out/artifacts/bin/Vmm/release_linux-x64/vmm.dll manual markdown >docs/reference.md.new
+	@mv docs/reference.md.new docs/reference.md
 
 ## deps: install by apt what is missing of what the build needs
 deps:
