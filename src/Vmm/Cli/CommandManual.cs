@@ -40,8 +40,8 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             [
                 "Boots a Linux kernel in a virtual machine of its own, by KVM, and ends with it. The guest's console is this "
                     + "terminal, or the pipes that vmm is given. Nothing is left behind but what the guest wrote to its disks.",
-                "SIGTERM presses the guest's power button; a second one, or one that no guest listens to, ends vmm at once, as "
-                    + "SIGINT, SIGHUP and SIGQUIT do. Signals that were ignored when vmm was started stay ignored.",
+                "SIGTERM presses the guest's power button; one that comes more than a second later, or that no guest listens to, "
+                    + "ends vmm at once, as SIGINT, SIGHUP and SIGQUIT do. Signals that were ignored when vmm was started stay ignored.",
             ],
             [
                 new("vmm --kernel bzImage --disk rootfs.img --mem 1G", "boots a kernel with a disk, to its console"),

@@ -17,7 +17,7 @@ internal static class OptionManual
     [
         ("Machine", ["--kernel", "--initrd", "--cmdline", "--cmdline-only", "--mem", "--cpus", "--cpu", "--name"]),
         ("Devices", ["--disk", "--net", "--vsock", "--rng", "--transport", "--packed"]),
-        ("Boot and reboot", ["--entry", "--no-kaslr", "--no-unpack", "--on-reboot"]),
+        ("Begin and end", ["--entry", "--no-kaslr", "--no-unpack", "--on-reboot", "--stop-timeout"]),
         ("Figures", ["--stats", "--profile", "--trace"]),
         ("With every command", ["--emulated", "--help", "--version"]),
     ];

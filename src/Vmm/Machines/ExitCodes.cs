@@ -44,6 +44,7 @@ internal static class ExitCodes
         new("69", "the host cannot: no /dev/kvm, no memory, too many open files, a failed system call, no room for results"),
         new("70", "the guest crashed: triple fault, unknown instruction, KVM internal error; or vmm did, which is a bug to report"),
         new("71", "the guest's kernel panicked"),
+        new("72", "the guest did not end within --stop-timeout after its power button was pressed"),
         new("73", "the guest rebooted, and --on-reboot fail was given"),
         new("128 + N", "stopped by signal N"),
     ];
