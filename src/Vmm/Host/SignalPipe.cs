@@ -27,29 +27,23 @@ internal sealed unsafe class SignalPipe : IDisposable
 
     private const int PipeOperand = 7;
 
-    // Handlers' code and their end of the pipe: never let go of, since one may be at work in some thread.
+    // Handlers' code and their pipe: never let go of, since one may be at work in some thread, but used again. A signal
+    // that nobody read before the end of one is for the next: with --on-reboot restart that is the next machine's.
+    private static readonly ConcurrentBag<(FileDescriptor Read, CodePages Page)> Spare = [];
     private static readonly ConcurrentBag<SafeHandle> Kept = [];
 
     private readonly FileDescriptor _read;
+    private readonly CodePages _page;
     private readonly List<(int Signal, LibC.SignalAction Before)> _taken = [];
+    private bool _isDisposed;
 
     /// <param name="signals">Their numbers, below 256.</param>
     public SignalPipe(params ReadOnlySpan<int> signals)
     {
-        (_read, FileDescriptor write) = Pipe.Create();
-        Kept.Add(write);
-        SetNonblocking(_read);
-        SetNonblocking(write); // a handler must not wait, either
-        var page = new CodePages(length: 4096);
-        Kept.Add(page);
-
-        // SAFETY: the page is longer than the code.
-        var code = new Span<byte>((void*)page.Writable, Handler.Length);
-        Handler.CopyTo(code);
-        BinaryPrimitives.WriteInt32LittleEndian(code[PipeOperand..], write.Number);
+        (_read, _page) = Spare.TryTake(out (FileDescriptor, CodePages) spare) ? spare : Create();
         foreach (int signal in signals)
         {
-            Take(signal, page.Executable);
+            Take(signal, _page.Executable);
         }
     }
 
@@ -89,8 +83,27 @@ internal sealed unsafe class SignalPipe : IDisposable
             _ = LibC.Sigaction(signal, &action, null);
         }
 
-        _taken.Clear();
-        _read.Dispose();
+        if (!_isDisposed)
+        {
+            _isDisposed = true;
+            _taken.Clear();
+            Spare.Add((_read, _page));
+        }
+    }
+
+    private static (FileDescriptor Read, CodePages Page) Create()
+    {
+        (FileDescriptor read, FileDescriptor write) = Pipe.Create();
+        Kept.Add(write);
+        SetNonblocking(read);
+        SetNonblocking(write); // a handler must not wait, either
+        var page = new CodePages(length: 4096);
+
+        // SAFETY: the page is longer than the code.
+        var code = new Span<byte>((void*)page.Writable, Handler.Length);
+        Handler.CopyTo(code);
+        BinaryPrimitives.WriteInt32LittleEndian(code[PipeOperand..], write.Number);
+        return (read, page);
     }
 
     private void Take(int signal, nint handler)
