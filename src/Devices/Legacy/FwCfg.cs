@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Legacy;
 
@@ -17,7 +18,7 @@ namespace Vmm.Devices.Legacy;
 /// Numbers are little-endian. Behind an item's end, and where there is no such item, zeros are read. Nothing can be
 /// written.
 /// </remarks>
-public sealed class FwCfg : IBusDevice
+public sealed class FwCfg : IBusDevice, ISavedState
 {
     public const ushort Port = 0x510;
 
@@ -85,6 +86,29 @@ public sealed class FwCfg : IBusDevice
         {
             _selected = BinaryPrimitives.ReadUInt16LittleEndian(data);
             _position = 0;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        lock (_lock)
+        {
+            state.Version(1);
+            state.Write("selected", (uint)_selected);
+            state.Write("position", _position);
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>The items are the machine's own, made from the same options.</remarks>
+    public void Load(StateReader state)
+    {
+        lock (_lock)
+        {
+            state.Version(1);
+            _selected = state.UInt16("selected");
+            _position = (int)state.UInt64("position", 0, (ulong)Item(_selected).Length);
         }
     }
 

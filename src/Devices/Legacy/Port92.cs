@@ -1,4 +1,5 @@
 using Vmm.Devices.Bus;
+using Vmm.Devices.State;
 
 namespace Vmm.Devices.Legacy;
 
@@ -6,7 +7,7 @@ namespace Vmm.Devices.Legacy;
 /// and a fast reset.</summary>
 /// <remarks>A20 is always on here, and reads so whatever was written. The processor is reset when INIT_NOW goes from 0
 /// to 1, not when a 1 that was there is written back.</remarks>
-public sealed class Port92(IPowerControl power) : IBusDevice
+public sealed class Port92(IPowerControl power) : IBusDevice, ISavedState
 {
     public const ushort Port = 0x92;
 
@@ -36,6 +37,20 @@ public sealed class Port92(IPowerControl power) : IBusDevice
         {
             power.RequestReset();
         }
+    }
+
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        state.Version(1);
+        state.Write("value", Volatile.Read(ref _value));
+    }
+
+    /// <inheritdoc/>
+    public void Load(StateReader state)
+    {
+        state.Version(1);
+        Volatile.Write(ref _value, (int)state.Bits("value", InitNow));
     }
 
     public string? RegisterName(ulong offset, bool write) => "PORT92";

