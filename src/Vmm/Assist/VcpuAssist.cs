@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Vmm.Devices.Memory;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
+using Vmm.Kvm.State;
 
 namespace Vmm.Assist;
 
@@ -13,7 +14,7 @@ namespace Vmm.Assist;
 /// accesses to devices come in rows, too. What was changed goes back by kvm_dirty_regs, in the next KVM_RUN (KVM API
 /// section 5, KVM_CAP_SYNC_REGS).
 /// </remarks>
-internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, IDisposable
+internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, ISavedAssist, IDisposable
 {
     private const ulong SyncRegs = 1, SyncSregs = 2;
     private const uint Lstar = 0xc000_0082;
@@ -172,6 +173,24 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
 
         _run->MsrData = Assist.Syscall.OnReadLstar();
         return true;
+    }
+
+    public ulong ReadLstar()
+    {
+        Forget();
+        return Assist.Syscall.OnReadLstar();
+    }
+
+    public bool TryWriteLstar(ulong value)
+    {
+        Forget();
+        return _isPvm ? Assist.Syscall.OnWriteLstar(value) : _vcpu.TrySetMsr(Lstar, value);
+    }
+
+    public void Forget()
+    {
+        _haveRegs = _haveSregs = _haveXsave = _haveXcr0 = false;
+        _run->KvmDirtyRegs = 0;
     }
 
     public GuestStop? AfterKick()

@@ -5,6 +5,9 @@ namespace Vmm.Kvm;
 /// <summary>struct kvm_cpuid2: a count, padding, then that many entries (KVM API 4.46).</summary>
 internal static unsafe class KvmCpuidTable
 {
+    /// <summary>No KVM has more.</summary>
+    public const int MostEntries = 256;
+
     private const int HeaderSize = 8;
 
     public static int SizeOf(int entries) => HeaderSize + (entries * sizeof(CpuidEntry));

@@ -11,7 +11,6 @@ internal sealed unsafe class KvmSystem : IDisposable
 
     // KVM API section 2: 12 since Linux 2.6.22, never to change again.
     private const int ApiVersion = 12;
-    private const int MaximumCpuidEntries = 256;
 
     private readonly FileDescriptor _fd;
 
@@ -51,10 +50,22 @@ internal sealed unsafe class KvmSystem : IDisposable
     /// <summary>KVM_GET_SUPPORTED_CPUID: the processor as KVM can show it to a guest.</summary>
     public CpuidEntry[] GetSupportedCpuid()
     {
-        byte* buffer = stackalloc byte[KvmCpuidTable.SizeOf(MaximumCpuidEntries)];
-        *(uint*)buffer = MaximumCpuidEntries;
+        byte* buffer = stackalloc byte[KvmCpuidTable.SizeOf(KvmCpuidTable.MostEntries)];
+        *(uint*)buffer = KvmCpuidTable.MostEntries;
         KvmIoctl.Call(_fd.Number, KvmRequest.KVM_GET_SUPPORTED_CPUID, (nint)buffer);
         return KvmCpuidTable.Read(buffer);
+    }
+
+    /// <summary>KVM_GET_MSR_INDEX_LIST: the MSRs that make up a vCPU's state, but for KVM's own.</summary>
+    public uint[] GetMsrIndexes()
+    {
+        const int Most = 4096;
+        uint* list = stackalloc uint[1 + Most];
+        list[0] = Most;
+        Ioctl(KvmRequest.KVM_GET_MSR_INDEX_LIST, (nint)list);
+
+        // SAFETY: KVM wrote how many there are, at most as many as it was told that there is room for.
+        return new ReadOnlySpan<uint>(list + 1, (int)Math.Min(list[0], Most)).ToArray();
     }
 
     public KvmVm CreateVm()

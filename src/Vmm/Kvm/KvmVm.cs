@@ -130,6 +130,19 @@ internal sealed unsafe class KvmVm : IDisposable
         }
     }
 
+    /// <summary>Does KVM have KVM_GET_SREGS2, which tells the PDPTRs too?</summary>
+    public bool HasSregs2 => Check(KvmCapability.KVM_CAP_SREGS2) > 0;
+
+    /// <inheritdoc cref="Vcpu.Transfer"/>
+    public void Transfer(KvmRequest request, Span<byte> bytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(bytes.Length, (int)((uint)request >> 16) & 0x3fff);
+        fixed (byte* start = bytes)
+        {
+            Call(request, start);
+        }
+    }
+
     public Vcpu CreateVcpu(int id, GuestMemory memory)
     {
         int fd = KvmIoctl.Call(Fd, KvmRequest.KVM_CREATE_VCPU, id);

@@ -67,6 +67,31 @@ internal sealed unsafe class Vcpu : IDisposable
         }
     }
 
+    /// <summary>The table of <see cref="SetCpuid"/>, as KVM keeps it.</summary>
+    public CpuidEntry[] GetCpuid()
+    {
+        byte* buffer = stackalloc byte[KvmCpuidTable.SizeOf(KvmCpuidTable.MostEntries)];
+        *(uint*)buffer = KvmCpuidTable.MostEntries;
+        Call(KvmRequest.KVM_GET_CPUID2, buffer);
+        return KvmCpuidTable.Read(buffer);
+    }
+
+    /// <summary>A request that takes or fills one struct, as bytes: for saved state.</summary>
+    /// <param name="request">KVM_GET_* or KVM_SET_*.</param>
+    /// <param name="bytes">Exactly the struct.</param>
+    public void Transfer(KvmRequest request, Span<byte> bytes)
+    {
+        // bits 16..29 of a request number are the struct's size; KVM_GET_XSAVE2 and KVM_SET_XSAVE say less than there is.
+        ArgumentOutOfRangeException.ThrowIfLessThan(bytes.Length, (int)((uint)request >> 16) & 0x3fff);
+        fixed (byte* start = bytes)
+        {
+            Call(request, start);
+        }
+    }
+
+    /// <returns>False where KVM cannot have the counter run at that frequency.</returns>
+    public bool TrySetTscKhz(uint khz) => LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_SET_TSC_KHZ, (nint)khz) == 0;
+
     public KvmRegs GetRegs()
     {
         KvmRegs regs;

@@ -1,0 +1,179 @@
+using System.Runtime.InteropServices;
+using Vmm.Boot;
+using Vmm.Devices.State;
+using Vmm.Host;
+using Vmm.Kvm.Abi;
+
+namespace Vmm.Kvm.State;
+
+/// <summary>What is saved of one vCPU, by KVM's own structs (KVM API section 4). It is outside of KVM_RUN, which it left
+/// without anything to complete (<see cref="VcpuThread"/> parks like that).</summary>
+/// <remarks>Not saved: nested virtualization, which vmm shows to no guest.</remarks>
+/// <param name="vcpu">The one to read, or a fresh one.</param>
+/// <param name="assist">What finishes its instructions; null where nothing does. It has a value of MSR_LSTAR of its own;
+/// the state has the guest's.</param>
+/// <param name="msrs"><see cref="KvmSystem.GetMsrIndexes"/>.</param>
+/// <param name="hasSregs2"><see cref="KvmVm.HasSregs2"/>.</param>
+/// <param name="xsaveBytes"><see cref="KvmVm.XsaveSize"/>, or 4096.</param>
+internal sealed class VcpuState(Vcpu vcpu, ISavedAssist? assist, uint[] msrs, bool hasSregs2, int xsaveBytes) : ISavedState
+{
+    private const uint FirstKvmMsr = 0x4b56_4d00, LastKvmMsr = 0x4b56_4dff;
+    private const uint TscDeadline = 0x6e0;
+    private const int MostMsrs = 4096, CpuidBytes = 40;
+    private const int RegsBytes = 144, SregsBytes = 312, Sregs2Bytes = 320, XcrsBytes = 392, DebugBytes = 128, LapicBytes = 1024,
+        EventsBytes = 64, MpStateBytes = 4;
+
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        state.Version(1);
+
+        // First, because KVM brings a vCPU that has a SIPI waiting into the state that goes with it.
+        Write(state, "mpState", KvmRequest.KVM_GET_MP_STATE, MpStateBytes);
+        state.Write("cpuid", MemoryMarshal.AsBytes<CpuidEntry>(vcpu.GetCpuid()));
+        state.Write("tscKhz", vcpu.TscKhz);
+        Write(state, "regs", KvmRequest.KVM_GET_REGS, RegsBytes);
+        if (hasSregs2)
+        {
+            Write(state, "sregs2", KvmRequest.KVM_GET_SREGS2, Sregs2Bytes);
+        }
+        else
+        {
+            Write(state, "sregs", KvmRequest.KVM_GET_SREGS, SregsBytes);
+        }
+
+        Write(state, "xcrs", KvmRequest.KVM_GET_XCRS, XcrsBytes);
+        Write(state, "xsave", xsaveBytes > 4096 ? KvmRequest.KVM_GET_XSAVE2 : KvmRequest.KVM_GET_XSAVE, xsaveBytes);
+        Write(state, "debugRegs", KvmRequest.KVM_GET_DEBUGREGS, DebugBytes);
+        Write(state, "lapic", KvmRequest.KVM_GET_LAPIC, LapicBytes);
+        Write(state, "events", KvmRequest.KVM_GET_VCPU_EVENTS, EventsBytes);
+        state.Write("msrs", ReadMsrs(), static (fields, msr) =>
+        {
+            fields.Write("index", msr.Index);
+            fields.Write("value", msr.Value);
+        });
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>The order is KVM's: what CPUID says decides which MSRs there are; the APIC's mode is in the special
+    /// registers; a deadline needs the counter and the timer's mode; SET_SREGS can inject an interrupt, which the events
+    /// then say right; and whoever is told to run has all the rest.</remarks>
+    public void Load(StateReader state)
+    {
+        state.Version(1);
+        LoadCpuid(state);
+        uint khz = state.UInt32("tscKhz");
+        if (khz != 0 && khz != vcpu.TscKhz && !vcpu.TrySetTscKhz(khz))
+        {
+            throw state.Refuse("tscKhz", $"is {khz}, and this host's counter runs at {vcpu.TscKhz} kHz and cannot run at another");
+        }
+
+        if (state.Has("sregs2"))
+        {
+            if (!hasSregs2)
+            {
+                throw state.Refuse("sregs2", "needs a KVM with KVM_SET_SREGS2 (Linux 5.14)");
+            }
+
+            Read(state, "sregs2", KvmRequest.KVM_SET_SREGS2, Sregs2Bytes);
+        }
+        else
+        {
+            Read(state, "sregs", KvmRequest.KVM_SET_SREGS, SregsBytes);
+        }
+
+        Read(state, "xcrs", KvmRequest.KVM_SET_XCRS, XcrsBytes);
+        Read(state, "xsave", KvmRequest.KVM_SET_XSAVE, xsaveBytes);
+        Read(state, "debugRegs", KvmRequest.KVM_SET_DEBUGREGS, DebugBytes);
+        StateReader[] list = state.List("msrs", 0, MostMsrs);
+        LoadMsrs(list, late: false);
+        Read(state, "lapic", KvmRequest.KVM_SET_LAPIC, LapicBytes);
+        LoadMsrs(list, late: true);
+        Read(state, "events", KvmRequest.KVM_SET_VCPU_EVENTS, EventsBytes);
+        Read(state, "regs", KvmRequest.KVM_SET_REGS, RegsBytes);
+        Read(state, "mpState", KvmRequest.KVM_SET_MP_STATE, MpStateBytes);
+        assist?.Forget();
+    }
+
+    private void Write(StateWriter state, string name, KvmRequest get, int length)
+    {
+        byte[] bytes = new byte[length];
+        vcpu.Transfer(get, bytes);
+        state.Write(name, bytes);
+    }
+
+    private void Read(StateReader state, string name, KvmRequest set, int length)
+    {
+        byte[] bytes = state.Bytes(name, length, length);
+        try
+        {
+            vcpu.Transfer(set, bytes);
+        }
+        catch (ErrnoException error)
+        {
+            throw state.Refuse(name, $"this host's KVM does not take it: {error.Message}");
+        }
+    }
+
+    private void LoadCpuid(StateReader state)
+    {
+        byte[] bytes = state.Bytes("cpuid", CpuidBytes, KvmCpuidTable.MostEntries * CpuidBytes);
+        if (bytes.Length % CpuidBytes != 0)
+        {
+            throw state.Refuse("cpuid", $"is no table of {CpuidBytes} bytes an entry");
+        }
+
+        try
+        {
+            vcpu.SetCpuid(MemoryMarshal.Cast<byte, CpuidEntry>(bytes));
+        }
+        catch (ErrnoException error)
+        {
+            throw state.Refuse("cpuid", $"this host's KVM does not take it: {error.Message}");
+        }
+    }
+
+    /// <summary>Those of KVM's list that this processor has, and KVM's own.</summary>
+    private List<(uint Index, ulong Value)> ReadMsrs()
+    {
+        var values = new List<(uint, ulong)>();
+        var seen = new HashSet<uint>();
+        foreach (uint index in msrs)
+        {
+            Add(index);
+        }
+
+        for (uint index = FirstKvmMsr; index <= LastKvmMsr; index++)
+        {
+            Add(index);
+        }
+
+        return values;
+
+        void Add(uint index)
+        {
+            if (seen.Add(index) && vcpu.TryGetMsr(index, out ulong value))
+            {
+                values.Add((index, index == MsrInitial.LStar && assist is not null ? assist.ReadLstar() : value));
+            }
+        }
+    }
+
+    private void LoadMsrs(StateReader[] list, bool late)
+    {
+        foreach (StateReader msr in list)
+        {
+            uint index = msr.UInt32("index");
+            ulong value = msr.UInt64("value");
+            msr.End();
+            if (index == TscDeadline == late && !TrySetMsr(index, value)
+                && !(vcpu.TryGetMsr(index, out ulong now) && now == value))
+            {
+                throw msr.Refuse("value", $"0x{value:x} is not what this host's KVM takes for MSR 0x{index:x}");
+            }
+        }
+    }
+
+    private bool TrySetMsr(uint index, ulong value) =>
+        index == MsrInitial.LStar && assist is not null ? assist.TryWriteLstar(value) : vcpu.TrySetMsr(index, value);
+}
