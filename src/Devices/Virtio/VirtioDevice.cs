@@ -58,6 +58,9 @@ public abstract class VirtioDevice
     /// <summary>Bytes of device configuration space; the rest of the transport's window reads as zero.</summary>
     public abstract int ConfigLength { get; }
 
+    /// <summary>Has the host requests of the driver's that are not done? Any thread.</summary>
+    public virtual bool HasRequests => false;
+
     /// <summary>Guards all of the device's state. Held for one turn of the loop at most.</summary>
     internal object Gate { get; } = new();
 

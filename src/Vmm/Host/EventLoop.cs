@@ -26,6 +26,7 @@ internal sealed unsafe class EventLoop : IDisposable
     private uint _added;
     private Thread? _thread;
     private volatile bool _stopping;
+    private volatile HeldLoop? _held;
 
     public EventLoop()
     {
@@ -158,6 +159,42 @@ internal sealed unsafe class EventLoop : IDisposable
         _wake.Signal();
     }
 
+    /// <summary>Holds the loop between two handlers: none runs, no timer's either, until <see cref="Release"/>.</summary>
+    /// <param name="isQuiet">Asked on the loop's thread, until it says yes.</param>
+    /// <param name="patience">For how long.</param>
+    /// <returns>False when it did not say yes, or the loop has ended: nothing is held.</returns>
+    public bool TryHold(Func<bool> isQuiet, TimeSpan patience)
+    {
+        long start = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            var attempt = new HeldLoop();
+            Post(() => attempt.Run(this, isQuiet));
+            while (!attempt.WaitForAnswer())
+            {
+                if (_stopping || _thread is not { IsAlive: true })
+                {
+                    return false;
+                }
+            }
+
+            if (attempt.IsHeld)
+            {
+                return true;
+            }
+
+            if (_stopping || (patience != Timeout.InfiniteTimeSpan && Stopwatch.GetElapsedTime(start) > patience))
+            {
+                return false;
+            }
+
+            Thread.Sleep(1);        // for what is on its way: the loop has to turn meanwhile
+        }
+    }
+
+    /// <summary>Lets a held loop go on.</summary>
+    public void Release() => Interlocked.Exchange(ref _held, null)?.Release();
+
     /// <param name="early">A thread of that name and stack size that is there already; null to start one.</param>
     public void Start(Alongside? early = null)
     {
@@ -177,6 +214,8 @@ internal sealed unsafe class EventLoop : IDisposable
     {
         _stopping = true;
         _wake.Signal();
+        Interlocked.MemoryBarrier();
+        Release();
         if (_thread is not null && !IsLoopThread)
         {
             _thread.Join();
@@ -256,6 +295,55 @@ internal sealed unsafe class EventLoop : IDisposable
         while (_posted.TryDequeue(out Action? action))
         {
             action();
+        }
+    }
+
+    /// <summary>One attempt to hold the loop.</summary>
+    private sealed class HeldLoop
+    {
+        private readonly object _gate = new();      // a Monitor: both sides wait for its pulse
+        private bool _answered;
+        private bool _released;
+
+        public bool IsHeld { get; private set; }
+
+        /// <returns>False when there was no answer for a while.</returns>
+        public bool WaitForAnswer()
+        {
+            lock (_gate)
+            {
+                return _answered || (Monitor.Wait(_gate, 50) && _answered);
+            }
+        }
+
+        public void Release()
+        {
+            lock (_gate)
+            {
+                _released = true;
+                Monitor.PulseAll(_gate);
+            }
+        }
+
+        public void Run(EventLoop loop, Func<bool> isQuiet)
+        {
+            IsHeld = isQuiet();
+            if (IsHeld)
+            {
+                // Stop sets its flag and then looks for this; so this is there before the flag is looked at.
+                loop._held = this;
+                Interlocked.MemoryBarrier();
+            }
+
+            lock (_gate)
+            {
+                _answered = true;
+                Monitor.PulseAll(_gate);
+                while (IsHeld && !_released && !loop._stopping)
+                {
+                    Monitor.Wait(_gate);
+                }
+            }
         }
     }
 }

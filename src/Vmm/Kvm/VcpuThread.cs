@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Vmm.Host;
 using Vmm.Kvm.Abi;
@@ -74,15 +75,24 @@ internal abstract unsafe class VcpuThread : IDisposable
         Kick();
     }
 
-    public void WaitUntilParked()
+    /// <returns>False when it does not before <paramref name="patience"/> is over: it waits for a device.</returns>
+    public bool WaitUntilParked(TimeSpan patience)
     {
+        long start = Stopwatch.GetTimestamp();
         while (!_parked.Wait(TimeSpan.FromMilliseconds(50)))
         {
             if (_ended)
             {
-                return;
+                return true;
+            }
+
+            if (patience != Timeout.InfiniteTimeSpan && Stopwatch.GetElapsedTime(start) > patience)
+            {
+                return false;
             }
         }
+
+        return true;
     }
 
     public void Resume()
@@ -141,14 +151,23 @@ internal abstract unsafe class VcpuThread : IDisposable
     private protected void Loop<TProbe>(TProbe probe)
         where TProbe : struct, IExitProbe
     {
+        // Has KVM nothing left to complete of the last exit (what a read found, registers that were changed)? It does that
+        // on the way back in (KVM API section 5); a vCPU that is parked is as it can be saved.
+        bool settled = true;
         probe.Begin();
         while (!_stop)
         {
-            if (_pause)
+            bool pausing = _pause;
+            if (pausing && settled)
             {
                 Park();
                 probe.Begin();
                 continue;
+            }
+
+            if (pausing)
+            {
+                _vcpu.RequestExit();        // back at once, with EINTR, unless there is another exit first
             }
 
             int result = _vcpu.Enter();
@@ -160,7 +179,10 @@ internal abstract unsafe class VcpuThread : IDisposable
                 {
                     case ErrnoException.EINTR:
                         TakeKick();
-                        if (_exits.AfterKick() is { } endAfterKick)
+                        settled = _pause;
+
+                        // A pause is no sign that the vCPU is stuck: two in a row may find it at the same place.
+                        if (!settled && _exits.AfterKick() is { } endAfterKick)
                         {
                             _end(endAfterKick);
                             return;
@@ -185,6 +207,7 @@ internal abstract unsafe class VcpuThread : IDisposable
             }
 
         handle:
+            settled = false;
             GuestStop? end = _exits.Handle();
             probe.Handled();
             if (end is not null)

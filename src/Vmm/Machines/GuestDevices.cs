@@ -58,6 +58,9 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop, NextL
     /// <exception cref="HostException">It does not start.</exception>
     public void WaitUntilReady() => _netHost?.WaitUntilReady();
 
+    /// <summary>Is nothing that the guest asked for on its way in the host? On the loop's thread.</summary>
+    public bool AreQuiet => (_diskHost?.IsQuiet ?? true) && _disks.TrueForAll(static disk => !disk.Device.HasRequests);
+
     /// <inheritdoc cref="DiskHost.Close"/>
     public void Close() => _diskHost?.Close();
 

@@ -16,6 +16,7 @@ using Vmm.Insight.Recorder;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 using Vmm.Machines.Slots;
+using Vmm.Kvm.State;
 
 namespace Vmm.Machines;
 
@@ -65,6 +66,10 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
 
     /// <summary>What finished instructions for each vCPU.</summary>
     public IReadOnlyList<VcpuAssist> Assists => _assists;
+
+    /// <summary>All but guest memory, once <see cref="TryQuiesce"/> has it stand still; or to be taken over by a machine
+    /// that was built from the same options and memory has been loaded for, before it runs.</summary>
+    public MachineState State { get; } = new();
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
     public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _devices!.Disks;
@@ -227,22 +232,33 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
         return next;
     }
 
-    /// <summary>Brings all vCPUs out of the guest and holds them there. Any thread but theirs.</summary>
-    public void Pause()
+    /// <summary>Brings all vCPUs out of the guest and holds them there; the devices go on. Not from a vCPU's thread.</summary>
+    public void Pause() => TryPause(Timeout.InfiniteTimeSpan);
+
+    /// <summary>Brings the whole machine to a standstill: no vCPU runs and KVM has nothing to complete for any, posted
+    /// writes have reached their devices, what the guest asked the host for is done, and the event loop is held, with all
+    /// timers and limits. Then its state can be saved. Not from a vCPU's thread or the loop's.</summary>
+    /// <param name="patience">For how long the host may take to finish requests in flight.</param>
+    /// <returns>False when it took longer, or the machine has ended: all goes on as before.</returns>
+    public bool TryQuiesce(TimeSpan patience)
     {
-        foreach (VcpuThread vcpu in _vcpus)
+        if (TryPause(patience))
         {
-            vcpu.RequestPause();
+            _posted?.Deliver();
+            if (Loop.TryHold(() => _devices!.AreQuiet, patience))
+            {
+                return true;
+            }
         }
 
-        foreach (VcpuThread vcpu in _vcpus)
-        {
-            vcpu.WaitUntilParked();
-        }
+        Resume();
+        return false;
     }
 
+    /// <summary>Ends <see cref="Pause"/> or <see cref="TryQuiesce"/>.</summary>
     public void Resume()
     {
+        Loop.Release();
         foreach (VcpuThread vcpu in _vcpus)
         {
             vcpu.Resume();
@@ -412,20 +428,20 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
     private void AddLegacyDevices(KvmVm vm)
     {
         Console = Own(new GuestConsole(this, Loop, new IrqLine(vm, Serial16550.Com1Irq), _complaints, _observer?.Console));
-        Ports.Add(Serial16550.Com1Port, Serial16550.PortCount, Console.Port);
-        var keyboard = new I8042(this);
+        Ports.Add(Serial16550.Com1Port, Serial16550.PortCount, State.Add("com1", Console.Port));
+        I8042 keyboard = State.Add("i8042", new I8042(this));
         Ports.Add(I8042.DataPortNumber, 1, keyboard.DataPort);
         Ports.Add(I8042.CommandPortNumber, 1, keyboard.CommandPort);
         (ulong low, ulong high) = Layout.SplitMemory(_options.Memory);
-        Ports.Add(Cmos.Port, Cmos.PortCount, new Cmos(TimeProvider.System, low, high));
+        Ports.Add(Cmos.Port, Cmos.PortCount, State.Add("cmos", new Cmos(TimeProvider.System, low, high)));
         Ports.Add(DebugExit.Port, 1, new DebugExit(this));
-        Ports.Add(ResetPort.Port, 1, new ResetPort(this));
-        Ports.Add(Port92.Port, 1, new Port92(this));
+        Ports.Add(ResetPort.Port, 1, State.Add("reset", new ResetPort(this)));
+        Ports.Add(Port92.Port, 1, State.Add("port92", new Port92(this)));
         _panicGrace = Own(new PanicGrace(Loop, () => Console.BytesOut, () => End(_panic.Stuck())));
         Ports.Add(Pvpanic.Port, 1, new Pvpanic(this));
-        _fwCfg = new FwCfg(_options.Memory, _options.Cpus);
+        _fwCfg = State.Add("fwCfg", new FwCfg(_options.Memory, _options.Cpus));
         Ports.Add(FwCfg.Port, FwCfg.PortCount, _fwCfg);
-        Power = new PowerManagement(new IrqLine(vm, PowerManagement.SciIrq), this, TimeProvider.System);
+        Power = State.Add("power", new PowerManagement(new IrqLine(vm, PowerManagement.SciIrq), this, TimeProvider.System));
         Ports.Add(PowerManagement.Port, PowerManagement.PortCount, Power);
         NullPort.AddAll(Ports);
     }
@@ -485,6 +501,8 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
                 : new VcpuThread<RecordingProbe>(vcpu, exits, OnGuestStop, _observer.ProbeFor(vcpu, Ports, Mmio, assist))));
         }
 
+        State.Add("vm", VmState.Of(kvm, vm, _vcpus.Zip(_assists, static (vcpu, assist) => (vcpu.Vcpu, (ISavedAssist?)assist))));
+        State.Add("devices", _slots!);
         if (_hostKind == HostKind.Pvm)
         {
             WatchForStuckHypercalls();
@@ -495,6 +513,16 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
 
     private unsafe ExitHandler ExitHandlerFor(Vcpu vcpu, IExitAssist assist) =>
         new(vcpu.Run, Ports, Mmio, assist, _posted);
+
+    private bool TryPause(TimeSpan patience)
+    {
+        foreach (VcpuThread vcpu in _vcpus)
+        {
+            vcpu.RequestPause();
+        }
+
+        return _vcpus.TrueForAll(vcpu => vcpu.WaitUntilParked(patience));
+    }
 
     private T Own<T>(T part)
         where T : IDisposable

@@ -1,3 +1,4 @@
+using Vmm.Devices.State;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
@@ -64,6 +65,10 @@ public sealed class LoopTimeTests
         public List<VirtioDevice> Devices { get; } = [];
 
         public void Plug(VirtioDevice device) => Devices.Add(device);
+
+        public void Save(StateWriter state) => throw new NotSupportedException();
+
+        public void Load(StateReader state) => throw new NotSupportedException();
 
         public void Dispose()
         {

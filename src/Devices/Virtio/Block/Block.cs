@@ -77,6 +77,18 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
     /// <summary>Requests that went to the backend so far; for statistics. Any thread.</summary>
     public long Sent(DiskOperation operation) => Volatile.Read(ref _sent[(int)operation]);
 
+    /// <inheritdoc/>
+    public override bool HasRequests
+    {
+        get
+        {
+            lock (Gate)
+            {
+                return _freeCount < _requests.Length;
+            }
+        }
+    }
+
     /// <summary>Must what a request changes be durable when it completes? Section 5.2.6.2: yes, when the driver took
     /// neither FLUSH nor CONFIG_WCE, or chose writethrough.</summary>
     private bool IsWritethrough => _config[BlockConfig.WritebackOffset] == 0;

@@ -49,6 +49,9 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
         }
     }
 
+    /// <summary>Is no operation on a file under way? On the loop's thread.</summary>
+    public bool IsQuiet => _engine.InFlight == 0;
+
     /// <summary>Waits for what is in flight and completes the images. Once, after the guest's threads and the loop have
     /// stopped and while guest memory is still mapped.</summary>
     /// <exception cref="HostException">An image could not be completed; the others were.</exception>

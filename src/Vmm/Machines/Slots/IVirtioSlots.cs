@@ -1,10 +1,11 @@
+using Vmm.Devices.State;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
 
 namespace Vmm.Machines.Slots;
 
 /// <summary>Where virtio devices are plugged in, whatever the transport.</summary>
-internal interface IVirtioSlots : IDisposable
+internal interface IVirtioSlots : ISavedState, IDisposable
 {
     /// <exception cref="UsageException">There are more devices than fit.</exception>
     void Plug(VirtioDevice device);

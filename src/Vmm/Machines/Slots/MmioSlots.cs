@@ -3,6 +3,7 @@ using Vmm.Boot;
 using Vmm.Boot.Acpi;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Memory;
+using Vmm.Devices.State;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Transport;
 using Vmm.Host;
@@ -56,6 +57,23 @@ internal sealed class MmioSlots(KvmVm vm, EventLoop loop, AddressBus bus, GuestM
         _devices.Add(new AcpiVirtioMmio((uint)start, (uint)Layout.VirtioMmioStride, (int)pin));
         _parameters.Add(string.Create(
             CultureInfo.InvariantCulture, $"virtio_mmio.device={Layout.VirtioMmioStride >> 10}K@0x{start:x}:{pin}"));
+    }
+
+    public void Save(StateWriter state)
+    {
+        state.Version(1);
+        state.Write("devices", _transports, static (fields, transport) => transport.Save(fields));
+    }
+
+    public void Load(StateReader state)
+    {
+        state.Version(1);
+        StateReader[] devices = state.List("devices", _transports.Count, _transports.Count);
+        for (int i = 0; i < devices.Length; i++)
+        {
+            _transports[i].Load(devices[i]);
+            devices[i].End();
+        }
     }
 
     public void StopWaiting() => _transports.ForEach(static transport => transport.StopWaiting());

@@ -3,6 +3,7 @@ using Vmm.Boot;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Pci;
+using Vmm.Devices.State;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Transport;
 using Vmm.Host;
@@ -28,6 +29,7 @@ internal sealed class PciSlots : IVirtioSlots
     private readonly List<PciInterrupt> _interrupts = [];
     private readonly List<IDisposable> _owned = [];
     private readonly PciBus _bus;
+    private readonly PciConfigPorts _configPorts;
     private int _nextSlot = 1;
 
     /// <param name="anyLength">KVM_CAP_IOEVENTFD_ANY_LENGTH: lets KVM on VT-x skip decoding the instruction.</param>
@@ -52,7 +54,8 @@ internal sealed class PciSlots : IVirtioSlots
         }
 
         _bus = new PciBus(mmio, IsInWindow);
-        new PciConfigPorts(_bus).AddTo(ports);
+        _configPorts = new PciConfigPorts(_bus);
+        _configPorts.AddTo(ports);
         mmio.Add(Layout.PciEcam, PciEcam.WindowLength, new PciEcam(_bus));
     }
 
@@ -89,6 +92,20 @@ internal sealed class PciSlots : IVirtioSlots
 
     /// <summary>Gives every window its place, once all devices are plugged in.</summary>
     public void AssignWindows() => _bus.AssignBars(Layout.PciWindow32, Layout.PciWindow32Size);
+
+    public void Save(StateWriter state)
+    {
+        state.Version(1);
+        state.Write("configPorts", _configPorts);
+        state.Write("bus", _bus);
+    }
+
+    public void Load(StateReader state)
+    {
+        state.Version(1);
+        state.Read("configPorts", _configPorts);
+        state.Read("bus", _bus);
+    }
 
     public void Dispose()
     {

@@ -1,0 +1,42 @@
+using Vmm.Devices.State;
+
+namespace Vmm.Machines;
+
+/// <summary>The state of a whole machine, but for its memory and what the host knows of it: each part under its name.
+/// </summary>
+/// <remarks>The kernel's interrupt controllers are loaded before the devices, which drive their lines, and send what was
+/// held back, when they are loaded.</remarks>
+internal sealed class MachineState : ISavedState
+{
+    private readonly List<(string Name, ISavedState Part)> _parts = [];
+
+    /// <summary>Takes a part up.</summary>
+    public T Add<T>(string name, T part)
+        where T : ISavedState
+    {
+        _parts.Add((name, part));
+        return part;
+    }
+
+    /// <inheritdoc/>
+    public void Save(StateWriter state)
+    {
+        state.Version(1);
+        foreach ((string name, ISavedState part) in _parts)
+        {
+            state.Write(name, part);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Load(StateReader state)
+    {
+        state.Version(1);
+
+        // What has an interrupt line comes after what the line leads to.
+        foreach ((string name, ISavedState part) in _parts.OrderBy(static part => part.Name == "vm" ? 0 : 1))
+        {
+            state.Read(name, part);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+using System.Diagnostics;
+using Iced.Intel;
+using Vmm.Devices.Legacy;
+using Vmm.Devices.Memory;
+using Vmm.Devices.State;
+using Vmm.Machines;
+using Vmm.Tests.Shared;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Vmm.Tests.Kvm;
+
+/// <summary>Machines that stand still, are saved, and go on in another VM of this process.</summary>
+[Collection(Alone.Name)]
+public sealed class SavedMachineTests
+{
+    private const byte ExitPort = 0xf4, Code = 7;
+    private const ulong Trampoline = 0x4_0000, Handler = 0x4_1000, ApData = 0x5_0000, BspData = 0x20_0000, Idt = 0x21_0000;
+    private const uint ApicBase = 0x1b, Eoi = 0x80b, Spurious = 0x80f, Icr = 0x830, LvtTimer = 0x832, InitialCount = 0x838, Divide = 0x83e;
+    private const uint TimerTicks = 2_000_000;      // APIC bus cycles of KVM, a nanosecond each
+
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+
+    /// <summary>Both vCPUs count, and count the interrupts of timers of their own; the first in long mode, the other in
+    /// real mode, as the start-up IPI left it.</summary>
+    [KvmFact]
+    public void Two_vCPUs_with_timers_go_on_in_a_new_VM()
+    {
+        using var guest = new TestGuest(EmitBootProcessor);
+        var options = new MachineOptions { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2 };
+        byte[] state;
+        byte[] memory;
+        ulong[] atSave;
+        using (Machine first = Machine.Build(options))
+        {
+            WriteTrampoline(first.Ram.Memory);
+            Task<MachineEnd> run = Task.Run(first.Run);
+            WaitForProgress(first);
+            Assert.True(first.TryQuiesce(Patience));
+            atSave = Counters(first);
+            state = StateWriter.Save(first.State);
+            memory = MemoryOf(first.Ram.Memory).ToArray();
+            Assert.Equal(atSave, Counters(first));
+            first.Resume();
+            WaitForProgress(first);             // a machine that was saved goes on as well
+            first.End(MachineEnd.Quit);
+            Assert.Equal(MachineEnd.Quit, run.GetAwaiter().GetResult());
+        }
+
+        using Machine second = Machine.Build(options);
+        memory.CopyTo(MemoryOf(second.Ram.Memory));
+        StateReader.Load(state, "machine", second.State);
+        Assert.Equal(atSave, Counters(second));
+        Task<MachineEnd> again = Task.Run(second.Run);
+        WaitForProgress(second);
+        Assert.True(Counters(second).Zip(atSave).All(static pair => pair.First > pair.Second));
+        second.Ram.Memory.Write(new GuestAddress(BspData + 24), 1UL);
+        Assert.Equal(MachineEnd.FromGuest(Code), again.GetAwaiter().GetResult());
+    }
+
+    [KvmFact]
+    public void A_hostile_state_of_a_machine_is_refused_by_name_or_taken()
+    {
+        using var guest = new TestGuest(static code => code.hlt());
+        var options = new MachineOptions { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2, Rng = true };
+        byte[] state;
+        using (Machine machine = Machine.Build(options))
+        {
+            state = StateWriter.Save(machine.State);
+        }
+
+        int refused = 0;
+        for (int seed = 0; seed < 40; seed++)
+        {
+            using Machine machine = Machine.Build(options);
+            try
+            {
+                StateReader.Load(Devices.Tests.State.StateMutation.Mutate(state, new Random(seed)), "machine", machine.State);
+            }
+            catch (StateException error)
+            {
+                Assert.StartsWith("machine", error.Field, StringComparison.Ordinal);
+                refused++;
+            }
+        }
+
+        Assert.InRange(refused, 10, 40);
+    }
+
+    /// <summary>A guest that writes to its console, by exits and by posted writes: ten thousand times in a row it stands
+    /// still, and not a character is lost.</summary>
+    [KvmFact]
+    public void Standing_still_ten_thousand_times_loses_nothing()
+    {
+        const int Rounds = 10_000;
+        using var guest = new TestGuest(code =>
+        {
+            Label loop = code.CreateLabel(), full = code.CreateLabel(), think = code.CreateLabel(), last = code.CreateLabel();
+            code.mov(rdi, BspData);
+            code.Label(ref loop);
+            code.mov(dx, 0x3fd);
+            code.Label(ref full);
+            code.@in(al, dx);
+            code.test(al, 0x20);                // THRE
+            code.jz(full);
+            code.mov(rax, __[rdi]);
+            code.and(eax, 1);
+            code.imul(eax, eax, '\r');          // NUL, CR, NUL ...
+            code.mov(dx, 0x3f8);
+            code.@out(dx, al);
+            code.inc(__qword_ptr[rdi]);
+            code.mov(ecx, 500);
+            code.Label(ref think);
+            code.loop(think);
+            code.cmp(__qword_ptr[rdi + 24], 0);
+            code.je(loop);
+            code.mov(dx, 0x3fd);
+            code.Label(ref last);
+            code.@in(al, dx);
+            code.test(al, 0x20);
+            code.jz(last);
+            code.mov(al, Code);
+            code.@out(ExitPort, al);
+        });
+        var tap = new Sequence();
+        using Machine machine = Machine.Build(
+            new MachineOptions { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2 }, new RunObserver { Console = tap });
+        Task<MachineEnd> run = Task.Run(machine.Run);
+        for (int round = 0; round < Rounds; round++)
+        {
+            Assert.True(machine.TryQuiesce(Patience));
+            ulong count = machine.Ram.Memory.Read<ulong>(new GuestAddress(BspData));
+            long heard = tap.Count;
+
+            // A character is sent before it is counted, so they may be one ahead; the last may wait for the terminal.
+            Assert.InRange(heard, (long)count - 1, (long)count + 1);
+            if (round % 100 == 0)
+            {
+                StateWriter.Save(machine.State);
+                Thread.Sleep(1);
+                Assert.Equal(heard, tap.Count);
+                Assert.Equal(count, machine.Ram.Memory.Read<ulong>(new GuestAddress(BspData)));
+            }
+
+            machine.Resume();
+        }
+
+        machine.Ram.Memory.Write(new GuestAddress(BspData + 24), 1UL);
+        Assert.Equal(MachineEnd.FromGuest(Code), run.GetAwaiter().GetResult());
+        Assert.Equal(machine.Ram.Memory.Read<ulong>(new GuestAddress(BspData)), (ulong)tap.Count);
+        Assert.Equal((0, 0), (tap.Wrong, machine.Console.Port.OutputLost));
+    }
+
+    [KvmFact]
+    public void A_machine_that_ends_while_it_stands_still_ends()
+    {
+        using var guest = new TestGuest(static code =>
+        {
+            Label loop = code.CreateLabel();
+            code.Label(ref loop);
+            code.jmp(loop);
+        });
+        using Machine machine = Machine.Build(new MachineOptions { Kernel = guest.Path, Memory = 64UL << 20 });
+        Task<MachineEnd> run = Task.Run(machine.Run);
+        SpinWait.SpinUntil(() => machine.FirstEntry != 0);
+        while (!machine.TryQuiesce(Patience))
+        {
+            // until its loop runs
+        }
+
+        machine.End(MachineEnd.Quit);
+        Assert.Equal(MachineEnd.Quit, run.GetAwaiter().GetResult());
+        Assert.False(machine.TryQuiesce(Patience));
+    }
+
+    private static void EmitBootProcessor(Assembler code)
+    {
+        Label loop = code.CreateLabel(), handler = code.CreateLabel();
+        WriteMsr(code, ApicBase, 0xfee0_0000 | 0xd00);          // enabled, x2APIC, boot processor
+        WriteMsr(code, Spurious, 0x1ff);
+
+        // One gate of the IDT, of 16 bytes: offset 15..0, selector, type, offset 31..16, offset 63..32.
+        code.lea(rax, __[handler]);
+        code.mov(rdi, Idt + (0x40 * 16));
+        code.mov(__word_ptr[rdi], ax);
+        code.mov(ebx, cs);
+        code.mov(__word_ptr[rdi + 2], bx);
+        code.mov(__word_ptr[rdi + 4], 0x8e00);
+        code.shr(rax, 16);
+        code.mov(__word_ptr[rdi + 6], ax);
+        code.mov(__qword_ptr[rdi + 8], 0);
+        code.sub(rsp, 16);
+        code.mov(__word_ptr[rsp], 0xfff);
+        code.mov(rax, Idt);
+        code.mov(__qword_ptr[rsp + 2], rax);
+        code.lidt(__[rsp]);
+        code.add(rsp, 16);
+        StartTimer(code, 0x40);
+        WriteMsr(code, Icr, 0x4500, 1);                         // INIT to APIC id 1
+        WriteMsr(code, Icr, 0x4600 | (uint)(Trampoline >> 12), 1);
+        code.mov(rdi, BspData);
+        code.sti();
+        code.Label(ref loop);
+        code.inc(__qword_ptr[rdi]);
+        code.cmp(__qword_ptr[rdi + 24], 0);
+        code.je(loop);
+        code.mov(al, Code);
+        code.@out(ExitPort, al);
+
+        code.Label(ref handler);
+        code.push(rax);
+        code.push(rcx);
+        code.push(rdx);
+        code.mov(rax, BspData);
+        code.inc(__qword_ptr[rax + 8]);
+        WriteMsr(code, Eoi, 0);
+        code.pop(rdx);
+        code.pop(rcx);
+        code.pop(rax);
+        code.iretq();
+    }
+
+    private static void WriteTrampoline(GuestMemory memory)
+    {
+        memory.Write(new GuestAddress(Trampoline), Assemble(Trampoline, static code =>
+        {
+            Label loop = code.CreateLabel();
+            code.cli();
+            code.mov(ax, (ushort)(ApData >> 4));
+            code.mov(ds, ax);
+            code.mov(ss, ax);
+            code.mov(sp, 0x8000);
+            WriteMsr(code, ApicBase, 0xfee0_0000 | 0xc00);
+            WriteMsr(code, Spurious, 0x1ff);
+            StartTimer(code, 0x41);
+            code.sti();
+            code.Label(ref loop);
+            code.inc(__dword_ptr[0]);
+            code.jmp(loop);
+        }));
+        memory.Write(new GuestAddress(Handler), Assemble(Handler, static code =>
+        {
+            code.push(eax);
+            code.push(ecx);
+            code.push(edx);
+            code.inc(__dword_ptr[8]);
+            WriteMsr(code, Eoi, 0);
+            code.pop(edx);
+            code.pop(ecx);
+            code.pop(eax);
+            code.iret();
+        }));
+        memory.Write(new GuestAddress(0x41 * 4), (uint)(Handler >> 4) << 16);     // CS:IP in the real-mode vector table
+    }
+
+    private static byte[] Assemble(ulong address, Action<Assembler> emit)
+    {
+        var assembler = new Assembler(16);
+        emit(assembler);
+        using var code = new MemoryStream();
+        assembler.Assemble(new StreamCodeWriter(code), address & 0xffff);
+        return code.ToArray();
+    }
+
+    private static void StartTimer(Assembler code, uint vector)
+    {
+        WriteMsr(code, Divide, 0xb);                            // by 1
+        WriteMsr(code, LvtTimer, 0x2_0000 | vector);            // periodic
+        WriteMsr(code, InitialCount, TimerTicks);
+    }
+
+    private static void WriteMsr(Assembler code, uint index, uint low, uint high = 0)
+    {
+        code.mov(ecx, index);
+        code.mov(eax, low);
+        code.mov(edx, high);
+        code.wrmsr();
+    }
+
+    private static ulong[] Counters(Machine machine)
+    {
+        GuestMemory memory = machine.Ram.Memory;
+        return
+        [
+            memory.Read<ulong>(new GuestAddress(BspData)), memory.Read<ulong>(new GuestAddress(BspData + 8)),
+            memory.Read<uint>(new GuestAddress(ApData)), memory.Read<uint>(new GuestAddress(ApData + 8)),
+        ];
+    }
+
+    private static void WaitForProgress(Machine machine)
+    {
+        ulong[] before = Counters(machine);
+        var limit = Stopwatch.StartNew();
+        while (!Counters(machine).Zip(before).All(static pair => pair.First >= pair.Second + 3))
+        {
+            Assert.True(limit.Elapsed < Patience, $"{string.Join(' ', before)} became {string.Join(' ', Counters(machine))}");
+            Thread.Sleep(1);
+        }
+    }
+
+    private static unsafe Span<byte> MemoryOf(GuestMemory memory)
+    {
+        // SAFETY: the only region, mapped as long as the machine is.
+        GuestRegion region = Assert.Single(memory.Regions.ToArray());
+        return new Span<byte>((void*)region.Host, (int)region.Length);
+    }
+
+    /// <summary>Hears NUL and CR by turns.</summary>
+    private sealed class Sequence : IConsoleTap
+    {
+        private long _count;
+
+        public long Count => Volatile.Read(ref _count);
+
+        public long Wrong { get; private set; }
+
+        public void Sent(ReadOnlySpan<byte> bytes)
+        {
+            foreach (byte each in bytes)
+            {
+                Wrong += each == (_count % 2 == 0 ? 0 : '\r') ? 0 : 1;
+                Volatile.Write(ref _count, _count + 1);
+            }
+        }
+    }
+}
