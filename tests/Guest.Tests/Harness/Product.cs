@@ -1,3 +1,5 @@
+using Vmm.Tests.Shared;
+
 namespace Vmm.Guest.Tests.Harness;
 
 /// <summary>What is tested, as <c>make publish guest</c> leaves it.</summary>
@@ -24,17 +26,7 @@ internal static class Product
 
     private static string Find(string path, string remedy)
     {
-        for (DirectoryInfo? at = new(AppContext.BaseDirectory); at is not null; at = at.Parent)
-        {
-            if (File.Exists(Path.Combine(at.FullName, "Vmm.sln")))
-            {
-                string found = Path.Combine(at.FullName, path);
-                return File.Exists(found)
-                    ? found
-                    : throw new InvalidOperationException($"{found} is not there: run '{remedy}' first");
-            }
-        }
-
-        throw new InvalidOperationException($"no Vmm.sln above {AppContext.BaseDirectory}");
+        string found = Path.Combine(SourceTree.Root, path);
+        return File.Exists(found) ? found : throw new InvalidOperationException($"{found} is not there: run '{remedy}' first");
     }
 }
