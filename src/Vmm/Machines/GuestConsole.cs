@@ -1,9 +1,9 @@
+using Vmm.Backends.Console;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
 using Vmm.Host;
-using Vmm.Machines;
 
-namespace Vmm.Backends.Console;
+namespace Vmm.Machines;
 
 /// <summary>COM1 wired to standard input and output: a terminal in raw mode, or pipes and files.</summary>
 internal sealed class GuestConsole : IDisposable
