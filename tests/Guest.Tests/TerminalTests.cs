@@ -86,7 +86,7 @@ public sealed class TerminalTests
         (int code, string settings, string screen) = terminal.Finish();
         Assert.Equal(ExitCodes.Usage, code);
         Assert.Equal(terminal.SettingsBefore, settings);
-        Assert.Equal("vmm: kernel /nonexistent: no such file\r\n", screen);
+        Assert.Equal("vmm: kernel /nonexistent: no such file or directory\r\n", screen);
     }
 
     private static string AssertRestored(TestGuest guest, int code, Action<VmmTerminal> end)
