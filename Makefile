@@ -13,7 +13,7 @@ demo:
 	@scripts/demo
 
 ## test: build everything and run every test; without /dev/kvm those that need it run in firmware/kvm-host/run
-test: build publish guest
+test: deps
 	@scripts/test
 
 build: deps
