@@ -151,7 +151,7 @@ public sealed class LinuxLoaderTests : IDisposable
         AssertRefused(MadeUp.BzImage(), new BootRequest { Initrds = [tooLarge] }, "give more --mem");
         string huge = _files.WriteSparse(1L << 40);
         AssertRefused(MadeUp.BzImage(), new BootRequest { Initrds = [huge] }, "give more --mem");
-        byte[] cannotReach = MadeUp.BzImage().With(0x22c, 0u); // initrd_addr_max
+        byte[] cannotReach = MadeUp.BzImage().With(0x22c, 0xfffu); // initrd_addr_max: the first page
         AssertRefused(cannotReach, new BootRequest { Initrds = [fits] }, "does not fit in the 0 bytes");
     }
 
