@@ -82,7 +82,7 @@ internal sealed class VcpuState(Vcpu vcpu, ISavedAssist? assist, uint[] msrs, bo
             Read(state, "sregs", KvmRequest.KVM_SET_SREGS, SregsBytes);
         }
 
-        Read(state, "xcrs", KvmRequest.KVM_SET_XCRS, XcrsBytes);
+        Read(state, "xcrs", KvmRequest.KVM_SET_XCRS, XcrsBytes, isEmpty: static xcrs => BitConverter.ToUInt32(xcrs) == 0);
         Read(state, "xsave", KvmRequest.KVM_SET_XSAVE, xsaveBytes);
         Read(state, "debugRegs", KvmRequest.KVM_SET_DEBUGREGS, DebugBytes);
         StateReader[] list = state.List("msrs", 0, MostMsrs);
@@ -102,9 +102,16 @@ internal sealed class VcpuState(Vcpu vcpu, ISavedAssist? assist, uint[] msrs, bo
         state.Write(name, bytes);
     }
 
-    private void Read(StateReader state, string name, KvmRequest set, int length)
+    /// <param name="isEmpty">Is there nothing to set? A processor without XSAVE has no XCRs (nr_xcrs is 0), and KVM takes
+    /// none for it.</param>
+    private void Read(StateReader state, string name, KvmRequest set, int length, Func<byte[], bool>? isEmpty = null)
     {
         byte[] bytes = state.Bytes(name, length, length);
+        if (isEmpty is not null && isEmpty(bytes))
+        {
+            return;
+        }
+
         try
         {
             vcpu.Transfer(set, bytes);
