@@ -29,6 +29,9 @@ public sealed record BootRequest
     /// <summary>Paths of initramfs files, which Linux gets as one; a multiboot kernel gets each as a module.</summary>
     public IReadOnlyList<string> Initrds { get; init; } = [];
 
+    /// <summary>An initramfs that vmm made in memory, behind those files; empty for none.</summary>
+    public ReadOnlyMemory<byte> LastInitrd { get; init; }
+
     public EntryProtocol Protocol { get; init; }
 
     /// <summary>Where the ACPI tables' RSDP is, if there are any: saves the guest the search.</summary>

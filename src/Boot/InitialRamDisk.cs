@@ -27,15 +27,22 @@ internal sealed class InitialRamDisk : IDisposable
     /// <summary>The files, in the order given.</summary>
     public ReadOnlySpan<ImageSource> Files => _files;
 
+    /// <param name="paths">The files, in order.</param>
+    /// <param name="last">An archive that is in memory already, behind the files; empty for none.</param>
     /// <exception cref="BootException">A file is missing, forbidden, empty or no file.</exception>
-    public static InitialRamDisk Open(IReadOnlyList<string> paths)
+    public static InitialRamDisk Open(IReadOnlyList<string> paths, ReadOnlyMemory<byte> last = default)
     {
-        var files = new ImageSource[paths.Count];
+        var files = new ImageSource[paths.Count + (last.IsEmpty ? 0 : 1)];
         try
         {
-            for (int i = 0; i < files.Length; i++)
+            for (int i = 0; i < paths.Count; i++)
             {
                 files[i] = ImageSource.OpenFile(paths[i], "initrd");
+            }
+
+            if (!last.IsEmpty)
+            {
+                files[^1] = ImageSource.FromMemory("of vmm's own", last);
             }
         }
         catch

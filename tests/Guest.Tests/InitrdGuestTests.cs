@@ -1,3 +1,4 @@
+using Vmm.Boot;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;

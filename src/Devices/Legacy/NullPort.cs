@@ -9,13 +9,18 @@ public sealed class NullPort(string name) : IBusDevice
     public string Name => name;
 
     /// <summary>Claims what a PC's kernel pokes at while it boots and what this machine does not have.</summary>
-    public static void AddAll(AddressBus ports)
+    /// <param name="hasSecondSerial">COM2 is there.</param>
+    public static void AddAll(AddressBus ports, bool hasSecondSerial = false)
     {
+        if (!hasSecondSerial)
+        {
+            ports.Add(Serial16550.Com2Port, Serial16550.PortCount, new NullPort("COM2"));
+        }
+
         ports.Add(0x80, 1, new NullPort("post"));           // POST codes; Linux's and others' delay of about 1 us
         ports.Add(0xed, 1, new NullPort("delay"));          // the same, io_delay=0xed
         ports.Add(0xf0, 2, new NullPort("fpu"));            // clear FPU busy, before CR0.NE
         ports.Add(0x3c0, 0x20, new NullPort("vga"));        // no display
-        ports.Add(0x2f8, 8, new NullPort("COM2"));
         ports.Add(0x3e8, 8, new NullPort("COM3"));
         ports.Add(0x2e8, 8, new NullPort("COM4"));
     }

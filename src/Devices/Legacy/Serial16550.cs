@@ -23,6 +23,12 @@ public sealed partial class Serial16550 : IBusDevice, IBankedRegisters, ISavedSt
     /// <summary>COM1 interrupts here.</summary>
     public const int Com1Irq = 4;
 
+    /// <summary>COM2 is at this port.</summary>
+    public const ushort Com2Port = 0x2f8;
+
+    /// <summary>COM2 interrupts here.</summary>
+    public const int Com2Irq = 3;
+
     /// <summary>Ports that it answers to.</summary>
     public const int PortCount = 8;
 

@@ -49,6 +49,23 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 new("vmm -k bzImage -i initrd.img -c 'quiet' --stats", "boots an initramfs; at the end says where time went"),
                 new("vmm -k bzImage -d disk.img --net user,publish=127.0.0.1:8080:80", "a network, and a port that leads in"),
             ]),
+        "vmm run" => new(
+            ["--kernel FILE [OPTION...] -- COMMAND [ARGUMENT...]"],
+            [
+                "Boots a machine for one command, carries its standard streams, and ends with it. The exit code is the command's own; "
+                    + "124: it took longer than --timeout; 125: vmm, or the machine, could not do it; 126: the command cannot be "
+                    + "executed; 127: there is no such command in the guest; 128 + N: the command was ended by signal N; 71: the "
+                    + "guest's kernel panicked (255 with --virtme-codes); 70: the guest crashed.",
+                "SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGUSR2 go to the command; one that comes three times ends the machine, and so "
+                    + "does one that comes before the command runs.",
+                "In the guest nothing is needed: vmm's agent is its process 1. docs/agent-protocol.md tells how the two speak.",
+            ],
+            [
+                new("vmm run --kernel bzImage -- uname -a", "the command is busybox's, from this host"),
+                new("vmm run --kernel bzImage --root rootfs.img --timeout 60s -- make check", "in a disk image, whose changes vanish"),
+                new("tar c . | vmm run -k bzImage -- tar t | sort", "standard streams are real streams"),
+                new("vmm run -k bzImage -it -- sh", "on a terminal"),
+            ]),
         "vmm exits" => new(
             ["--kernel FILE [OPTION...]"],
             [

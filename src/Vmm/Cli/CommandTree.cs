@@ -40,8 +40,9 @@ internal sealed class CommandTree
     public static CommandTree Create(StartClock clock)
     {
         var root = new Command(RootName, "Boot a Linux kernel in a throw-away virtual machine");
-        var run = new RunCommand();
+        var run = new BootCommand();
         run.AddTo(root, clock);
+        root.Subcommands.Add(RunCommand.Create(run, clock));
         root.Subcommands.Add(ExitsCommand.Create(run, clock));
         root.Subcommands.Add(BootTimelineCommand.Create(run, clock));
         root.Subcommands.Add(CheckCommand.Create());

@@ -34,7 +34,11 @@ internal static class RunStatistics
         AppendDisks(text, machine);
         AppendAssist(text, machine);
         AppendNets(text, machine);
-        Line(text, "console", $"{machine.Console.BytesOut} bytes out, {machine.Console.BytesIn} bytes in");
+        if (machine.Console is { } console)
+        {
+            Line(text, "console", $"{console.BytesOut} bytes out, {console.BytesIn} bytes in");
+        }
+
         (long vmm, long guest) = ResidentMemory.Measure(machine.Ram);
         Line(text, "memory", $"{vmm / 1024.0:0.0} MiB resident in vmm, {guest / 1024.0:0.0} MiB of the guest's; "
             + $"{machine.PeakBeforeEntry / 1024.0:0.0} MiB in all at most before the first instruction");

@@ -16,6 +16,7 @@ internal static unsafe partial class LibC
     public const uint EPOLLOUT = 4;
     public const uint EPOLLERR = 8;
     public const uint EPOLLHUP = 0x10;
+    public const uint EPOLLONESHOT = 1u << 30;
 
     public const int TFD_CLOEXEC = O_CLOEXEC;
     public const int TFD_NONBLOCK = O_NONBLOCK;

@@ -10,6 +10,7 @@ internal static unsafe partial class LibC
     public const int SIGINT = 2;
     public const int SIGQUIT = 3;
     public const int SIGUSR1 = 10;
+    public const int SIGUSR2 = 12;
     public const int SIGPIPE = 13;
     public const int SIGTERM = 15;
     public const int SIGCONT = 18;
@@ -18,6 +19,7 @@ internal static unsafe partial class LibC
     public const int SIGTTOU = 22;
     public const int SIGXCPU = 24;
     public const int SIGXFSZ = 25;
+    public const int SIGWINCH = 28;
     public const nint SIG_DFL = 0;
     public const nint SIG_IGN = 1;
     public const int SA_RESTART = 0x1000_0000;

@@ -24,6 +24,18 @@ internal static unsafe partial class LibC
         public uint OutputSpeed;
     }
 
+    public const nuint TIOCGWINSZ = 0x5413;
+
+    /// <summary>struct winsize.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Winsize
+    {
+        public ushort Rows;
+        public ushort Columns;
+        public ushort Width;
+        public ushort Height;
+    }
+
     [LibraryImport("libc", EntryPoint = "tcgetattr", SetLastError = true)]
     public static partial int Tcgetattr(int fd, Termios* termios);
 

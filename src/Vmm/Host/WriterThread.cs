@@ -51,6 +51,9 @@ internal sealed unsafe class WriterThread : IDisposable
     /// <summary>A write failed; nothing is written from now on. Once, as <see cref="Drained"/>.</summary>
     public Action<ErrnoException>? Failed { get; init; }
 
+    /// <summary>So many bytes were written just now. On the writer's thread, with its lock held: it may only post.</summary>
+    public Action<int>? Wrote { get; init; }
+
     /// <summary>Why nothing is written any more; null while all is well.</summary>
     public ErrnoException? Failure
     {
@@ -248,6 +251,7 @@ internal sealed unsafe class WriterThread : IDisposable
             {
                 _first = (_first + (int)written) % _capacity;
                 _count -= (int)written;
+                Wrote?.Invoke((int)written);
                 if (_refused && _count < _capacity / 2 && !_stopping)
                 {
                     _refused = false;

@@ -110,6 +110,17 @@ internal sealed unsafe class Vcpu : IDisposable
 
     public void SetSregs(KvmSregs sregs) => Call(KvmRequest.KVM_SET_SREGS, &sregs);
 
+    /// <summary>Does it run, wait, or was it never started?</summary>
+    public KvmMpState MpState
+    {
+        get
+        {
+            KvmMpState state;
+            Call(KvmRequest.KVM_GET_MP_STATE, &state);
+            return state;
+        }
+    }
+
     public KvmVcpuEvents GetEvents()
     {
         KvmVcpuEvents events;

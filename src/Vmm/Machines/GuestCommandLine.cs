@@ -9,7 +9,9 @@ internal static class GuestCommandLine
 {
     /// <summary>Linux: vmm's defaults, what the devices and the host need, then what the user gave: in Linux the last one wins.
     /// </summary>
-    public static string Compose(MachineOptions options, KernelImage kernel, IVirtioSlots slots, HostKind host)
+    /// <param name="guestWords">Of <see cref="IMachineGuest"/>, which mounts its own root file system; null without one.</param>
+    public static string Compose(
+        MachineOptions options, KernelImage kernel, IVirtioSlots slots, HostKind host, IReadOnlyList<string>? guestWords = null)
     {
         if (KernelLoader.ProtocolFor(kernel, options.Entry) == EntryProtocol.Multiboot)
         {
@@ -18,7 +20,11 @@ internal static class GuestCommandLine
 
         // Kernels with ACPI find devices on mmio in its tables; the words are for those without.
         List<string> added = slots is MmioSlots mmio ? [.. mmio.Parameters] : [];
-        if (options.Disks.Count > 0 && options.Initrds.Count == 0)
+        if (guestWords is not null)
+        {
+            added.AddRange(guestWords);
+        }
+        else if (options.Disks.Count > 0 && options.Initrds.Count == 0)
         {
             added.Add("root=/dev/vda");
             added.Add(options.Disks[0].ReadOnly ? "ro" : "rw");

@@ -8,7 +8,8 @@ using Vmm.Machines.Slots;
 namespace Vmm.Machines;
 
 /// <summary>The virtio devices that the options ask for, each with what is behind it on the host.</summary>
-internal sealed class GuestDevices(MachineOptions options, EventLoop loop, NextLife? before = null) : IDisposable
+internal sealed class GuestDevices(
+    MachineOptions options, EventLoop loop, NextLife? before = null, IMachineGuest? guest = null) : IDisposable
 {
     // Far above what any guest needs, and a limit to what a hostile one costs.
     private const ulong RngBytesPerSecond = 4 << 20;
@@ -46,10 +47,10 @@ internal sealed class GuestDevices(MachineOptions options, EventLoop loop, NextL
             slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond, _time) { RingFeatures = RingFeatures });
         }
 
-        if (options.Vsock is { } vsock)
+        _vsockHost = options.Vsock is { } vsock ? new VsockHost(loop, vsock) : null;
+        if ((guest?.Sockets(_vsockHost) ?? _vsockHost) is { } sockets)
         {
-            _vsockHost = new VsockHost(loop, vsock);
-            Vsock = new Vsock("virtio-vsock0", _vsockHost, vsock.Cid) { RingFeatures = RingFeatures };
+            Vsock = new Vsock("virtio-vsock0", sockets, options.Vsock?.Cid ?? VsockSpec.LeastCid) { RingFeatures = RingFeatures };
             slots.Plug(Vsock);
         }
     }

@@ -45,9 +45,9 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
     private PanicGrace _panicGrace = null!;
     private FwCfg _fwCfg = null!;
 
-    private Machine(MachineOptions options, RunObserver? observer, NextLife? before)
+    private Machine(MachineOptions options, RunObserver? observer, NextLife? before, IMachineGuest? guest)
     {
-        (_options, _observer, _before) = (options, observer, before);
+        (_options, _observer, _before, Guest) = (options, observer, before, guest);
         _panic = new PanicWatch(_complaints);
     }
 
@@ -80,7 +80,11 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
     /// <summary>The socket device; null where there is none.</summary>
     public Vsock? Vsock => _devices!.Vsock;
 
-    public GuestConsole Console { get; private set; } = null!;
+    /// <summary>The console on standard input and output; null where <see cref="Guest"/> has it.</summary>
+    public GuestConsole? Console { get; private set; }
+
+    /// <summary>Who speaks with what runs inside; null for the user at the console.</summary>
+    public IMachineGuest? Guest { get; }
 
     /// <summary>Writes of the guest to ports that reached their device without an exit.</summary>
     public long PostedWrites => _posted?.Delivered ?? 0;
@@ -111,12 +115,14 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
 
     /// <param name="observer">Null where nobody looks, which costs nothing.</param>
     /// <param name="before">What the machine left that this one takes the place of; null for none.</param>
+    /// <param name="guest">Owned from now on; null for the user at the console.</param>
     /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
     /// <exception cref="BootException">The kernel, initrd or command line is.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
-    public static Machine Build(MachineOptions options, RunObserver? observer = null, NextLife? before = null)
+    public static Machine Build(
+        MachineOptions options, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null)
     {
-        var machine = new Machine(options, observer, before);
+        var machine = new Machine(options, observer, before, guest);
         try
         {
             machine.Build();
@@ -140,7 +146,8 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
     public MachineEnd Run(StopSignals? signals)
     {
         Loop.Start(_early);
-        Console.Start(_before?.Input);
+        Console?.Start(_before?.Input);
+        Guest?.Starting();
         if (_options.Stats)
         {
             PeakBeforeEntry = ResidentMemory.MeasurePeak();
@@ -170,7 +177,7 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
         finally
         {
             // An image that cannot be closed takes none of the console's output along.
-            end = Console.Finish(end, signals);
+            end = Console?.Finish(end, signals) ?? end;
         }
 
         return end;
@@ -205,9 +212,9 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
         return Power.PressPowerButton();
     }
 
-    public void GiveTerminal() => Console.GiveTerminal();
+    public void GiveTerminal() => Console?.GiveTerminal();
 
-    public void TakeTerminal() => Console.TakeTerminal();
+    public void TakeTerminal() => Console?.TakeTerminal();
 
     public void RequestReset() => End(MachineEnd.Reset);
 
@@ -227,7 +234,7 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
     /// <summary>What the machine leaves to one that starts in its place. Once, when it has run.</summary>
     public NextLife Leave()
     {
-        var next = new NextLife { Input = Console.TakeUnread() };
+        var next = new NextLife { Input = Console?.TakeUnread() ?? [] };
         _devices!.LeaveTo(next);
         return next;
     }
@@ -295,10 +302,14 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
         Loop = Own(new EventLoop());
         Loop.Failed += error => End(MachineEnd.HostFailed(Failures.Describe(error)));
         _observer?.Attach(Loop);
+        if (Guest is not null)
+        {
+            Own(Guest).Attach(this);
+        }
 
         AddLegacyDevices(vm);
         IVirtioSlots slots = _slots = AddSlots(kvm, vm);
-        _devices = Own(new GuestDevices(_options, Loop, _before));
+        _devices = Own(new GuestDevices(_options, Loop, _before, Guest));
         _devices.PlugInto(slots);
         Done("devices");
         CpuidEntry[] processor = kvm.GetSupportedCpuid();
@@ -310,12 +321,13 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
         Done("firmware tables");
         byte[] seed = new byte[RngSeedLength];
         SystemRandom.Fill(seed);
-        string commandLine = GuestCommandLine.Compose(_options, kernel, slots, _hostKind);
+        string commandLine = GuestCommandLine.Compose(_options, kernel, slots, _hostKind, Guest?.KernelWords);
         _fwCfg.SetCommandLine(commandLine);
         Loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
         {
             CommandLine = commandLine,
             Initrds = _options.Initrds,
+            LastInitrd = Guest?.Initramfs ?? default,
             Protocol = _options.Entry,
             AcpiRsdp = FirmwareTables.Rsdp,
             Reserved = reserved,
@@ -427,8 +439,20 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
 
     private void AddLegacyDevices(KvmVm vm)
     {
-        Console = Own(new GuestConsole(this, Loop, new IrqLine(vm, Serial16550.Com1Irq), _complaints, _observer?.Console));
-        Ports.Add(Serial16550.Com1Port, Serial16550.PortCount, State.Add("com1", Console.Port));
+        var firstLine = new IrqLine(vm, Serial16550.Com1Irq);
+        if (Guest is null)
+        {
+            Console = Own(new GuestConsole(this, Loop, firstLine, _complaints, _observer?.Console));
+            Ports.Add(Serial16550.Com1Port, Serial16550.PortCount, State.Add("com1", Console.Port));
+        }
+        else
+        {
+            Serial16550 first = Guest.FirstPort(firstLine, _complaints);
+            Serial16550 second = Guest.SecondPort(new IrqLine(vm, Serial16550.Com2Irq));
+            Ports.Add(Serial16550.Com1Port, Serial16550.PortCount, State.Add("com1", first));
+            Ports.Add(Serial16550.Com2Port, Serial16550.PortCount, State.Add("com2", second));
+        }
+
         I8042 keyboard = State.Add("i8042", new I8042(this));
         Ports.Add(I8042.DataPortNumber, 1, keyboard.DataPort);
         Ports.Add(I8042.CommandPortNumber, 1, keyboard.CommandPort);
@@ -437,13 +461,13 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
         Ports.Add(DebugExit.Port, 1, new DebugExit(this));
         Ports.Add(ResetPort.Port, 1, State.Add("reset", new ResetPort(this)));
         Ports.Add(Port92.Port, 1, State.Add("port92", new Port92(this)));
-        _panicGrace = Own(new PanicGrace(Loop, () => Console.BytesOut, () => End(_panic.Stuck())));
+        _panicGrace = Own(new PanicGrace(Loop, () => Console?.BytesOut ?? Guest!.ConsoleBytes, () => End(_panic.Stuck())));
         Ports.Add(Pvpanic.Port, 1, new Pvpanic(this));
         _fwCfg = State.Add("fwCfg", new FwCfg(_options.Memory, _options.Cpus));
         Ports.Add(FwCfg.Port, FwCfg.PortCount, _fwCfg);
         Power = State.Add("power", new PowerManagement(new IrqLine(vm, PowerManagement.SciIrq), this, TimeProvider.System));
         Ports.Add(PowerManagement.Port, PowerManagement.PortCount, Power);
-        NullPort.AddAll(Ports);
+        NullPort.AddAll(Ports, hasSecondSerial: Guest is not null);
     }
 
     /// <summary>CPUID 0x80000008 EAX[7:0]; 36 where a processor does not say.</summary>

@@ -67,6 +67,9 @@ internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Mes
     public static MachineEnd Reached(string what) =>
         new(MachineEndKind.Stopped, ExitCodes.Success, $"stopped: '{what}' is reached");
 
+    /// <summary>The command that the machine was made for has ended (vmm run); how, its own verdict says.</summary>
+    public static MachineEnd CommandEnded { get; } = new(MachineEndKind.Stopped, ExitCodes.Success, null);
+
     /// <summary>Whoever read the console has gone, as in <c>vmm ... | head</c>.</summary>
     public static MachineEnd OutputClosed(string message) =>
         new(MachineEndKind.Stopped, ExitCodes.HostCannot, message);

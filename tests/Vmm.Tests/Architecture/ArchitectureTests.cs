@@ -14,7 +14,8 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
     private static readonly Dictionary<string, string[]> MayUse = new(StringComparer.Ordinal)
     {
         ["Vmm"] = ["Cli", "Machines", "Host", "Boot", "Kvm"],
-        ["Cli"] = ["Machines", "Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Cli"] = ["Run", "Machines", "Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Run"] = ["Machines", "Backends", "Kvm", "Text", "Host", "Boot", "Devices"],
         ["Machines"] = ["Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
         ["Backends"] = ["Text", "Host", "Devices", "Boot"],
         ["Insight"] = ["Kvm", "Text", "Host", "Devices", "Boot"],

@@ -147,7 +147,7 @@ public sealed class SavedMachineTests
         machine.Ram.Memory.Write(new GuestAddress(BspData + 24), 1UL);
         Assert.Equal(MachineEnd.FromGuest(Code), run.GetAwaiter().GetResult());
         Assert.Equal(machine.Ram.Memory.Read<ulong>(new GuestAddress(BspData)), (ulong)tap.Count);
-        Assert.Equal((0, 0), (tap.Wrong, machine.Console.Port.OutputLost));
+        Assert.Equal((0, 0), (tap.Wrong, machine.Console!.Port.OutputLost));
         Assert.True(tap.Count > 100, $"the guest wrote {tap.Count} characters only");
     }
 

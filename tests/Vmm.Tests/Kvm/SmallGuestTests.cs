@@ -192,7 +192,7 @@ public sealed class SmallGuestTests
         });
         using Machine machine = Machine.Build(Options(guest));
         Task<MachineEnd> run = Task.Run(machine.Run);
-        Assert.True(Eventually(() => machine.Console.BytesOut == Characters), $"{machine.Console.BytesOut} of {Characters}");
+        Assert.True(Eventually(() => machine.Console!.BytesOut == Characters), $"{machine.Console!.BytesOut} of {Characters}");
         machine.End(MachineEnd.Quit);
         Assert.Equal(MachineEnd.Quit, run.GetAwaiter().GetResult());
         Assert.InRange(machine.PostedWrites, Characters / 2, Characters - 1);

@@ -19,6 +19,17 @@ internal sealed unsafe class Terminal : IDisposable
     /// <summary>Null where the descriptor is no terminal.</summary>
     public static Terminal? TryOpen(int fd) => LibC.IsATty(fd) == 1 ? new Terminal(fd) : null;
 
+    /// <summary>How large it is; 24 rows and 80 columns where the descriptor is no terminal, or does not know.</summary>
+    public static (ushort Rows, ushort Columns) SizeOf(int fd)
+    {
+        LibC.Winsize size;
+
+        // SAFETY: a struct on this stack, with the layout of glibc's (LibCTests).
+        return LibC.Ioctl(fd, LibC.TIOCGWINSZ, (nint)(&size)) == 0 && size.Rows != 0 && size.Columns != 0
+            ? (size.Rows, size.Columns)
+            : ((ushort)24, (ushort)80);
+    }
+
     /// <summary>Enters raw mode, or enters it again where a shell has changed the settings meanwhile.</summary>
     /// <returns>False in the background: nothing was done.</returns>
     public bool Take()

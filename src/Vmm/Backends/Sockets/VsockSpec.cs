@@ -11,7 +11,8 @@ namespace Vmm.Backends.Sockets;
 /// <param name="Cid">The guest's address.</param>
 internal sealed record VsockSpec(string Path, uint Cid)
 {
-    private const uint LeastCid = Vsock.HostCid + 1, MostCid = uint.MaxValue - 1;
+    public const uint LeastCid = Vsock.HostCid + 1;
+    private const uint MostCid = uint.MaxValue - 1;
 
     /// <summary>What may follow the path, for help and for errors.</summary>
     public static IReadOnlyList<ManualRow> Parts => [new("cid=N", "the guest's own address; 3 if not given")];

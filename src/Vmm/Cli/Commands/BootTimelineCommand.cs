@@ -12,7 +12,7 @@ using Vmm.Text;
 namespace Vmm.Cli.Commands;
 
 /// <summary><c>vmm boot-timeline</c>: boots a machine and tells what happened when; or compares two such boots.</summary>
-internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
+internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
 {
     /// <summary>The whole kernel log, with its clock: what comes last wins over quiet.</summary>
     private const string Talkative = "loglevel=7 printk.time=1";
@@ -44,7 +44,7 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
         AllowMultipleArgumentsPerToken = true,
     };
 
-    public static Command Create(RunCommand run, StartClock clock) => new BootTimelineCommand(run, clock).Create();
+    public static Command Create(BootCommand run, StartClock clock) => new BootTimelineCommand(run, clock).Create();
 
     private Command Create()
     {
@@ -69,7 +69,7 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
     private int Boot(ParseResult result)
     {
         MachineOptions options = WithTalkativeKernel(run.Read(result));
-        RunCommand.CheckOneLife(options);
+        BootCommand.CheckOneLife(options);
         Until? until = result.GetValue(_until) is { } text
             ? CommandLineCheck.Read(result.CommandResult.Command, () => Until.Parse(text))
             : null;
@@ -83,7 +83,7 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
         using Machine machine = Machine.Build(
             options, new RunObserver { Trace = trace, Phases = phases, Console = console });
         console.Reached += () => machine.End(MachineEnd.Reached(until!.Name));
-        MachineEnd end = RunCommand.RunToEnd(machine);
+        MachineEnd end = BootCommand.RunToEnd(machine);
 
         BootTimeline timeline = Tell(options, machine, phases, console, origin, end);
         trace?.Finish((format, track) => TimelineTrace.Write(timeline, format, origin, track));
@@ -99,7 +99,7 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
             Stderr.WriteLine($"vmm: the machine ended before '{until.Name}' came");
         }
 
-        return RunCommand.Report(machine, end, options, clock, trace?.File, json, html);
+        return BootCommand.Report(machine, end, options, clock, trace?.File, json, html);
     }
 
     private static MachineOptions WithTalkativeKernel(MachineOptions options) => options.CommandLineOnly
@@ -142,7 +142,7 @@ internal sealed class BootTimelineCommand(RunCommand run, StartClock clock)
             Gaps = BootTimeline.FindGaps(firstEntry, console.Lines, total),
             DroppedLines = console.Dropped,
             Exits = profile.Exits,
-            ConsoleExits = profile.ByDevice.FirstOrDefault(device => device.Name == machine.Console.Port.Name)?.Exits ?? 0,
+            ConsoleExits = profile.ByDevice.FirstOrDefault(device => device.Name == machine.Console!.Port.Name)?.Exits ?? 0,
             InVmm = profile.InVmm,
         };
     }

@@ -9,7 +9,7 @@ namespace Vmm.Cli.Commands;
 /// cost.</summary>
 internal static class ExitsCommand
 {
-    public static Command Create(RunCommand run, StartClock clock)
+    public static Command Create(BootCommand run, StartClock clock)
     {
         var format = new Option<string?>("--format", "-f")
         {
@@ -30,7 +30,7 @@ internal static class ExitsCommand
             MachineOptions options = run.Read(result);
             using var profile = ProfileOutput.Open(
                 result.GetValue(output), ParseFormat(command, result.GetValue(format)), "--output");
-            return RunCommand.Run(options, clock, profile, run.TraceOf(result));
+            return BootCommand.Run(options, clock, profile, run.TraceOf(result));
         });
         return command;
     }

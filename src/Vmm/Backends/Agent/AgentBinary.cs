@@ -1,0 +1,16 @@
+namespace Vmm.Backends.Agent;
+
+/// <summary>The agent itself, which vmm carries along (firmware/agent).</summary>
+internal static class AgentBinary
+{
+    public const string ResourceName = "agent";
+
+    public static byte[] Read()
+    {
+        using Stream resource = typeof(AgentBinary).Assembly.GetManifestResourceStream(ResourceName)
+            ?? throw new InvalidOperationException("this build of vmm has no agent in it");
+        byte[] bytes = new byte[resource.Length];
+        resource.ReadExactly(bytes);
+        return bytes;
+    }
+}

@@ -1,0 +1,227 @@
+using System.Buffers.Binary;
+using System.Text;
+using Vmm.Host;
+
+namespace Vmm.Backends.Agent;
+
+/// <summary>What an agent tells about its machine. On the event loop's thread.</summary>
+internal interface IAgentOwner
+{
+    /// <summary>The guest's kernel runs and its agent is there.</summary>
+    /// <param name="kernel">Name, release and machine, as the guest says.</param>
+    void Arrived(string kernel);
+
+    /// <summary>Something for people to know; what matters went on.</summary>
+    void Noted(string text);
+
+    /// <summary>The machine cannot be set up as it was asked to be, or the agent is lost: nothing more comes.</summary>
+    void Failed(string why);
+
+    /// <summary>It answers <see cref="AgentSession.Shutdown"/>: everything is written.</summary>
+    void SaidGoodbye();
+}
+
+/// <summary>The conversation with the agent in a guest: greeting, set-up, processes. Whatever the guest sends, it can end
+/// only this.</summary>
+internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDisposable
+{
+    private const int MostNoteLength = 500, MostNotes = 50;
+    private const uint LeastWindow = 256, MostWindow = 1 << 20;
+
+    private readonly Dictionary<uint, AgentProcess> _processes = [];
+    private readonly List<AgentLink> _candidates = [];
+    private AgentLink? _link;
+    private uint _window;
+    private uint _lastProcess;
+    private int _notes;
+    private bool _isOver;
+
+    /// <summary>Has the agent come?</summary>
+    public bool HasArrived => _link is not null;
+
+    /// <summary>Does it speak over a serial line, for lack of vsock?</summary>
+    public bool IsSerial => _link?.IsSerial ?? false;
+
+    /// <summary>One more way on which the agent may come. The first on which it does is the one.</summary>
+    /// <param name="socket">Owned from now on; does not block.</param>
+    public void Listen(EventLoop loop, FileDescriptor socket, bool isSerial) =>
+        _candidates.Add(new AgentLink(loop, socket, isSerial, this));
+
+    /// <summary>Says something about the machine; <see cref="Flush"/> has it sent.</summary>
+    public void Tell(AgentFrameType type, ReadOnlySpan<byte> content = default) => _link!.Send(type, 0, content);
+
+    public void Flush() => _link!.Flush();
+
+    /// <summary>Starts a command.</summary>
+    public AgentProcess Start(AgentCommand command, IAgentProcessOwner processOwner)
+    {
+        uint id = ++_lastProcess;
+        var process = new AgentProcess(_link!, id, processOwner, _window);
+        _processes.Add(id, process);
+        SendStrings(AgentFrameType.Arguments, id, command.Arguments);
+        SendStrings(AgentFrameType.Environment, id, command.Environment);
+        SendText(AgentFrameType.Directory, id, command.Directory);
+        SendText(AgentFrameType.User, id, command.User);
+        Span<byte> start = stackalloc byte[12];
+        BinaryPrimitives.WriteUInt32LittleEndian(start, (uint)command.Flags);
+        BinaryPrimitives.WriteUInt16LittleEndian(start[4..], command.Rows);
+        BinaryPrimitives.WriteUInt16LittleEndian(start[6..], command.Columns);
+        BinaryPrimitives.WriteUInt32LittleEndian(start[8..], AgentProtocol.OutputWindow);
+        _link!.Send(AgentFrameType.Start, id, start);
+        _link.Flush();
+        return process;
+    }
+
+    /// <summary>Has the guest end all processes, write everything and go off.</summary>
+    public void Shutdown()
+    {
+        Tell(AgentFrameType.Shutdown);
+        Flush();
+    }
+
+    public void Dispose()
+    {
+        _isOver = true;
+        _link?.Dispose();
+        foreach (AgentLink candidate in _candidates)
+        {
+            candidate.Dispose();
+        }
+    }
+
+    void IAgentLinkOwner.Take(AgentLink link, in AgentFrame frame, ReadOnlySpan<byte> content)
+    {
+        if (_isOver)
+        {
+            return;
+        }
+
+        if (_link is null)
+        {
+            Greet(link, frame, content);
+        }
+        else if (link == _link && !Take(frame, content))
+        {
+            Fail($"the guest's agent broke its protocol (frame 0x{(byte)frame.Type:x2} of {frame.Length} bytes)");
+        }
+    }
+
+    void IAgentLinkOwner.Lost(AgentLink link, string why)
+    {
+        if (link == _link)
+        {
+            Fail(why);
+        }
+    }
+
+    private static string Text(ReadOnlySpan<byte> bytes)
+    {
+        // A guest's text goes to the user's terminal: no control characters.
+        string text = Encoding.UTF8.GetString(bytes[..Math.Min(bytes.Length, MostNoteLength)]);
+        return string.Create(text.Length, text, (span, from) =>
+        {
+            for (int i = 0; i < span.Length; i++)
+            {
+                span[i] = char.IsControl(from[i]) ? '?' : from[i];
+            }
+        });
+    }
+
+    private void Greet(AgentLink link, in AgentFrame frame, ReadOnlySpan<byte> content)
+    {
+        if (frame.Type is AgentFrameType.Note && frame.Process == 0)
+        {
+            Note(content);      // of a module that could not be loaded
+            return;
+        }
+
+        if (frame.Type is not AgentFrameType.Hello || content.Length < 8)
+        {
+            Fail("what came first from the guest is not the agent's greeting");
+            return;
+        }
+
+        ushort version = BinaryPrimitives.ReadUInt16LittleEndian(content);
+        _window = BinaryPrimitives.ReadUInt32LittleEndian(content[4..]);
+        if (version != AgentProtocol.Version || _window is < LeastWindow or > MostWindow)
+        {
+            Fail($"the guest's agent speaks version {version} of the protocol, this vmm {AgentProtocol.Version}: they come from different builds");
+            return;
+        }
+
+        _link = link;
+        _candidates.Remove(link);
+        owner.Arrived(Text(content[8..]));
+    }
+
+    private bool Take(in AgentFrame frame, ReadOnlySpan<byte> content)
+    {
+        if (frame.Process != 0)
+        {
+            if (!_processes.TryGetValue(frame.Process, out AgentProcess? process) || !process.Take(frame.Type, content))
+            {
+                return false;
+            }
+
+            if (process.HasEnded)
+            {
+                _processes.Remove(frame.Process);
+            }
+
+            return true;
+        }
+
+        switch (frame.Type)
+        {
+            case AgentFrameType.Note:
+                Note(content);
+                return true;
+            case AgentFrameType.Failed when content.Length >= sizeof(uint):
+                int errno = (int)(BinaryPrimitives.ReadUInt32LittleEndian(content) & 0xfff);
+                Fail($"{Text(content[sizeof(uint)..])}: {System.Runtime.InteropServices.Marshal.GetPInvokeErrorMessage(errno)}");
+                return true;
+            case AgentFrameType.Ready:
+                return true;
+            case AgentFrameType.Bye:
+                owner.SaidGoodbye();
+                return true;
+            default:
+                return false;
+        }
+    }
+
+    private void Note(ReadOnlySpan<byte> content)
+    {
+        if (_notes++ < MostNotes)
+        {
+            owner.Noted(Text(content));
+        }
+    }
+
+    private void Fail(string why)
+    {
+        if (!_isOver)
+        {
+            _isOver = true;
+            owner.Failed(why);
+        }
+    }
+
+    /// <summary>Strings that end in 0, cut into frames wherever one is full.</summary>
+    private void SendStrings(AgentFrameType type, uint id, IReadOnlyList<string> strings)
+    {
+        byte[] all = Encoding.UTF8.GetBytes(string.Concat(strings.Select(each => each + '\0')));
+        for (int done = 0; done < all.Length; done += AgentProtocol.MostContent)
+        {
+            _link!.Send(type, id, all.AsSpan(done, Math.Min(AgentProtocol.MostContent, all.Length - done)));
+        }
+    }
+
+    private void SendText(AgentFrameType type, uint id, string? text)
+    {
+        if (text is not null)
+        {
+            _link!.Send(type, id, Encoding.UTF8.GetBytes(text));
+        }
+    }
+}

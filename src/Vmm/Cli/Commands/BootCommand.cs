@@ -1,0 +1,377 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Runtime.InteropServices;
+using Vmm.Backends.Disks;
+using Vmm.Backends.Networks;
+using Vmm.Backends.Sockets;
+using Vmm.Boot;
+using Vmm.Host;
+using Vmm.Insight.Profile;
+using Vmm.Insight.Timeline;
+using Vmm.Insight.Trace;
+using Vmm.Machines;
+using Vmm.Text;
+
+namespace Vmm.Cli.Commands;
+
+/// <summary>The command without a name: boots a machine.</summary>
+internal sealed class BootCommand
+{
+    private readonly Option<string> _kernel = new("--kernel", "-k")
+    {
+        Description = "The kernel: a bzImage, a vmlinux (64-bit ELF), a PVH or a multiboot image",
+        HelpName = "FILE",
+    };
+
+    private readonly Option<string[]> _initrd = new("--initrd", "-i")
+    {
+        Description = "An initramfs for it; may be given several times",
+        HelpName = "FILE",
+    };
+
+    private readonly Option<string> _commandLine = new("--cmdline", "-c")
+    {
+        Description = $"Added to the kernel's command line, which is '{CommandLine.Default}', and 'root=/dev/vda rw' with a disk "
+            + "and no initramfs",
+        HelpName = "TEXT",
+    };
+
+    private readonly Option<bool> _commandLineOnly = new("--cmdline-only")
+    {
+        Description = "--cmdline replaces the default instead",
+    };
+
+    private readonly Option<string> _memory = new("--mem", "-m")
+    {
+        Description = $"Memory: bytes, or a number with K, M or G; {ByteSize.Format(MachineOptions.DefaultMemory)} if not given",
+        HelpName = "SIZE",
+    };
+
+    private readonly Option<string> _cpus = new("--cpus", "-p")
+    {
+        Description = "Number of virtual CPUs; 1 if not given",
+        HelpName = "N",
+    };
+
+    private readonly Option<string[]> _disk = new("--disk", "-d")
+    {
+        Description = "A disk image, /dev/vda and so on in the guest; may be given several times. Options: readonly, "
+            + "format=raw|qcow2, ephemeral, overlay=PATH, cache=MODE, iops=N, bw=SIZE and more",
+        HelpName = "PATH[,OPTION...]",
+    };
+
+    private readonly Option<string[]> _net = new("--net")
+    {
+        Description = "A network card, eth0 and so on in the guest; may be given several times. Modes: user (through passt), "
+            + "tap=NAME, socket=PATH. Options: publish=PORT:GUESTPORT, mac=ADDRESS, mtu=N, queues=N, bw=SIZE and more",
+        HelpName = "MODE[,OPTION...]",
+    };
+
+    private readonly Option<string> _vsock = new("--vsock")
+    {
+        Description = "Sockets between guest and host: the guest's connection to port N of CID 2 goes to the Unix socket PATH_N; "
+            + "'CONNECT N' written to PATH leads to port N of the guest. Option: cid=N, the guest's own, 3 if not given",
+        HelpName = "PATH[,OPTION...]",
+    };
+
+    private readonly Option<string> _name = new("--name")
+    {
+        Description = "What the machine is called; the MAC addresses of its network cards are derived from it",
+        HelpName = "NAME",
+    };
+
+    private readonly Option<bool> _rng = new("--rng")
+    {
+        Description = "Add an entropy device, fed by the host's random numbers: /dev/hwrng",
+    };
+
+    private readonly Option<string> _transport = new("--transport")
+    {
+        Description = "How disks and other devices are attached: pci (if not given) or mmio (for the smallest kernels)",
+        HelpName = "pci|mmio",
+    };
+
+    private readonly Option<bool> _packed = new("--packed")
+    {
+        Description = "Offer packed virtqueues, which Linux prefers to split ones",
+    };
+
+    private readonly Option<string> _cpu = new("--cpu")
+    {
+        Description = "host, or baseline (x86-64-v2), with features added or taken away: host,-avx512f",
+        HelpName = "MODEL[,+NAME][,-NAME]",
+    };
+
+    private readonly Option<string> _entry = new("--entry")
+    {
+        Description = "How the kernel is entered; auto if not given",
+        HelpName = "auto|linux64|pvh|multiboot",
+    };
+
+    private readonly Option<bool> _noKaslr = new("--no-kaslr")
+    {
+        Description = "Leave the kernel at the addresses that it was linked to",
+    };
+
+    private readonly Option<bool> _noUnpack = new("--no-unpack")
+    {
+        Description = "Let a bzImage unpack itself in the guest",
+    };
+
+    private readonly Option<string> _onReboot = new("--on-reboot")
+    {
+        Description = "When the guest reboots: end (if not given), restart it in a new machine, or fail with exit code 73",
+        HelpName = "end|restart|fail",
+    };
+
+    private readonly Option<string> _stopTimeout = new("--stop-timeout")
+    {
+        Description = "How long the guest may take to shut down after SIGTERM has pressed its power button; "
+            + $"{MachineOptions.DefaultStopTimeout.TotalSeconds:0} if not given, 0 for as long as it likes",
+        HelpName = "SECONDS",
+    };
+
+    private readonly Option<bool> _stats = new("--stats")
+    {
+        Description = "At the end say where time, exits and memory went",
+    };
+
+    private readonly Option<string?> _profile = new("--profile")
+    {
+        Description = "Count and time every exit; at the end a table on standard error, or into FILE (.json, .folded or text)",
+        HelpName = "FILE",
+        Arity = ArgumentArity.ZeroOrOne,
+    };
+
+    private readonly Option<string?> _trace = new("--trace")
+    {
+        Description = "Write every exit and what the devices' thread did as trace events for Perfetto or chrome://tracing",
+        HelpName = "FILE",
+    };
+
+    /// <summary>What describes a machine.</summary>
+    private IEnumerable<Option> Shared =>
+    [
+        _kernel, _disk, _net, _vsock, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
+        _cpu, _entry, _noKaslr, _noUnpack, _onReboot, _stopTimeout, _stats, _trace,
+    ];
+
+    /// <summary>Puts the options on the root command and gives it its action.</summary>
+    public void AddTo(Command root, StartClock clock)
+    {
+        AddOptionsTo(root);
+        root.Options.Add(_profile);
+        root.SetAction(result =>
+        {
+            MachineOptions options = Read(result);
+            using ProfileOutput? profile = result.GetResult(_profile) is null
+                ? null
+                : ProfileOutput.Open(result.GetValue(_profile), null, "--profile");
+            return Run(options, clock, profile, result.GetValue(_trace));
+        });
+    }
+
+    /// <summary>Gives another command the options that describe a machine.</summary>
+    public void AddOptionsTo(Command command)
+    {
+        foreach (Option option in Shared)
+        {
+            command.Options.Add(option);
+        }
+    }
+
+    /// <summary>Gives <c>vmm run</c> those that it shares with a plain machine.</summary>
+    public void AddRunOptionsTo(Command command)
+    {
+        foreach (Option option in Shared.Where(option => option != _initrd && option != _commandLineOnly && option != _trace
+            && option != _entry && option != _onReboot && option != _stopTimeout))
+        {
+            command.Options.Add(option);
+        }
+    }
+
+    /// <summary>The file that --trace names; null for none.</summary>
+    public string? TraceOf(ParseResult result) => result.GetValue(_trace);
+
+    /// <exception cref="UsageException">Something is missing or wrong; with the command's help.</exception>
+    public MachineOptions Read(ParseResult result) => CommandLineCheck.Read(result.CommandResult.Command, () => Values(result));
+
+    private MachineOptions Values(ParseResult result) => new()
+    {
+        Kernel = result.GetValue(_kernel)
+            ?? throw new UsageException(
+                $"no kernel given: {CommandTree.PathOf(result.CommandResult.Command)} --kernel bzImage --disk rootfs.img"),
+        Initrds = All(result, _initrd),
+        CommandLine = result.GetValue(_commandLine),
+        CommandLineOnly = result.GetValue(_commandLineOnly),
+        Memory = result.GetValue(_memory) is { } memory
+            ? MachineOptions.ParseMemory(memory)
+            : MachineOptions.DefaultMemory,
+        Cpus = result.GetValue(_cpus) is { } cpus ? MachineOptions.ParseCpus(cpus) : 1,
+        Disks = Array.ConvertAll(All(result, _disk), DiskSpec.Parse),
+        Nets = Array.ConvertAll(All(result, _net), NetSpec.Parse),
+        Vsock = result.GetValue(_vsock) is { } vsock ? VsockSpec.Parse(vsock) : null,
+        Name = result.GetValue(_name) is { } name ? MachineOptions.CheckName(name) : null,
+        Rng = result.GetValue(_rng),
+        Transport = ParseTransport(result.GetValue(_transport)),
+        Packed = result.GetValue(_packed),
+        CpuModel = result.GetValue(_cpu) is { } model ? CpuModel.Parse(model) : CpuModel.Host,
+        Entry = ParseEntry(result.GetValue(_entry)),
+        Kaslr = !result.GetValue(_noKaslr),
+        Unpack = !result.GetValue(_noUnpack),
+        OnReboot = ParseOnReboot(result.GetValue(_onReboot)),
+        StopTimeout = result.GetValue(_stopTimeout) is { } timeout
+            ? MachineOptions.ParseStopTimeout(timeout)
+            : MachineOptions.DefaultStopTimeout,
+        Stats = result.GetValue(_stats),
+    };
+
+    /// <summary>What was given. (The library would make the empty array by reflection, at a millisecond's cost.)</summary>
+    private static string[] All(ParseResult result, Option<string[]> option) =>
+        result.GetResult(option) is null ? [] : result.GetValue(option) ?? [];
+
+    private static Transport ParseTransport(string? name) => name switch
+    {
+        null or "pci" => Transport.Pci,
+        "mmio" => Transport.Mmio,
+        _ => throw new UsageException($"--transport {name}: no such transport; there are pci and mmio"),
+    };
+
+    private static EntryProtocol ParseEntry(string? name) => name switch
+    {
+        null or "auto" => EntryProtocol.Auto,
+        "linux64" => EntryProtocol.Linux64,
+        "pvh" => EntryProtocol.Pvh,
+        "multiboot" => EntryProtocol.Multiboot,
+        _ => throw new UsageException($"--entry {name}: no such protocol; there are auto, linux64, pvh and multiboot"),
+    };
+
+    private static RebootAction ParseOnReboot(string? name) => name switch
+    {
+        null or "end" => RebootAction.End,
+        "restart" => RebootAction.Restart,
+        "fail" => RebootAction.Fail,
+        _ => throw new UsageException($"--on-reboot {name}: no such action; there are end, restart and fail"),
+    };
+
+    /// <summary>Makes the machine, runs it, and says what it was asked to say.</summary>
+    /// <param name="profile">Where a profile goes; null for none.</param>
+    /// <param name="trace">The file for trace events; null for none.</param>
+    /// <returns>The exit code.</returns>
+    public static int Run(MachineOptions options, StartClock clock, ProfileOutput? profile, string? trace)
+    {
+        if (profile is null && trace is null)
+        {
+            return RunLives(options, clock);
+        }
+
+        CheckOneLife(options);
+
+        return RunObserved(options, clock, profile, trace);
+    }
+
+    /// <exception cref="UsageException">The machine is to start anew, and what is told of it is told of one.</exception>
+    public static void CheckOneLife(MachineOptions options)
+    {
+        if (options.OnReboot == RebootAction.Restart)
+        {
+            throw new UsageException(
+                "--on-reboot restart: not where exits, a trace or a timeline are told, which are of one machine; use end");
+        }
+    }
+
+    /// <summary>One machine, and with --on-reboot restart another one after each reboot.</summary>
+    private static int RunLives(MachineOptions options, StartClock clock)
+    {
+        NextLife? next = null;
+        try
+        {
+            while (true)
+            {
+                using Machine machine = Machine.Build(options, before: next);
+                MachineEnd end = RunToEnd(machine);
+                int code = Report(machine, end, options, clock);
+                bool isOver = end.Kind != MachineEndKind.Reset || machine.IsButtonPressed;
+                if (isOver || options.OnReboot != RebootAction.Restart)
+                {
+                    return code;
+                }
+
+                next?.Dispose();
+                next = machine.Leave();
+                clock = StartClock.Now;
+            }
+        }
+        finally
+        {
+            next?.Dispose();
+        }
+    }
+
+    private static int RunObserved(MachineOptions options, StartClock clock, ProfileOutput? profile, string? trace)
+    {
+        using TraceWriter? writer = trace is null ? null : new TraceWriter(trace, clock.Exec);
+        using Machine machine = Machine.Build(options, new RunObserver { Trace = writer });
+        MachineEnd end = RunToEnd(machine);
+        profile?.Write(RunObserver.ProfileOf(machine));
+        writer?.Finish();
+        return Report(machine, end, options, clock, profile?.File, writer?.File);
+    }
+
+    /// <summary>Until the guest, the user or a signal ends it; the terminal is as it was afterwards.</summary>
+    public static MachineEnd RunToEnd(Machine machine)
+    {
+        using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);
+        Stderr.BeginRun();
+        try
+        {
+            MachineEnd end = machine.Run(signals);
+            if (end.Kind == MachineEndKind.Stopped)
+            {
+                Stderr.Patience = TimeSpan.FromSeconds(1);
+            }
+
+            return end;
+        }
+        finally
+        {
+            Stderr.EndRun();
+            machine.Console?.RestoreTerminal();
+        }
+    }
+
+    /// <summary>The last words, and the exit code.</summary>
+    /// <param name="results">What was to be written: where it could not be, that is said and is the exit code's reason.</param>
+    public static int Report(
+        Machine machine, MachineEnd end, MachineOptions options, StartClock clock, params ReadOnlySpan<OutputFile?> results)
+    {
+        int code = end.ExitCode;
+        foreach (OutputFile? result in results)
+        {
+            if (result?.Failure is { } failure)
+            {
+                Stderr.WriteLine($"vmm: {failure}");
+                code = ExitCodes.HostCannot;
+            }
+        }
+
+        foreach (string error in machine.DiskErrors)
+        {
+            Stderr.WriteLine($"vmm: {error}");
+        }
+
+        if (options.Stats)
+        {
+            Stderr.Write(RunStatistics.Format(machine, clock));
+        }
+
+        // A reboot is no failure: that it was none of the user's doing is said to people, not to scripts.
+        bool isReboot = end.Kind == MachineEndKind.Reset && (options.Stats || Stderr.IsTerminal);
+        if ((end.Message ?? (isReboot ? MachineEnd.Rebooted : null)) is { } message)
+        {
+            Stderr.WriteLine($"vmm: {message}");
+        }
+
+        return code;
+    }
+}

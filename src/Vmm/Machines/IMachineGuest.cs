@@ -1,0 +1,36 @@
+using Vmm.Devices.Bus;
+using Vmm.Devices.Legacy;
+using Vmm.Devices.Virtio;
+
+namespace Vmm.Machines;
+
+/// <summary>Whoever speaks with what runs inside a machine, instead of the user at its console: <c>vmm run</c>. A machine
+/// without one has its console on standard input and output.</summary>
+internal interface IMachineGuest : IDisposable
+{
+    /// <summary>Behind the user's own initramfs files; empty for none.</summary>
+    ReadOnlyMemory<byte> Initramfs { get; }
+
+    /// <summary>Words for the kernel's command line, before the user's own.</summary>
+    IReadOnlyList<string> KernelWords { get; }
+
+    /// <summary>What the kernel said on its console so far.</summary>
+    long ConsoleBytes { get; }
+
+    /// <summary>The machine has an event loop, and no devices yet. Once.</summary>
+    void Attach(Machine machine);
+
+    /// <summary>Where the guest's sockets lead.</summary>
+    /// <param name="others">What the user gave with --vsock; null for none.</param>
+    IVsockHost Sockets(IVsockHost? others);
+
+    /// <summary>The first serial port, where the kernel's console is.</summary>
+    /// <param name="watch">Is to see what the kernel says.</param>
+    Serial16550 FirstPort(IInterruptLine interrupt, IConsoleTap watch);
+
+    /// <summary>The second one, for guests without sockets.</summary>
+    Serial16550 SecondPort(IInterruptLine interrupt);
+
+    /// <summary>All vCPUs are about to run. On the thread of the first.</summary>
+    void Starting();
+}

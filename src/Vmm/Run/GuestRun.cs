@@ -1,0 +1,439 @@
+using Vmm.Backends.Agent;
+using Vmm.Backends.Console;
+using Vmm.Devices.Bus;
+using Vmm.Devices.Legacy;
+using Vmm.Devices.Virtio;
+using Vmm.Host;
+using Vmm.Kvm;
+using Vmm.Machines;
+
+namespace Vmm.Run;
+
+/// <summary>One command in one throw-away machine, from the options to the verdict.</summary>
+/// <remarks>All but the constructor, <see cref="Complete"/> and Dispose runs on the event loop's thread, or before it
+/// starts.</remarks>
+internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
+{
+    private const int StandardInput = 0, StandardOutput = 1, StandardError = 2;
+
+    private static readonly TimeSpan Hurried = TimeSpan.FromSeconds(1);
+
+    private readonly RunOptions _options;
+    private readonly HostKind _hostKind = HostKinds.Detect();
+    private readonly AgentSession _session;
+    private readonly List<IDisposable> _owned = [];
+    private Machine _machine = null!;
+    private EventLoop _loop = null!;
+    private ConsoleTail _tail = null!;
+    private ConsoleOutput? _echo;
+    private Serial16550 _console = null!;
+    private FileDescriptor _socketEnd = null!, _serialEnd = null!;
+    private readonly Terminal? _terminal;
+    private LoopTimer _timer = null!;
+    private RunSignals _signals = null!;
+    private StreamOutput _output = null!, _error = null!;
+    private StreamInput? _input;
+    private AgentProcess? _process;
+    private RunPhase _phase;
+    private RunVerdict? _verdict;
+    private IReadOnlyList<string> _findings = [];
+    private long _consoleMark;
+
+    public GuestRun(RunOptions options)
+    {
+        _options = options;
+        _session = new AgentSession(this);
+        Initramfs = RunInitramfs.Make(withBusybox: !options.RootIsDisk);
+        _terminal = options.Terminal
+            ? Terminal.TryOpen(StandardInput) ?? throw new UsageException("-t: standard input is no terminal; leave -t out in scripts")
+            : null;
+    }
+
+    public ReadOnlyMemory<byte> Initramfs { get; }
+
+    /// <summary>Warnings and worse: each line costs an exit a byte, and what leads up to a failure is among them.</summary>
+    public IReadOnlyList<string> KernelWords => _options.ShowConsole
+        ? [$"rdinit={RunInitramfs.Agent}"]
+        : [$"rdinit={RunInitramfs.Agent}", "loglevel=5"];
+
+    private TimeSpan BootTimeout => _options.BootTimeout
+        ?? TimeSpan.FromSeconds(IsSlow ? 900 : 60);
+
+    /// <summary>Where guests run tens of times slower: time limits of vmm's own are longer.</summary>
+    private bool IsSlow => _hostKind == HostKind.Pvm || Environment.GetEnvironmentVariable("VMM_KVM_EMULATED") is { Length: > 0 };
+
+    private TimeSpan Patience => TimeSpan.FromSeconds(IsSlow ? 10 : 2);
+
+    public long ConsoleBytes => _tail.Total;
+
+    public void Attach(Machine machine)
+    {
+        (_machine, _loop) = (machine, machine.Loop);
+        _echo = _options.ShowConsole ? Own(new ConsoleOutput(_loop, Duplicate(StandardError))) : null;
+        _tail = new ConsoleTail(_echo);
+        (FileDescriptor ours, _socketEnd) = UnixSocket.CreatePair();
+        _session.Listen(_loop, ours, isSerial: false);
+        (ours, _serialEnd) = UnixSocket.CreatePair();
+        _session.Listen(_loop, ours, isSerial: true);
+        Own(_serialEnd);
+        _timer = Own(new LoopTimer(_loop, Elapsed));
+        _signals = Own(new RunSignals(_loop, Forward, EndBySignal, Resized));
+        const int Window = (int)AgentProtocol.OutputWindow;
+        _output = Own(new StreamOutput(
+            _loop, StandardOutput, "standard output", Window, n => _process!.Consumed(false, n), _ => Broken(false)));
+        _error = Own(new StreamOutput(
+            _loop, StandardError, "standard error", Window, n => _process!.Consumed(true, n), _ => Broken(true)));
+    }
+
+    public Serial16550 FirstPort(IInterruptLine interrupt, IConsoleTap watch)
+    {
+        _console = new Serial16550("COM1", new TappedOutput(_tail, watch), interrupt);
+        if (_echo is not null)
+        {
+            _echo.Drained += _console.OutputDrained;
+        }
+
+        return _console;
+    }
+
+    public Serial16550 SecondPort(IInterruptLine interrupt)
+    {
+        var output = Own(new ConsoleOutput(_loop, _serialEnd.Number));
+        var port = new Serial16550("COM2", output, interrupt);
+        output.Drained += port.OutputDrained;
+        var input = Own(new ConsoleInput(_loop, Duplicate(_serialEnd.Number), terminal: null, port, output, _ => { }));
+        _loop.Post(input.Start);
+        return port;
+    }
+
+    public IVsockHost Sockets(IVsockHost? others)
+    {
+        ErrnoException.Check(LibC.Fcntl(_socketEnd.Number, LibC.F_SETFL, LibC.O_RDWR | LibC.O_NONBLOCK), "fcntl");
+        return Own(new AgentSockets(_loop, others, _socketEnd));
+    }
+
+    public void Starting()
+    {
+        Stderr.BeginRun();
+        _terminal?.Take();
+        _timer.Set(BootTimeout);
+    }
+
+    /// <summary>The machine has ended: writes what is left, and says how it went.</summary>
+    /// <returns>The exit code.</returns>
+    public int Complete(MachineEnd end)
+    {
+        RunVerdict verdict = _verdict ?? VerdictOf(end);
+        Flush(_output, ref verdict);
+        Flush(_error, ref verdict);
+        _echo?.Flush(Hurried);
+        _terminal?.Restore();
+        Stderr.EndRun();
+        if (_output.Failure is { Errno: not ErrnoException.EPIPE } failure && verdict.Code != RunVerdict.TimedOut)
+        {
+            verdict = RunVerdict.Failed(failure.Message);
+        }
+
+        if (verdict.Message is not null)
+        {
+            Stderr.WriteLine($"vmm: {verdict.Message}");
+        }
+
+        foreach (string line in _findings)
+        {
+            Stderr.WriteLine($"vmm: {line}");
+        }
+
+        if (verdict.ShowConsole && !_options.ShowConsole)
+        {
+            ShowConsole();
+        }
+
+        return verdict.Code;
+    }
+
+    public void Dispose()
+    {
+        _terminal?.Restore();
+        for (int i = _owned.Count - 1; i >= 0; i--)
+        {
+            _owned[i].Dispose();
+        }
+
+        _session.Dispose();
+    }
+
+    void IAgentOwner.Arrived(string kernel)
+    {
+        RunSetup.Send(_session, _options);
+        (ushort rows, ushort columns) = Terminal.SizeOf(StandardInput);
+        AgentStartFlags flags = (_options.Terminal ? AgentStartFlags.Terminal : 0)
+            | (_options.RootIsDisk ? 0 : AgentStartFlags.Applets);
+        _process = _session.Start(
+            new AgentCommand
+            {
+                Arguments = _options.Command,
+                Environment = _options.Environment,
+                Directory = _options.Directory,
+                User = _options.User,
+                Flags = flags,
+                Rows = rows,
+                Columns = columns,
+            },
+            this);
+    }
+
+    void IAgentOwner.Noted(string text)
+    {
+        if (_options.ShowConsole)
+        {
+            Stderr.WriteLine($"vmm: the guest's agent: {text}");
+        }
+    }
+
+    void IAgentOwner.Failed(string why)
+    {
+        if (_verdict is not null)
+        {
+            return;
+        }
+
+        if (!_session.HasArrived || _process is null || _process.GuestPid == 0)
+        {
+            Finish(RunVerdict.Failed(why, showConsole: true));
+            return;
+        }
+
+        // The guest may be going down by itself: then that is what happened.
+        _findings = [why];
+        _phase = RunPhase.Lost;
+        _timer.Set(Patience);
+    }
+
+    void IAgentOwner.SaidGoodbye() => EndMachine();
+
+    void IAgentProcessOwner.Started(AgentProcess process)
+    {
+        if (_phase != RunPhase.Booting)
+        {
+            return;
+        }
+
+        _phase = RunPhase.Running;
+        if (_options.Timeout is { } timeout)
+        {
+            _timer.Set(timeout);
+        }
+
+        _input = Own(new StreamInput(
+            _loop, StandardInput, process, _options.Terminal ? () => EndBySignal(LibC.SIGINT) : null));
+    }
+
+    void IAgentProcessOwner.Wrote(AgentProcess process, bool isError, ReadOnlySpan<byte> bytes) =>
+        (isError ? _error : _output).Write(bytes);
+
+    void IAgentProcessOwner.WantsInput(AgentProcess process) => _input?.Continue();
+
+    void IAgentProcessOwner.ClosedInput(AgentProcess process) => _input?.Stop();
+
+    void IAgentProcessOwner.Ended(AgentProcess process, in AgentExit exit)
+    {
+        _input?.Stop();
+        if (_phase == RunPhase.TimedOut)
+        {
+            return;     // that is the verdict already; the guest's kernel may still be saying what it did
+        }
+
+        _verdict ??= VerdictOf(exit);
+        if (!_options.KeepsRoot)
+        {
+            EndMachine();
+            return;
+        }
+
+        _phase = RunPhase.Leaving;
+        _timer.Set(BootTimeout);
+        _session.Shutdown();
+    }
+
+    private static string NameOf(int signal) => signal switch
+    {
+        LibC.SIGHUP => "SIGHUP",
+        LibC.SIGINT => "SIGINT",
+        LibC.SIGQUIT => "SIGQUIT",
+        LibC.SIGTERM => "SIGTERM",
+        _ => $"signal {signal}",
+    };
+
+    private RunVerdict VerdictOf(in AgentExit exit)
+    {
+        string command = _options.Command[0];
+        string why = System.Runtime.InteropServices.Marshal.GetPInvokeErrorMessage((int)(exit.Value & 0xfff));
+        return exit.How switch
+        {
+            AgentEnding.Exit => new RunVerdict((int)(exit.Value & 0xff)),
+            AgentEnding.Signal => new RunVerdict(ExitCodes.SignalBase + (int)(exit.Value & 0x7f)),
+            AgentEnding.Exec when exit.Value == ErrnoException.ENOENT =>
+                new RunVerdict(RunVerdict.NotFound, $"{command}: no such program in the guest"),
+            AgentEnding.Exec => new RunVerdict(RunVerdict.NotExecutable, $"{command}: {why}"),
+            AgentEnding.Directory => RunVerdict.Failed($"--workdir {_options.Directory}: {why} in the guest"),
+            AgentEnding.User => RunVerdict.Failed(
+                exit.Value == 3 ? $"--user {_options.User}: no such user or group in the guest" : $"--user {_options.User}: {why}"),
+            _ => RunVerdict.Failed($"{command}: the guest could not start it: {why}"),
+        };
+    }
+
+    private RunVerdict VerdictOf(MachineEnd end) => end.Kind switch
+    {
+        MachineEndKind.GuestCrashed => new RunVerdict(ExitCodes.GuestCrashed, end.Message, ShowConsole: true),
+        MachineEndKind.HostFailed => RunVerdict.Failed(end.Summary),
+        MachineEndKind.GuestPanicked => new RunVerdict(
+            _options.VirtmeCodes ? RunVerdict.VirtmePanicked : ExitCodes.GuestPanicked, end.Message, ShowConsole: true),
+        _ when !_session.HasArrived => RunVerdict.Failed(
+            $"the guest ended before vmm's agent ran in it: {end.Summary}", showConsole: true),
+        _ => RunVerdict.Failed($"the guest ended before the command did: {end.Summary}", showConsole: true),
+    };
+
+    /// <summary>The command notices, as it would on this host: SIGPIPE.</summary>
+    private void Broken(bool isError) => _process?.Abandon(isError);
+
+    /// <summary>As long as the reader needs: it may be a pager. A signal ends it.</summary>
+    private void Flush(StreamOutput output, ref RunVerdict verdict)
+    {
+        while (!output.Flush(Timeout.InfiniteTimeSpan, _signals.Number))
+        {
+            if (_signals.TakeEnd() is { } signal)
+            {
+                verdict = new RunVerdict(ExitCodes.SignalBase + signal, $"stopped by {NameOf(signal)}");
+                return;
+            }
+        }
+    }
+
+    private bool Forward(int signal)
+    {
+        if (_phase != RunPhase.Running)
+        {
+            return false;
+        }
+
+        _process!.Signal(signal);
+        return true;
+    }
+
+    private void EndBySignal(int signal) =>
+        Finish(new RunVerdict(ExitCodes.SignalBase + signal, $"stopped by {NameOf(signal)}"));
+
+    private void Resized()
+    {
+        (ushort rows, ushort columns) = Terminal.SizeOf(StandardInput);
+        _process?.Resize(rows, columns);
+    }
+
+    private void Elapsed()
+    {
+        switch (_phase)
+        {
+            case RunPhase.Booting:
+                Investigate();
+                _verdict = RunVerdict.Failed(
+                    $"the guest did not come up: vmm's agent was not there after {TimeSpanText.Format(BootTimeout)} (--boot-timeout)",
+                    showConsole: true);
+                _phase = RunPhase.TimedOut;
+                _timer.Set(Patience);
+                break;
+            case RunPhase.Running when _options.Timeout is null:
+                break;      // what was set for the boot
+            case RunPhase.Running:
+                Investigate();
+                _verdict = new RunVerdict(
+                    RunVerdict.TimedOut,
+                    $"timed out after {TimeSpanText.Format(_options.Timeout!.Value)}: {string.Join(' ', _options.Command)}",
+                    ShowConsole: true);
+                _phase = RunPhase.TimedOut;
+                _process!.Signal(LibC.SIGTERM);
+                _timer.Set(Patience);
+                break;
+            case RunPhase.Lost:
+                Finish(RunVerdict.Failed("the guest's agent is lost", showConsole: true));
+                break;
+            case RunPhase.Leaving:
+                _verdict = RunVerdict.Failed("the guest did not write its changes to the root file system in time", showConsole: true);
+                EndMachine();
+                break;
+            default:
+                EndMachine();
+                break;
+        }
+    }
+
+    /// <summary>Where the processors are, and what Linux says of its tasks: they have a moment for that.</summary>
+    private void Investigate()
+    {
+        _findings = HangReport.Vcpus(_machine);
+        _consoleMark = _tail.Total;
+        foreach (char command in "7tw")
+        {
+            HangReport.SendSysRq(_console, command);
+        }
+    }
+
+    private void Finish(RunVerdict verdict)
+    {
+        _verdict ??= verdict;
+        EndMachine();
+    }
+
+    private void EndMachine()
+    {
+        _phase = RunPhase.Over;
+        _machine.End(MachineEnd.CommandEnded);
+    }
+
+    private void ShowConsole()
+    {
+        const int Most = 25, MostOfHang = 200;
+        bool isHang = _consoleMark != 0 && _tail.Total > _consoleMark;
+        IReadOnlyList<string> lines = _tail.Lines(isHang ? Math.Max(0, _consoleMark - 2000) : 0);
+        if (lines.Count == 0)
+        {
+            Stderr.WriteLine("vmm: the guest said nothing on its console");
+            return;
+        }
+
+        Stderr.WriteLine("vmm: the last lines of the guest's console:");
+        foreach (string line in lines.Skip(lines.Count - (isHang ? MostOfHang : Most)))
+        {
+            Stderr.WriteLine($"  {line}");
+        }
+    }
+
+    /// <summary>Another number for a descriptor, because the loop watches each number once.</summary>
+    private int Duplicate(int fd) => Own(new FileDescriptor(
+        ErrnoException.Check(LibC.Fcntl(fd, LibC.F_DUPFD_CLOEXEC, 3), "fcntl"))).Number;
+
+    private T Own<T>(T part)
+        where T : IDisposable
+    {
+        _owned.Add(part);
+        return part;
+    }
+}
+
+/// <summary>How far a run has come.</summary>
+internal enum RunPhase
+{
+    /// <summary>Until the command runs.</summary>
+    Booting,
+    Running,
+
+    /// <summary>The verdict is that; the guest has a moment to say what it was doing.</summary>
+    TimedOut,
+
+    /// <summary>The agent is gone; the machine may follow.</summary>
+    Lost,
+
+    /// <summary>The guest writes what is to be kept.</summary>
+    Leaving,
+    Over,
+}

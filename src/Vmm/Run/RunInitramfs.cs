@@ -1,0 +1,94 @@
+using Vmm.Backends.Agent;
+using Vmm.Boot;
+using Vmm.Host;
+
+namespace Vmm.Run;
+
+/// <summary>The initramfs that vmm appends: the agent, directories for what it mounts and, where there is no other root,
+/// the host's busybox.</summary>
+internal static class RunInitramfs
+{
+    /// <summary>Where the agent is, for rdinit=: a place of its own, so that no initramfs of the user's loses its /init.</summary>
+    public const string Agent = "/vmm/agent";
+
+    /// <summary>Where a root file system is mounted before it becomes /.</summary>
+    public const string NewRoot = "/vmm/root";
+
+    // What scripts use. The others busybox has under their names, too: its shell looks into itself first, and the agent
+    // does for commands that it finds nowhere.
+    private const string Applets =
+        "sh ash cat echo ls cp mv rm mkdir ln chmod mount umount ps kill grep sed awk head tail sleep true false test [ env id "
+        + "dmesg uname hostname sort wc tr cut dd tar find xargs expr seq date df free ip ifconfig ping nc wget reboot poweroff";
+
+    private static readonly string[] BusyboxPlaces = ["/bin/busybox", "/usr/bin/busybox", "/usr/local/bin/busybox"];
+
+    /// <param name="withBusybox">There is no other root file system.</param>
+    /// <exception cref="UsageException">This host has no static busybox.</exception>
+    public static byte[] Make(bool withBusybox)
+    {
+        using var archive = new CpioArchive();
+        archive.Directory("vmm").Program(Agent[1..], AgentBinary.Read());
+        foreach (string directory in (string[])["dev", "proc", "sys", "run", NewRoot[1..]])
+        {
+            archive.Directory(directory);
+        }
+
+        // What the kernel gives process 1 as standard streams; there is one in every kernel's own initramfs, too.
+        archive.Device("dev/console", 5, 1);
+        if (withBusybox)
+        {
+            AddBusybox(archive);
+        }
+
+        return archive.ToArray();
+    }
+
+    private static void AddBusybox(CpioArchive archive)
+    {
+        archive.SharedDirectory("tmp").Directory("root").Directory("etc").Directory("bin").Program("bin/busybox", ReadBusybox());
+        archive.File("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"u8);
+        archive.File("etc/group", "root:x:0:\nnogroup:x:65534:\n"u8);
+        archive.File("etc/hosts", "127.0.0.1 localhost\n"u8);
+        foreach (string applet in Applets.Split(' '))
+        {
+            archive.Link($"bin/{applet}", "busybox");
+        }
+    }
+
+    private static byte[] ReadBusybox()
+    {
+        foreach (string place in BusyboxPlaces.Where(File.Exists))
+        {
+            byte[] bytes = File.ReadAllBytes(place);
+            if (IsStatic(bytes))
+            {
+                return bytes;
+            }
+        }
+
+        throw new UsageException("--root none: takes a static busybox from this host, which has none; install it "
+            + "(apt-get install busybox-static), or give a root file system with --root FILE");
+    }
+
+    /// <summary>Has it no PT_INTERP (ELF-64, System V ABI chapter 5)? One that needs libraries would not start.</summary>
+    private static bool IsStatic(ReadOnlySpan<byte> elf)
+    {
+        const int ProgramHeaderSize = 56, Interpreter = 3;
+        if (elf.Length < 64 || !elf.StartsWith("\x7f"u8 + "ELF\x02"u8))
+        {
+            return false;
+        }
+
+        int offset = (int)BitConverter.ToInt64(elf[32..]);
+        int count = BitConverter.ToInt16(elf[56..]);
+        for (int i = 0; i < count && offset + ((i + 1) * ProgramHeaderSize) <= elf.Length; i++)
+        {
+            if (BitConverter.ToInt32(elf[(offset + (i * ProgramHeaderSize))..]) == Interpreter)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+}

@@ -1,0 +1,90 @@
+using System.Buffers.Binary;
+using System.Text;
+using Vmm.Backends.Agent;
+
+namespace Vmm.Run;
+
+/// <summary>Tells the agent how the machine is to be, before the command starts.</summary>
+internal static class RunSetup
+{
+    // mount(2), <linux/mount.h>.
+    private const uint NoSuid = 2, NoDevices = 4, NoExecution = 8;
+
+    public static void Send(AgentSession session, RunOptions options)
+    {
+        SendClock(session);
+        session.Tell(AgentFrameType.Hostname, Encoding.UTF8.GetBytes(options.Hostname));
+        session.Tell(AgentFrameType.Loopback);
+        string root = "";
+        if (options.RootIsDisk)
+        {
+            root = RunInitramfs.NewRoot;
+            Mount(session, "proc", "/proc", "proc");
+            Mount(session, "dev", "/dev", "devtmpfs", options: "mode=755");
+            Mount(session, "/dev/vda", root, "auto", AgentMountHow.Wait);
+        }
+
+        Mount(session, "proc", root + "/proc", "proc", flags: NoSuid | NoDevices | NoExecution);
+        Mount(session, "sys", root + "/sys", "sysfs", AgentMountHow.Optional, NoSuid | NoDevices | NoExecution);
+        Mount(session, "dev", root + "/dev", "devtmpfs", flags: NoSuid, options: "mode=755");
+        MakeDirectory(session, root + "/dev/pts");
+        MakeDirectory(session, root + "/dev/shm");
+        Mount(session, "devpts", root + "/dev/pts", "devpts", AgentMountHow.Optional, NoSuid | NoExecution, "mode=620,ptmxmode=666");
+        Mount(session, "shm", root + "/dev/shm", "tmpfs", AgentMountHow.Optional, NoSuid | NoDevices, "mode=1777");
+        Mount(session, "run", root + "/run", "tmpfs", AgentMountHow.Optional, NoSuid | NoDevices, "mode=755");
+        Mount(session, "tmp", root + "/tmp", "tmpfs", AgentMountHow.Optional, NoSuid | NoDevices, "mode=1777");
+        Link(session, "/proc/self/fd", root + "/dev/fd");
+        Link(session, "fd/0", root + "/dev/stdin");
+        Link(session, "fd/1", root + "/dev/stdout");
+        Link(session, "fd/2", root + "/dev/stderr");
+        if (options.RootIsDisk)
+        {
+            session.Tell(AgentFrameType.Root, Strings(root));
+        }
+    }
+
+    /// <summary>The guest's clock is the host's: a machine that has no battery-backed one would be in 1970.</summary>
+    private static void SendClock(AgentSession session)
+    {
+        Span<byte> clock = stackalloc byte[16];
+        (long seconds, long ticks) = Math.DivRem((DateTime.UtcNow - DateTime.UnixEpoch).Ticks, TimeSpan.TicksPerSecond);
+        BinaryPrimitives.WriteInt64LittleEndian(clock, seconds);
+        BinaryPrimitives.WriteInt64LittleEndian(clock[8..], ticks * 100);
+        session.Tell(AgentFrameType.Clock, clock);
+    }
+
+    private static void Mount(
+        AgentSession session, string source, string target, string type, AgentMountHow how = AgentMountHow.None, uint flags = 0, string options = "")
+    {
+        byte[] strings = Strings(source, target, type, options);
+        byte[] content = new byte[8 + strings.Length];
+        BinaryPrimitives.WriteUInt32LittleEndian(content, (uint)how);
+        BinaryPrimitives.WriteUInt32LittleEndian(content.AsSpan(4), flags);
+        strings.CopyTo(content, 8);
+        session.Tell(AgentFrameType.Mount, content);
+    }
+
+    private static void MakeDirectory(AgentSession session, string path)
+    {
+        const uint Mode = 0x1ed;        // 755
+        byte[] strings = Strings(path);
+        byte[] content = new byte[sizeof(uint) + strings.Length];
+        BinaryPrimitives.WriteUInt32LittleEndian(content, Mode);
+        strings.CopyTo(content, sizeof(uint));
+        session.Tell(AgentFrameType.Mkdir, content);
+    }
+
+    private static void Link(AgentSession session, string target, string path) =>
+        session.Tell(AgentFrameType.Symlink, Strings(target, path));
+
+    private static byte[] Strings(params ReadOnlySpan<string> strings)
+    {
+        var text = new StringBuilder();
+        foreach (string each in strings)
+        {
+            text.Append(each).Append('\0');
+        }
+
+        return Encoding.UTF8.GetBytes(text.ToString());
+    }
+}

@@ -1,0 +1,69 @@
+using Vmm.Host;
+
+namespace Vmm.Run;
+
+/// <summary>Signals to vmm on their way to the command in the guest.</summary>
+internal sealed class RunSignals : IDisposable
+{
+    private const int EndsMachine = 3;
+
+    private readonly EventLoop _loop;
+    private readonly SignalPipe _pipe;
+    private readonly EventLoop.Watch _watch;
+    private readonly Func<int, bool> _forward;
+    private readonly Action<int> _end;
+    private readonly Action _resized;
+    private int _last;
+    private int _times;
+
+    /// <param name="forward">Gives the command a signal; false where there is none yet.</param>
+    /// <param name="end">The signal is to end the machine: there is no command yet, or it came three times.</param>
+    /// <param name="resized">The terminal has another size.</param>
+    public RunSignals(EventLoop loop, Func<int, bool> forward, Action<int> end, Action resized)
+    {
+        (_loop, _forward, _end, _resized) = (loop, forward, end, resized);
+        _pipe = new SignalPipe(
+            LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM, LibC.SIGUSR2, LibC.SIGWINCH);
+        _watch = loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");
+    }
+
+    /// <summary>Readable when a signal came; for whoever waits when the loop has ended.</summary>
+    public int Number => _pipe.Number;
+
+    /// <summary>The signals that came since the loop ended: the last one that ends vmm; null where there was none.</summary>
+    public int? TakeEnd()
+    {
+        int? end = null;
+        while (_pipe.TryRead(out int signal))
+        {
+            end = signal is LibC.SIGWINCH or LibC.SIGUSR2 ? end : signal;
+        }
+
+        return end;
+    }
+
+    public void Dispose()
+    {
+        _loop.Remove(_watch);
+        _pipe.Dispose();
+    }
+
+    private void Hear()
+    {
+        while (_pipe.TryRead(out int signal))
+        {
+            if (signal == LibC.SIGWINCH)
+            {
+                _resized();
+                continue;
+            }
+
+            _times = signal == _last ? _times + 1 : 1;
+            _last = signal;
+            if ((_times >= EndsMachine && signal != LibC.SIGUSR2) || !_forward(signal))
+            {
+                _end(signal);
+            }
+        }
+    }
+}

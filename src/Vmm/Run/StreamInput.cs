@@ -1,0 +1,131 @@
+using System.Runtime.InteropServices;
+using Vmm.Backends.Agent;
+using Vmm.Backends.Console;
+using Vmm.Host;
+
+namespace Vmm.Run;
+
+/// <summary>Standard input on its way to a command in the guest. On the event loop's thread. Reads only what the command
+/// has room for, so that whoever shares the input with vmm finds the rest, and a pipe of any length costs a window.</summary>
+internal sealed class StreamInput : IDisposable
+{
+    private const byte ControlC = 3;
+    private static readonly TimeSpan Burst = TimeSpan.FromSeconds(1);
+
+    private readonly EventLoop _loop;
+    private readonly InputDescriptor _source;
+    private readonly AgentProcess _process;
+    private readonly Action? _escaped;
+    private readonly EventLoop.Watch? _watch;
+    private bool _ended;
+    private int _controls;
+    private long _firstControl;
+
+    /// <param name="escaped">On a terminal: Ctrl-C came three times within a second. Null where it is none.</param>
+    public StreamInput(EventLoop loop, int fd, AgentProcess process, Action? escaped)
+    {
+        (_loop, _process, _escaped) = (loop, process, escaped);
+        _source = new InputDescriptor(fd, isTerminal: escaped is not null);
+        _watch = loop.TryAdd(_source.Number, LibC.EPOLLIN | LibC.EPOLLONESHOT, _ => Read(), "standard input");
+        if (_watch is null)
+        {
+            Read();     // a file is always ready
+        }
+    }
+
+    /// <summary>The command has room again.</summary>
+    public void Continue()
+    {
+        if (_ended)
+        {
+            return;
+        }
+
+        if (_watch is not null)
+        {
+            _loop.Change(_watch, LibC.EPOLLIN | LibC.EPOLLONESHOT);
+        }
+        else
+        {
+            Read();
+        }
+    }
+
+    /// <summary>The command will read no more: what was not read stays where it is.</summary>
+    public void Stop()
+    {
+        if (!_ended)
+        {
+            _ended = true;
+            if (_watch is not null)
+            {
+                _loop.Remove(_watch);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        Stop();
+        _source.Dispose();
+    }
+
+    private void Read()
+    {
+        // Of a pipe once: whether there is more, epoll says. Continue comes when there is credit again.
+        do
+        {
+            Span<byte> room = _process.ReserveInput();
+            if (_ended || room.IsEmpty)
+            {
+                return;
+            }
+
+            nint got = _watch is null ? _source.ReadWaiting(room) : _source.Read(room);
+            if (got < 0 && Marshal.GetLastPInvokeError() is ErrnoException.EAGAIN or ErrnoException.EINTR)
+            {
+                break;
+            }
+
+            if (got <= 0)
+            {
+                Stop();             // the end, or a terminal that was hung up (EIO)
+                _process.PutInput(0);
+                return;
+            }
+
+            CountControls(room[..(int)got]);
+            _process.PutInput((int)got);
+        }
+        while (_watch is null);
+
+        if (_watch is not null && _process.InputCredit > 0)
+        {
+            Continue();
+        }
+    }
+
+    private void CountControls(ReadOnlySpan<byte> typed)
+    {
+        if (_escaped is null || typed.Length > 3)
+        {
+            return;
+        }
+
+        foreach (byte key in typed)
+        {
+            if (key != ControlC)
+            {
+                _controls = 0;
+            }
+            else if (_controls == 0 || System.Diagnostics.Stopwatch.GetElapsedTime(_firstControl) > Burst)
+            {
+                (_controls, _firstControl) = (1, System.Diagnostics.Stopwatch.GetTimestamp());
+            }
+            else if (++_controls == 3)
+            {
+                _escaped();
+            }
+        }
+    }
+}

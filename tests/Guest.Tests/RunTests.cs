@@ -1,0 +1,90 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using Vmm.Guest.Tests.Harness;
+using Vmm.Tests.Shared;
+
+namespace Vmm.Guest.Tests;
+
+/// <summary><c>vmm run</c>: commands in machines of their own.</summary>
+public sealed class RunTests
+{
+    private static string[] Run(params ReadOnlySpan<string> rest) => ["run", "--kernel", Product.Vmlinux, "-m", "64M", .. rest];
+
+    [KvmFact]
+    public void Streams_are_exact_and_apart_and_the_exit_code_is_the_commands()
+    {
+        byte[] input = new byte[2 << 20];
+        new Random(5).NextBytes(input);
+        using var vmm = VmmProcess.Start(Run(
+            "--hostname", "here", "--env", "A=b c", "--workdir", "/tmp", "--",
+            "sh", "-c", "echo $A $(hostname) $(pwd) $(id -u) $(date +%Y) >&2; tee /dev/stderr; exit 42"));
+        vmm.Type(Encoding.Latin1.GetString(input));
+        vmm.CloseInput();
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.Equal(42, ended.Code);
+        byte[] output = Encoding.Latin1.GetBytes(ended.Output);
+        Assert.Equal(SHA256.HashData(input), SHA256.HashData(output));
+        int line = ended.Error.IndexOf('\n', StringComparison.Ordinal);
+        Assert.Equal(string.Create(CultureInfo.InvariantCulture, $"b c here /tmp 0 {DateTime.UtcNow.Year}"), ended.Error[..line]);
+        Assert.Equal(SHA256.HashData(input), SHA256.HashData(Encoding.Latin1.GetBytes(ended.Error[(line + 1)..])));
+    }
+
+    [KvmFact]
+    public void A_command_that_does_not_end_is_ended_and_the_guest_says_what_it_did()
+    {
+        VmmProcess.Ended ended = VmmProcess.Run(Run("--timeout", "1", "--", "sleep", "1000"));
+        Assert.Equal(124, ended.Code);
+        Assert.Contains("vmm: timed out after 1 s: sleep 1000\n", ended.Error, StringComparison.Ordinal);
+        Assert.Matches(@"vmm: vCPU 0: .* at 0x[0-9a-f]+, interrupts (on|off)\n", ended.Error);
+    }
+
+    [KvmFact]
+    public void A_guest_that_does_not_come_up_is_told_from_a_command_that_hangs()
+    {
+        VmmProcess.Ended ended = VmmProcess.Run(Run("--boot-timeout", "0.3", "--", "true"));
+        Assert.Equal(125, ended.Code);
+        Assert.Contains("vmm: the guest did not come up", ended.Error, StringComparison.Ordinal);
+    }
+
+    [KvmFact]
+    public void What_is_not_there_is_127()
+    {
+        VmmProcess.Ended ended = VmmProcess.Run(Run("--", "no-such-program"));
+        Assert.Equal((127, "", "vmm: no-such-program: no such program in the guest\n"), (ended.Code, ended.Output, ended.Error));
+    }
+
+    [KvmFact]
+    public void A_terminal_has_job_control_and_its_size_and_is_given_back()
+    {
+        using var terminal = new VmmTerminal(Run("-it", "--", "sh"));
+        terminal.Screen.WaitFor("# ");
+        terminal.Type("stty size; echo $((6 * 7))ready; sleep 1000\r");
+        terminal.Screen.WaitFor("42ready");
+        terminal.Type("\x03");
+        terminal.Type("echo $((6 * 8))again; kill -9 $$\r");
+        (int code, string settings, string screen) = terminal.Finish();
+        Assert.Equal(137, code);
+        Assert.Contains("48again", screen, StringComparison.Ordinal);
+        Assert.Equal(terminal.SettingsBefore, settings);
+    }
+
+    [Theory]
+    [InlineData("no command given", "run", "--kernel", "x")]
+    [InlineData("no kernel given", "run", "--", "true")]
+    [InlineData("--timeout 0: no time at all", "run", "--kernel", "x", "--timeout", "0", "--", "true")]
+    [InlineData("--timeout soon: not a duration", "run", "--kernel", "x", "--timeout", "soon", "--", "true")]
+    [InlineData("--hostname", "run", "--kernel", "x", "--hostname", "a b", "--", "true")]
+    [InlineData("--keep: there is no root image", "run", "--kernel", "x", "--keep", "y", "--", "true")]
+    [InlineData("--env =x: no name", "run", "--kernel", "x", "--env", "=x", "--", "true")]
+    [InlineData("-t: standard input is no terminal", "run", "--kernel", "x", "-t", "--", "true")]
+    [InlineData("--root /tmp: a directory", "run", "--kernel", "x", "--root", "/tmp", "--", "true")]
+    public void A_mistake_is_one_line_and_64(string message, params string[] words)
+    {
+        VmmProcess.Ended ended = VmmProcess.Run(words);
+        Assert.Equal(64, ended.Code);
+        Assert.StartsWith("vmm: ", ended.Error);
+        Assert.Contains(message, ended.Error, StringComparison.Ordinal);
+        Assert.Equal(1, ended.Error.Count(each => each == '\n'));
+    }
+}
