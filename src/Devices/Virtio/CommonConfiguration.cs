@@ -194,8 +194,7 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
 
             if (MayServe)
             {
-                _current[index].Run();
-                Kick(index);
+                Start(index);
             }
         }
     }
@@ -307,6 +306,12 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
             queue.Publish();
         }
     }
+
+    /// <summary>Where the driver put the rings of a queue that is enabled.</summary>
+    internal QueueConfiguration RingsOf(Virtqueue queue) => _configurations[queue.Index];
+
+    /// <summary>A used buffer notification.</summary>
+    internal void Interrupt(Virtqueue queue) => _interrupts.NotifyQueue(queue.Index);
 
     internal void Kick(int queue) => _notifier.Kick(_device, queue);
 

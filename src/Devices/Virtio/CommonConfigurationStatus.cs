@@ -6,7 +6,7 @@ public sealed partial class CommonConfiguration
     private const DeviceStatus DriverMayWrite = DeviceStatus.Acknowledge | DeviceStatus.Driver
         | DeviceStatus.FeaturesOk | DeviceStatus.DriverOk | DeviceStatus.Failed;
 
-    void IVirtqueueOwner.Interrupt(Virtqueue queue) => _interrupts.NotifyQueue(queue.Index);
+    void IVirtqueueOwner.Interrupt(Virtqueue queue) => Interrupt(queue);
 
     void IVirtqueueOwner.Broken(Virtqueue queue, string fault) => Fail(queue.Index, fault);
 
@@ -85,10 +85,16 @@ public sealed partial class CommonConfiguration
         {
             if (_configurations[i].IsEnabled && !_configurations[i].IsResetting)
             {
-                _current[i].Run();
-                Kick(i);        // a driver may have added buffers, and notified, before DRIVER_OK
+                Start(i);
             }
         }
+    }
+
+    private void Start(int index)
+    {
+        _current[index].Run();
+        _device.StartQueue(_current[index]);
+        Kick(index);        // a driver may have added buffers, and notified, before DRIVER_OK
     }
 
     private void BeginReset()

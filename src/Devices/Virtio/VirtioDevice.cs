@@ -50,7 +50,7 @@ public abstract class VirtioDevice
     protected TimeProvider Time { get; init; } = TimeProvider.System;
 
     /// <summary>Everything that is offered to the driver.</summary>
-    public ulong OfferedFeatures => DeviceFeatures | RingFeatures | VirtioFeatures.Version1;
+    public virtual ulong OfferedFeatures => DeviceFeatures | RingFeatures | VirtioFeatures.Version1;
 
     /// <summary>The largest size of each queue.</summary>
     public ReadOnlySpan<ushort> QueueSizes => _queueSizes;
@@ -113,6 +113,12 @@ public abstract class VirtioDevice
 
     /// <summary>DRIVER_OK: queues run from here on.</summary>
     protected internal virtual void Activate()
+    {
+    }
+
+    /// <summary>The queue begins to run, with DRIVER_OK or, when it is enabled after that, then. For devices that hand
+    /// their queues over.</summary>
+    protected internal virtual void StartQueue(Virtqueue queue)
     {
     }
 

@@ -53,6 +53,20 @@ public abstract unsafe class Virtqueue
     /// <returns>False when there is none, or the queue does not run (any more).</returns>
     public abstract bool TryPop(Span<IoVector> buffers, out DescriptorChain chain);
 
+    /// <summary>Takes the buffer that begins with this descriptor, wherever it is in the ring; after
+    /// <see cref="TakeBack"/>.</summary>
+    /// <inheritdoc cref="TryPop"/>
+    internal virtual bool TryTake(ushort head, Span<IoVector> buffers, out DescriptorChain chain)
+    {
+        chain = default;
+        return false;
+    }
+
+    /// <summary>Goes on where another program left the rings that served them until now, and ended.</summary>
+    /// <returns>Buffers that it took and did not give back, by their first descriptors; none where that cannot be told
+    /// from the rings alone.</returns>
+    internal virtual IReadOnlyList<ushort> TakeBack() => [];
+
     /// <summary>Puts the buffer that was popped last, and not yet given back, back in front of the queue.</summary>
     public abstract void Unpop(in DescriptorChain chain);
 

@@ -12,7 +12,7 @@ namespace Vmm.Devices.Virtio;
 /// </code>
 /// Everything is little-endian, as is every host that vmm runs on.
 /// </remarks>
-internal sealed unsafe class VirtqueueSplit(IVirtqueueOwner owner, GuestMemory memory, int index)
+internal sealed unsafe partial class VirtqueueSplit(IVirtqueueOwner owner, GuestMemory memory, int index)
     : Virtqueue(owner, memory, index)
 {
     private const uint DescriptorBytes = 16;

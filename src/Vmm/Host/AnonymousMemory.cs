@@ -9,26 +9,33 @@ internal sealed class AnonymousMemory : SafeHandle
 
     /// <param name="length">Bytes; a multiple of the page size.</param>
     /// <param name="remedy">For the error: what the user can do.</param>
+    /// <param name="shared">Other processes are to map it, too: <see cref="Shared"/>.</param>
     /// <exception cref="HostException">The host has no room for it.</exception>
-    public AnonymousMemory(ulong length, string remedy)
+    public AnonymousMemory(ulong length, string remedy, bool shared = false)
         : base(LibC.MAP_FAILED, ownsHandle: true)
     {
         _length = (nuint)length;
+        Shared = shared ? CreateFile((long)length) : null;
         nint start = LibC.Mmap(
             0,
             _length,
             LibC.PROT_READ | LibC.PROT_WRITE,
-            LibC.MAP_PRIVATE | LibC.MAP_ANONYMOUS | LibC.MAP_NORESERVE,
-            fd: -1,
+            (shared ? LibC.MAP_SHARED : LibC.MAP_PRIVATE | LibC.MAP_ANONYMOUS) | LibC.MAP_NORESERVE,
+            Shared?.Number ?? -1,
             offset: 0);
         if (start == LibC.MAP_FAILED)
         {
+            Shared?.Dispose();
             throw new HostException(
                 new ErrnoException($"mmap of {length >> 20} MiB", Marshal.GetLastPInvokeError(), remedy).Message);
         }
 
         SetHandle(start);
     }
+
+    /// <summary>The memory as a file, from its first byte, for other processes; null where it is only this one's. Nobody
+    /// can change the file's length.</summary>
+    public FileDescriptor? Shared { get; }
 
     public override bool IsInvalid => handle == LibC.MAP_FAILED;
 
@@ -46,4 +53,26 @@ internal sealed class AnonymousMemory : SafeHandle
     }
 
     protected override bool ReleaseHandle() => LibC.Munmap(handle, _length) == 0;
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            Shared?.Dispose();
+        }
+
+        base.Dispose(disposing);
+    }
+
+    /// <summary>A memfd of that length. Sealed, as whoever it is shared with could else make it shorter, and every access
+    /// behind its end would end this process (SIGBUS).</summary>
+    private static FileDescriptor CreateFile(long length)
+    {
+        const int Seals = LibC.F_SEAL_SEAL | LibC.F_SEAL_SHRINK | LibC.F_SEAL_GROW;
+        var file = new FileDescriptor(ErrnoException.Check(
+            LibC.MemfdCreate("vmm-memory", LibC.MFD_CLOEXEC | LibC.MFD_ALLOW_SEALING), "memfd_create"));
+        ErrnoException.Check(LibC.Ftruncate(file.Number, length), "ftruncate of a memfd");
+        ErrnoException.Check(LibC.Fcntl(file.Number, LibC.F_ADD_SEALS, Seals), "fcntl(F_ADD_SEALS)");
+        return file;
+    }
 }

@@ -12,9 +12,12 @@ internal static unsafe class ChildProcess
     public const int HandedOver = 3;
 
     /// <summary>Starts a program from the PATH: no input, no output, errors to a descriptor, and another handed over.</summary>
+    /// <param name="ownGroup">Its process group is its own, with its process id as number: the terminal's signals do not
+    /// reach it, and <see cref="KillGroup"/> reaches it and all that it starts.</param>
     /// <returns>Its process id; null when there is no such program.</returns>
     /// <exception cref="ErrnoException">It cannot be started.</exception>
-    public static int? Start(string program, IReadOnlyList<string> arguments, int errors, int handOver)
+    public static int? Start(
+        string program, IReadOnlyList<string> arguments, int errors, int handOver, bool ownGroup = false)
     {
         using var nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR);
         LibC.SpawnFileActions actions;
@@ -38,7 +41,9 @@ internal static unsafe class ChildProcess
             Check(LibC.SpawnFileActionsAddDup2(&actions, moved, HandedOver), program);
 
             // The runtime ignores SIGPIPE and vmm blocks a signal; neither is the child's business.
-            Check(LibC.SpawnAttributesSetFlags(&attributes, LibC.POSIX_SPAWN_SETSIGDEF | LibC.POSIX_SPAWN_SETSIGMASK), program);
+            int flags = LibC.POSIX_SPAWN_SETSIGDEF | LibC.POSIX_SPAWN_SETSIGMASK
+                | (ownGroup ? LibC.POSIX_SPAWN_SETPGROUP : 0);
+            Check(LibC.SpawnAttributesSetFlags(&attributes, (short)flags), program);
             Check(LibC.SpawnAttributesSetSigdefault(&attributes, &all), program);
             Check(LibC.SpawnAttributesSetSigmask(&attributes, &none), program);
             int errno = LibC.PosixSpawnp(out int pid, program, &actions, &attributes, argv, envp);
@@ -74,6 +79,9 @@ internal static unsafe class ChildProcess
         // WEXITSTATUS and WTERMSIG of <sys/wait.h>.
         return result < 0 ? null : (status & 0x7f) == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f);
     }
+
+    /// <summary>Ends a child that has a process group of its own, and all that it started, at once.</summary>
+    public static void KillGroup(int pid) => _ = LibC.Kill(-pid, LibC.SIGKILL);
 
     /// <summary>Reads text until the last who could write is gone, or the time is over.</summary>
     /// <returns>Null when the time was over.</returns>

@@ -17,6 +17,7 @@ internal static unsafe partial class LibC
     public const uint EPOLLERR = 8;
     public const uint EPOLLHUP = 0x10;
     public const uint EPOLLONESHOT = 1u << 30;
+    public const uint EPOLLRDHUP = 0x2000;
 
     public const int TFD_CLOEXEC = O_CLOEXEC;
     public const int TFD_NONBLOCK = O_NONBLOCK;

@@ -19,6 +19,10 @@ internal static partial class LibC
     public const int F_GETFD = 1;
     public const int F_DUPFD_CLOEXEC = 1030;
     public const int F_SETFL = 4;
+    public const int F_ADD_SEALS = 1033;
+    public const int F_SEAL_SEAL = 1;
+    public const int F_SEAL_SHRINK = 2;
+    public const int F_SEAL_GROW = 4;
     public const int F_OFD_SETLK = 37;
 
     public const short F_RDLCK = 0;

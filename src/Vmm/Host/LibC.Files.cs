@@ -78,6 +78,7 @@ internal static unsafe partial class LibC
         StringMarshallingCustomType = typeof(FileNameMarshaller))]
     public static partial int Linkat(int oldDirectory, string oldPath, int newDirectory, string newPath, int flags);
 
+    public const int X_OK = 1;
     public const int W_OK = 2;
 
     [LibraryImport(
@@ -98,6 +99,7 @@ internal static unsafe partial class LibC
     public static partial int Ftruncate(int fd, long length);
 
     public const uint MFD_CLOEXEC = 1;
+    public const uint MFD_ALLOW_SEALING = 2;
 
     [LibraryImport("libc", EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int MemfdCreate(string name, uint flags);

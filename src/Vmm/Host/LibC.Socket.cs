@@ -21,9 +21,13 @@ internal static unsafe partial class LibC
     public const int IPV6_V6ONLY = 26;
 
     public const int SHUT_WR = 1;
+    public const int SHUT_RDWR = 2;
 
     public const int MSG_PEEK = 2;
     public const int MSG_DONTWAIT = 0x40;
+    public const int MSG_NOSIGNAL = 0x4000;
+
+    public const int SCM_RIGHTS = 1;
 
     public const int LOCK_EX = 2;
     public const int LOCK_NB = 4;
@@ -58,6 +62,31 @@ internal static unsafe partial class LibC
         public fixed byte Address[16];
         public uint ScopeId;
     }
+
+    /// <summary>struct msghdr.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Msghdr
+    {
+        public nint Name;
+        public uint NameLength;
+        public nint Vectors;
+        public nuint VectorCount;
+        public nint Control;
+        public nuint ControlLength;
+        public int Flags;
+    }
+
+    /// <summary>struct cmsghdr; its data comes right behind it.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Cmsghdr
+    {
+        public nuint Length;
+        public int Level;
+        public int Type;
+    }
+
+    [LibraryImport("libc", EntryPoint = "sendmsg", SetLastError = true)]
+    public static partial nint Sendmsg(int socket, Msghdr* message, int flags);
 
     [LibraryImport("libc", EntryPoint = "recv", SetLastError = true)]
     public static partial nint Recv(int socket, void* buffer, nuint length, int flags);

@@ -5,11 +5,13 @@ namespace Vmm.Host;
 // <spawn.h>, <sys/wait.h>, <sys/prctl.h>. Sizes are proved by LibCTests.
 internal static unsafe partial class LibC
 {
+    public const short POSIX_SPAWN_SETPGROUP = 2;
     public const short POSIX_SPAWN_SETSIGDEF = 4;
     public const short POSIX_SPAWN_SETSIGMASK = 8;
 
     public const int PR_SET_CHILD_SUBREAPER = 36;
     public const int SIGKILL = 9;
+    public const int WNOHANG = 1;
 
     /// <summary>posix_spawn_file_actions_t.</summary>
     [StructLayout(LayoutKind.Sequential, Size = 80)]

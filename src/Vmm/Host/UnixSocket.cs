@@ -27,6 +27,36 @@ internal static unsafe class UnixSocket
         return (ours, theirs);
     }
 
+    /// <summary>One that listens, for a program that takes one connection, and the connection that it will take. The
+    /// listening one blocks, as programs expect. Nobody else can connect: the name is gone before this returns, and is in
+    /// a directory of this user's only.</summary>
+    /// <exception cref="ErrnoException">There is no directory for the name.</exception>
+    public static (FileDescriptor Ours, FileDescriptor Listening) CreateAccepting()
+    {
+        string directory = MakePrivateDirectory();
+        string path = $"{directory}/s";
+        FileDescriptor ours = Create(), listening = Create();
+        try
+        {
+            int errno = Listen(listening, path);
+            errno = errno != 0 ? errno : Connect(ours, path);
+            return errno == 0
+                && (errno = LibC.Fcntl(listening.Number, LibC.F_SETFL, LibC.O_RDWR)) == 0
+                    ? (ours, listening)
+                    : throw new ErrnoException($"socket {path}", errno);
+        }
+        catch
+        {
+            ours.Dispose();
+            listening.Dispose();
+            throw;
+        }
+        finally
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+    }
+
     /// <returns>0, or the errno: ENOENT or ECONNREFUSED when nobody listens there.</returns>
     public static int Connect(FileDescriptor socket, string path)
     {
@@ -48,6 +78,18 @@ internal static unsafe class UnixSocket
             && LibC.Listen(socket.Number, Backlog) == 0
                 ? 0
                 : Marshal.GetLastPInvokeError();
+    }
+
+    private static string MakePrivateDirectory()
+    {
+        try
+        {
+            return Directory.CreateTempSubdirectory("vmm-").FullName;      // mode 0700
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new HostException($"no directory for a socket: {error.Message}; TMPDIR names another place");
+        }
     }
 
     /// <summary>Takes the next connection; null when there is none.</summary>

@@ -1,5 +1,6 @@
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
+using Vmm.Backends.Shares;
 using Vmm.Backends.Sockets;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
@@ -9,7 +10,7 @@ namespace Vmm.Machines;
 
 /// <summary>The virtio devices that the options ask for, each with what is behind it on the host.</summary>
 internal sealed class GuestDevices(
-    MachineOptions options, EventLoop loop, NextLife? before = null, IMachineGuest? guest = null) : IDisposable
+    MachineOptions options, EventLoop loop, GuestRam ram, NextLife? before = null, IMachineGuest? guest = null) : IDisposable
 {
     // Far above what any guest needs, and a limit to what a hostile one costs.
     private const ulong RngBytesPerSecond = 4 << 20;
@@ -20,6 +21,7 @@ internal sealed class GuestDevices(
     private DiskHost? _diskHost;
     private NetHost? _netHost;
     private VsockHost? _vsockHost;
+    private ShareHost? _shareHost;
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
     public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _disks;
@@ -53,11 +55,17 @@ internal sealed class GuestDevices(
             Vsock = new Vsock("virtio-vsock0", sockets, options.Vsock?.Cid ?? VsockSpec.LeastCid) { RingFeatures = RingFeatures };
             slots.Plug(Vsock);
         }
+
+        AddShares(slots);
     }
 
     /// <summary>Waits for what starts beside the machine; last thing before it runs.</summary>
     /// <exception cref="HostException">It does not start.</exception>
-    public void WaitUntilReady() => _netHost?.WaitUntilReady();
+    public void WaitUntilReady()
+    {
+        _netHost?.WaitUntilReady();
+        _shareHost?.WaitUntilReady();
+    }
 
     /// <summary>Is nothing that the guest asked for on its way in the host? On the loop's thread.</summary>
     public bool AreQuiet => (_diskHost?.IsQuiet ?? true) && _disks.TrueForAll(static disk => !disk.Device.HasRequests);
@@ -79,6 +87,7 @@ internal sealed class GuestDevices(
 
     public void Dispose()
     {
+        _shareHost?.Dispose();
         _vsockHost?.Dispose();
         _netHost?.Dispose();
         _diskHost?.Dispose();
@@ -99,6 +108,20 @@ internal sealed class GuestDevices(
             var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options, _time) { RingFeatures = RingFeatures };
             slots.Plug(block);
             _disks.Add((block, disk));
+        }
+    }
+
+    private void AddShares(IVirtioSlots slots)
+    {
+        if (options.Shares.Count == 0)
+        {
+            return;
+        }
+
+        _shareHost = new ShareHost(loop, ram.Table, new RateLimitedLog(new DeviceLog(), TimeProvider.System));
+        foreach (ShareSpec share in options.Shares)
+        {
+            slots.Plug(_shareHost.Open(share));
         }
     }
 

@@ -1,3 +1,4 @@
+using Vmm.Backends.VhostUser;
 using Vmm.Boot;
 using Vmm.Devices.Memory;
 using Vmm.Host;
@@ -15,11 +16,12 @@ internal sealed class GuestRam : IDisposable
     private readonly AnonymousMemory _mapping;
 
     /// <param name="size">Bytes, as --mem gives it.</param>
+    /// <param name="shared">Other programs are to map it, too.</param>
     /// <exception cref="HostException">The host does not have so much.</exception>
-    public GuestRam(ulong size)
+    public GuestRam(ulong size, bool shared = false)
     {
         CheckAgainstHost(size);
-        _mapping = new AnonymousMemory(size, "give less --mem");
+        _mapping = new AnonymousMemory(size, "give less --mem", shared);
         _mapping.WantHugePages(from: SmallPages);
         (ulong low, ulong high) = Layout.SplitMemory(size);
         var below = new GuestRegion(new GuestAddress(0), low, _mapping.Start);
@@ -30,6 +32,10 @@ internal sealed class GuestRam : IDisposable
     }
 
     public GuestMemory Memory { get; }
+
+    /// <summary>For programs that serve devices; only where it is shared.</summary>
+    public MemoryTable Table => new(
+        Memory, _mapping.Shared ?? throw new InvalidOperationException("the guest's memory is not shared"), _mapping.Start);
 
     /// <summary>Where the mapping lies in this process, for telling its resident part from vmm's own.</summary>
     public nint HostStart => _mapping.Start;

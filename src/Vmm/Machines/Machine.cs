@@ -290,7 +290,7 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
 
         KvmVm vm = Own(kvm.CreateVm());
         Done("create VM");
-        Ram = Own(new GuestRam(_options.Memory));
+        Ram = Own(new GuestRam(_options.Memory, _options.SharesMemory));
         foreach (GuestRegion region in Ram.Memory.Regions)
         {
             vm.AddMemory(region);
@@ -309,7 +309,7 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
 
         AddLegacyDevices(vm);
         IVirtioSlots slots = _slots = AddSlots(kvm, vm);
-        _devices = Own(new GuestDevices(_options, Loop, _before, Guest));
+        _devices = Own(new GuestDevices(_options, Loop, Ram, _before, Guest));
         _devices.PlugInto(slots);
         Done("devices");
         CpuidEntry[] processor = kvm.GetSupportedCpuid();

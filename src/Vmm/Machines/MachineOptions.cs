@@ -1,6 +1,7 @@
 using System.Globalization;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
+using Vmm.Backends.Shares;
 using Vmm.Backends.Sockets;
 using Vmm.Boot;
 using Vmm.Host;
@@ -38,6 +39,15 @@ internal sealed record MachineOptions
 
     /// <summary>Sockets between the guest and the host; null for none.</summary>
     public VsockSpec? Vsock { get; init; }
+
+    /// <summary>Directories of the host that the guest can mount; each has its tag.</summary>
+    public IReadOnlyList<ShareSpec> Shares { get; init; } = [];
+
+    /// <summary>Other programs map the guest's memory: because the user wants it, or a device needs it.</summary>
+    public bool SharesMemory => WantsSharedMemory || Shares.Count > 0;
+
+    /// <summary>The guest's memory is a file (memfd) even where no device needs it.</summary>
+    public bool WantsSharedMemory { get; init; }
 
     /// <summary>What the user calls the machine; null where nothing.</summary>
     public string? Name { get; init; }

@@ -78,10 +78,17 @@ public sealed class LibCTests
             .Struct<LibC.SockaddrIn6>(
                 "struct sockaddr_in6", ("Family", "sin6_family"), ("Port", "sin6_port"), ("FlowInfo", "sin6_flowinfo"), ("Address", "sin6_addr"),
                 ("ScopeId", "sin6_scope_id"))
+            .Struct<LibC.Msghdr>(
+                "struct msghdr", ("Name", "msg_name"), ("NameLength", "msg_namelen"), ("Vectors", "msg_iov"), ("VectorCount", "msg_iovlen"),
+                ("Control", "msg_control"), ("ControlLength", "msg_controllen"), ("Flags", "msg_flags"))
+            .Struct<LibC.Cmsghdr>("struct cmsghdr", ("Length", "cmsg_len"), ("Level", "cmsg_level"), ("Type", "cmsg_type"))
             .Struct<LibC.Ifreq>("struct ifreq", ("Name", "ifr_name"), ("Flags", "ifr_flags"))
             .Struct<LibC.SpawnFileActions>("posix_spawn_file_actions_t", ("First", ""))
             .Struct<LibC.SpawnAttributes>("posix_spawnattr_t", ("First", ""))
             .Constant("AF_INET6", LibC.AF_INET6)
+            .Constant("SCM_RIGHTS", LibC.SCM_RIGHTS)
+            .Constant("MSG_NOSIGNAL", LibC.MSG_NOSIGNAL)
+            .Constant("POSIX_SPAWN_SETPGROUP", (ulong)LibC.POSIX_SPAWN_SETPGROUP)
             .Constant("MSG_PEEK", LibC.MSG_PEEK)
             .Constant("MSG_DONTWAIT", LibC.MSG_DONTWAIT)
             .Constant("SOCK_CLOEXEC", LibC.SOCK_CLOEXEC)

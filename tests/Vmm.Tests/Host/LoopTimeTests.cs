@@ -15,7 +15,8 @@ public sealed class LoopTimeTests
     {
         using var rig = new TestRig();
         using var loop = new EventLoop();
-        using var devices = new GuestDevices(new MachineOptions { Kernel = "none", Rng = true }, loop);
+        using var ram = new GuestRam(MachineOptions.MinimumMemory);
+        using var devices = new GuestDevices(new MachineOptions { Kernel = "none", Rng = true }, loop, ram);
         using var slots = new Slots();
         devices.PlugInto(slots);
         var driver = new TestDriver(rig, slots.Devices.Single(), Variant.Default);

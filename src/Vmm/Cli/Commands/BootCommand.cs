@@ -3,6 +3,7 @@ using System.CommandLine.Parsing;
 using System.Runtime.InteropServices;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
+using Vmm.Backends.Shares;
 using Vmm.Backends.Sockets;
 using Vmm.Boot;
 using Vmm.Host;
@@ -17,6 +18,8 @@ namespace Vmm.Cli.Commands;
 /// <summary>The command without a name: boots a machine.</summary>
 internal sealed class BootCommand
 {
+    private const string SharedSuffix = ",shared";
+
     private readonly Option<string> _kernel = new("--kernel", "-k")
     {
         Description = "The kernel: a bzImage, a vmlinux (64-bit ELF), a PVH or a multiboot image",
@@ -43,8 +46,9 @@ internal sealed class BootCommand
 
     private readonly Option<string> _memory = new("--mem", "-m")
     {
-        Description = $"Memory: bytes, or a number with K, M or G; {ByteSize.Format(MachineOptions.DefaultMemory)} if not given",
-        HelpName = "SIZE",
+        Description = $"Memory: bytes, or a number with K, M or G; {ByteSize.Format(MachineOptions.DefaultMemory)} if not given. "
+            + "Option: shared, for memory that is a file (memfd), as it is by itself where another program serves a device",
+        HelpName = "SIZE[,shared]",
     };
 
     private readonly Option<string> _cpus = new("--cpus", "-p")
@@ -72,6 +76,13 @@ internal sealed class BootCommand
         Description = "Sockets between guest and host: the guest's connection to port N of CID 2 goes to the Unix socket PATH_N; "
             + "'CONNECT N' written to PATH leads to port N of the guest. Option: cid=N, the guest's own, 3 if not given",
         HelpName = "PATH[,OPTION...]",
+    };
+
+    private readonly Option<string[]> _share = new("--share")
+    {
+        Description = "A directory of this host for the guest, read-only unless rw; may be given several times. The guest mounts it "
+            + "with mount -t virtiofs TAG PATH; the tag is share0 and so on, or what tag= says",
+        HelpName = "HOST:GUEST[,rw][,tag=NAME]",
     };
 
     private readonly Option<string> _name = new("--name")
@@ -152,7 +163,7 @@ internal sealed class BootCommand
     /// <summary>What describes a machine.</summary>
     private IEnumerable<Option> Shared =>
     [
-        _kernel, _disk, _net, _vsock, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
+        _kernel, _disk, _net, _vsock, _share, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
         _cpu, _entry, _noKaslr, _noUnpack, _onReboot, _stopTimeout, _stats, _trace,
     ];
 
@@ -196,6 +207,9 @@ internal sealed class BootCommand
     /// <exception cref="UsageException">Something is missing or wrong; with the command's help.</exception>
     public MachineOptions Read(ParseResult result) => CommandLineCheck.Read(result.CommandResult.Command, () => Values(result));
 
+    private static string WithoutShared(string memory) =>
+        memory.EndsWith(SharedSuffix, StringComparison.Ordinal) ? memory[..^SharedSuffix.Length] : memory;
+
     private MachineOptions Values(ParseResult result) => new()
     {
         Kernel = result.GetValue(_kernel)
@@ -205,12 +219,14 @@ internal sealed class BootCommand
         CommandLine = result.GetValue(_commandLine),
         CommandLineOnly = result.GetValue(_commandLineOnly),
         Memory = result.GetValue(_memory) is { } memory
-            ? MachineOptions.ParseMemory(memory)
+            ? MachineOptions.ParseMemory(WithoutShared(memory))
             : MachineOptions.DefaultMemory,
+        WantsSharedMemory = result.GetValue(_memory)?.EndsWith(SharedSuffix, StringComparison.Ordinal) ?? false,
         Cpus = result.GetValue(_cpus) is { } cpus ? MachineOptions.ParseCpus(cpus) : 1,
         Disks = Array.ConvertAll(All(result, _disk), DiskSpec.Parse),
         Nets = Array.ConvertAll(All(result, _net), NetSpec.Parse),
         Vsock = result.GetValue(_vsock) is { } vsock ? VsockSpec.Parse(vsock) : null,
+        Shares = ShareSpec.WithTags(Array.ConvertAll(All(result, _share), ShareSpec.Parse)),
         Name = result.GetValue(_name) is { } name ? MachineOptions.CheckName(name) : null,
         Rng = result.GetValue(_rng),
         Transport = ParseTransport(result.GetValue(_transport)),

@@ -1,32 +1,39 @@
+using Vmm.Backends.VhostUser;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vhost;
 using Vmm.Host;
 
 namespace Vmm.Machines.Slots;
 
 /// <summary>The eventfds through which the queues of one device are kicked: by KVM, when the guest notifies and an
-/// ioeventfd caught it, or by vmm itself. Their other end is the event loop.</summary>
+/// ioeventfd caught it, or by vmm itself. Their other end is the event loop, or the program that serves the
+/// device.</summary>
 internal sealed class QueueEvents : IQueueNotifier, IDisposable
 {
     private readonly EventFd[] _events;
-    private readonly EventLoop.Watch[] _watches;
+    private readonly EventLoop.Watch?[] _watches;
     private readonly EventLoop _loop;
+    private readonly VirtioDevice _device;
 
     public QueueEvents(EventLoop loop, VirtioDevice device)
     {
         _loop = loop;
+        _device = device;
         int count = device.QueueSizes.Length;
         _events = new EventFd[count];
-        _watches = new EventLoop.Watch[count];
+        _watches = new EventLoop.Watch?[count];
         for (int i = 0; i < count; i++)
         {
-            int queue = i;
-            var kick = new EventFd();
-            _events[i] = kick;
-            _watches[i] = loop.Add(kick.Number, LibC.EPOLLIN, _ =>
-            {
-                kick.Drain();
-                device.Notify(queue);
-            }, device.Name);
+            _events[i] = new EventFd();
+        }
+
+        if (device is VhostDevice { Backend: VhostUserBackend backend } served)
+        {
+            backend.Attach(served, _events, Watch);
+        }
+        else
+        {
+            Watch();
         }
     }
 
@@ -40,8 +47,26 @@ internal sealed class QueueEvents : IQueueNotifier, IDisposable
     {
         for (int i = 0; i < _events.Length; i++)
         {
-            _loop.Remove(_watches[i]);
+            if (_watches[i] is { } watch)
+            {
+                _loop.Remove(watch);
+            }
+
             _events[i].Dispose();
+        }
+    }
+
+    private void Watch()
+    {
+        for (int i = 0; i < _events.Length; i++)
+        {
+            int queue = i;
+            EventFd kick = _events[i];
+            _watches[i] = _loop.Add(kick.Number, LibC.EPOLLIN, _ =>
+            {
+                kick.Drain();
+                _device.Notify(queue);
+            }, _device.Name);
         }
     }
 }

@@ -1,0 +1,106 @@
+namespace Vmm.Devices.Virtio.Vhost;
+
+/// <summary>A device whose queues are served by another program. Here is what the guest sees of it in registers; when
+/// the program is lost, also the end of every request, as an error.</summary>
+/// <param name="name">For people: <c>virtio-fs0</c>.</param>
+/// <param name="deviceId">virtio 1.2, section 5.</param>
+/// <param name="features">Device-specific features that may be offered, if the back end has them.</param>
+/// <param name="backend">The program.</param>
+/// <param name="queueSizes">The largest size of each queue.</param>
+public abstract class VhostDevice(
+    string name, uint deviceId, ulong features, IVhostBackend backend, params ReadOnlySpan<ushort> queueSizes)
+    : VirtioDevice(name, deviceId, features, queueSizes)
+{
+    // Without RING_PACKED, which few programs have, and RING_RESET, which none has.
+    private const ulong Rings =
+        VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.Version1;
+
+    private readonly bool[] _takenBack = new bool[queueSizes.Length];
+    private bool _isLost;
+
+    /// <summary>The program.</summary>
+    public IVhostBackend Backend { get; } = backend;
+
+    /// <inheritdoc/>
+    public override ulong OfferedFeatures => (Backend.Features & (DeviceFeatures | Rings)) | VirtioFeatures.Version1;
+
+    /// <summary>The back end has used buffers of this queue: the driver is interrupted. For transports and vectors that
+    /// the back end cannot reach by itself. Any thread.</summary>
+    public void OnUsed(int queue)
+    {
+        lock (Gate)
+        {
+            if (!_isLost && TryGetQueue(queue, out Virtqueue? used))
+            {
+                Configuration.Interrupt(used);
+            }
+        }
+    }
+
+    /// <summary>The back end is gone for good, and touches the guest's memory no more. What the guest has asked for, and
+    /// will ask for, ends as an error. On the event-loop thread.</summary>
+    public void OnLost()
+    {
+        lock (Gate)
+        {
+            _isLost = true;
+            for (int queue = 0; queue < QueueSizes.Length; queue++)
+            {
+                Configuration.Kick(queue);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    protected internal override void Activate() => Backend.Begin(NegotiatedFeatures);
+
+    /// <inheritdoc/>
+    protected internal override void StartQueue(Virtqueue queue)
+    {
+        _takenBack[queue.Index] = false;
+        QueueConfiguration rings = Configuration.RingsOf(queue);
+        Backend.StartQueue(new VhostRing(
+            queue.Index, (ushort)rings.Size, rings.DescriptorArea, rings.DriverArea, rings.DeviceArea));
+    }
+
+    /// <inheritdoc/>
+    protected internal override void StopQueue(Virtqueue queue) => Backend.StopQueue(queue.Index);
+
+    /// <inheritdoc/>
+    protected override void ProcessQueue(Virtqueue queue)
+    {
+        if (!_isLost)
+        {
+            Configuration.Kick(queue.Index);        // it was the back end's; the eventfd is where it looks
+            return;
+        }
+
+        if (!_takenBack[queue.Index])
+        {
+            _takenBack[queue.Index] = true;
+            foreach (ushort head in queue.TakeBack())
+            {
+                if (queue.TryTake(head, Buffers, out DescriptorChain chain))
+                {
+                    FailRequest(queue, chain);
+                }
+            }
+        }
+
+        do
+        {
+            while (queue.TryPop(Buffers, out DescriptorChain chain))
+            {
+                FailRequest(queue, chain);
+            }
+        }
+        while (queue.EnableNotify());
+        queue.Publish();
+    }
+
+    /// <summary>Where the buffers of the request lie that is being failed.</summary>
+    protected IoVector[] Buffers => field ??= new IoVector[QueueSizes.ToArray().Max()];
+
+    /// <summary>Completes a request with an error.</summary>
+    protected abstract void FailRequest(Virtqueue queue, in DescriptorChain chain);
+}

@@ -1,0 +1,59 @@
+using Vmm.Backends.VhostUser;
+using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vhost;
+using Vmm.Host;
+
+namespace Vmm.Backends.Shares;
+
+/// <summary>The host's side of all shared directories of a machine.</summary>
+internal sealed class ShareHost(EventLoop loop, MemoryTable memory, IDeviceLog log) : IDisposable
+{
+    private const int Queues = 2;
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+
+    private readonly List<Share> _shares = [];
+
+    private sealed record Share(ShareSpec Spec, string Directory, Virtiofsd Program, VhostUserBackend Backend);
+
+    /// <summary>Starts the program that serves a share. It becomes ready while vmm does other things.</summary>
+    /// <exception cref="UsageException">There is no such directory.</exception>
+    /// <exception cref="HostException">The program is not installed.</exception>
+    public FileSystem Open(ShareSpec spec)
+    {
+        string name = $"virtio-fs{_shares.Count}";
+        string directory = spec.FindDirectory();
+        Virtiofsd program = Virtiofsd.Start(directory, spec.IsWritable, "namespace");
+        var backend = new VhostUserBackend(program.Socket, loop, memory, Patience, fault =>
+        {
+            program.Kill();         // should it only have stopped to answer
+            log.Warn(name, $"virtiofsd: {fault}; the guest gets I/O errors from {spec.HostPath}");
+        });
+        _shares.Add(new Share(spec, directory, program, backend));
+        return new FileSystem(name, spec.Tag!, backend);
+    }
+
+    /// <summary>Waits until all programs have answered.</summary>
+    /// <exception cref="HostException">One does not.</exception>
+    public void WaitUntilReady()
+    {
+        foreach (Share share in _shares)
+        {
+            try
+            {
+                share.Backend.Greet(Queues);
+            }
+            catch (VhostUserException error)
+            {
+                string words = share.Program.LastWords();
+                throw new HostException(
+                    $"--share {share.Spec.HostPath}: virtiofsd: {(words.Length > 0 ? words : error.Message)}");
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        _shares.ForEach(static share => share.Backend.Dispose());
+        _shares.ForEach(static share => share.Program.Dispose());
+    }
+}

@@ -1,0 +1,142 @@
+using Vmm.Host;
+
+namespace Vmm.Backends.Shares;
+
+/// <summary>One virtiofsd process, started by vmm and connected to it by a socket. It ends when the socket does,
+/// however vmm ends, and by a signal of the kernel should it not look at the socket.</summary>
+/// <remarks>
+/// It runs in a mount namespace of its own, in which the shared tree lies at a fixed place, read-only unless the guest
+/// may write: what the guest may do is the kernel's to say, not virtiofsd's. A user who is not root gets a user
+/// namespace as well, in which it is.
+/// </remarks>
+internal sealed class Virtiofsd : IDisposable
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
+
+    // The Rust one first: it is the one that is still developed.
+    private static readonly string[] Places = ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"];
+
+    /// <summary>$1 the tree, $2 ro or rw, $3 and so on the program; @ in its arguments is where the tree is.</summary>
+    /// <remarks>A read-only bind mount is made so by a second call, for each mount of the tree, and keeps the flags it
+    /// has, as those that a user namespace inherits cannot be taken away. mountinfo writes spaces as \040.</remarks>
+    private const string Script = """
+        for stage in /mnt /media /srv /tmp ''; do [ -d "$stage" ] && break; done
+        [ -n "$stage" ] || { echo 'no directory to mount the share on: /mnt, /media, /srv or /tmp' >&2; exit 1; }
+        tree=$1 mode=$2; shift 2
+        mount --rbind -- "$tree" "$stage" || exit 1
+        if [ "$mode" = ro ]; then
+            while read -r _ _ _ _ at flags _; do
+                case $at in "$stage"|"$stage"/*) ;; *) continue ;; esac
+                at=$(printf '%b/' "$(printf '%s' "$at" | sed 's/\\\([0-7][0-7][0-7]\)/\\0\1/g')")
+                at=${at%/}
+                case $flags in ro|ro,*) continue ;; esac
+                mount -o "remount,bind,ro${flags#rw}" -- "$at" || exit 1
+            done < /proc/self/mountinfo
+        fi
+        cd /
+        program=$1; shift
+        exec "$program" "$@" $OPTIONS
+        """;
+
+    private readonly int _pid;
+    private readonly FileDescriptor _errors;
+    private bool _ended;
+
+    private Virtiofsd(int pid, FileDescriptor errors, FileDescriptor socket)
+    {
+        (_pid, _errors, Socket) = (pid, errors, socket);
+    }
+
+    /// <summary>The front end's end of the connection. Owned by whoever takes it.</summary>
+    public FileDescriptor Socket { get; }
+
+    /// <summary>The process.</summary>
+    public int ProcessId => _pid;
+
+    /// <summary>Starts it. It is ready when it answers.</summary>
+    /// <param name="directory">The tree; an absolute path.</param>
+    /// <param name="isWritable">May the guest write?</param>
+    /// <param name="sandbox">namespace, or chroot where the host does not let it make namespaces.</param>
+    /// <exception cref="HostException">It is not installed.</exception>
+    public static Virtiofsd Start(string directory, bool isWritable, string sandbox)
+    {
+        string program = Find() ?? throw new HostException(
+            "--share: virtiofsd is not installed; on Debian or Ubuntu: apt-get install virtiofsd (Debian 12: qemu-system-common)");
+        (FileDescriptor ours, FileDescriptor theirs) = UnixSocket.CreateAccepting();
+        (FileDescriptor read, FileDescriptor write) = Pipe.Create();
+        using (theirs)
+        using (write)
+        {
+            if (ChildProcess.Start("unshare", Arguments(program, directory, isWritable, sandbox), write.Number, theirs.Number, ownGroup: true)
+                is { } pid)
+            {
+                return new Virtiofsd(pid, read, ours);
+            }
+
+            ours.Dispose();
+            read.Dispose();
+            throw new HostException("--share: unshare is not installed; it is in the package util-linux");
+        }
+    }
+
+    /// <summary>What it has said that is worth a line, once it has ended; empty where it said nothing.</summary>
+    public string LastWords()
+    {
+        Kill();
+        string? said = ChildProcess.ReadToEnd(_errors, Patience);
+        return said?.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).LastOrDefault() ?? "";
+    }
+
+    /// <summary>Ends it at once.</summary>
+    public void Kill()
+    {
+        if (!_ended)
+        {
+            ChildProcess.KillGroup(_pid);
+        }
+    }
+
+    /// <summary>After its socket was closed: it ends by itself, or is made to.</summary>
+    public void Dispose()
+    {
+        if (!_ended)
+        {
+            if (ChildProcess.ReadToEnd(_errors, Patience) is null)
+            {
+                Kill();
+            }
+
+            ChildProcess.Wait(_pid);
+            _ended = true;
+        }
+
+        _errors.Dispose();
+    }
+
+    internal static string[] Arguments(string program, string directory, bool isWritable, string sandbox)
+    {
+        // Mapped to root: all that virtiofsd does needs capabilities in its own namespaces only.
+        string[] user = LibC.Geteuid() == 0 ? [] : ["--user", "--map-root-user"];
+        string fd = $"--fd={ChildProcess.HandedOver}";
+        string options = IsOldProgram(program)
+            ? $"-f {fd} --rlimit-nofile=0 -o source=$stage -o sandbox={sandbox} -o cache=auto -o log_level=err"
+            : $"{fd} --rlimit-nofile=0 --shared-dir $stage --sandbox {sandbox} --cache auto --log-level error";
+
+        // The signal after unshare, which would clear it again.
+        return
+        [
+            .. user, "--mount", "--propagation", "private", "--", "setpriv", "--pdeathsig", "KILL", "--",
+            "sh", "-c", Script.Replace("$OPTIONS", options, StringComparison.Ordinal), "vmm-share",
+            directory, isWritable ? "rw" : "ro", program,
+        ];
+    }
+
+    private static string? Find() => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':')
+        .Where(static directory => directory.StartsWith('/'))
+        .Select(static directory => $"{directory}/virtiofsd")
+        .Concat(Places)
+        .FirstOrDefault(static path => LibC.Access(path, LibC.X_OK) == 0);
+
+    /// <summary>QEMU's own, in C, which its version 8.0 left out, has other options than the one in Rust.</summary>
+    private static bool IsOldProgram(string program) => program.StartsWith("/usr/lib/qemu/", StringComparison.Ordinal);
+}

@@ -1,0 +1,169 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using Vmm.Devices.Virtio;
+using Vmm.Host;
+
+namespace Vmm.Backends.VhostUser;
+
+/// <summary>Messages of vhost-user over a Unix stream socket: one request at a time, each with its answer where it has
+/// one. All numbers are little-endian.</summary>
+/// <remarks>
+/// <code>
+/// request:32   flags:32 (1..0 version 1, 2 reply, 3 reply wanted)   payload's length:32   payload
+/// </code>
+/// Nothing of what the back end says is trusted: an answer to another request, of another length, or none within
+/// the time allowed ends the connection.
+/// </remarks>
+/// <param name="socket">Connected; does not block.</param>
+/// <param name="patience">How long an answer may take.</param>
+internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan patience) : IDisposable
+{
+    /// <summary>The most descriptors that come with a message: one for each region of memory.</summary>
+    public const int MostDescriptors = 8;
+
+    private const int HeaderBytes = 12, MostPayload = 512;
+    private const uint Version = 1, Reply = 1 << 2, WantsReply = 1 << 3;
+
+    private readonly Lock _turn = new();
+    private readonly byte[] _message = new byte[HeaderBytes + MostPayload];
+
+    public int Number => socket.Number;
+
+    /// <summary>REPLY_ACK is in force: the back end says of each request whether it could do it.</summary>
+    public bool Acknowledges { get; set; }
+
+    /// <summary>Sends a request that has no answer of its own, and waits until it is done where the back end tells.</summary>
+    /// <param name="descriptors">Go with it (SCM_RIGHTS).</param>
+    /// <exception cref="VhostUserException">The back end is gone, or refuses.</exception>
+    public void Send(VhostUserRequest request, ReadOnlySpan<byte> payload, params ReadOnlySpan<int> descriptors)
+    {
+        lock (_turn)
+        {
+            Write(request, Acknowledges ? Version | WantsReply : Version, payload, descriptors);
+            if (Acknowledges && BinaryPrimitives.ReadUInt64LittleEndian(Answer(request, sizeof(ulong))) != 0)
+            {
+                throw new VhostUserException($"it refused {request}");
+            }
+        }
+    }
+
+    /// <summary>Sends a request that has an answer of its own.</summary>
+    /// <param name="answer">Filled with the answer's payload, which has to be that long.</param>
+    /// <exception cref="VhostUserException">The back end is gone, or answers something else.</exception>
+    public void Ask(VhostUserRequest request, ReadOnlySpan<byte> payload, Span<byte> answer)
+    {
+        lock (_turn)
+        {
+            Write(request, Version, payload, []);
+            Answer(request, answer.Length).CopyTo(answer);
+        }
+    }
+
+    /// <summary>A request whose answer is one number.</summary>
+    /// <inheritdoc cref="Ask(VhostUserRequest, ReadOnlySpan{byte}, Span{byte})"/>
+    public ulong Ask(VhostUserRequest request)
+    {
+        Span<byte> answer = stackalloc byte[sizeof(ulong)];
+        Ask(request, [], answer);
+        return BinaryPrimitives.ReadUInt64LittleEndian(answer);
+    }
+
+    /// <summary>Ends the connection: whoever watches the socket sees its end. Any thread.</summary>
+    public void Close() => _ = LibC.Shutdown(Number, LibC.SHUT_RDWR);
+
+    public void Dispose() => socket.Dispose();
+
+    private void Write(VhostUserRequest request, uint flags, ReadOnlySpan<byte> payload, ReadOnlySpan<int> descriptors)
+    {
+        Span<byte> message = _message.AsSpan(0, HeaderBytes + payload.Length);
+        BinaryPrimitives.WriteUInt32LittleEndian(message, (uint)request);
+        BinaryPrimitives.WriteUInt32LittleEndian(message[4..], flags);
+        BinaryPrimitives.WriteUInt32LittleEndian(message[8..], (uint)payload.Length);
+        payload.CopyTo(message[HeaderBytes..]);
+
+        const int MostControl = 16 + (MostDescriptors * sizeof(int));
+        ulong* control = stackalloc ulong[MostControl / sizeof(ulong)];
+        var header = (LibC.Cmsghdr*)control;
+        *header = new LibC.Cmsghdr
+        {
+            Length = (nuint)(sizeof(LibC.Cmsghdr) + (descriptors.Length * sizeof(int))),
+            Level = LibC.SOL_SOCKET,
+            Type = LibC.SCM_RIGHTS,
+        };
+
+        // SAFETY: CopyTo throws rather than pass the room of MostDescriptors behind the header.
+        descriptors.CopyTo(new Span<int>(header + 1, MostDescriptors));
+        fixed (byte* start = message)
+        {
+            var vector = new IoVector((nint)start, (nuint)message.Length);
+            var sent = new LibC.Msghdr
+            {
+                Vectors = (nint)(&vector),
+                VectorCount = 1,
+                Control = descriptors.IsEmpty ? 0 : (nint)control,
+
+                // CMSG_SPACE: rounded up to eight.
+                ControlLength = descriptors.IsEmpty ? 0 : (header->Length + 7) & ~(nuint)7,
+            };
+
+            // SAFETY: all of it is on this stack, or pinned, for the length of the call. The kernel takes a message this
+            // short whole, or not at all.
+            nint count = LibC.Sendmsg(Number, &sent, LibC.MSG_NOSIGNAL);
+            if (count != message.Length)
+            {
+                throw new VhostUserException(
+                    count < 0 && Marshal.GetLastPInvokeError() == ErrnoException.EAGAIN
+                        ? "it does not read what it is sent"
+                        : "it closed the connection");
+            }
+        }
+    }
+
+    private ReadOnlySpan<byte> Answer(VhostUserRequest request, int length)
+    {
+        long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        Span<byte> header = _message.AsSpan(0, HeaderBytes);
+        Receive(header, request, end);
+        if (BinaryPrimitives.ReadUInt32LittleEndian(header) != (uint)request
+            || (BinaryPrimitives.ReadUInt32LittleEndian(header[4..]) & (Reply | 3)) != (Reply | Version)
+            || BinaryPrimitives.ReadUInt32LittleEndian(header[8..]) != (uint)length)
+        {
+            throw new VhostUserException($"its answer to {request} is none");
+        }
+
+        Span<byte> payload = _message.AsSpan(HeaderBytes, length);
+        Receive(payload, request, end);
+        return payload;
+    }
+
+    private void Receive(Span<byte> buffer, VhostUserRequest request, long end)
+    {
+        while (!buffer.IsEmpty)
+        {
+            var poll = new LibC.Pollfd { Fd = Number, Events = (short)LibC.EPOLLIN };
+
+            // SAFETY: a struct on this stack.
+            int ready = LibC.Poll(&poll, 1, (int)Math.Max(0, end - Environment.TickCount64));
+            if (ready == 0)
+            {
+                throw new VhostUserException($"it has not answered {request} for {patience.TotalSeconds:0} seconds");
+            }
+
+            nint count;
+            fixed (byte* start = buffer)
+            {
+                // SAFETY: pinned meanwhile. Descriptors that come along are dropped by the kernel.
+                count = ready < 0 ? -1 : LibC.Recv(Number, start, (nuint)buffer.Length, LibC.MSG_DONTWAIT);
+            }
+
+            if (count > 0)
+            {
+                buffer = buffer[(int)count..];
+            }
+            else if (count == 0 || Marshal.GetLastPInvokeError() is not (ErrnoException.EAGAIN or ErrnoException.EINTR))
+            {
+                throw new VhostUserException("it closed the connection");
+            }
+        }
+    }
+}

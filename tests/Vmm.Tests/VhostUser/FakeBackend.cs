@@ -1,0 +1,170 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using Vmm.Backends.VhostUser;
+using Vmm.Devices.Virtio;
+using Vmm.Host;
+
+namespace Vmm.Tests.VhostUser;
+
+/// <summary>The other end of a vhost-user connection, in this process. It answers as the protocol says, unless told
+/// otherwise, and notes what it was asked.</summary>
+internal sealed unsafe partial class FakeBackend : IDisposable
+{
+    private const ulong Offered = (1UL << 32) | (1UL << 30) | (1UL << 29) | (1UL << 28) | (1UL << 26);
+
+    private readonly FileDescriptor _socket;
+    private readonly Thread _thread;
+    private readonly List<(VhostUserRequest Request, byte[] Payload, int[] Descriptors)> _asked = [];
+
+    public FakeBackend()
+    {
+        (FileDescriptor ours, _socket) = UnixSocket.CreatePair();
+        FrontEnd = ours;
+        _thread = new Thread(Serve) { IsBackground = true };
+    }
+
+    public FileDescriptor FrontEnd { get; }
+
+    public ulong Features { get; init; } = Offered;
+
+    public ulong Queues { get; init; } = 2;
+
+    /// <summary>Takes the place of the answer to a request: header and payload. Empty to be silent, null to close.</summary>
+    public Func<VhostUserRequest, byte[], byte[]?>? Instead { get; init; }
+
+    /// <summary>What was asked, in order.</summary>
+    public (VhostUserRequest Request, byte[] Payload, int[] Descriptors)[] Asked
+    {
+        get
+        {
+            lock (_asked)
+            {
+                return [.. _asked];
+            }
+        }
+    }
+
+    public FakeBackend Start()
+    {
+        _thread.Start();
+        return this;
+    }
+
+    public byte[] PayloadOf(VhostUserRequest request) => Asked.Last(each => each.Request == request).Payload;
+
+    public int DescriptorOf(VhostUserRequest request, int queue) => Asked.Last(
+        each => each.Request == request && (each.Payload[0] == queue)).Descriptors[0];
+
+    public void Close() => _ = LibC.Shutdown(_socket.Number, LibC.SHUT_RDWR);
+
+    public static byte[] Message(uint request, uint flags, byte[] payload, uint? length = null)
+    {
+        byte[] message = new byte[12 + payload.Length];
+        BinaryPrimitives.WriteUInt32LittleEndian(message, request);
+        BinaryPrimitives.WriteUInt32LittleEndian(message.AsSpan(4), flags);
+        BinaryPrimitives.WriteUInt32LittleEndian(message.AsSpan(8), length ?? (uint)payload.Length);
+        payload.CopyTo(message, 12);
+        return message;
+    }
+
+    public void Dispose()
+    {
+        Close();
+        if (_thread.IsAlive)
+        {
+            _thread.Join();
+        }
+
+        foreach ((_, _, int[] descriptors) in Asked)
+        {
+            foreach (int descriptor in descriptors)
+            {
+                _ = LibC.Close(descriptor);
+            }
+        }
+
+        _socket.Dispose();
+    }
+
+    [LibraryImport("libc", EntryPoint = "recvmsg", SetLastError = true)]
+    private static partial nint Recvmsg(int socket, LibC.Msghdr* message, int flags);
+
+    private void Serve()
+    {
+        byte[] header = new byte[12];
+        while (Receive(header, out int[] descriptors))
+        {
+            var request = (VhostUserRequest)BinaryPrimitives.ReadUInt32LittleEndian(header);
+            uint flags = BinaryPrimitives.ReadUInt32LittleEndian(header.AsSpan(4));
+            byte[] payload = new byte[BinaryPrimitives.ReadUInt32LittleEndian(header.AsSpan(8))];
+            if (payload.Length > 0 && !Receive(payload, out _))
+            {
+                return;
+            }
+
+            lock (_asked)
+            {
+                _asked.Add((request, payload, descriptors));
+            }
+
+            byte[]? answer = Instead is null ? AnswerTo(request, flags, payload) : Instead(request, AnswerTo(request, flags, payload));
+            if (answer is null)
+            {
+                Close();
+                return;
+            }
+
+            fixed (byte* start = answer)
+            {
+                if (answer.Length > 0)
+                {
+                    _ = LibC.Write(_socket.Number, start, (nuint)answer.Length);
+                }
+            }
+        }
+    }
+
+    private byte[] AnswerTo(VhostUserRequest request, uint flags, byte[] payload)
+    {
+        ulong? number = request switch
+        {
+            VhostUserRequest.GetFeatures => Features,
+            VhostUserRequest.GetProtocolFeatures => 1 | (1 << 3) | (1 << 9) | (1 << 15),
+            VhostUserRequest.GetQueueNum => Queues,
+            VhostUserRequest.GetVringBase => BinaryPrimitives.ReadUInt32LittleEndian(payload) | (7UL << 32),
+            _ => (flags & 8) != 0 ? 0 : null,
+        };
+        return number is { } value ? Message((uint)request, 5, BitConverter.GetBytes(value)) : [];
+    }
+
+    private bool Receive(byte[] buffer, out int[] descriptors)
+    {
+        const int Room = 64;
+        ulong* control = stackalloc ulong[Room / 8];
+        descriptors = [];
+        fixed (byte* start = buffer)
+        {
+            int done = 0;
+            while (done < buffer.Length)
+            {
+                var vector = new IoVector((nint)(start + done), (nuint)(buffer.Length - done));
+                var message = new LibC.Msghdr { Vectors = (nint)(&vector), VectorCount = 1, Control = (nint)control, ControlLength = Room };
+                nint count = Recvmsg(_socket.Number, &message, 0);
+                if (count <= 0)
+                {
+                    return false;
+                }
+
+                done += (int)count;
+                var head = (LibC.Cmsghdr*)control;
+                if (message.ControlLength >= (nuint)sizeof(LibC.Cmsghdr) && head->Type == LibC.SCM_RIGHTS)
+                {
+                    int number = ((int)head->Length - sizeof(LibC.Cmsghdr)) / sizeof(int);
+                    descriptors = new ReadOnlySpan<int>(head + 1, number).ToArray();
+                }
+            }
+        }
+
+        return true;
+    }
+}

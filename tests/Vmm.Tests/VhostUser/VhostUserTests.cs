@@ -1,0 +1,205 @@
+using System.Buffers.Binary;
+using Vmm.Backends.VhostUser;
+using Vmm.Host;
+using Vmm.Machines;
+using R = Vmm.Backends.VhostUser.VhostUserRequest;
+
+namespace Vmm.Tests.VhostUser;
+
+public sealed class VhostUserTests
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30), Short = TimeSpan.FromMilliseconds(300);
+
+    [Fact]
+    public void The_driver_s_start_hands_memory_rings_and_eventfds_over_in_the_protocol_s_order()
+    {
+        using FakeBackend fake = new FakeBackend().Start();
+        using VhostRig rig = RigFor(fake);
+        rig.Start();
+        R[] eachQueue = [R.SetVringNum, R.SetVringBase, R.SetVringAddr, R.SetVringCall, R.SetVringKick, R.SetVringEnable];
+        Assert.Equal(
+            [R.GetFeatures, R.GetProtocolFeatures, R.SetProtocolFeatures, R.GetQueueNum, R.SetOwner, R.SetFeatures, R.SetMemTable,
+                .. eachQueue, .. eachQueue],
+            fake.Asked.Select(static asked => asked.Request));
+
+        // Version 1, indirect descriptors and bit 30, which is not the driver's; no LOG_ALL.
+        Assert.Equal((1UL << 32) | (1UL << 30) | (1UL << 28), Number(fake.PayloadOf(R.SetFeatures)));
+        Assert.Equal(1u | (1 << 3) | (1 << 9), Number(fake.PayloadOf(R.SetProtocolFeatures)));
+        byte[] addresses = fake.PayloadOf(R.SetVringAddr);
+        ulong user = Number(fake.PayloadOf(R.SetMemTable)[24..]);
+        Assert.Equal(1u, BinaryPrimitives.ReadUInt32LittleEndian(addresses));
+        Assert.Equal(user + VhostRig.Ring(1), Number(addresses[8..]));
+        Assert.Equal(user + VhostRig.Ring(1) + 0x2000, Number(addresses[16..]));
+        Assert.Equal(user + VhostRig.Ring(1) + 0x1000, Number(addresses[24..]));
+    }
+
+    [Fact]
+    public void Kicks_go_straight_to_the_back_end_and_its_calls_interrupt_the_guest()
+    {
+        using FakeBackend fake = new FakeBackend().Start();
+        using VhostRig rig = RigFor(fake);
+        rig.Start();
+        Signal(fake.DescriptorOf(R.SetVringCall, 1));
+        rig.Until(() => rig.Interrupts.Count > 0);
+        Assert.Equal([1], rig.Interrupts);
+
+        rig.Kick(0).Drain();
+        rig.Device.NotifyQueue(0);
+        for (int turn = 0; turn < 3; turn++)
+        {
+            rig.Loop.Turn(0);
+        }
+
+        Assert.Equal(1u, Count(fake.DescriptorOf(R.SetVringKick, 0)));
+    }
+
+    [Fact]
+    public void A_reset_takes_every_ring_back_and_the_next_driver_gets_them_anew()
+    {
+        using FakeBackend fake = new FakeBackend().Start();
+        using VhostRig rig = RigFor(fake);
+        rig.Start();
+        rig.Device.Status = 0;
+        Assert.Equal(0u, rig.Device.Status);
+        Assert.Equal([R.GetVringBase, R.GetVringBase], fake.Asked[^2..].Select(static asked => asked.Request));
+        rig.StartDriver();
+        Assert.Equal(1, fake.Asked.Count(static asked => asked.Request == R.SetMemTable));
+        Assert.Equal(4, fake.Asked.Count(static asked => asked.Request == R.SetVringKick));
+        Assert.Empty(rig.Told);
+    }
+
+    [Fact]
+    public void The_memory_table_tells_both_sides_of_the_hole_and_one_sealed_file()
+    {
+        using var ram = new GuestRam(5UL << 30, shared: true);
+        byte[] payload = ram.Table.ToPayload();
+        Assert.Equal(8 + (2 * 32), payload.Length);
+        Assert.Equal(2, ram.Table.Descriptors.Length);
+        Assert.Equal(2u, BinaryPrimitives.ReadUInt32LittleEndian(payload));
+        ulong low = Number(payload[16..]);
+        Assert.Equal(0u, Number(payload[8..]));
+        Assert.Equal(0u, Number(payload[32..]));
+        Assert.Equal(1UL << 32, Number(payload[40..]));
+        Assert.Equal((5UL << 30) - low, Number(payload[48..]));
+        Assert.Equal(low, Number(payload[64..]));
+        Assert.Equal((ulong)ram.HostStart + low, Number(payload[56..]));
+        Assert.Equal(-1, LibC.Ftruncate(ram.Table.Descriptors[0], 4096));
+    }
+
+    [Fact]
+    public void A_back_end_that_ends_is_told_once_and_all_requests_end_as_I_O_errors()
+    {
+        using FakeBackend fake = new FakeBackend().Start();
+        using VhostRig rig = RigFor(fake);
+        rig.Start();
+
+        // Three requests of which the one in the middle was answered; then one that nobody took.
+        ulong first = rig.Request(1, place: 0, opcode: 15, unique: 100);
+        rig.Request(1, place: 1, opcode: 15, unique: 101);
+        ulong third = rig.Request(1, place: 2, opcode: 15, unique: 102);
+        rig.Use(1, head: 2);
+        fake.Close();
+        rig.Until(() => rig.UsedIndex(1) == 3);
+        Assert.Single(rig.Told);
+        Assert.Contains(1, rig.Interrupts);
+        AssertFailed(rig, first, 100);
+        AssertFailed(rig, third, 102);
+
+        ulong later = rig.Request(1, place: 1, opcode: 1, unique: 103);
+        rig.Device.NotifyQueue(1);
+        rig.Until(() => rig.UsedIndex(1) == 4);
+        AssertFailed(rig, later, 103);
+
+        // A driver that comes after that gets errors, too, and no reset hangs.
+        rig.Device.Status = 0;
+        Assert.Equal(0u, rig.Device.Status);
+        Assert.Single(rig.Told);
+    }
+
+    [Theory]
+    [InlineData((int)R.GetFeatures)]
+    [InlineData((int)R.GetProtocolFeatures)]
+    [InlineData((int)R.GetQueueNum)]
+    public void A_back_end_that_answers_nonsense_at_the_start_is_refused(int request)
+    {
+        var at = (R)request;
+        byte[]?[] answers =
+        [
+            FakeBackend.Message((uint)at + 1, 5, new byte[8]),                  // another request's
+            FakeBackend.Message((uint)at, 1, new byte[8]),                      // no answer
+            FakeBackend.Message((uint)at, 6, new byte[8]),                      // another version
+            FakeBackend.Message((uint)at, 5, new byte[4]),                      // too short
+            FakeBackend.Message((uint)at, 5, new byte[8], 0xffff_ffff),         // too long
+            [1, 2, 3],                                                          // a part, and silence
+            [],                                                                 // silence
+            null,                                                               // closes
+        ];
+        foreach (byte[]? answer in answers)
+        {
+            using FakeBackend fake = new FakeBackend { Instead = (asked, right) => asked == at ? answer : right }.Start();
+            using VhostRig rig = RigFor(fake, Short);
+            Assert.Throws<VhostUserException>(() => rig.Backend.Greet(2));
+        }
+    }
+
+    [Fact]
+    public void Too_few_queues_or_an_old_virtio_are_refused()
+    {
+        using FakeBackend few = new FakeBackend { Queues = 1 }.Start();
+        using VhostRig rig = RigFor(few);
+        Assert.Equal("it serves 1 queues; 2 are needed", Assert.Throws<VhostUserException>(() => rig.Backend.Greet(2)).Message);
+        using FakeBackend old = new FakeBackend { Features = 1UL << 30 }.Start();
+        using VhostRig other = RigFor(old);
+        Assert.Throws<VhostUserException>(() => other.Backend.Greet(2));
+    }
+
+    [Theory]
+    [InlineData((int)R.SetMemTable)]
+    [InlineData((int)R.SetVringKick)]
+    [InlineData((int)R.GetVringBase)]
+    public void A_back_end_that_refuses_or_hangs_later_is_lost_and_the_guest_goes_on(int request)
+    {
+        var at = (R)request;
+        foreach (byte[]? answer in (byte[]?[])[FakeBackend.Message((uint)at, 5, [1, 0, 0, 0, 0, 0, 0, 0], at == R.GetVringBase ? 9u : 8u), [], null])
+        {
+            using FakeBackend fake = new FakeBackend { Instead = (asked, right) => asked == at ? answer : right }.Start();
+            using VhostRig rig = RigFor(fake, Short);
+            rig.Start();
+            if (at == R.GetVringBase)
+            {
+                rig.Device.Status = 0;
+                Assert.Equal(0u, rig.Device.Status);
+                rig.StartDriver();
+            }
+
+            ulong place = rig.Request(1, place: 0, opcode: 15, unique: 7);
+            rig.Until(() => rig.UsedIndex(1) == 1);
+            AssertFailed(rig, place, 7);
+            Assert.Single(rig.Told);
+        }
+    }
+
+    private static VhostRig RigFor(FakeBackend fake, TimeSpan? patience = null) =>
+        new((loop, memory, tell) => new VhostUserBackend(fake.FrontEnd, loop, memory, patience ?? Patience, tell));
+
+    private static void AssertFailed(VhostRig rig, ulong answer, ulong unique)
+    {
+        Assert.Equal(16u, rig.Read<uint>(answer));
+        Assert.Equal(-5, rig.Read<int>(answer + 4));
+        Assert.Equal(unique, rig.Read<ulong>(answer + 8));
+    }
+
+    private static ulong Number(ReadOnlySpan<byte> payload) => BinaryPrimitives.ReadUInt64LittleEndian(payload);
+
+    private static unsafe void Signal(int eventFd)
+    {
+        ulong one = 1;
+        Assert.Equal(8, LibC.Write(eventFd, &one, 8));
+    }
+
+    private static unsafe ulong Count(int eventFd)
+    {
+        ulong count;
+        return LibC.Read(eventFd, &count, 8) == 8 ? count : 0;
+    }
+}
