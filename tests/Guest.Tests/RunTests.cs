@@ -51,7 +51,8 @@ public sealed class RunTests
     public void What_is_not_there_is_127()
     {
         VmmProcess.Ended ended = VmmProcess.Run(Run("--", "no-such-program"));
-        Assert.Equal((127, "", "vmm: no-such-program: no such program in the guest\n"), (ended.Code, ended.Output, ended.Error));
+        Assert.Equal((127, ""), (ended.Code, ended.Output));
+        Assert.Contains("no-such-program", ended.Error, StringComparison.Ordinal);      // by busybox, which looked for it last
     }
 
     [KvmFact]
