@@ -1,7 +1,7 @@
-using Vmm.Boot;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
+using Vmm.Boot;
 using Vmm.Guest.Tests.Harness;
 using Vmm.Machines;
 using Vmm.Tests.Shared;

@@ -1,11 +1,11 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text;
+using Vmm.Assist;
 using Vmm.Backends.Disks;
 using Vmm.Boot.Unpack;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Virtio;
-using Vmm.Assist;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 using Vmm.Machines;

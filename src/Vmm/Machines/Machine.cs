@@ -15,8 +15,8 @@ using Vmm.Insight.Complaints;
 using Vmm.Insight.Recorder;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
-using Vmm.Machines.Slots;
 using Vmm.Kvm.State;
+using Vmm.Machines.Slots;
 
 namespace Vmm.Machines;
 

@@ -79,7 +79,11 @@ public sealed class MalformedRequestTests
             case MalformedKind.PacketShorterThanItsLength:
                 target.Rig.Memory.Write(new GuestAddress(at), new VsockHeader
                 {
-                    SrcCid = TestDriverVsock.Cid, DstCid = Vsock.HostCid, Type = 1, Op = VsockOp.Rw, Len = 2,
+                    SrcCid = TestDriverVsock.Cid,
+                    DstCid = Vsock.HostCid,
+                    Type = 1,
+                    Op = VsockOp.Rw,
+                    Len = 2,
                 });
                 return [new Buffer(at, VsockHeader.Length + 1, false)];
             default:

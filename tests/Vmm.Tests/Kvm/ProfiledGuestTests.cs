@@ -1,7 +1,7 @@
 using Iced.Intel;
 using Vmm.Insight.Profile;
-using Vmm.Kvm.Abi;
 using Vmm.Kvm;
+using Vmm.Kvm.Abi;
 using Vmm.Machines;
 using Vmm.Tests.Shared;
 using static Iced.Intel.AssemblerRegisters;
