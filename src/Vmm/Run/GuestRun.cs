@@ -43,7 +43,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     {
         _options = options;
         _session = new AgentSession(this);
-        Initramfs = RunInitramfs.Make(withBusybox: !options.RootIsDisk);
+        Initramfs = RunInitramfs.Make(withBusybox: !options.HasRoot);
         _terminal = options.Terminal
             ? Terminal.TryOpen(StandardInput) ?? throw new UsageException("-t: standard input is no terminal; leave -t out in scripts")
             : null;
@@ -168,7 +168,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
         RunSetup.Send(_session, _options);
         (ushort rows, ushort columns) = Terminal.SizeOf(StandardInput);
         AgentStartFlags flags = (_options.Terminal ? AgentStartFlags.Terminal : 0)
-            | (_options.RootIsDisk ? 0 : AgentStartFlags.Applets);
+            | (_options.HasRoot ? 0 : AgentStartFlags.Applets);
         _process = _session.Start(
             new AgentCommand
             {

@@ -24,6 +24,12 @@ internal sealed record RunOptions
     /// <summary>Is the root file system the first of the machine's disks? Else it is the initramfs.</summary>
     public bool RootIsDisk { get; init; }
 
+    /// <summary>The tag of the share that is the root file system, under an overlay in memory; null for none.</summary>
+    public string? RootTag { get; init; }
+
+    /// <summary>Is there a root file system other than the initramfs?</summary>
+    public bool HasRoot => RootIsDisk || RootTag is not null;
+
     /// <summary>Are the changes to it kept, so that the guest has to write everything before it ends?</summary>
     public bool KeepsRoot { get; init; }
 

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using Vmm.Backends.Agent;
+using Vmm.Backends.Shares;
 
 namespace Vmm.Run;
 
@@ -8,7 +9,7 @@ namespace Vmm.Run;
 internal static class RunSetup
 {
     // mount(2), <linux/mount.h>.
-    private const uint NoSuid = 2, NoDevices = 4, NoExecution = 8;
+    private const uint ReadOnly = 1, NoSuid = 2, NoDevices = 4, NoExecution = 8;
 
     public static void Send(AgentSession session, RunOptions options)
     {
@@ -22,6 +23,11 @@ internal static class RunSetup
             Mount(session, "proc", "/proc", "proc");
             Mount(session, "dev", "/dev", "devtmpfs", options: "mode=755");
             Mount(session, "/dev/vda", root, "auto", AgentMountHow.Wait);
+        }
+        else if (options.RootTag is { } tag)
+        {
+            root = RunInitramfs.NewRoot;
+            MountOverlay(session, tag, root);
         }
 
         Mount(session, "proc", root + "/proc", "proc", flags: NoSuid | NoDevices | NoExecution);
@@ -37,10 +43,26 @@ internal static class RunSetup
         Link(session, "fd/0", root + "/dev/stdin");
         Link(session, "fd/1", root + "/dev/stdout");
         Link(session, "fd/2", root + "/dev/stderr");
-        if (options.RootIsDisk)
+        foreach (ShareSpec share in options.Machine.Shares.Where(share => share.Tag != options.RootTag))
+        {
+            Mount(session, share.Tag!, root + share.GuestPath, "virtiofs", flags: share.IsWritable ? 0 : ReadOnly);
+        }
+
+        if (options.HasRoot)
         {
             session.Tell(AgentFrameType.Root, Strings(root));
         }
+    }
+
+    /// <summary>A directory of the host, and above it what the guest changes, in memory.</summary>
+    private static void MountOverlay(AgentSession session, string tag, string root)
+    {
+        const string Lower = "/vmm/lower", Changes = "/vmm/changes";
+        Mount(session, tag, Lower, "virtiofs", flags: ReadOnly);
+        Mount(session, "changes", Changes, "tmpfs", options: "mode=755");
+        MakeDirectory(session, $"{Changes}/upper");
+        MakeDirectory(session, $"{Changes}/work");
+        Mount(session, "root", root, "overlay", options: $"lowerdir={Lower},upperdir={Changes}/upper,workdir={Changes}/work");
     }
 
     /// <summary>The guest's clock is the host's: a machine that has no battery-backed one would be in 1970.</summary>
