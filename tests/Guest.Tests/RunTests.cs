@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
@@ -70,6 +71,33 @@ public sealed class RunTests
         Assert.Equal(terminal.SettingsBefore, settings);
     }
 
+    [KvmFact]
+    public void Shares_are_read_only_unless_rw_and_a_virtiofsd_that_is_killed_is_an_error_of_the_guest()
+    {
+        using var read = new TemporaryFolder();
+        using var written = new TemporaryFolder();
+        File.WriteAllText(read["file, one"], "here");
+        using var vmm = VmmProcess.Start(Run(
+            "--share", $"{read.Path}:/read", "--share", $"{written.Path}:/made/written,rw", "--", "sh", "-c",
+            "cat '/read/file, one'; mount -o remount,rw /read; echo x >/read/new; echo there >/made/written/new; echo; echo ready; "
+            + "read line; ls /made/written; ls /read/; exit 9"));
+        vmm.Output.WaitFor("ready\n");
+        Assert.False(File.Exists(read["new"]));
+        Assert.Equal("there\n", File.ReadAllText(written["new"]));
+        foreach (string child in File.ReadAllText($"/proc/{vmm.Id}/task/{vmm.Id}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries))
+        {
+            using var program = Process.GetProcessById(int.Parse(child, CultureInfo.InvariantCulture));
+            program.Kill();
+        }
+
+        vmm.Error.WaitFor($"virtiofsd: it ended; the guest gets I/O errors from {written.Path}");
+        vmm.Type("\n");
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.Equal(9, ended.Code);
+        Assert.StartsWith("here\nready\n", ended.Output, StringComparison.Ordinal);
+        Assert.Contains("ls: /made/written: Input/output error", ended.Error, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("no command given", "run", "--kernel", "x")]
     [InlineData("no kernel given", "run", "--", "true")]
@@ -79,7 +107,9 @@ public sealed class RunTests
     [InlineData("--keep: there is no root image", "run", "--kernel", "x", "--keep", "y", "--", "true")]
     [InlineData("--env =x: no name", "run", "--kernel", "x", "--env", "=x", "--", "true")]
     [InlineData("-t: standard input is no terminal", "run", "--kernel", "x", "-t", "--", "true")]
-    [InlineData("--root /tmp: a directory", "run", "--kernel", "x", "--root", "/tmp", "--", "true")]
+    [InlineData("--rw: only with a directory as root", "run", "--kernel", "x", "--rw", "--", "true")]
+    [InlineData("--keep: there is no root image", "run", "--kernel", "x", "--root", "/", "--keep", "y", "--", "true")]
+    [InlineData("--share /tmp: takes a directory of this host", "run", "--kernel", "x", "--share", "/tmp", "--", "true")]
     public void A_mistake_is_one_line_and_64(string message, params string[] words)
     {
         VmmProcess.Ended ended = VmmProcess.Run(words);

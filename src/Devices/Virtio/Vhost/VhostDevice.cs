@@ -1,3 +1,5 @@
+using Vmm.Devices.State;
+
 namespace Vmm.Devices.Virtio.Vhost;
 
 /// <summary>A device whose queues are served by another program. Here is what the guest sees of it in registers; when
@@ -65,6 +67,10 @@ public abstract class VhostDevice(
 
     /// <inheritdoc/>
     protected internal override void StopQueue(Virtqueue queue) => Backend.StopQueue(queue.Index);
+
+    /// <summary>Refuses: what the program knows of the guest (open files, for instance) would not be in it.</summary>
+    protected internal override void Save(StateWriter state) => throw new NotSupportedException(
+        $"{Name}: its state is in the program that serves it, and cannot be saved");
 
     /// <inheritdoc/>
     protected override void ProcessQueue(Virtqueue queue)
