@@ -64,7 +64,7 @@ public sealed class ShareTests
                 byte[] init = new byte[64];
                 BinaryPrimitives.WriteUInt32LittleEndian(init, 7);
                 BinaryPrimitives.WriteUInt32LittleEndian(init.AsSpan(4), 31);
-                ulong answer = Ask(rig, 0, Init, 1, init[..16]);
+                ulong answer = Ask(rig, 0, Init, 1, init.AsSpan(0, 16));
                 Assert.Equal(0, rig.Read<int>(answer + 4));
                 Assert.Equal(7u, rig.Read<uint>(answer + 16));
 

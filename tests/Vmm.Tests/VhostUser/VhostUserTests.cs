@@ -26,11 +26,11 @@ public sealed class VhostUserTests
         Assert.Equal((1UL << 32) | (1UL << 30) | (1UL << 28), Number(fake.PayloadOf(R.SetFeatures)));
         Assert.Equal(1u | (1 << 3) | (1 << 9), Number(fake.PayloadOf(R.SetProtocolFeatures)));
         byte[] addresses = fake.PayloadOf(R.SetVringAddr);
-        ulong user = Number(fake.PayloadOf(R.SetMemTable)[24..]);
+        ulong user = Number(fake.PayloadOf(R.SetMemTable).AsSpan(24));
         Assert.Equal(1u, BinaryPrimitives.ReadUInt32LittleEndian(addresses));
-        Assert.Equal(user + VhostRig.Ring(1), Number(addresses[8..]));
-        Assert.Equal(user + VhostRig.Ring(1) + 0x2000, Number(addresses[16..]));
-        Assert.Equal(user + VhostRig.Ring(1) + 0x1000, Number(addresses[24..]));
+        Assert.Equal(user + VhostRig.Ring(1), Number(addresses.AsSpan(8)));
+        Assert.Equal(user + VhostRig.Ring(1) + 0x2000, Number(addresses.AsSpan(16)));
+        Assert.Equal(user + VhostRig.Ring(1) + 0x1000, Number(addresses.AsSpan(24)));
     }
 
     [Fact]
@@ -76,13 +76,13 @@ public sealed class VhostUserTests
         Assert.Equal(8 + (2 * 32), payload.Length);
         Assert.Equal(2, ram.Table.Descriptors.Length);
         Assert.Equal(2u, BinaryPrimitives.ReadUInt32LittleEndian(payload));
-        ulong low = Number(payload[16..]);
-        Assert.Equal(0u, Number(payload[8..]));
-        Assert.Equal(0u, Number(payload[32..]));
-        Assert.Equal(1UL << 32, Number(payload[40..]));
-        Assert.Equal((5UL << 30) - low, Number(payload[48..]));
-        Assert.Equal(low, Number(payload[64..]));
-        Assert.Equal((ulong)ram.HostStart + low, Number(payload[56..]));
+        ulong low = Number(payload.AsSpan(16));
+        Assert.Equal(0u, Number(payload.AsSpan(8)));
+        Assert.Equal(0u, Number(payload.AsSpan(32)));
+        Assert.Equal(1UL << 32, Number(payload.AsSpan(40)));
+        Assert.Equal((5UL << 30) - low, Number(payload.AsSpan(48)));
+        Assert.Equal(low, Number(payload.AsSpan(64)));
+        Assert.Equal((ulong)ram.HostStart + low, Number(payload.AsSpan(56)));
         Assert.Equal(-1, LibC.Ftruncate(ram.Table.Descriptors[0], 4096));
     }
 
