@@ -62,7 +62,7 @@ internal static class QueueOperations
             for (int i = 0; i < count; i++)
             {
                 DescriptorChain chain = _queue.Pop();
-                _queue.Queue.Unpop(chain);
+                _queue.Queue.ReturnToQueue(chain);
             }
         }
 

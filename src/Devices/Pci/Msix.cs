@@ -31,12 +31,12 @@ public sealed partial class Msix : ISavedState
     private readonly IMsiVector[] _vectors;
     private readonly byte[] _table;
     private readonly byte[] _pending;
-    private readonly Told[] _told;
+    private readonly Programmed[] _programmed;
     private volatile bool _enabled;
     private bool _functionMasked;
 
-    /// <summary>What a vector was last told.</summary>
-    private record struct Told(ulong Address, uint Data, bool Unmasked);
+    /// <summary>What a vector was last programmed with.</summary>
+    private record struct Programmed(ulong Address, uint Data, bool Unmasked);
 
     /// <param name="vectors">1 to 256, one for each entry of the table.</param>
     public Msix(params ReadOnlySpan<IMsiVector> vectors)
@@ -44,7 +44,7 @@ public sealed partial class Msix : ISavedState
         ArgumentOutOfRangeException.ThrowIfZero(vectors.Length);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(vectors.Length, MostVectors);
         _vectors = vectors.ToArray();
-        _told = new Told[vectors.Length];
+        _programmed = new Programmed[vectors.Length];
         _table = new byte[vectors.Length * EntryLength];
         _pending = new byte[(vectors.Length + 63) / 64 * 8];
         for (int i = 0; i < vectors.Length; i++)
@@ -70,7 +70,7 @@ public sealed partial class Msix : ISavedState
                 return;
             }
 
-            if (_told[vector].Unmasked)
+            if (_programmed[vector].Unmasked)
             {
                 _vectors[vector].Trigger();
             }
@@ -165,11 +165,11 @@ public sealed partial class Msix : ISavedState
     private void Tell(int vector)
     {
         ReadOnlySpan<byte> entry = _table.AsSpan(vector * EntryLength, EntryLength);
-        ref Told told = ref _told[vector];
+        ref Programmed told = ref _programmed[vector];
         bool unmasked = _enabled && !_functionMasked
             && (BinaryPrimitives.ReadUInt32LittleEndian(entry[12..]) & VectorMasked) == 0;
-        Told now = unmasked
-            ? new Told(BinaryPrimitives.ReadUInt64LittleEndian(entry), BinaryPrimitives.ReadUInt32LittleEndian(entry[8..]), true)
+        Programmed now = unmasked
+            ? new Programmed(BinaryPrimitives.ReadUInt64LittleEndian(entry), BinaryPrimitives.ReadUInt32LittleEndian(entry[8..]), true)
             : told with { Unmasked = false };
         if (now != told)
         {

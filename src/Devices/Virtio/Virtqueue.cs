@@ -68,7 +68,7 @@ public abstract unsafe class Virtqueue
     internal virtual IReadOnlyList<ushort> TakeBack() => [];
 
     /// <summary>Puts the buffer that was popped last, and not yet given back, back in front of the queue.</summary>
-    public abstract void Unpop(in DescriptorChain chain);
+    public abstract void ReturnToQueue(in DescriptorChain chain);
 
     /// <summary>Gives a buffer back, in any order. The driver sees it after <see cref="Publish"/>. On a queue that was
     /// stopped meanwhile it touches nothing of the guest's.</summary>

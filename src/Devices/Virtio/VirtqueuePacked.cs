@@ -86,7 +86,7 @@ internal sealed unsafe class VirtqueuePacked(IVirtqueueOwner owner, GuestMemory 
         return true;
     }
 
-    public override void Unpop(in DescriptorChain chain)
+    public override void ReturnToQueue(in DescriptorChain chain)
     {
         Outstanding--;
         _taken -= chain.Descriptors;

@@ -78,7 +78,7 @@ internal sealed unsafe partial class VirtqueueSplit(IVirtqueueOwner owner, Guest
         return true;
     }
 
-    public override void Unpop(in DescriptorChain chain)
+    public override void ReturnToQueue(in DescriptorChain chain)
     {
         Outstanding--;
         _nextAvail--;

@@ -4,7 +4,7 @@ namespace Vmm.Host;
 
 /// <summary>A thread that makes a system call which takes long while its starter goes on, and has another task later: to
 /// start a thread takes half a millisecond of the few that a machine needs.</summary>
-internal sealed class Alongside : IDisposable
+internal sealed class BackgroundTask : IDisposable
 {
     private readonly EventFd _finished = new(blocking: true);
     private readonly EventFd _resumed = new(blocking: true);
@@ -14,7 +14,7 @@ internal sealed class Alongside : IDisposable
     /// <param name="name">Of the thread.</param>
     /// <param name="stackSize">Of the thread, in bytes.</param>
     /// <param name="work">Runs once, at once.</param>
-    public Alongside(string name, int stackSize, Action work)
+    public BackgroundTask(string name, int stackSize, Action work)
     {
         Thread = new Thread(() => Run(work), stackSize) { Name = name, IsBackground = true };
         Thread.Start();

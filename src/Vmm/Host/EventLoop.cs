@@ -196,7 +196,7 @@ internal sealed unsafe class EventLoop : IDisposable
     public void Release() => Interlocked.Exchange(ref _held, null)?.Release();
 
     /// <param name="early">A thread of that name and stack size that is there already; null to start one.</param>
-    public void Start(Alongside? early = null)
+    public void Start(BackgroundTask? early = null)
     {
         if (early is not null)
         {

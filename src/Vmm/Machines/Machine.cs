@@ -37,7 +37,7 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
     private int _buttonPressed;
     private GuestDevices? _devices;
     private IVirtioSlots? _slots;
-    private Alongside? _early;
+    private BackgroundTask? _early;
     private PostedPortWrites? _posted;
     private readonly NextLife? _before;
     private readonly ComplaintWatch _complaints = new();
@@ -373,7 +373,7 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
         {
             // SYSCALL needs help there: see SyscallLanding. To be sure that nobody uses the old filter any more, KVM
             // waits here for some milliseconds, which is as long as all the rest takes.
-            _early = Own(new Alongside(
+            _early = Own(new BackgroundTask(
                 EventLoop.ThreadName, EventLoop.StackSize, () => vm.ExitOnMsr(MsrInitial.LStar)));
         }
     }

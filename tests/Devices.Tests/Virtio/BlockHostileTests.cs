@@ -104,36 +104,6 @@ public sealed class BlockHostileTests
         Assert.Equal(2, rig.Do(BlockRig.WriteZeroes, 0, rig.Place(range), 16));
     }
 
-    [Theory]
-    [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
-    public void Limits_on_requests_and_bytes_hold(Variant variant)
-    {
-        foreach (BlockOptions options in new[] { new BlockOptions { RequestLimit = 100 }, new BlockOptions { ByteLimit = 52_900 } })
-        {
-            var time = new ManualTime();
-            using var rig = new BlockRig(variant, options, time: time);
-            ulong data = rig.Driver.Allocate(512);
-            for (int i = 0; i < 40; i++)
-            {
-                rig.Add(BlockRig.In, 0, data, 512, out _);
-            }
-
-            rig.Driver.Kick();
-            Assert.Equal(10, rig.Disk.Seen.Count);
-            Assert.Equal(0, rig.Rig.RunLoop());
-            for (int i = 1; i <= 10; i++)
-            {
-                time.Advance(TimeSpan.FromMilliseconds(20));
-                rig.Rig.RunLoop();
-                Assert.Equal(10 + (i * 2), rig.Disk.Seen.Count);
-            }
-
-            time.Advance(TimeSpan.FromMilliseconds(200));       // a tenth of a second's worth at most is saved up
-            rig.Rig.RunLoop();
-            Assert.Equal(40, rig.Disk.Seen.Count);
-        }
-    }
-
     private static void Broken(BlockRig rig, string word)
     {
         Assert.Contains(word, Assert.Single(rig.Rig.Log), StringComparison.Ordinal);

@@ -83,7 +83,7 @@ public sealed class VirtqueueTests
         {
             int first = queue.Driver.Add(new Buffer(Data, 1, false), new Buffer(Data, 1, false), new Buffer(Data, 1, true));
             Assert.True(queue.Device.TryPop(vectors, out DescriptorChain chain));
-            queue.Device.Unpop(chain);
+            queue.Device.ReturnToQueue(chain);
             Assert.Equal(0, queue.Device.Outstanding);
             Assert.True(queue.Device.EnableNotify());
             Assert.True(queue.Device.TryPop(vectors, out chain));

@@ -2,14 +2,14 @@ using Vmm.Host;
 
 namespace Vmm.Tests.Host;
 
-public sealed class AlongsideTests
+public sealed class BackgroundTaskTests
 {
     [Fact]
     public void Finish_waits_for_the_work()
     {
         using var go = new ManualResetEventSlim();
         int done = 0;
-        using var work = new Alongside("test", 128 * 1024, () =>
+        using var work = new BackgroundTask("test", 128 * 1024, () =>
         {
             go.Wait();
             done = 1;
@@ -22,7 +22,7 @@ public sealed class AlongsideTests
     [Fact]
     public void Finish_throws_what_the_work_threw()
     {
-        using var work = new Alongside("test", 128 * 1024, () => throw new HostException("no"));
+        using var work = new BackgroundTask("test", 128 * 1024, () => throw new HostException("no"));
         Assert.Equal("no", Assert.Throws<HostException>(work.Finish).Message);
     }
 
@@ -30,7 +30,7 @@ public sealed class AlongsideTests
     public void Dispose_waits_and_is_silent()
     {
         bool done = false;
-        new Alongside("test", 128 * 1024, () =>
+        new BackgroundTask("test", 128 * 1024, () =>
         {
             done = true;
             throw new HostException("nobody asked");
@@ -43,7 +43,7 @@ public sealed class AlongsideTests
     {
         int first = 0, second = 0;
         Thread thread;
-        using (var work = new Alongside("test", 128 * 1024, () => first = Environment.CurrentManagedThreadId))
+        using (var work = new BackgroundTask("test", 128 * 1024, () => first = Environment.CurrentManagedThreadId))
         {
             work.Finish();
             Assert.Equal(0, second);
@@ -59,7 +59,7 @@ public sealed class AlongsideTests
     [Fact]
     public void An_event_loop_runs_on_a_thread_that_was_there()
     {
-        using var work = new Alongside(EventLoop.ThreadName, EventLoop.StackSize, () => { });
+        using var work = new BackgroundTask(EventLoop.ThreadName, EventLoop.StackSize, () => { });
         using var loop = new EventLoop();
         loop.Start(work);
         using var done = new ManualResetEventSlim();

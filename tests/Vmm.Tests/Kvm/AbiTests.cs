@@ -106,7 +106,6 @@ public sealed class AbiTests
         }
 
         layout.Constant("KVM_PIT_SPEAKER_DUMMY", KvmPitConfig.KVM_PIT_SPEAKER_DUMMY)
-            .Constant("KVM_IRQFD_FLAG_DEASSIGN", KvmIrqfd.KVM_IRQFD_FLAG_DEASSIGN)
             .Constant("KVM_IRQFD_FLAG_RESAMPLE", KvmIrqfd.KVM_IRQFD_FLAG_RESAMPLE)
             .Constant("KVM_IOEVENTFD_FLAG_DATAMATCH", KvmIoeventfd.KVM_IOEVENTFD_FLAG_DATAMATCH)
             .Constant("KVM_IOEVENTFD_FLAG_DEASSIGN", KvmIoeventfd.KVM_IOEVENTFD_FLAG_DEASSIGN)

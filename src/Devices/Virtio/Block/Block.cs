@@ -12,7 +12,6 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
 {
     private const uint DeviceIdBlock = 2;
     private const int HeaderBytes = 16;
-    private const int Throttled = -1;
     private const string NoHeader = "a request is shorter than its header";
     private const string NoStatus = "a request has no room for its status";
 
@@ -28,8 +27,6 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
     private readonly nint _vectorsAddress;
     private readonly int _vectorsPerSlot;
     private readonly bool[] _waiting;       // queues that ran out of slots
-    private readonly TokenBucket? _requestLimit;
-    private readonly TokenBucket? _byteLimit;
     private readonly long[] _sent = new long[Enum.GetValues<DiskOperation>().Length];
     private int _freeCount;
     private bool _processing;
@@ -46,8 +43,6 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
         _backend = backend;
         _sectors = backend.Length / BlockConfig.SectorBytes;
         Time = time ?? TimeProvider.System;
-        _requestLimit = TokenBucket.Limit(Time, options.RequestLimit);
-        _byteLimit = TokenBucket.Limit(Time, options.ByteLimit);
         _readOnly = options.ReadOnly || backend.IsReadOnly;
         Encoding.ASCII.GetBytes(options.Serial, _serial);
         BlockConfig.Fill(_config, options, backend);
@@ -198,14 +193,6 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
                     break;
                 }
 
-                if (!TakeTokens(chain, out TimeSpan wait))
-                {
-                    queue.Unpop(chain);
-                    KickAfter(wait, queue);
-                    budget = Throttled;
-                    break;
-                }
-
                 budget--;
                 _freeCount--;
                 Start(slot, queue, chain, buffers);
@@ -214,11 +201,6 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
             // The backend may complete requests here and now, of any queue; then there are slots again.
             _backend.Submit();
             PublishAll();
-            if (budget == Throttled)
-            {
-                break;
-            }
-
             if (_freeCount == 0)
             {
                 _waiting[queue.Index] = true;
@@ -254,21 +236,6 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
         return sizes;
     }
 
-    private bool TakeTokens(in DescriptorChain chain, out TimeSpan wait)
-    {
-        ulong bytes = chain.ReadableBytes + chain.WritableBytes;
-        wait = _requestLimit is not null && !_requestLimit.CanTake(1) ? _requestLimit.WaitFor(1)
-            : _byteLimit is not null && !_byteLimit.CanTake(bytes) ? _byteLimit.WaitFor(bytes)
-            : TimeSpan.Zero;
-        if (wait != TimeSpan.Zero)
-        {
-            return false;
-        }
-
-        _requestLimit?.Spend(1);
-        _byteLimit?.Spend(bytes);
-        return true;
-    }
 
     /// <summary>Goes on with queues that ran out of slots.</summary>
     private void ServeWaiting()

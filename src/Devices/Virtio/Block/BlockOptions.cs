@@ -31,12 +31,6 @@ public sealed record BlockOptions
     /// <summary>The longest segment in bytes (size_max), zero for no limit.</summary>
     public uint MaxSegmentSize { get; init; }
 
-    /// <summary>Requests per second (iops=); zero for no limit.</summary>
-    public ulong RequestLimit { get; init; }
-
-    /// <summary>Bytes per second, both directions together (bw=); zero for no limit.</summary>
-    public ulong ByteLimit { get; init; }
-
     /// <summary>False: writes are durable when they complete, and the driver is offered neither a flush nor a choice
     /// (cache=writethrough).</summary>
     public bool Writeback { get; init; } = true;

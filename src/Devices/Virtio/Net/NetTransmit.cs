@@ -41,7 +41,7 @@ public sealed partial class Net
 
                 if (_sendLimit is not null && !_sendLimit.CanTake(Charge(chain)))
                 {
-                    queue.Unpop(chain);
+                    queue.ReturnToQueue(chain);
                     queue.Publish();
                     KickAfter(_sendLimit.WaitFor(Charge(chain)), queue);
                     return;
@@ -49,7 +49,7 @@ public sealed partial class Net
 
                 if (!Send(pair, chain))
                 {
-                    queue.Unpop(chain);
+                    queue.ReturnToQueue(chain);
                     queue.Publish();
                     _sendBlocked[pair] = true;      // SendReady goes on
                     return;

@@ -106,7 +106,7 @@ internal sealed class ReceiveQueue
     {
         while (_chainCount > 0)
         {
-            queue.Unpop(_chains[_firstChain + --_chainCount]);
+            queue.ReturnToQueue(_chains[_firstChain + --_chainCount]);
         }
 
         _firstChain = _firstVector = _vectorCount = 0;

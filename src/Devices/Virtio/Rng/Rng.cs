@@ -53,7 +53,7 @@ public sealed class Rng : VirtioDevice
                 int wanted = (int)Math.Min(chain.WritableBytes, MostPerRequest);
                 if (_limit is not null && !_limit.TryTake((ulong)wanted))
                 {
-                    queue.Unpop(chain);
+                    queue.ReturnToQueue(chain);
                     queue.Publish();
                     KickAfter(_limit.WaitFor((ulong)wanted), queue);
                     return;

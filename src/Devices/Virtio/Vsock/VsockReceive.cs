@@ -31,7 +31,7 @@ public sealed partial class Vsock
 
             VsockConnection connection = Add(peer, port, _nextHostPort, VsockState.Connecting);
             StepHostPort();
-            Owe(connection, VsockPending.Request);
+            AddPending(connection, VsockPending.Request);
             SendToGuest();
             return true;
         }
@@ -44,7 +44,7 @@ public sealed partial class Vsock
         {
             if (connection.State == VsockState.Established && CanReceive(connection))
             {
-                Owe(connection, VsockPending.Data);
+                AddPending(connection, VsockPending.Data);
                 SendToGuest();
                 Watch(connection);
             }
@@ -66,7 +66,7 @@ public sealed partial class Vsock
                     // Bytes that are left go first, if the guest has room for them. If it has not, it is told at once
                     // that nobody reads any more, and of the end of the bytes once it has read them (FillShutdown).
                     connection.DropUnsent();
-                    Owe(connection, CanReceive(connection) && !connection.IsOutOfCredit
+                    AddPending(connection, CanReceive(connection) && !connection.IsOutOfCredit
                         ? VsockPending.Data | VsockPending.Shutdown
                         : VsockPending.Shutdown);
                     break;
@@ -104,7 +104,7 @@ public sealed partial class Vsock
     }
 
     /// <summary>Notes that the guest is to get this, once there are buffers for it.</summary>
-    private void Owe(VsockConnection connection, VsockPending what)
+    private void AddPending(VsockConnection connection, VsockPending what)
     {
         connection.Pending |= what;
         if (!connection.IsQueued)
@@ -137,7 +137,7 @@ public sealed partial class Vsock
         connection.State = VsockState.Closing;
         connection.Peer.Dispose();
         connection.Pending = VsockPending.None;
-        Owe(connection, VsockPending.Rst);
+        AddPending(connection, VsockPending.Rst);
     }
 
     /// <summary>The guest knows that the connection is over.</summary>
@@ -176,7 +176,7 @@ public sealed partial class Vsock
                 int written = Fill(_vectors.AsSpan(chain.Readable, chain.Writable), chain.WritableBytes);
                 if (written == 0)
                 {
-                    queue.Unpop(chain);     // nobody had anything after all
+                    queue.ReturnToQueue(chain);     // nobody had anything after all
                 }
                 else
                 {
@@ -214,7 +214,7 @@ public sealed partial class Vsock
             int written = Fill(connection, buffers, room);
             if (connection.Pending != VsockPending.None)
             {
-                Owe(connection, VsockPending.None);     // behind the others
+                AddPending(connection, VsockPending.None);     // behind the others
             }
 
             if (written != 0)

@@ -95,7 +95,7 @@ public sealed partial class Vsock
         {
             VsockConnection connection = Add(peer, header.SrcPort, header.DstPort, VsockState.Established);
             connection.TakeCredit(header);
-            Owe(connection, VsockPending.Response);
+            AddPending(connection, VsockPending.Response);
             Watch(connection);
             return;
         }
@@ -110,7 +110,7 @@ public sealed partial class Vsock
         if (connection.IsOutOfCredit && connection.Credit > 0)
         {
             connection.IsOutOfCredit = false;
-            Owe(connection, VsockPending.Data);
+            AddPending(connection, VsockPending.Data);
         }
 
         switch (header.Op)
@@ -131,7 +131,7 @@ public sealed partial class Vsock
             case VsockOp.CreditUpdate:
                 return true;
             case VsockOp.CreditRequest:
-                Owe(connection, VsockPending.CreditUpdate);
+                AddPending(connection, VsockPending.CreditUpdate);
                 return true;
             default:
                 return false;
@@ -187,7 +187,7 @@ public sealed partial class Vsock
 
         if (connection.ShouldTellCredit)
         {
-            Owe(connection, VsockPending.CreditUpdate);
+            AddPending(connection, VsockPending.CreditUpdate);
         }
 
         Watch(connection);
