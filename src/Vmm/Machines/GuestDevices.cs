@@ -2,6 +2,7 @@ using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
 using Vmm.Backends.Shares;
 using Vmm.Backends.Sockets;
+using Vmm.Backends.VhostUser;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
 using Vmm.Machines.Slots;
@@ -22,6 +23,7 @@ internal sealed class GuestDevices(
     private NetHost? _netHost;
     private VsockHost? _vsockHost;
     private ShareHost? _shareHost;
+    private VhostUserDisks? _served;
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
     public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _disks;
@@ -57,6 +59,7 @@ internal sealed class GuestDevices(
         }
 
         AddShares(slots);
+        AddServedDisks(slots);
     }
 
     /// <summary>Waits for what starts beside the machine; last thing before it runs.</summary>
@@ -65,6 +68,7 @@ internal sealed class GuestDevices(
     {
         _netHost?.WaitUntilReady();
         _shareHost?.WaitUntilReady();
+        _served?.WaitUntilReady();
     }
 
     /// <summary>Is nothing that the guest asked for on its way in the host? On the loop's thread.</summary>
@@ -87,6 +91,7 @@ internal sealed class GuestDevices(
 
     public void Dispose()
     {
+        _served?.Dispose();
         _shareHost?.Dispose();
         _vsockHost?.Dispose();
         _netHost?.Dispose();
@@ -122,6 +127,20 @@ internal sealed class GuestDevices(
         foreach (ShareSpec share in options.Shares)
         {
             slots.Plug(_shareHost.Open(share));
+        }
+    }
+
+    private void AddServedDisks(IVirtioSlots slots)
+    {
+        if (options.ServedDisks.Count == 0)
+        {
+            return;
+        }
+
+        _served = new VhostUserDisks(loop, ram.Table, new RateLimitedLog(new DeviceLog(), TimeProvider.System));
+        foreach (string path in options.ServedDisks)
+        {
+            slots.Plug(_served.Open(path));
         }
     }
 

@@ -116,6 +116,24 @@ public sealed class VhostUserTests
         Assert.Single(rig.Told);
     }
 
+    [Fact]
+    public void A_disk_s_size_is_what_the_program_says()
+    {
+        byte[] config = new byte[60];
+        config[0] = 77;
+        using FakeBackend fake = new FakeBackend
+        {
+            Queues = 1,
+            Instead = (asked, right) => asked == R.GetConfig ? FakeBackend.Message((uint)asked, 5, [.. new byte[12], .. config]) : right,
+        }.Start();
+        using VhostRig rig = RigFor(fake);
+        rig.Backend.Greet(queues: 1);
+        byte[] said = new byte[60];
+        rig.Backend.ReadConfig(said);
+        Assert.Equal(config, said);
+        Assert.Equal(60u, BinaryPrimitives.ReadUInt32LittleEndian(fake.PayloadOf(R.GetConfig).AsSpan(4)));
+    }
+
     [Theory]
     [InlineData((int)R.GetFeatures)]
     [InlineData((int)R.GetProtocolFeatures)]

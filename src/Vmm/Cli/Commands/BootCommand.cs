@@ -85,6 +85,13 @@ internal sealed class BootCommand
         HelpName = "HOST:GUEST[,rw][,tag=NAME]",
     };
 
+    private readonly Option<string[]> _vhostUserBlock = new("--vhost-user-blk")
+    {
+        Description = "A disk that another program serves at this Unix socket, by vhost-user (qemu-storage-daemon, SPDK); may be given "
+            + "several times; behind those of --disk",
+        HelpName = "SOCKET",
+    };
+
     private readonly Option<string> _name = new("--name")
     {
         Description = "What the machine is called; the MAC addresses of its network cards are derived from it",
@@ -163,7 +170,7 @@ internal sealed class BootCommand
     /// <summary>What describes a machine.</summary>
     private IEnumerable<Option> Shared =>
     [
-        _kernel, _disk, _net, _vsock, _share, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
+        _kernel, _disk, _net, _vsock, _share, _vhostUserBlock, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
         _cpu, _entry, _noKaslr, _noUnpack, _onReboot, _stopTimeout, _stats, _trace,
     ];
 
@@ -207,6 +214,11 @@ internal sealed class BootCommand
     /// <exception cref="UsageException">Something is missing or wrong; with the command's help.</exception>
     public MachineOptions Read(ParseResult result) => CommandLineCheck.Read(result.CommandResult.Command, () => Values(result));
 
+    private static string CheckSocket(string path) =>
+        path.Length > 0 && FileNames.ToBytes(path).Length <= UnixSocket.MostPathBytes
+            ? path
+            : throw new UsageException($"--vhost-user-blk {path}: takes the path of a socket, 1 to {UnixSocket.MostPathBytes} bytes");
+
     private static string WithoutShared(string memory) =>
         memory.EndsWith(SharedSuffix, StringComparison.Ordinal) ? memory[..^SharedSuffix.Length] : memory;
 
@@ -227,6 +239,7 @@ internal sealed class BootCommand
         Nets = Array.ConvertAll(All(result, _net), NetSpec.Parse),
         Vsock = result.GetValue(_vsock) is { } vsock ? VsockSpec.Parse(vsock) : null,
         Shares = ShareSpec.WithTags(Array.ConvertAll(All(result, _share), ShareSpec.Parse)),
+        ServedDisks = Array.ConvertAll(All(result, _vhostUserBlock), CheckSocket),
         Name = result.GetValue(_name) is { } name ? MachineOptions.CheckName(name) : null,
         Rng = result.GetValue(_rng),
         Transport = ParseTransport(result.GetValue(_transport)),
