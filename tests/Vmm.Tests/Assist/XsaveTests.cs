@@ -46,7 +46,7 @@ public sealed class XsaveTests(ITestOutputHelper output) : IDisposable
             PrepareImages();
             _random.Fill(_processor.Memory[..AreaLength]);
             Start(_random.Next64());
-            _processor.Run(code);
+            RunSurely(code);
             Assert.Equal(AssistKind.Handled, assist.TryHandle(code).Kind);
             AssertAreasEqual($"{name} round {i}");
         }
@@ -71,7 +71,7 @@ public sealed class XsaveTests(ITestOutputHelper output) : IDisposable
             PrepareImages();
             PrepareArea(isCompacted);
             Start(_random.Next64());
-            _processor.Run(code);
+            RunSurely(code);
             AssistOutcome outcome = assist.TryHandle(code);
             Assert.True(outcome.Kind == AssistKind.Handled, $"{name} round {i}: {outcome} {_cpu.Injected}");
             AssertStatesEqual($"{name} round {i}");
@@ -356,6 +356,27 @@ public sealed class XsaveTests(ITestOutputHelper output) : IDisposable
         _processor.State.General[GuestRegisters.Rbx] = _processor.MemoryAddress;
         _processor.State.Flags = 2;
         _cpu.Memory.Write(new GuestAddress(FakeCpu.DataAddress), _processor.Memory[..AreaLength]);
+    }
+
+    /// <summary>Has the processor do it until it does the same twice. Where MXCSR alone of SSE is in use, a PVM host lost it
+    /// once, in some hundred thousand rounds: in a change of process between loading the state and the instruction.</summary>
+    private void RunSurely(byte[] code)
+    {
+        byte[] memory = _processor.Memory.ToArray(), image = _processor.Image.ToArray();
+        byte[]? before = null;
+        for (int i = 0; i < 5; i++)
+        {
+            memory.CopyTo(_processor.Memory);
+            image.CopyTo(_processor.Image);
+            _processor.Run(code);
+            byte[] now = [.. _processor.Memory, .. _processor.Image];
+            if (before is not null && now.AsSpan().SequenceEqual(before))
+            {
+                return;
+            }
+
+            before = now;
+        }
     }
 
     private void AssertAreasEqual(string name)
