@@ -199,7 +199,8 @@ public sealed class CommandLineTests
         string said = "";
         for (int files = 4; files < Enough; files++)
         {
-            using VmmProcess vmm = VmmProcess.StartInShell($"ulimit -n {files}; exec \"$@\" </dev/null", arguments);
+            // Not in one with the exec: to redirect there, dash wants a descriptor above 9.
+            using VmmProcess vmm = VmmProcess.StartInShell($"exec </dev/null; ulimit -n {files}; exec \"$@\"", arguments);
             VmmProcess.Ended ended = vmm.WaitForEnd();
             if (!ended.Error.Contains("Too many open files", StringComparison.Ordinal))
             {
