@@ -10,5 +10,8 @@ internal sealed class NotInBochsAttribute(string why) : Attribute
     /// never exits, neither its host's timer nor a signal is seen, and all stops for good.</summary>
     public const string SpinsWithInterruptsOff = "a guest that spins with interrupts off stops Bochs 2.7 for good";
 
+    /// <summary>It interprets 50 million instructions a second, so the host says nothing for minutes, and is taken for dead.</summary>
+    public const string TakesTooLong = "it takes minutes in Bochs";
+
     public string Why { get; } = why;
 }

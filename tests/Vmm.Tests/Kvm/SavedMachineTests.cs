@@ -89,6 +89,7 @@ public sealed class SavedMachineTests
     /// <summary>A guest that writes to its console, by exits and by posted writes: ten thousand times in a row it stands
     /// still, and not a character is lost.</summary>
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void Standing_still_ten_thousand_times_loses_nothing()
     {
         const int Rounds = 10_000;
@@ -152,6 +153,7 @@ public sealed class SavedMachineTests
     }
 
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.SpinsWithInterruptsOff)]
     public void A_machine_that_ends_while_it_stands_still_ends()
     {
         using var guest = new TestGuest(static code =>
