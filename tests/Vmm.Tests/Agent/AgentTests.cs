@@ -192,6 +192,10 @@ public sealed class AgentTests : IDisposable
         process.Resize(44, 122);
         Type(process, "a line\n");
         _agent.Wait(() => streams.OutputText.Contains("44 122\r\ngot a line", StringComparison.Ordinal));
+
+        // cat has to run: typed while the shell starts it, Ctrl-C was now and then of no effect.
+        Type(process, "to cat\n");
+        _agent.Wait(() => streams.OutputText.Contains("to cat\r\nto cat\r\n", StringComparison.Ordinal));
         Type(process, "\x03");
         _agent.Wait(() => streams.Exit is not null);
         Assert.Equal((AgentEnding.Signal, 2u), (streams.Exit!.Value.How, streams.Exit.Value.Value));
