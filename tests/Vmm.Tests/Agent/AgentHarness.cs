@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using Vmm.Backends.Agent;
 using Vmm.Host;
+using Vmm.Tests.Shared;
 
 namespace Vmm.Tests.Agent;
 
@@ -172,7 +173,7 @@ internal sealed class AgentHarness : IAgentOwner, IAgentProcessOwner, IDisposabl
         try
         {
             return Process.Start(new ProcessStartInfo(
-                Repository.Find("out/agent/agent"), ["--fd", socket.Number.ToString(CultureInfo.InvariantCulture)]))!;
+                Path.Combine(SourceTree.Root, "out/agent/agent"), ["--fd", socket.Number.ToString(CultureInfo.InvariantCulture)]))!;
         }
         finally
         {

@@ -1,13 +1,14 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 using Vmm.Backends.Agent;
+using Vmm.Tests.Shared;
 
 namespace Vmm.Tests.Agent;
 
 /// <summary>The numbers of the protocol here and in the agent's C are the same.</summary>
 public sealed partial class AgentProtocolTests
 {
-    private static readonly string Header = File.ReadAllText(Repository.Find("firmware/agent/protocol.h"));
+    private static readonly string Header = File.ReadAllText(Path.Combine(SourceTree.Root, "firmware/agent/protocol.h"));
 
     [Fact]
     public void Frame_types_are_those_of_the_agent()
