@@ -168,7 +168,10 @@ static _Noreturn void run_child(usize slot, const int *fds, u32 flags)
     }
     if (arguments[0] == NULL)
         give_up(slot, ENDED_EXEC, -ENOENT);
-    CALL(rt_sigaction, SIGPIPE, &standard, 0, sizeof none);    /* who started the agent may have had it ignored */
+    /* Process 1 ignores nothing. Who started the agent elsewhere may have had signals ignored: a shell does that with
+       SIGINT and SIGQUIT for what it starts in the background, and Ctrl-C would then be without effect. */
+    for (int signal = 1; !is_init && signal < SIGRTMIN; signal++)
+        CALL(rt_sigaction, signal, &standard, 0, sizeof none);
     CALL(rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof none);
     give_up(slot, ENDED_EXEC, execute(arguments, environment, (flags & START_APPLETS) != 0));
 }
@@ -352,7 +355,6 @@ static void note_end(struct process *process, int status)
     process->status = status;
     if (process->terminal) {
         process->draining = 1;              /* its terminal is hung up, and says so when all was read */
-        CALL(fcntl, process->out, F_SETFL, O_RDWR | O_NONBLOCK);
         return;
     }
     close_input(process);
