@@ -110,7 +110,7 @@ internal sealed class GuestDevices(
         for (int i = 0; i < options.Disks.Count; i++)
         {
             OpenDisk disk = _diskHost.Open(options.Disks[i], before?.TakeOverlay(i));
-            var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options, _time) { RingFeatures = RingFeatures };
+            var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options) { RingFeatures = RingFeatures };
             slots.Plug(block);
             _disks.Add((block, disk));
         }

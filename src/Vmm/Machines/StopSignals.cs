@@ -86,16 +86,7 @@ internal sealed class StopSignals : IDisposable
         _ignored.Dispose();
     }
 
-    private static MachineEnd EndBy(int signal) => MachineEnd.StoppedBySignal(signal, NameOf(signal));
-
-    private static string NameOf(int signal) => signal switch
-    {
-        LibC.SIGHUP => "SIGHUP",
-        LibC.SIGINT => "SIGINT",
-        LibC.SIGQUIT => "SIGQUIT",
-        LibC.SIGXCPU => "SIGXCPU (the limit of CPU time)",
-        _ => "SIGTERM",
-    };
+    private static MachineEnd EndBy(int signal) => MachineEnd.StoppedBySignal(signal, SignalNames.Of(signal));
 
     private void Hear()
     {
@@ -150,6 +141,6 @@ internal sealed class StopSignals : IDisposable
                 CultureInfo.InvariantCulture, $"it has {_stopTimeout.TotalSeconds} s (--stop-timeout); {otherwise}");
         }
 
-        Stderr.WriteLine($"vmm: {NameOf(signal)}: pressed the guest's power button; {otherwise}");
+        Stderr.WriteLine($"vmm: {SignalNames.Of(signal)}: pressed the guest's power button; {otherwise}");
     }
 }

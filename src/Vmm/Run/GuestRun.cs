@@ -256,15 +256,6 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
         _session.Shutdown();
     }
 
-    private static string NameOf(int signal) => signal switch
-    {
-        LibC.SIGHUP => "SIGHUP",
-        LibC.SIGINT => "SIGINT",
-        LibC.SIGQUIT => "SIGQUIT",
-        LibC.SIGTERM => "SIGTERM",
-        _ => $"signal {signal}",
-    };
-
     private RunVerdict VerdictOf(in AgentExit exit)
     {
         string command = _options.Command[0];
@@ -304,7 +295,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
         {
             if (_signals.TakeEnd() is { } signal)
             {
-                verdict = new RunVerdict(ExitCodes.SignalBase + signal, $"stopped by {NameOf(signal)}");
+                verdict = new RunVerdict(ExitCodes.SignalBase + signal, $"stopped by {SignalNames.Of(signal)}");
                 return;
             }
         }
@@ -322,7 +313,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     }
 
     private void EndBySignal(int signal) =>
-        Finish(new RunVerdict(ExitCodes.SignalBase + signal, $"stopped by {NameOf(signal)}"));
+        Finish(new RunVerdict(ExitCodes.SignalBase + signal, $"stopped by {SignalNames.Of(signal)}"));
 
     private void Resized()
     {

@@ -17,10 +17,10 @@ internal sealed class BlockRig : IDisposable
 
     public BlockRig(
         Variant variant, BlockOptions? options = null, FakeDisk? disk = null, ulong refuse = 0, bool start = true,
-        bool waitsForResets = false, TimeProvider? time = null)
+        bool waitsForResets = false)
     {
         Disk = disk ?? new FakeDisk(1 << 20);
-        Block = new Block("virtio-blk0", Disk, options ?? new BlockOptions(), time) { RingFeatures = TestTransports.RingFeatures };
+        Block = new Block("virtio-blk0", Disk, options ?? new BlockOptions()) { RingFeatures = TestTransports.RingFeatures };
         Driver = new TestDriver(Rig, Block, variant, waitsForResets);
         if (start)
         {

@@ -35,14 +35,12 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
     /// <param name="name">For people: <c>virtio-blk0</c>.</param>
     /// <param name="backend">Where the bytes are.</param>
     /// <param name="options">What the guest sees.</param>
-    /// <param name="time">The clock that limits go by.</param>
     /// <exception cref="ArgumentException">The options do not fit the backend; the message is for the user.</exception>
-    public Block(string name, IDiskBackend backend, BlockOptions options, TimeProvider? time = null)
+    public Block(string name, IDiskBackend backend, BlockOptions options)
         : base(name, DeviceIdBlock, Checked(backend, options), Sizes(options))
     {
         _backend = backend;
         _sectors = backend.Length / BlockConfig.SectorBytes;
-        Time = time ?? TimeProvider.System;
         _readOnly = options.ReadOnly || backend.IsReadOnly;
         Encoding.ASCII.GetBytes(options.Serial, _serial);
         BlockConfig.Fill(_config, options, backend);

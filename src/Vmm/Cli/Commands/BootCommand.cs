@@ -256,7 +256,7 @@ internal sealed class BootCommand
     };
 
     /// <summary>What was given. (The library would make the empty array by reflection, at a millisecond's cost.)</summary>
-    private static string[] All(ParseResult result, Option<string[]> option) =>
+    public static string[] All(ParseResult result, Option<string[]> option) =>
         result.GetResult(option) is null ? [] : result.GetValue(option) ?? [];
 
     private static Transport ParseTransport(string? name) => name switch

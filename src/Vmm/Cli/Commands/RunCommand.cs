@@ -14,7 +14,7 @@ namespace Vmm.Cli.Commands;
 internal sealed class RunCommand(BootCommand boot, StartClock clock)
 {
     private const string RootTag = "vmm-root";
-    private const string DefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    private const string DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
     private readonly Argument<string[]> _command = new("COMMAND")
     {
@@ -156,7 +156,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
             throw new UsageException("a word of the command holds a NUL character");
         }
 
-        MachineOptions machine = boot.Read(result) with { Initrds = All(result, _initrd) };
+        MachineOptions machine = boot.Read(result) with { Initrds = BootCommand.All(result, _initrd) };
         string? root = result.GetValue(_root);
         string? keep = result.GetValue(_keep);
         bool isDirectory = root is not (null or "none") && Directory.Exists(root);
@@ -201,9 +201,6 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
         };
     }
 
-    private static string[] All(ParseResult result, Option<string[]> option) =>
-        result.GetResult(option) is null ? [] : result.GetValue(option) ?? [];
-
     /// <summary>The tree that becomes /, and this working directory where it is not in it, or is to be written to.</summary>
     private static IEnumerable<ShareSpec> RootShares(string root, bool isWritable)
     {
@@ -217,7 +214,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
 
     private static DiskSpec RootDisk(string path, string? keep) => new(path)
     {
-        Format = path.EndsWith(".qcow2", StringComparison.Ordinal) ? DiskFormat.Qcow2 : DiskFormat.Raw,
+        Format = DiskFormats.OfName(path),
         Ephemeral = keep is null,
         Overlay = keep,
     };
@@ -230,13 +227,13 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
     /// <summary>What every command gets, and what the user gave; of a name that came twice the last.</summary>
     private string[] EnvironmentOf(ParseResult result)
     {
-        var values = new Dictionary<string, string>(StringComparer.Ordinal) { ["PATH"] = DefaultPath["PATH=".Length..] };
+        var values = new Dictionary<string, string>(StringComparer.Ordinal) { ["PATH"] = DefaultPath };
         if (result.GetValue(_tty))
         {
             values["TERM"] = Environment.GetEnvironmentVariable("TERM") ?? "linux";
         }
 
-        foreach (string each in All(result, _env))
+        foreach (string each in BootCommand.All(result, _env))
         {
             (string name, string? value) = OptionText.Parse(each);
             if (name.Length == 0)
