@@ -15,7 +15,7 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
     {
         ["Vmm"] = ["Cli", "Machines", "Host", "Boot", "Kvm"],
         ["Cli"] = ["Run", "Machines", "Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
-        ["Run"] = ["Machines", "Backends", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Run"] = ["Machines", "Backends", "Insight", "Kvm", "Text", "Host", "Boot", "Devices"],
         ["Machines"] = ["Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
         ["Backends"] = ["Text", "Host", "Devices", "Boot"],
         ["Insight"] = ["Kvm", "Text", "Host", "Devices", "Boot"],
