@@ -10,7 +10,7 @@ namespace Vmm.Guest.Tests;
 /// <summary><c>vmm run</c>: commands in machines of their own.</summary>
 public sealed class RunTests
 {
-    private static string[] Run(params ReadOnlySpan<string> rest) => ["run", "--kernel", Product.Vmlinux, "-m", "64M", .. rest];
+    private static string[] Run(params ReadOnlySpan<string> rest) => ["run", "--kernel", Product.Vmlinux, "-m", "64M", "--root", "none", .. rest];
 
     [KvmFact]
     public void Streams_are_exact_and_apart_and_the_exit_code_is_the_commands()
@@ -107,8 +107,10 @@ public sealed class RunTests
     [InlineData("--keep: there is no root image", "run", "--kernel", "x", "--keep", "y", "--", "true")]
     [InlineData("--env =x: no name", "run", "--kernel", "x", "--env", "=x", "--", "true")]
     [InlineData("-t: standard input is no terminal", "run", "--kernel", "x", "-t", "--", "true")]
-    [InlineData("--rw: only with a directory as root", "run", "--kernel", "x", "--rw", "--", "true")]
+    [InlineData("--rw: only with a directory as root", "run", "--kernel", "x", "--root", "none", "--rw", "--", "true")]
     [InlineData("--keep: there is no root image", "run", "--kernel", "x", "--root", "/", "--keep", "y", "--", "true")]
+    [InlineData("--pack: there is no directory to pack", "run", "--kernel", "x", "--root", "none", "--pack", "--", "true")]
+    [InlineData("--rw: needs a root that is shared, not packed", "run", "--kernel", "x", "--root", "/tmp", "--pack", "--rw", "--", "true")]
     [InlineData("--share /tmp: takes a directory of this host", "run", "--kernel", "x", "--share", "/tmp", "--", "true")]
     public void A_mistake_is_one_line_and_64(string message, params string[] words)
     {

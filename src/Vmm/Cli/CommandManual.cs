@@ -58,10 +58,16 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                     + "guest's kernel panicked (255 with --virtme-codes); 70: the guest crashed.",
                 "SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGUSR2 go to the command; one that comes three times ends the machine, and so "
                     + "does one that comes before the command runs.",
+                "The command sees this host's files, and changes none: / is shared read-only, by virtiofsd, under an overlay in the guest's "
+                    + "memory, with fresh /tmp, /run, /dev, /proc and /sys. It starts in this working directory; --rw lets it write there. "
+                    + "A directory is packed into an image where virtiofsd is missing and --root names it, or with --pack; the image has no name "
+                    + "and is gone with vmm. TMPDIR says where it is, /var/tmp if not set.",
                 "In the guest nothing is needed: vmm's agent is its process 1. docs/agent-protocol.md tells how the two speak.",
             ],
             [
-                new("vmm run --kernel bzImage -- uname -a", "the command is busybox's, from this host"),
+                new("vmm run --kernel bzImage -- uname -a", "this host's programs under another kernel"),
+                new("vmm run --kernel bzImage --root none -- uname -a", "busybox alone: the fastest"),
+                new("vmm run --kernel bzImage --rw -- make check", "writes to this directory stay, all others vanish"),
                 new("vmm run --kernel bzImage --root rootfs.img --timeout 60s -- make check", "in a disk image, whose changes vanish"),
                 new("tar c . | vmm run -k bzImage -- tar t | sort", "standard streams are real streams"),
                 new("vmm run -k bzImage -it -- sh", "on a terminal"),

@@ -53,6 +53,10 @@ internal static unsafe partial class LibC
         [FieldOffset(40)]
         public ulong Size;
 
+        /// <summary>Of 512 bytes, that it takes on its file system.</summary>
+        [FieldOffset(48)]
+        public ulong Blocks;
+
         [FieldOffset(136)]
         public uint DeviceMajor;
 

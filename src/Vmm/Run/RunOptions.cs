@@ -1,4 +1,5 @@
 using Vmm.Machines;
+using Vmm.Run.Roots;
 
 namespace Vmm.Run;
 
@@ -21,17 +22,13 @@ internal sealed record RunOptions
 
     public string Hostname { get; init; } = "vmm";
 
-    /// <summary>Is the root file system the first of the machine's disks? Else it is the initramfs.</summary>
-    public bool RootIsDisk { get; init; }
-
-    /// <summary>The tag of the share that is the root file system, under an overlay in memory; null for none.</summary>
-    public string? RootTag { get; init; }
+    public required RunRoot Root { get; init; }
 
     /// <summary>Is there a root file system other than the initramfs?</summary>
-    public bool HasRoot => RootIsDisk || RootTag is not null;
+    public bool HasRoot => Root.Kind != RootKind.Busybox;
 
     /// <summary>Are the changes to it kept, so that the guest has to write everything before it ends?</summary>
-    public bool KeepsRoot { get; init; }
+    public bool KeepsRoot => Root.Keep is not null;
 
     /// <summary>Give the command a terminal.</summary>
     public bool Terminal { get; init; }

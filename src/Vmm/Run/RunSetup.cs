@@ -2,12 +2,15 @@ using System.Buffers.Binary;
 using System.Text;
 using Vmm.Backends.Agent;
 using Vmm.Backends.Shares;
+using Vmm.Run.Roots;
 
 namespace Vmm.Run;
 
 /// <summary>Tells the agent how the machine is to be, before the command starts.</summary>
 internal static class RunSetup
 {
+    private const string RootDisk = "/dev/vda";
+
     // mount(2), <linux/mount.h>.
     private const uint ReadOnly = 1, NoSuid = 2, NoDevices = 4, NoExecution = 8;
 
@@ -16,18 +19,25 @@ internal static class RunSetup
         SendClock(session);
         session.Tell(AgentFrameType.Hostname, Encoding.UTF8.GetBytes(options.Hostname));
         session.Tell(AgentFrameType.Loopback);
-        string root = "";
-        if (options.RootIsDisk)
+        string root = options.HasRoot ? RunInitramfs.NewRoot : "";
+        if (options.Root.IsOnDisk)
         {
-            root = RunInitramfs.NewRoot;
+            // /proc says what file systems there are.
             Mount(session, "proc", "/proc", "proc");
             Mount(session, "dev", "/dev", "devtmpfs", options: "mode=755");
-            Mount(session, "/dev/vda", root, "auto", AgentMountHow.Wait);
         }
-        else if (options.RootTag is { } tag)
+
+        switch (options.Root.Kind)
         {
-            root = RunInitramfs.NewRoot;
-            MountOverlay(session, tag, root);
+            case RootKind.Disk or RootKind.PackedDirectory:
+                Mount(session, RootDisk, root, "auto", AgentMountHow.Wait);
+                break;
+            case RootKind.Archive:
+                MountOverlay(session, RootDisk, "squashfs", root);
+                break;
+            case RootKind.Share:
+                MountOverlay(session, RunRoot.Tag, "virtiofs", root);
+                break;
         }
 
         Mount(session, "proc", root + "/proc", "proc", flags: NoSuid | NoDevices | NoExecution);
@@ -43,7 +53,7 @@ internal static class RunSetup
         Link(session, "fd/0", root + "/dev/stdin");
         Link(session, "fd/1", root + "/dev/stdout");
         Link(session, "fd/2", root + "/dev/stderr");
-        foreach (ShareSpec share in options.Machine.Shares.Where(share => share.Tag != options.RootTag))
+        foreach (ShareSpec share in options.Machine.Shares.Where(share => share.Tag != RunRoot.Tag))
         {
             Mount(session, share.Tag!, root + share.GuestPath, "virtiofs", flags: share.IsWritable ? 0 : ReadOnly);
         }
@@ -54,11 +64,11 @@ internal static class RunSetup
         }
     }
 
-    /// <summary>A directory of the host, and above it what the guest changes, in memory.</summary>
-    private static void MountOverlay(AgentSession session, string tag, string root)
+    /// <summary>What cannot be written to, and above it what the guest changes, in memory.</summary>
+    private static void MountOverlay(AgentSession session, string source, string type, string root)
     {
         const string Lower = "/vmm/lower", Changes = "/vmm/changes";
-        Mount(session, tag, Lower, "virtiofs", flags: ReadOnly);
+        Mount(session, source, Lower, type, AgentMountHow.Wait, ReadOnly);
         Mount(session, "changes", Changes, "tmpfs", options: "mode=755");
         MakeDirectory(session, $"{Changes}/upper");
         MakeDirectory(session, $"{Changes}/work");

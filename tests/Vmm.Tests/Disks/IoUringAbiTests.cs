@@ -43,7 +43,7 @@ public sealed class IoUringAbiTests
         Struct<LibC.IoUringFilesUpdate>("io_uring_files_update", ("Offset", "offset"), ("Fds", "fds"));
         Struct<LibC.Statx>("statx",
             ("Mask", "stx_mask"), ("Mode", "stx_mode"), ("Inode", "stx_ino"), ("Size", "stx_size"),
-            ("DeviceMajor", "stx_dev_major"), ("DeviceMinor", "stx_dev_minor"),
+            ("Blocks", "stx_blocks"), ("DeviceMajor", "stx_dev_major"), ("DeviceMinor", "stx_dev_minor"),
             ("DioMemoryAlign", "stx_dio_mem_align"), ("DioOffsetAlign", "stx_dio_offset_align"));
         Struct<LibC.Iovec>("iovec", ("Base", "iov_base"), ("Length", "iov_len"));
         Struct<Vmm.Devices.Virtio.IoVector>("iovec");

@@ -122,6 +122,95 @@ public sealed class VendorTests
         Assert.Equal(MachineEnd.FromGuest(0), Run(guest, cpus: 4));
     }
 
+    /// <summary>Leaf 4 (Intel SDM volume 2, CPUID): four cores of one thread each share what is of the third level, and nothing
+    /// below. AMD's processors have no such leaf.</summary>
+    [KvmFact]
+    public void Caches_of_the_first_levels_belong_to_one_processor()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            Label next = code.CreateLabel(), check = code.CreateLabel();
+            Label done = code.CreateLabel(), wrong = code.CreateLabel();
+            code.xor(esi, esi);
+            code.Label(ref next);
+            code.mov(eax, 4);
+            code.mov(ecx, esi);
+            code.cpuid();
+            code.test(eax, 0x1f);
+            code.jz(done);                      // no more caches
+            code.mov(edi, eax);
+            code.shr(edi, 26);
+            code.cmp(edi, 3);                   // ids of cores, less one
+            code.jne(wrong);
+            code.mov(edi, eax);
+            code.shr(edi, 14);
+            code.and(edi, 0xfff);               // ids that share it, less one
+            code.shr(eax, 5);
+            code.and(eax, 7);
+            code.cmp(eax, 3);
+            code.jb(check);
+            code.sub(edi, 3);
+            code.Label(ref check);
+            code.test(edi, edi);
+            code.jnz(wrong);
+            code.inc(esi);
+            code.cmp(esi, 16);
+            code.jb(next);
+            code.Label(ref done);
+            Exit(code, 0);
+            code.Label(ref wrong);
+            Exit(code, 1);
+        });
+        Assert.Equal(MachineEnd.FromGuest(0), Run(guest, cpus: 4));
+    }
+
+    /// <summary>Leaf 0xD (Intel SDM volume 1, "Enumeration of CPU support for XSAVE"): each part of the state that is offered lies
+    /// within the size that is told, and what is on after a reset needs the least there is. Sizes differ from processor to
+    /// processor.</summary>
+    [KvmFact]
+    public void The_parts_of_XSAVEs_state_lie_within_its_size()
+    {
+        using var guest = new TestGuest(code =>
+        {
+            Label next = code.CreateLabel(), skip = code.CreateLabel();
+            Label done = code.CreateLabel(), wrong = code.CreateLabel();
+            code.mov(eax, 1);
+            code.cpuid();
+            code.test(ecx, 1 << 26);            // XSAVE
+            code.jz(done);
+            code.mov(eax, 0xd);
+            code.xor(ecx, ecx);
+            code.cpuid();
+            code.mov(edi, ecx);                 // size of all
+            code.mov(ebp, eax);                 // parts
+            code.cmp(ebx, 512 + 64);            // x87 alone
+            code.jne(wrong);
+            code.mov(esi, 2);
+            code.Label(ref next);
+            code.bt(ebp, esi);
+            code.jnc(skip);
+            code.mov(eax, 0xd);
+            code.mov(ecx, esi);
+            code.cpuid();
+            code.test(eax, eax);
+            code.jz(wrong);
+            code.cmp(ebx, 512 + 64);
+            code.jb(wrong);
+            code.add(eax, ebx);
+            code.cmp(eax, edi);
+            code.ja(wrong);
+            code.Label(ref skip);
+            code.inc(esi);
+            code.cmp(esi, 32);
+            code.jb(next);
+            code.Label(ref done);
+            Exit(code, 0);
+            code.Label(ref wrong);
+            Exit(code, 1);
+        });
+        Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
+    }
+
     /// <summary>Leaf 0x15 gives the TSC's frequency as crystal times ratio, leaf 0x16 the same in MHz (Intel SDM volume 2, CPUID);
     /// Linux takes the first for calibrated, so where it is there it is KVM's.</summary>
     [KvmFact]

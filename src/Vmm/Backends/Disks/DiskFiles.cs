@@ -43,7 +43,11 @@ internal static class DiskFiles
     }
 
     /// <summary>A file without a name that is gone when it is closed; in memory where no directory can have one.</summary>
-    public static HostFile OpenTemporary(FileEngine engine)
+    public static HostFile OpenTemporary(FileEngine engine) => Temporary(CreateNameless(), engine);
+
+    /// <summary>A file without a name, in TMPDIR or where large files may be; in memory where no directory can have one.
+    /// </summary>
+    public static FileDescriptor CreateNameless()
     {
         foreach (string? directory in (string?[])[Environment.GetEnvironmentVariable("TMPDIR"), "/var/tmp", "/tmp"])
         {
@@ -52,13 +56,11 @@ internal static class DiskFiles
                 : LibC.Open(directory, LibC.O_TMPFILE | LibC.O_RDWR | LibC.O_CLOEXEC, OwnerOnly);
             if (number >= 0)
             {
-                return Temporary(new FileDescriptor(number), engine);
+                return new FileDescriptor(number);
             }
         }
 
-        return Temporary(
-            new FileDescriptor(ErrnoException.Check(LibC.MemfdCreate("vmm-ephemeral", MFD_CLOEXEC), "memfd_create")),
-            engine);
+        return new FileDescriptor(ErrnoException.Check(LibC.MemfdCreate("vmm-ephemeral", MFD_CLOEXEC), "memfd_create"));
     }
 
     /// <summary>One that was open already; owned from now on.</summary>

@@ -1,5 +1,6 @@
 using Vmm.Backends.Disks.Qcow2;
 using Vmm.Host;
+using Vmm.Text;
 
 namespace Vmm.Backends.Disks;
 
@@ -94,7 +95,7 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescripto
         string? real = HostFile.RealPath(Path.Combine(directory, name));
         if (real is null)
         {
-            throw new UsageException($"--disk {image}: it stands on '{Printable(name)}', which does not exist");
+            throw new UsageException($"--disk {image}: it stands on '{PrintableText.Of(name)}', which does not exist");
         }
 
         bool allowed = Path.GetDirectoryName(real) == directory
@@ -102,8 +103,8 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescripto
         return allowed
             ? real
             : throw new UsageException(
-                $"--disk {image}: it stands on '{Printable(real)}', which is not in its directory; if that is meant, "
-                + $"add ',backing={Printable(real)}'");
+                $"--disk {image}: it stands on '{PrintableText.Of(real)}', which is not in its directory; if that is meant, "
+                + $"add ',backing={PrintableText.Of(real)}'");
     }
 
     private Qcow2Disk OpenOverlay(string path, DiskNode disk)
@@ -151,6 +152,4 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescripto
             throw;
         }
     }
-
-    private static string Printable(string text) => string.Concat(text.Select(c => char.IsControl(c) ? '?' : c));
 }

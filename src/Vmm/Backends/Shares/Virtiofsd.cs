@@ -47,6 +47,9 @@ internal sealed class Virtiofsd : IDisposable
         (_pid, _errors, Socket) = (pid, errors, socket);
     }
 
+    /// <summary>Is the program there?</summary>
+    public static bool IsInstalled => Find() is not null;
+
     /// <summary>The front end's end of the connection. Owned by whoever takes it.</summary>
     public FileDescriptor Socket { get; }
 

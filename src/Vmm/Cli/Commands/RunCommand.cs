@@ -1,11 +1,10 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Vmm.Backends.Console;
-using Vmm.Backends.Disks;
-using Vmm.Backends.Shares;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Run;
+using Vmm.Run.Roots;
 using Vmm.Text;
 
 namespace Vmm.Cli.Commands;
@@ -13,7 +12,6 @@ namespace Vmm.Cli.Commands;
 /// <summary><c>vmm run -- COMMAND</c>: one command in a throw-away machine.</summary>
 internal sealed class RunCommand(BootCommand boot, StartClock clock)
 {
-    private const string RootTag = "vmm-root";
     private const string DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
     private readonly Argument<string[]> _command = new("COMMAND")
@@ -22,23 +20,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
         Arity = ArgumentArity.ZeroOrMore,
     };
 
-    private readonly Option<string> _root = new("--root")
-    {
-        Description = "The guest's root file system: none (busybox from this host), a directory such as /, or a disk image; "
-            + "what the guest changes is thrown away",
-        HelpName = "none|DIRECTORY|FILE",
-    };
-
-    private readonly Option<string> _keep = new("--keep")
-    {
-        Description = "Keep the changes to the root image in this file, and go on from what is in it",
-        HelpName = "PATH",
-    };
-
-    private readonly Option<bool> _rw = new("--rw")
-    {
-        Description = "With a directory as root: let the command write to this working directory, which is under the same path there",
-    };
+    private readonly RunRootOptions _root = new();
 
     private readonly Option<string[]> _initrd = new("--initrd")
     {
@@ -112,7 +94,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
     private void Fill(Command command)
     {
         foreach (Option option in (Option[])
-            [_root, _keep, _rw, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes])
+            [.. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes])
         {
             command.Options.Add(option);
         }
@@ -127,7 +109,10 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
         RunOptions options = CommandLineCheck.Read(result.CommandResult.Command, () => Read(result));
         try
         {
-            using Machine machine = Machine.Build(options.Machine, guest: new GuestRun(options));
+            using var packed = PackedRoot.Make(options.Root);
+            MachineOptions asked = options.Machine;
+            using Machine machine = Machine.Build(
+                packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] }, guest: new GuestRun(options));
             MachineEnd end = machine.Run();
             if (options.Machine.Stats)
             {
@@ -157,42 +142,16 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
         }
 
         MachineOptions machine = boot.Read(result) with { Initrds = BootCommand.All(result, _initrd) };
-        string? root = result.GetValue(_root);
-        string? keep = result.GetValue(_keep);
-        bool isDirectory = root is not (null or "none") && Directory.Exists(root);
-        bool isDisk = root is not (null or "none") && !isDirectory;
-        string? workdir = result.GetValue(_workdir);
-        bool isWritable = result.GetValue(_rw);
-        if (isWritable && !isDirectory)
-        {
-            throw new UsageException("--rw: only with a directory as root; --share .:/work,rw shares one with any other");
-        }
-
-        if (isDirectory && keep is null)
-        {
-            workdir ??= Environment.CurrentDirectory;
-            machine = machine with { Shares = [.. RootShares(root!, isWritable), .. machine.Shares] };
-        }
-        else if (isDisk)
-        {
-            machine = machine with { Disks = [RootDisk(root!, keep), .. machine.Disks] };
-        }
-        else if (keep is not null)
-        {
-            throw new UsageException("--keep: there is no root image whose changes could be kept; give one with --root FILE");
-        }
-
+        RunRoot root = _root.Read(result);
         return new RunOptions
         {
-            Machine = machine,
+            Machine = RunRootOptions.AddTo(machine, root),
+            Root = root,
             Command = command,
             Environment = EnvironmentOf(result),
             User = result.GetValue(_user),
-            Directory = workdir,
+            Directory = result.GetValue(_workdir) ?? RunRootOptions.WorkDirectory(root),
             Hostname = CheckHostname(result.GetValue(_hostname) ?? "vmm"),
-            RootIsDisk = isDisk,
-            RootTag = isDirectory ? RootTag : null,
-            KeepsRoot = keep is not null,
             Terminal = result.GetValue(_tty),
             Timeout = result.GetValue(_timeout) is { } timeout ? TimeSpanText.Parse(timeout, "--timeout") : null,
             BootTimeout = result.GetValue(_bootTimeout) is { } patience ? TimeSpanText.Parse(patience, "--boot-timeout") : null,
@@ -200,24 +159,6 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
             VirtmeCodes = result.GetValue(_virtmeCodes),
         };
     }
-
-    /// <summary>The tree that becomes /, and this working directory where it is not in it, or is to be written to.</summary>
-    private static IEnumerable<ShareSpec> RootShares(string root, bool isWritable)
-    {
-        string here = Environment.CurrentDirectory;
-        yield return new ShareSpec(root, "/", IsWritable: false, RootTag);
-        if (here != "/" && (isWritable || Path.GetFullPath(root) != "/"))
-        {
-            yield return new ShareSpec(here, here, isWritable, "vmm-work");
-        }
-    }
-
-    private static DiskSpec RootDisk(string path, string? keep) => new(path)
-    {
-        Format = DiskFormats.OfName(path),
-        Ephemeral = keep is null,
-        Overlay = keep,
-    };
 
     private static string CheckHostname(string name) =>
         name.Length is > 0 and <= 64 && name.All(each => char.IsAsciiLetterOrDigit(each) || each is '-' or '.')

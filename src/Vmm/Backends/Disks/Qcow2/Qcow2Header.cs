@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using Vmm.Boot;
 using Vmm.Host;
+using Vmm.Text;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
@@ -192,7 +193,7 @@ internal sealed class Qcow2Header
                 {
                     if (data[i] == 0)
                     {
-                        names[data[i + 1]] = Printable(Encoding.UTF8.GetString(data.Slice(i + 2, 46)));
+                        names[data[i + 1]] = PrintableText.Of(Encoding.UTF8.GetString(data.Slice(i + 2, 46)).TrimEnd('\0'));
                     }
                 }
             }
@@ -219,10 +220,6 @@ internal sealed class Qcow2Header
         Require(file, !name.Contains('\0', StringComparison.Ordinal), "damaged: its backing file's name has a zero in it");
         return name;
     }
-
-    /// <summary>Names out of a file go to a terminal.</summary>
-    private static string Printable(string text) =>
-        string.Concat(text.TrimEnd('\0').Select(c => char.IsControl(c) ? '?' : c));
 
     private static uint U32(ReadOnlySpan<byte> bytes, int at) => BinaryPrimitives.ReadUInt32BigEndian(bytes[at..]);
 

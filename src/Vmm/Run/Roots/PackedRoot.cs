@@ -1,0 +1,128 @@
+using System.Diagnostics;
+using System.Globalization;
+using Vmm.Backends.Disks;
+using Vmm.Host;
+using Vmm.Text;
+
+namespace Vmm.Run.Roots;
+
+/// <summary>A directory or an archive, packed into an image that has no name: it is gone with vmm, however that ends.
+/// </summary>
+internal sealed class PackedRoot : IDisposable
+{
+    /// <summary>$1 the directory. Only the file system that it is on: a bind mount leaves out what is mounted below.</summary>
+    /// <remarks>Blocks are of the host's size and 1 KiB of inode, name and indirect blocks for each file is more than any
+    /// took; the image is sparse, so that the GiB for what the guest writes costs nothing.</remarks>
+    private const string DirectoryScript = """
+        set -e
+        PATH=$PATH:/usr/sbin:/sbin
+        for stage in /mnt /media /srv /tmp ''; do [ -d "$stage" ] && break; done
+        [ -n "$stage" ] || { echo 'no directory to mount it on: /mnt, /media, /srv or /tmp' >&2; exit 1; }
+        mount --bind -- "$1" "$stage"
+        cd "$stage"
+        bytes=$(du -sx --block-size=1 .) blocks=$(du -sx --apparent-size --block-size=1 .) files=$(du -sx --inodes .)
+        bytes=${bytes%%[!0-9]*} blocks=${blocks%%[!0-9]*} files=${files%%[!0-9]*}
+        [ "$blocks" -gt "$bytes" ] && bytes=$blocks
+        size=$(( bytes / 1024 + bytes / 16384 + files * 5 + 1048576 ))
+        exec mke2fs -q -F -t ext4 -b 4096 -O ^has_journal -m 0 -N $(( files * 5 / 4 + 16384 )) -L vmm-root -d . /proc/self/fd/3 "${size}k"
+        """;
+
+    /// <summary>$1 the archive. LZ4, because kernels on some hosts are emulated.</summary>
+    private const string ArchiveScript = """
+        PATH=$PATH:/usr/sbin:/sbin
+        exec tar2sqfs -q -s -f -c lz4 /proc/self/fd/3 < "$1"
+        """;
+
+    private readonly FileDescriptor _file;
+
+    private PackedRoot(FileDescriptor file, bool isReadOnly)
+    {
+        _file = file;
+        Disk = new DiskSpec($"/proc/self/fd/{file.Number}", isReadOnly) { Format = DiskFormat.Raw, FormatIsGiven = true };
+    }
+
+    /// <summary>The first of the machine's disks.</summary>
+    public DiskSpec Disk { get; }
+
+    /// <summary>Packs it, and says so with what it cost.</summary>
+    /// <returns>Null where there is nothing to pack.</returns>
+    /// <exception cref="UsageException">It cannot be read, or not be packed.</exception>
+    /// <exception cref="HostException">The program for it is missing, or the disk is full.</exception>
+    public static PackedRoot? Make(RunRoot root)
+    {
+        if (root.Kind is not (RootKind.PackedDirectory or RootKind.Archive))
+        {
+            return null;
+        }
+
+        bool isDirectory = root.Kind == RootKind.PackedDirectory;
+        Stderr.WriteLine($"vmm: packing {root.Path} into an image{(root.WhyPacked.Length == 0 ? "" : $": {root.WhyPacked}")}");
+        var clock = Stopwatch.StartNew();
+        FileDescriptor file = DiskFiles.CreateNameless();
+        try
+        {
+            Run(root.Path, isDirectory, file);
+            HostFile.TryStatus($"/proc/self/fd/{file.Number}", out LibC.Statx status);
+            Stderr.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"vmm: packed: {status.Blocks * 512 / 1048576.0:0.0} MiB in {clock.Elapsed.TotalSeconds:0.0} s"));
+            return new PackedRoot(file, isReadOnly: !isDirectory);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
+    public void Dispose() => _file.Dispose();
+
+    private static void Run(string path, bool isDirectory, FileDescriptor image)
+    {
+        (FileDescriptor read, FileDescriptor write) = Pipe.Create();
+        using (read)
+        {
+            int? pid;
+            using (write)
+            {
+                pid = ChildProcess.Start("unshare", Arguments(path, isDirectory), write.Number, image.Number);
+            }
+
+            if (pid is not { } child)
+            {
+                throw new HostException($"--root {path}: unshare is not installed; it is in the package util-linux");
+            }
+
+            string said = ChildProcess.ReadToEnd(read, Timeout.InfiniteTimeSpan) ?? "";
+            int? code = ChildProcess.Wait(child);
+            if (code != 0)
+            {
+                throw Failed(path, isDirectory, code, said);
+            }
+        }
+    }
+
+    private static Exception Failed(string path, bool isDirectory, int? code, string said)
+    {
+        const int NotFound = 127;
+        (string program, string package) = isDirectory ? ("mke2fs", "e2fsprogs") : ("tar2sqfs", "squashfs-tools-ng");
+        string[] lines = said.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        string why = lines.FirstOrDefault(static line => line.Contains(": ", StringComparison.Ordinal))
+            ?? string.Create(CultureInfo.InvariantCulture, $"{program} ended with {code}");
+        return code == NotFound
+            ? new HostException($"--root {path}: {program} is not installed; on Debian or Ubuntu: apt-get install {package}")
+            : said.Contains("No space left", StringComparison.Ordinal)
+                ? new HostException($"--root {path}: no room for its image; TMPDIR names a directory with more, /var/tmp if not set")
+                : new UsageException($"--root {path}: cannot be packed: {PrintableText.Of(why)}");
+    }
+
+    private static string[] Arguments(string path, bool isDirectory)
+    {
+        string[] user = LibC.Geteuid() == 0 ? [] : ["--user", "--map-root-user"];
+        return
+        [
+            .. user, "--mount", "--propagation", "private", "--", "setpriv", "--pdeathsig", "KILL", "--",
+            "sh", "-c", isDirectory ? DirectoryScript : ArchiveScript, "vmm-pack", Path.GetFullPath(path),
+        ];
+    }
+}

@@ -1,0 +1,119 @@
+using System.Formats.Tar;
+using System.Text;
+using Vmm.Host;
+using Vmm.Run.Roots;
+using Xunit;
+
+namespace Vmm.Tests.Run;
+
+/// <summary>What becomes a guest's root file system, and how it is packed.</summary>
+public sealed class RunRootTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("vmm-root").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Theory]
+    [InlineData(null, false, true, RootKind.Share)]
+    [InlineData("none", false, true, RootKind.Busybox)]
+    [InlineData("none", true, false, RootKind.Busybox)]
+    [InlineData("/", false, true, RootKind.Share)]
+    [InlineData("/tmp", false, false, RootKind.PackedDirectory)]
+    [InlineData("/tmp", true, true, RootKind.PackedDirectory)]
+    [InlineData(null, true, true, RootKind.PackedDirectory)]
+    [InlineData("/no/such/file", false, true, RootKind.Disk)]
+    [InlineData("/etc/passwd", false, true, RootKind.Disk)]
+    internal void Chooses(string? root, bool pack, bool canShare, RootKind expected) =>
+        Assert.Equal(expected, RunRoot.Choose(root, pack, canShare).Kind);
+
+    [Fact]
+    public void Nobody_waits_for_a_whole_host_to_be_packed_without_having_asked()
+    {
+        UsageException error = Assert.Throws<UsageException>(() => RunRoot.Choose(null, pack: false, canShare: false));
+        Assert.Contains("virtiofsd", error.Message, StringComparison.Ordinal);
+        Assert.Contains("--root none", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Archives_are_told_from_disks_by_what_they_begin_with()
+    {
+        string tar = MakeArchive(("etc/name", "x"));
+        Assert.Equal(RootKind.Archive, RunRoot.Choose(tar, pack: false, canShare: true).Kind);
+        byte[] head = new byte[512];
+        Assert.False(ArchiveFile.IsArchive(head));
+        Assert.False(ArchiveFile.IsArchive([]));
+        Assert.True(ArchiveFile.IsArchive([0x1f, 0x8b, 8, 0]));
+        Assert.True(ArchiveFile.IsArchive("BZh91"u8));
+        Assert.False(ArchiveFile.IsArchive("BZh"u8));
+        "ustar"u8.CopyTo(head.AsSpan(257));
+        Assert.True(ArchiveFile.IsArchive(head));
+        Assert.False(ArchiveFile.IsArchive(head.AsSpan(0, 300)));
+    }
+
+    [Fact]
+    public void A_directory_becomes_an_ext4_image_without_a_name()
+    {
+        string tree = Path.Combine(_folder, "tree");
+        Directory.CreateDirectory(Path.Combine(tree, "sub"));
+        File.WriteAllText(Path.Combine(tree, "sub", "file"), "content\n");
+        using PackedRoot packed = PackedRoot.Make(new RunRoot(RootKind.PackedDirectory, tree))!;
+        Assert.StartsWith("/proc/self/fd/", packed.Disk.Path);
+        using FileStream image = File.OpenRead(packed.Disk.Path);
+        byte[] magic = new byte[2];
+        image.Position = 0x438;     // ext4's superblock at 1024, s_magic at 0x38
+        image.ReadExactly(magic);
+        Assert.Equal([0x53, 0xef], magic);
+        Assert.True(image.Length >= 1 << 30, "no room for what the guest writes");
+    }
+
+    [Fact]
+    public void An_archive_becomes_a_squashfs_image()
+    {
+        using PackedRoot packed = PackedRoot.Make(new RunRoot(RootKind.Archive, MakeArchive(("etc/name", "x"))))!;
+        using FileStream image = File.OpenRead(packed.Disk.Path);
+        byte[] magic = new byte[4];
+        image.ReadExactly(magic);
+        Assert.Equal("hsqs"u8.ToArray(), magic);
+        Assert.True(packed.Disk.ReadOnly);
+    }
+
+    [Fact]
+    public void An_archive_that_leaves_its_directory_or_is_cut_is_refused_in_one_line()
+    {
+        string tar = MakeArchive(("../../escape", "x"));
+        UsageException error = Assert.Throws<UsageException>(() => PackedRoot.Make(new RunRoot(RootKind.Archive, tar)));
+        Assert.StartsWith($"--root {tar}: cannot be packed: ", error.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', error.Message);
+
+        string cut = MakeArchive(("file", new string('x', 100_000)));
+        using (FileStream file = File.OpenWrite(cut))
+        {
+            file.SetLength(50_000);
+        }
+
+        Assert.Throws<UsageException>(() => PackedRoot.Make(new RunRoot(RootKind.Archive, cut)));
+    }
+
+    [Fact]
+    public void What_shows_a_name_shows_no_control_characters()
+    {
+        string tar = MakeArchive(("../\u001b[31mred", "x"));
+        UsageException error = Assert.Throws<UsageException>(() => PackedRoot.Make(new RunRoot(RootKind.Archive, tar)));
+        Assert.DoesNotContain('\u001b', error.Message);
+    }
+
+    private string MakeArchive(params (string Name, string Content)[] files)
+    {
+        string path = Path.Combine(_folder, $"{Guid.NewGuid():N}.tar");
+        using var writer = new TarWriter(File.Create(path), TarEntryFormat.Ustar);
+        foreach ((string name, string content) in files)
+        {
+            writer.WriteEntry(new UstarTarEntry(TarEntryType.RegularFile, name)
+            {
+                DataStream = new MemoryStream(Encoding.UTF8.GetBytes(content)),
+            });
+        }
+
+        return path;
+    }
+}
