@@ -23,7 +23,7 @@ internal sealed class GuestDevices(
     private NetHost? _netHost;
     private VsockHost? _vsockHost;
     private ShareHost? _shareHost;
-    private VhostUserDisks? _served;
+    private ServedDevices? _served;
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
     public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _disks;
@@ -59,7 +59,7 @@ internal sealed class GuestDevices(
         }
 
         AddShares(slots);
-        AddServedDisks(slots);
+        AddServed(slots);
     }
 
     /// <summary>Waits for what starts beside the machine; last thing before it runs.</summary>
@@ -130,17 +130,22 @@ internal sealed class GuestDevices(
         }
     }
 
-    private void AddServedDisks(IVirtioSlots slots)
+    private void AddServed(IVirtioSlots slots)
     {
-        if (options.ServedDisks.Count == 0)
+        if (options.ServedDisks.Count == 0 && options.ServedNets.Count == 0)
         {
             return;
         }
 
-        _served = new VhostUserDisks(loop, ram.Table, new RateLimitedLog(new DeviceLog(), TimeProvider.System));
+        _served = new ServedDevices(loop, ram.Table, new RateLimitedLog(new DeviceLog(), TimeProvider.System));
         foreach (string path in options.ServedDisks)
         {
-            slots.Plug(_served.Open(path));
+            slots.Plug(_served.OpenDisk(path));
+        }
+
+        for (int i = 0; i < options.ServedNets.Count; i++)
+        {
+            slots.Plug(_served.OpenNet(options.ServedNets[i], MacAddress.Derive(options.Identity, options.Nets.Count + i)));
         }
     }
 

@@ -46,8 +46,11 @@ internal sealed record MachineOptions
     /// <summary>Unix sockets at which other programs serve disks, by vhost-user.</summary>
     public IReadOnlyList<string> ServedDisks { get; init; } = [];
 
+    /// <summary>Unix sockets at which other programs serve networks, by vhost-user.</summary>
+    public IReadOnlyList<string> ServedNets { get; init; } = [];
+
     /// <summary>Other programs map the guest's memory: because the user wants it, or a device needs it.</summary>
-    public bool SharesMemory => WantsSharedMemory || Shares.Count > 0 || ServedDisks.Count > 0;
+    public bool SharesMemory => WantsSharedMemory || Shares.Count > 0 || ServedDisks.Count > 0 || ServedNets.Count > 0;
 
     /// <summary>The guest's memory is a file (memfd) even where no device needs it.</summary>
     public bool WantsSharedMemory { get; init; }

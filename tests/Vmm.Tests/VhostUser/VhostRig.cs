@@ -20,13 +20,15 @@ internal sealed class VhostRig : IVirtioInterrupts, IDeviceLog, IDisposable
     private readonly GuestRam _ram;
 
     /// <param name="open">Makes the back end.</param>
-    public VhostRig(Func<EventLoop, MemoryTable, Action<string>, VhostUserBackend> open)
+    /// <param name="device">Makes the device with two queues; a file system if not given.</param>
+    public VhostRig(
+        Func<EventLoop, MemoryTable, Action<string>, VhostUserBackend> open, Func<VhostUserBackend, VhostDevice>? device = null)
     {
         _ram = new GuestRam(MachineOptions.MinimumMemory, shared: true);
         Backend = open(Loop, _ram.Table, Told.Add);
-        var device = new FileSystem("virtio-fs0", "tag", Backend);
-        _events = new QueueEvents(Loop, device);
-        Device = new CommonConfiguration(device, Memory, this, _events, this);
+        VhostDevice served = device?.Invoke(Backend) ?? new FileSystem("virtio-fs0", "tag", Backend);
+        _events = new QueueEvents(Loop, served);
+        Device = new CommonConfiguration(served, Memory, this, _events, this);
     }
 
     public EventLoop Loop { get; } = new();
@@ -126,9 +128,9 @@ internal sealed class VhostRig : IVirtioInterrupts, IDeviceLog, IDisposable
 
     public void NotifyQueue(int queue) => Interrupts.Add(queue);
 
-    public void NotifyConfiguration()
-    {
-    }
+    public int ConfigurationInterrupts { get; private set; }
+
+    public void NotifyConfiguration() => ConfigurationInterrupts++;
 
     public void Reset()
     {

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Vmm.Backends.VhostUser;
+using Vmm.Devices.Virtio.Vhost;
 using Vmm.Host;
 using Vmm.Machines;
 using R = Vmm.Backends.VhostUser.VhostUserRequest;
@@ -132,6 +133,39 @@ public sealed class VhostUserTests
         rig.Backend.ReadConfig(said);
         Assert.Equal(config, said);
         Assert.Equal(60u, BinaryPrimitives.ReadUInt32LittleEndian(fake.PayloadOf(R.GetConfig).AsSpan(4)));
+    }
+
+    [Fact]
+    public void A_network_card_s_address_and_link_are_this_side_s_and_the_cable_is_out_when_the_program_ends()
+    {
+        const ulong MacAndStatus = (1 << 5) | (1 << 16), MergedBuffers = 1 << 15, Control = 1 << 17;
+        byte[] mac = [2, 1, 2, 3, 4, 5];
+        using FakeBackend fake = new FakeBackend
+        {
+            Features = (1UL << 32) | (1UL << 30) | MergedBuffers | Control,
+        }.Start();
+        using var rig = new VhostRig(
+            (loop, memory, tell) => new VhostUserBackend(fake.FrontEnd, loop, memory, Patience, tell),
+            backend => new VhostNet("vhost-net0", mac, backend));
+        rig.Start();
+        Assert.Equal((1UL << 32) | (1UL << 30) | MergedBuffers, Number(fake.PayloadOf(R.SetFeatures)));
+        rig.Device.DeviceFeaturesSelect = 0;
+        Assert.Equal((uint)(MacAndStatus | MergedBuffers), rig.Device.DeviceFeatures);
+        byte[] config = new byte[8];
+        rig.Device.ReadConfig(0, config);
+        Assert.Equal([.. mac, 1, 0], config);
+
+        // A frame on its way out is lost; a buffer for one that comes in stays with the device.
+        rig.Request(0, place: 0, opcode: 0, unique: 0);
+        rig.Request(1, place: 0, opcode: 0, unique: 0);
+        fake.Close();
+        rig.Until(() => rig.UsedIndex(1) == 1);
+        Assert.Equal(0, rig.UsedIndex(0));
+        rig.Device.ReadConfig(0, config);
+        Assert.Equal([.. mac, 0, 0], config);
+        Assert.Equal(1, rig.ConfigurationInterrupts);
+        rig.Device.Status = 0;
+        Assert.Equal(0u, rig.Device.Status);
     }
 
     [Theory]

@@ -18,7 +18,9 @@ public abstract class VhostDevice(
         VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.Version1;
 
     private readonly bool[] _takenBack = new bool[queueSizes.Length];
-    private bool _isLost;
+
+    /// <summary>Is the program gone for good? With the gate held.</summary>
+    protected bool IsLost { get; private set; }
 
     /// <summary>The program.</summary>
     public IVhostBackend Backend { get; } = backend;
@@ -32,7 +34,7 @@ public abstract class VhostDevice(
     {
         lock (Gate)
         {
-            if (!_isLost && TryGetQueue(queue, out Virtqueue? used))
+            if (!IsLost && TryGetQueue(queue, out Virtqueue? used))
             {
                 Configuration.Interrupt(used);
             }
@@ -45,7 +47,8 @@ public abstract class VhostDevice(
     {
         lock (Gate)
         {
-            _isLost = true;
+            IsLost = true;
+            Lose();
             for (int queue = 0; queue < QueueSizes.Length; queue++)
             {
                 Configuration.Kick(queue);
@@ -54,7 +57,7 @@ public abstract class VhostDevice(
     }
 
     /// <inheritdoc/>
-    protected internal override void Activate() => Backend.Begin(NegotiatedFeatures);
+    protected internal override void Activate() => Backend.Begin(NegotiatedFeatures & Backend.Features);
 
     /// <inheritdoc/>
     protected internal override void StartQueue(Virtqueue queue)
@@ -75,7 +78,7 @@ public abstract class VhostDevice(
     /// <inheritdoc/>
     protected override void ProcessQueue(Virtqueue queue)
     {
-        if (!_isLost)
+        if (!IsLost)
         {
             Configuration.Kick(queue.Index);        // it was the back end's; the eventfd is where it looks
             return;
@@ -106,6 +109,11 @@ public abstract class VhostDevice(
 
     /// <summary>Where the buffers of the request lie that is being failed.</summary>
     protected IoVector[] Buffers => field ??= new IoVector[QueueSizes.ToArray().Max()];
+
+    /// <summary>The program was just lost; with the gate held.</summary>
+    protected virtual void Lose()
+    {
+    }
 
     /// <summary>Completes a request with an error.</summary>
     protected abstract void FailRequest(Virtqueue queue, in DescriptorChain chain);

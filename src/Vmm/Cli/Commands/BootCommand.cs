@@ -92,6 +92,13 @@ internal sealed class BootCommand
         HelpName = "SOCKET",
     };
 
+    private readonly Option<string[]> _vhostUserNet = new("--vhost-user-net")
+    {
+        Description = "A network card that another program serves at this Unix socket, by vhost-user (passt, DPDK); may be given several "
+            + "times; behind those of --net",
+        HelpName = "SOCKET",
+    };
+
     private readonly Option<string> _name = new("--name")
     {
         Description = "What the machine is called; the MAC addresses of its network cards are derived from it",
@@ -170,7 +177,7 @@ internal sealed class BootCommand
     /// <summary>What describes a machine.</summary>
     private IEnumerable<Option> Shared =>
     [
-        _kernel, _disk, _net, _vsock, _share, _vhostUserBlock, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
+        _kernel, _disk, _net, _vsock, _share, _vhostUserBlock, _vhostUserNet, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
         _cpu, _entry, _noKaslr, _noUnpack, _onReboot, _stopTimeout, _stats, _trace,
     ];
 
@@ -214,10 +221,10 @@ internal sealed class BootCommand
     /// <exception cref="UsageException">Something is missing or wrong; with the command's help.</exception>
     public MachineOptions Read(ParseResult result) => CommandLineCheck.Read(result.CommandResult.Command, () => Values(result));
 
-    private static string CheckSocket(string path) =>
+    private static string CheckSocket(string option, string path) =>
         path.Length > 0 && FileNames.ToBytes(path).Length <= UnixSocket.MostPathBytes
             ? path
-            : throw new UsageException($"--vhost-user-blk {path}: takes the path of a socket, 1 to {UnixSocket.MostPathBytes} bytes");
+            : throw new UsageException($"{option} {path}: takes the path of a socket, 1 to {UnixSocket.MostPathBytes} bytes");
 
     private static string WithoutShared(string memory) =>
         memory.EndsWith(SharedSuffix, StringComparison.Ordinal) ? memory[..^SharedSuffix.Length] : memory;
@@ -239,7 +246,8 @@ internal sealed class BootCommand
         Nets = Array.ConvertAll(All(result, _net), NetSpec.Parse),
         Vsock = result.GetValue(_vsock) is { } vsock ? VsockSpec.Parse(vsock) : null,
         Shares = ShareSpec.WithTags(Array.ConvertAll(All(result, _share), ShareSpec.Parse)),
-        ServedDisks = Array.ConvertAll(All(result, _vhostUserBlock), CheckSocket),
+        ServedDisks = Array.ConvertAll(All(result, _vhostUserBlock), path => CheckSocket("--vhost-user-blk", path)),
+        ServedNets = Array.ConvertAll(All(result, _vhostUserNet), path => CheckSocket("--vhost-user-net", path)),
         Name = result.GetValue(_name) is { } name ? MachineOptions.CheckName(name) : null,
         Rng = result.GetValue(_rng),
         Transport = ParseTransport(result.GetValue(_transport)),
