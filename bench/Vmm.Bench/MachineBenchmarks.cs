@@ -80,7 +80,7 @@ public class MachineBenchmarks
     private void LiveAsMachine()
     {
         Begin();
-        Machine machine = Machine.Build(new MachineOptions { Kernel = _guest!.Path, Memory = Memory });
+        Machine machine = Machine.Build(new MachineSpec { Kernel = _guest!.Path, Memory = Memory });
         Mark("machine: build");
         MachineEnd end = machine.Run();
         Mark("machine: first instruction, which resets, until Run is back");

@@ -11,7 +11,7 @@ internal static class GuestCommandLine
     /// </summary>
     /// <param name="guestWords">Of <see cref="IMachineGuest"/>, which mounts its own root file system; null without one.</param>
     public static string Compose(
-        MachineOptions options, KernelImage kernel, IVirtioSlots slots, HostKind host, IReadOnlyList<string>? guestWords = null)
+        MachineSpec options, KernelImage kernel, IVirtioSlots slots, HostKind host, IReadOnlyList<string>? guestWords = null)
     {
         if (KernelLoader.ProtocolFor(kernel, options.Entry) == EntryProtocol.Multiboot)
         {

@@ -11,7 +11,7 @@ namespace Vmm.Machines;
 
 /// <summary>The virtio devices that the options ask for, each with what is behind it on the host.</summary>
 internal sealed class GuestDevices(
-    MachineOptions options, EventLoop loop, GuestRam ram, NextLife? before = null, IMachineGuest? guest = null) : IDisposable
+    MachineSpec options, EventLoop loop, GuestRam ram, NextLife? before = null, IMachineGuest? guest = null) : IDisposable
 {
     // Far above what any guest needs, and a limit to what a hostile one costs.
     private const ulong RngBytesPerSecond = 4 << 20;

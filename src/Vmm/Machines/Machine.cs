@@ -26,7 +26,7 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
 {
     private const int RngSeedLength = 32;
 
-    private readonly MachineOptions _options;
+    private readonly MachineSpec _options;
     private readonly RunObserver? _observer;
     private readonly List<IDisposable> _owned = [];
     private readonly List<VcpuThread> _vcpus = [];
@@ -45,7 +45,7 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
     private PanicGrace _panicGrace = null!;
     private FwCfg _fwCfg = null!;
 
-    private Machine(MachineOptions options, RunObserver? observer, NextLife? before, IMachineGuest? guest)
+    private Machine(MachineSpec options, RunObserver? observer, NextLife? before, IMachineGuest? guest)
     {
         (_options, _observer, _before, Guest) = (options, observer, before, guest);
         _panic = new PanicWatch(_complaints);
@@ -120,7 +120,7 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
     /// <exception cref="BootException">The kernel, initrd or command line is.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
     public static Machine Build(
-        MachineOptions options, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null)
+        MachineSpec options, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null)
     {
         var machine = new Machine(options, observer, before, guest);
         try

@@ -7,7 +7,7 @@ namespace Vmm.Run;
 internal sealed record RunOptions
 {
     /// <summary>The machine, without what run adds to it.</summary>
-    public required MachineOptions Machine { get; init; }
+    public required MachineSpec Machine { get; init; }
 
     /// <summary>The command and its arguments; at least one word.</summary>
     public required IReadOnlyList<string> Command { get; init; }

@@ -15,8 +15,8 @@ public sealed class LoopTimeTests
     {
         using var rig = new TestRig();
         using var loop = new EventLoop();
-        using var ram = new GuestRam(MachineOptions.MinimumMemory);
-        using var devices = new GuestDevices(new MachineOptions { Kernel = "none", Rng = true }, loop, ram);
+        using var ram = new GuestRam(MachineSpec.MinimumMemory);
+        using var devices = new GuestDevices(new MachineSpec { Kernel = "none", Rng = true }, loop, ram);
         using var slots = new Slots();
         devices.PlugInto(slots);
         var driver = new TestDriver(rig, slots.Devices.Single(), Variant.Default);

@@ -92,5 +92,5 @@ public sealed class ProfiledGuestTests
         return RunObserver.ProfileOf(machine);
     }
 
-    private static MachineOptions Options(TestGuest guest) => new() { Kernel = guest.Path, Memory = 64UL << 20 };
+    private static MachineSpec Options(TestGuest guest) => new() { Kernel = guest.Path, Memory = 64UL << 20 };
 }

@@ -26,7 +26,7 @@ public sealed class SavedMachineTests
     public void Two_vCPUs_with_timers_go_on_in_a_new_VM()
     {
         using var guest = new TestGuest(EmitBootProcessor);
-        var options = new MachineOptions { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2 };
+        var options = new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2 };
         byte[] state;
         byte[] memory;
         ulong[] atSave;
@@ -61,7 +61,7 @@ public sealed class SavedMachineTests
     public void A_hostile_state_of_a_machine_is_refused_by_name_or_taken()
     {
         using var guest = new TestGuest(static code => code.hlt());
-        var options = new MachineOptions { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2, Rng = true };
+        var options = new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2, Rng = true };
         byte[] state;
         using (Machine machine = Machine.Build(options))
         {
@@ -124,7 +124,7 @@ public sealed class SavedMachineTests
         });
         var tap = new Sequence();
         using Machine machine = Machine.Build(
-            new MachineOptions { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2 }, new RunObserver { Console = tap });
+            new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2 }, new RunObserver { Console = tap });
         Task<MachineEnd> run = Task.Run(machine.Run);
         for (int round = 0; round < Rounds; round++)
         {
@@ -162,7 +162,7 @@ public sealed class SavedMachineTests
             code.Label(ref loop);
             code.jmp(loop);
         });
-        using Machine machine = Machine.Build(new MachineOptions { Kernel = guest.Path, Memory = 64UL << 20 });
+        using Machine machine = Machine.Build(new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20 });
         Task<MachineEnd> run = Task.Run(machine.Run);
         SpinWait.SpinUntil(() => machine.FirstEntry != 0);
         while (!machine.TryQuiesce(Patience))

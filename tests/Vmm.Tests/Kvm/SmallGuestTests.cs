@@ -262,7 +262,7 @@ public sealed class SmallGuestTests
             code.or(al, ah);
             code.@out(ExitPort, al);
         });
-        Assert.Equal(MachineEnd.FromGuest(0), Run(guest, new MachineOptions { Kernel = guest.Path, Memory = 6UL << 30 }));
+        Assert.Equal(MachineEnd.FromGuest(0), Run(guest, new MachineSpec { Kernel = guest.Path, Memory = 6UL << 30 }));
     }
 
     [KvmFact]
@@ -427,10 +427,10 @@ public sealed class SmallGuestTests
         return true;
     }
 
-    private static MachineOptions Options(TestGuest guest, int cpus = 1) =>
+    private static MachineSpec Options(TestGuest guest, int cpus = 1) =>
         new() { Kernel = guest.Path, Memory = 64UL << 20, Cpus = cpus };
 
-    private static MachineEnd Run(TestGuest guest, MachineOptions? options = null)
+    private static MachineEnd Run(TestGuest guest, MachineSpec? options = null)
     {
         using Machine machine = Machine.Build(options ?? Options(guest));
         return machine.Run();

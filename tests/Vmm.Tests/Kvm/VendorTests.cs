@@ -317,7 +317,7 @@ public sealed class VendorTests
 
     private static MachineEnd Run(TestGuest guest, int cpus = 1)
     {
-        using Machine machine = Machine.Build(new MachineOptions { Kernel = guest.Path, Memory = 64UL << 20, Cpus = cpus });
+        using Machine machine = Machine.Build(new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20, Cpus = cpus });
         return machine.Run();
     }
 }

@@ -87,11 +87,11 @@ public sealed class NetSpecTests
     [Fact]
     public void A_machine_without_a_name_is_known_by_its_disk()
     {
-        var options = new MachineOptions { Kernel = "k" };
+        var options = new MachineSpec { Kernel = "k" };
         Assert.Equal("vmm", options.Identity);
         Assert.Equal("/srv/a.img", (options with { Disks = [DiskSpec.Parse("/srv/b/../a.img,ephemeral")] }).Identity);
         Assert.Equal("n", (options with { Name = "n", Disks = [DiskSpec.Parse("/srv/a.img")] }).Identity);
-        Assert.Throws<UsageException>(() => MachineOptions.CheckName(""));
+        Assert.Throws<UsageException>(() => MachineSpec.CheckName(""));
     }
 
     [Fact]

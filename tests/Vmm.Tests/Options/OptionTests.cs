@@ -14,7 +14,7 @@ public sealed class OptionTests
     [InlineData("6g", 6UL << 30)]
     [InlineData("268435456", 256UL << 20)]
     public void Memory_sizes_are_understood(string text, ulong bytes) =>
-        Assert.Equal(bytes, MachineOptions.ParseMemory(text));
+        Assert.Equal(bytes, MachineSpec.ParseMemory(text));
 
     [Theory]
     [InlineData("0")]
@@ -32,7 +32,7 @@ public sealed class OptionTests
     [InlineData("32769K")]
     public void Wrong_memory_sizes_are_one_clear_line(string text)
     {
-        var error = Assert.Throws<UsageException>(() => MachineOptions.ParseMemory(text));
+        var error = Assert.Throws<UsageException>(() => MachineSpec.ParseMemory(text));
         Assert.StartsWith("--mem ", error.Message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', error.Message);
     }
@@ -53,7 +53,7 @@ public sealed class OptionTests
     [InlineData("two", "--cpus two: not a number; write for instance --cpus 2")]
     [InlineData("2147483648", "--cpus 2147483648: not a number; write for instance --cpus 2")]
     public void A_machine_has_at_least_one_cpu(string text, string error) =>
-        Assert.Equal(error, Assert.Throws<UsageException>(() => MachineOptions.ParseCpus(text)).Message);
+        Assert.Equal(error, Assert.Throws<UsageException>(() => MachineSpec.ParseCpus(text)).Message);
 
     [Fact]
     public void A_disk_is_a_path_and_options()
@@ -71,7 +71,7 @@ public sealed class OptionTests
     [InlineData("90", 90)]
     [InlineData("1.5", 1.5)]
     public void Stop_timeouts_are_seconds(string text, double seconds) =>
-        Assert.Equal(TimeSpan.FromSeconds(seconds), MachineOptions.ParseStopTimeout(text));
+        Assert.Equal(TimeSpan.FromSeconds(seconds), MachineSpec.ParseStopTimeout(text));
 
     [Theory]
     [InlineData("")]
@@ -82,7 +82,7 @@ public sealed class OptionTests
     [InlineData("99999999999")]
     public void Wrong_stop_timeouts_are_one_clear_line(string text)
     {
-        var error = Assert.Throws<UsageException>(() => MachineOptions.ParseStopTimeout(text));
+        var error = Assert.Throws<UsageException>(() => MachineSpec.ParseStopTimeout(text));
         Assert.StartsWith("--stop-timeout ", error.Message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', error.Message);
     }

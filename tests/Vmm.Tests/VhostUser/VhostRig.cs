@@ -24,7 +24,7 @@ internal sealed class VhostRig : IVirtioInterrupts, IDeviceLog, IDisposable
     public VhostRig(
         Func<EventLoop, MemoryTable, Action<string>, VhostUserBackend> open, Func<VhostUserBackend, VhostDevice>? device = null)
     {
-        _ram = new GuestRam(MachineOptions.MinimumMemory, shared: true);
+        _ram = new GuestRam(MachineSpec.MinimumMemory, shared: true);
         Backend = open(Loop, _ram.Table, Told.Add);
         VhostDevice served = device?.Invoke(Backend) ?? new FileSystem("virtio-fs0", "tag", Backend);
         _events = new QueueEvents(Loop, served);

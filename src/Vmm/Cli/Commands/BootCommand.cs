@@ -46,7 +46,7 @@ internal sealed class BootCommand
 
     private readonly Option<string> _memory = new("--mem", "-m")
     {
-        Description = $"Memory: bytes, or a number with K, M or G; {ByteSize.Format(MachineOptions.DefaultMemory)} if not given. "
+        Description = $"Memory: bytes, or a number with K, M or G; {ByteSize.Format(MachineSpec.DefaultMemory)} if not given. "
             + "Option: shared, for memory that is a file (memfd), as it is by itself where another program serves a device",
         HelpName = "SIZE[,shared]",
     };
@@ -152,7 +152,7 @@ internal sealed class BootCommand
     private readonly Option<string> _stopTimeout = new("--stop-timeout")
     {
         Description = "How long the guest may take to shut down after SIGTERM has pressed its power button; "
-            + $"{MachineOptions.DefaultStopTimeout.TotalSeconds:0} if not given, 0 for as long as it likes",
+            + $"{MachineSpec.DefaultStopTimeout.TotalSeconds:0} if not given, 0 for as long as it likes",
         HelpName = "SECONDS",
     };
 
@@ -188,7 +188,7 @@ internal sealed class BootCommand
         root.Options.Add(_profile);
         root.SetAction(result =>
         {
-            MachineOptions options = Read(result);
+            MachineSpec options = Read(result);
             using ProfileOutput? profile = result.GetResult(_profile) is null
                 ? null
                 : ProfileOutput.Open(result.GetValue(_profile), null, "--profile");
@@ -219,7 +219,7 @@ internal sealed class BootCommand
     public string? TraceOf(ParseResult result) => result.GetValue(_trace);
 
     /// <exception cref="UsageException">Something is missing or wrong; with the command's help.</exception>
-    public MachineOptions Read(ParseResult result) => CommandLineCheck.Read(result.CommandResult.Command, () => Values(result));
+    public MachineSpec Read(ParseResult result) => CommandLineCheck.Read(result.CommandResult.Command, () => Values(result));
 
     private static string CheckSocket(string option, string path) =>
         path.Length > 0 && FileNames.ToBytes(path).Length <= UnixSocket.MostPathBytes
@@ -229,7 +229,7 @@ internal sealed class BootCommand
     private static string WithoutShared(string memory) =>
         memory.EndsWith(SharedSuffix, StringComparison.Ordinal) ? memory[..^SharedSuffix.Length] : memory;
 
-    private MachineOptions Values(ParseResult result) => new()
+    private MachineSpec Values(ParseResult result) => new()
     {
         Kernel = result.GetValue(_kernel)
             ?? throw new UsageException(
@@ -238,17 +238,17 @@ internal sealed class BootCommand
         CommandLine = result.GetValue(_commandLine),
         CommandLineOnly = result.GetValue(_commandLineOnly),
         Memory = result.GetValue(_memory) is { } memory
-            ? MachineOptions.ParseMemory(WithoutShared(memory))
-            : MachineOptions.DefaultMemory,
+            ? MachineSpec.ParseMemory(WithoutShared(memory))
+            : MachineSpec.DefaultMemory,
         WantsSharedMemory = result.GetValue(_memory)?.EndsWith(SharedSuffix, StringComparison.Ordinal) ?? false,
-        Cpus = result.GetValue(_cpus) is { } cpus ? MachineOptions.ParseCpus(cpus) : 1,
+        Cpus = result.GetValue(_cpus) is { } cpus ? MachineSpec.ParseCpus(cpus) : 1,
         Disks = Array.ConvertAll(All(result, _disk), DiskSpec.Parse),
         Nets = Array.ConvertAll(All(result, _net), NetSpec.Parse),
         Vsock = result.GetValue(_vsock) is { } vsock ? VsockSpec.Parse(vsock) : null,
         Shares = ShareSpec.WithTags(Array.ConvertAll(All(result, _share), ShareSpec.Parse)),
         ServedDisks = Array.ConvertAll(All(result, _vhostUserBlock), path => CheckSocket("--vhost-user-blk", path)),
         ServedNets = Array.ConvertAll(All(result, _vhostUserNet), path => CheckSocket("--vhost-user-net", path)),
-        Name = result.GetValue(_name) is { } name ? MachineOptions.CheckName(name) : null,
+        Name = result.GetValue(_name) is { } name ? MachineSpec.CheckName(name) : null,
         Rng = result.GetValue(_rng),
         Transport = ParseTransport(result.GetValue(_transport)),
         Packed = result.GetValue(_packed),
@@ -258,8 +258,8 @@ internal sealed class BootCommand
         Unpack = !result.GetValue(_noUnpack),
         OnReboot = ParseOnReboot(result.GetValue(_onReboot)),
         StopTimeout = result.GetValue(_stopTimeout) is { } timeout
-            ? MachineOptions.ParseStopTimeout(timeout)
-            : MachineOptions.DefaultStopTimeout,
+            ? MachineSpec.ParseStopTimeout(timeout)
+            : MachineSpec.DefaultStopTimeout,
         Stats = result.GetValue(_stats),
     };
 
@@ -295,7 +295,7 @@ internal sealed class BootCommand
     /// <param name="profile">Where a profile goes; null for none.</param>
     /// <param name="trace">The file for trace events; null for none.</param>
     /// <returns>The exit code.</returns>
-    public static int Run(MachineOptions options, StartClock clock, ProfileOutput? profile, string? trace)
+    public static int Run(MachineSpec options, StartClock clock, ProfileOutput? profile, string? trace)
     {
         if (profile is null && trace is null)
         {
@@ -308,7 +308,7 @@ internal sealed class BootCommand
     }
 
     /// <exception cref="UsageException">The machine is to start anew, and what is told of it is told of one.</exception>
-    public static void CheckOneLife(MachineOptions options)
+    public static void CheckOneLife(MachineSpec options)
     {
         if (options.OnReboot == RebootAction.Restart)
         {
@@ -318,7 +318,7 @@ internal sealed class BootCommand
     }
 
     /// <summary>One machine, and with --on-reboot restart another one after each reboot.</summary>
-    private static int RunLives(MachineOptions options, StartClock clock)
+    private static int RunLives(MachineSpec options, StartClock clock)
     {
         NextLife? next = null;
         try
@@ -345,7 +345,7 @@ internal sealed class BootCommand
         }
     }
 
-    private static int RunObserved(MachineOptions options, StartClock clock, ProfileOutput? profile, string? trace)
+    private static int RunObserved(MachineSpec options, StartClock clock, ProfileOutput? profile, string? trace)
     {
         using TraceWriter? writer = trace is null ? null : new TraceWriter(trace, clock.Exec);
         using Machine machine = Machine.Build(options, new RunObserver { Trace = writer });
@@ -380,7 +380,7 @@ internal sealed class BootCommand
     /// <summary>The last words, and the exit code.</summary>
     /// <param name="results">What was to be written: where it could not be, that is said and is the exit code's reason.</param>
     public static int Report(
-        Machine machine, MachineEnd end, MachineOptions options, StartClock clock, params ReadOnlySpan<OutputFile?> results)
+        Machine machine, MachineEnd end, MachineSpec options, StartClock clock, params ReadOnlySpan<OutputFile?> results)
     {
         int code = end.ExitCode;
         foreach (OutputFile? result in results)

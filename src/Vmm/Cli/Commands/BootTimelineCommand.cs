@@ -68,7 +68,7 @@ internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
 
     private int Boot(ParseResult result)
     {
-        MachineOptions options = WithTalkativeKernel(run.Read(result));
+        MachineSpec options = WithTalkativeKernel(run.Read(result));
         BootCommand.CheckOneLife(options);
         Until? until = result.GetValue(_until) is { } text
             ? CommandLineCheck.Read(result.CommandResult.Command, () => Until.Parse(text))
@@ -102,7 +102,7 @@ internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
         return BootCommand.Report(machine, end, options, clock, trace?.File, json, html);
     }
 
-    private static MachineOptions WithTalkativeKernel(MachineOptions options) => options.CommandLineOnly
+    private static MachineSpec WithTalkativeKernel(MachineSpec options) => options.CommandLineOnly
         ? options
         : options with { CommandLine = string.IsNullOrWhiteSpace(options.CommandLine) ? Talkative : Insert(options.CommandLine) };
 
@@ -117,7 +117,7 @@ internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
         result.GetValue(option) is { } path ? OutputFile.Open(path, option.Name) : null;
 
     private static BootTimeline Tell(
-        MachineOptions options, Machine machine, PhaseLog phases, ConsoleLines console, long origin, MachineEnd end)
+        MachineSpec options, Machine machine, PhaseLog phases, ConsoleLines console, long origin, MachineEnd end)
     {
         ExitProfile profile = RunObserver.ProfileOf(machine);
         long firstEntry = machine.FirstEntry - origin;

@@ -27,7 +27,7 @@ internal static class ExitsCommand
         command.Options.Add(output);
         command.SetAction(result =>
         {
-            MachineOptions options = run.Read(result);
+            MachineSpec options = run.Read(result);
             using var profile = ProfileOutput.Open(
                 result.GetValue(output), ParseFormat(command, result.GetValue(format)), "--output");
             return BootCommand.Run(options, clock, profile, run.TraceOf(result));

@@ -110,7 +110,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
         try
         {
             using var packed = PackedRoot.Make(options.Root);
-            MachineOptions asked = options.Machine;
+            MachineSpec asked = options.Machine;
             using Machine machine = Machine.Build(
                 packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] }, guest: new GuestRun(options));
             MachineEnd end = machine.Run();
@@ -141,7 +141,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
             throw new UsageException("a word of the command holds a NUL character");
         }
 
-        MachineOptions machine = boot.Read(result) with { Initrds = BootCommand.All(result, _initrd) };
+        MachineSpec machine = boot.Read(result) with { Initrds = BootCommand.All(result, _initrd) };
         RunRoot root = _root.Read(result);
         return new RunOptions
         {

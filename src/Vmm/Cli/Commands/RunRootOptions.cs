@@ -62,7 +62,7 @@ internal sealed class RunRootOptions
     }
 
     /// <summary>The machine with what the root needs, but for what has yet to be packed.</summary>
-    public static MachineOptions AddTo(MachineOptions machine, RunRoot root) => root.Kind switch
+    public static MachineSpec AddTo(MachineSpec machine, RunRoot root) => root.Kind switch
     {
         RootKind.Share => machine with { Shares = [.. Shares(root), .. machine.Shares] },
         RootKind.Disk => machine with

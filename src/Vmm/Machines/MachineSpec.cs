@@ -9,8 +9,9 @@ using Vmm.Text;
 
 namespace Vmm.Machines;
 
-/// <summary>What the user asked for, checked as far as that goes without looking at files or the host.</summary>
-internal sealed record MachineOptions
+/// <summary>What one machine is to be, as plain data: what the command line, a file, or a program asks for. Checked as far
+/// as that goes without looking at files or the host.</summary>
+internal sealed record MachineSpec
 {
     public const ulong MinimumMemory = 32UL << 20;
     public const ulong DefaultMemory = 256UL << 20;
