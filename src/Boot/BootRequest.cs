@@ -26,11 +26,9 @@ public sealed record BootRequest
     /// <summary>The whole command line: see <see cref="Boot.CommandLine.Compose"/>.</summary>
     public string CommandLine { get; init; } = Boot.CommandLine.Default;
 
-    /// <summary>Paths of initramfs files, which Linux gets as one; a multiboot kernel gets each as a module.</summary>
-    public IReadOnlyList<string> Initrds { get; init; } = [];
-
-    /// <summary>An initramfs that vmm made in memory, behind those files; empty for none.</summary>
-    public ReadOnlyMemory<byte> LastInitrd { get; init; }
+    /// <summary>The initramfs, which Linux gets as one; a multiboot kernel gets each of its files as a module. It belongs to
+    /// the caller.</summary>
+    public InitialRamDisk Initrd { get; init; } = InitialRamDisk.None;
 
     public EntryProtocol Protocol { get; init; }
 

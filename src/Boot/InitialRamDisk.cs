@@ -6,7 +6,7 @@ namespace Vmm.Boot;
 /// <remarks>Nothing is unpacked or changed, so archives with microcode in front pass as they are. Each file but the
 /// last is padded with zeros to 4 bytes: Linux takes the next archive only from an aligned offset
 /// (Documentation/driver-api/early-userspace/buffer-format.rst).</remarks>
-internal sealed class InitialRamDisk : IDisposable
+public sealed class InitialRamDisk : IDisposable
 {
     private const ulong Alignment = 4;
 
@@ -20,6 +20,9 @@ internal sealed class InitialRamDisk : IDisposable
             Size = Align(Size) + (ulong)file.Length;
         }
     }
+
+    /// <summary>No initramfs.</summary>
+    public static InitialRamDisk None { get; } = new([]);
 
     /// <summary>Bytes of all files with the padding between them; 0 if there is none.</summary>
     public ulong Size { get; }

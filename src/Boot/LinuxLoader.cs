@@ -21,7 +21,7 @@ internal static class LinuxLoader
                 $"kernel {kernel.Name}: is no 64-bit kernel: give a bzImage or a vmlinux for x86-64");
         }
 
-        using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds, request.LastInitrd);
+        InitialRamDisk initrd = request.Initrd;
         SetupHeader header = kernel.BzImage?.Header ?? HeaderForVmlinux();
         uint highestInitrd = kernel.BzImage?.InitrdAddrMax ?? header.initrd_addr_max;
         ulong limit = initrd.KernelLimit(memory, highestInitrd);

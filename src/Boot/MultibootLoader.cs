@@ -18,7 +18,7 @@ internal static class MultibootLoader
 
         // 3.1.3: the address fields go before the ELF headers. Without them KernelImage has seen to an ELF file.
         ElfImage image = header.Flat ?? kernel.Elf!;
-        using InitialRamDisk modules = InitialRamDisk.Open(request.Initrds, request.LastInitrd);
+        InitialRamDisk modules = request.Initrd;
         Placement placed = ElfKernel.Load(memory, kernel.Source, image, inBaseMemory: true).Placed;
         var room = new FreeRoom(memory, image);
         byte[] line = CommandLine.Encode(request.CommandLine, Layout.CommandLineRoom, kernel.Name);

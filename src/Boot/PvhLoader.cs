@@ -12,7 +12,7 @@ internal static class PvhLoader
 
     public static LoadedGuest Load(GuestMemory memory, KernelImage kernel, BootRequest request)
     {
-        using InitialRamDisk initrd = InitialRamDisk.Open(request.Initrds, request.LastInitrd);
+        InitialRamDisk initrd = request.Initrd;
         ulong limit = initrd.KernelLimit(memory, HighestInitrd);
         ElfKernel? elf = ElfKernel.TryLoad(memory, kernel, request, limit, isCoupled: true, out UnpackReport? unpacked);
         if (elf is null)

@@ -122,20 +122,20 @@ public sealed class LinuxLoaderTests : IDisposable
     public void An_initramfs_lies_as_high_as_it_may()
     {
         string path = _files.Write(new byte[5000]);
-        LoadedGuest guest = Load(MadeUp.BzImage(), new BootRequest { Initrds = [path] });
+        LoadedGuest guest = Load(MadeUp.BzImage(), new BootRequest { Initrd = InitialRamDisk.Open([path]) });
         Assert.Equal((new GuestAddress((32 * Mib) - 0x2000), 5000UL), guest.Initrd);
         SetupHeader header = Parameters().hdr;
         Assert.Equal(((uint)guest.Initrd.Start.Value, 5000u), (header.ramdisk_image, header.ramdisk_size));
 
         byte[] lower = MadeUp.BzImage().With(0x22c, 0x17f_ffffu); // initrd_addr_max
-        Assert.Equal(0x17f_e000UL, Load(lower, new BootRequest { Initrds = [path] }).Initrd.Start.Value);
+        Assert.Equal(0x17f_e000UL, Load(lower, new BootRequest { Initrd = InitialRamDisk.Open([path]) }).Initrd.Start.Value);
     }
 
     [Fact]
     public void Several_initramfs_files_follow_each_other_aligned_to_four_bytes_and_unchanged()
     {
         string[] paths = [_files.Write([1, 2, 3, 4, 5]), _files.Write([6]), _files.Write([7, 8])];
-        LoadedGuest guest = Load(MadeUp.Vmlinux(), new BootRequest { Initrds = paths });
+        LoadedGuest guest = Load(MadeUp.Vmlinux(), new BootRequest { Initrd = InitialRamDisk.Open(paths) });
         byte[] bytes = new byte[guest.Initrd.Length];
         Memory.Read(guest.Initrd.Start, bytes);
         Assert.Equal([1, 2, 3, 4, 5, 0, 0, 0, 6, 0, 0, 0, 7, 8], bytes);
@@ -145,14 +145,14 @@ public sealed class LinuxLoaderTests : IDisposable
     public void An_initramfs_that_does_not_fit_is_refused()
     {
         string fits = _files.WriteSparse((long)((32 - 18) * Mib));
-        Load(MadeUp.BzImage(), new BootRequest { Initrds = [fits] });
+        Load(MadeUp.BzImage(), new BootRequest { Initrd = InitialRamDisk.Open([fits]) });
 
         string tooLarge = _files.WriteSparse((long)((32 - 18) * Mib) + 1);
-        AssertRefused(MadeUp.BzImage(), new BootRequest { Initrds = [tooLarge] }, "give more --mem");
+        AssertRefused(MadeUp.BzImage(), new BootRequest { Initrd = InitialRamDisk.Open([tooLarge]) }, "give more --mem");
         string huge = _files.WriteSparse(1L << 40);
-        AssertRefused(MadeUp.BzImage(), new BootRequest { Initrds = [huge] }, "give more --mem");
+        AssertRefused(MadeUp.BzImage(), new BootRequest { Initrd = InitialRamDisk.Open([huge]) }, "give more --mem");
         byte[] cannotReach = MadeUp.BzImage().With(0x22c, 0xfffu); // initrd_addr_max: the first page
-        AssertRefused(cannotReach, new BootRequest { Initrds = [fits] }, "does not fit in the 0 bytes");
+        AssertRefused(cannotReach, new BootRequest { Initrd = InitialRamDisk.Open([fits]) }, "does not fit in the 0 bytes");
     }
 
     [Fact]

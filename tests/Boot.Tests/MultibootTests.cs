@@ -76,7 +76,7 @@ public sealed class MultibootTests : IDisposable
         string[] modules = [_files.Write([1, 2, 3]), _files.Write(new byte[5000])];
         LoadedGuest guest = Load(
             Flat(Base + 0x20, Base, 0, Base + 0x1001, Base),
-            new BootRequest { CommandLine = "test arg", Initrds = modules });
+            new BootRequest { CommandLine = "test arg", Initrd = InitialRamDisk.Open(modules) });
         Assert.Equal(0x2bad_b002UL, guest.Entry.Rax);
 
         ulong info = guest.Entry.Rbx;
@@ -167,7 +167,7 @@ public sealed class MultibootTests : IDisposable
     public void An_image_in_base_memory_is_left_whole_by_what_it_is_told(uint at)
     {
         byte[] file = MultibootKernel.Flat(at);
-        LoadedGuest guest = Load(file, new BootRequest { CommandLine = "x y", Initrds = [_files.Write([7])] });
+        LoadedGuest guest = Load(file, new BootRequest { CommandLine = "x y", Initrd = InitialRamDisk.Open([_files.Write([7])]) });
         Assert.Equal((new GuestAddress(at), 0x1_0000UL), guest.Kernel);
         for (int i = 0; i < file.Length; i++)
         {
@@ -190,7 +190,7 @@ public sealed class MultibootTests : IDisposable
     {
         const uint First = 0x1000, Length = 0x9_e000;
         byte[] file = Flat(First + 0x20, First, 0, First + Length, First);
-        LoadedGuest guest = Load(file, new BootRequest { Initrds = [_files.Write([7])] });
+        LoadedGuest guest = Load(file, new BootRequest { Initrd = InitialRamDisk.Open([_files.Write([7])]) });
         ulong info = guest.Entry.Rbx;
         Assert.InRange(info, Layout.HighMemory, Layout.HighMemory + 0x2000);
         Assert.True(Read<uint>(Read<uint>(info + 24)) >= info + Layout.StartInfoRoom);
@@ -208,8 +208,8 @@ public sealed class MultibootTests : IDisposable
 
         byte[] good = Flat(Base + 0x20, Base, 0, 0, Base);
         string large = _files.WriteSparse(7 << 20), small = _files.Write([1]);
-        AssertRefused(good, new BootRequest { Initrds = [large] }, "does not fit");
-        AssertRefused(good, new BootRequest { Initrds = [.. Enumerable.Repeat(small, 200)] }, "too many files");
+        AssertRefused(good, new BootRequest { Initrd = InitialRamDisk.Open([large]) }, "does not fit");
+        AssertRefused(good, new BootRequest { Initrd = InitialRamDisk.Open([.. Enumerable.Repeat(small, 200)]) }, "too many files");
         AssertRefused(good, new BootRequest { Protocol = EntryProtocol.Linux64 }, "no 64-bit kernel");
         AssertRefused(good, new BootRequest { Protocol = EntryProtocol.Pvh }, "no PVH entry");
         AssertRefused(Vmlinux(), new BootRequest { Protocol = EntryProtocol.Multiboot }, "no multiboot header");

@@ -27,7 +27,7 @@ public sealed class PvhLoaderTests : IDisposable
             Protocol = EntryProtocol.Pvh,
             CommandLine = "abc",
             AcpiRsdp = new GuestAddress(0xe_0000),
-            Initrds = [_files.Write([1, 2, 3]), _files.Write([4])],
+            Initrd = InitialRamDisk.Open([_files.Write([1, 2, 3]), _files.Write([4])]),
         };
         LoadedGuest guest = Load(Vmlinux(EntryNote), request);
         Assert.Equal(EntryProtocol.Pvh, guest.Protocol);

@@ -76,9 +76,10 @@ internal sealed class GuestMachine : IBatches
             _threads.Add(Own(new VcpuThread<NoProbe>(vcpu, HandlerFor(vcpu, assist), Stop, default)));
         }
 
+        var begin = new ManualResetEventSlim(true);
         foreach (VcpuThread thread in _threads)
         {
-            thread.Start();
+            thread.Start(begin);
         }
 
         WaitForGate();

@@ -1,14 +1,15 @@
 using Iced.Intel;
+using Vmm.Host;
 
 namespace Vmm.Assist;
 
 /// <summary>From a decoded instruction to the code for it.</summary>
-internal sealed class Dispatcher(AssistContext context) : IDisposable
+internal sealed class Dispatcher(AssistContext context, CodePages? code) : IDisposable
 {
     private readonly XsaveInstructions _xsave = new(context, XsaveLayout.Host);
     private readonly FxsaveInstructions _fxsave = new(context);
 
-    private readonly NativeRunner _native = new(context);
+    private readonly NativeRunner _native = new(context, code);
     private readonly AccessWindow _window = new(context);
 
     /// <summary>Executes an instruction that KVM has not been asked for, if that is sensible.</summary>

@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Vmm.Host;
 using Vmm.Kvm.Abi;
 
 namespace Vmm.Assist;
@@ -17,15 +18,17 @@ internal sealed class InstructionAssist : IDisposable
     private readonly IAssistCpu _cpu;
     private readonly AssistContext _context;
     private readonly AssistCounters _counters = new();
+    private readonly CodePages? _code;
     private Dispatcher? _dispatcher;
     private readonly InstructionBytes _bytes = new();
     private readonly Decoder?[] _decoders = new Decoder?[3];
     private long _accessFlagCount;
     private long _aheadCount;
 
-    public InstructionAssist(IAssistCpu cpu)
+    /// <param name="code">Memory for code, where that is not to be made when it is needed; it stays the caller's, too.</param>
+    public InstructionAssist(IAssistCpu cpu, CodePages? code = null)
     {
-        _cpu = cpu;
+        (_cpu, _code) = (cpu, code);
         _context = new AssistContext(cpu);
         Syscall = new SyscallLanding(cpu);
         Hypercall = new StuckHypercall(cpu, _context.Memory);
@@ -85,7 +88,7 @@ internal sealed class InstructionAssist : IDisposable
     private AssistOutcome Execute()
     {
         // Made when first needed: it asks CPUID many things, and most hosts never get here.
-        _dispatcher ??= new Dispatcher(_context);
+        _dispatcher ??= new Dispatcher(_context, _code);
         LastMnemonic = _context.Instruction.Mnemonic;
         Step step = _dispatcher.Execute(_bytes.Seen[.._context.Instruction.Length], out bool canRunAhead);
         if (step != Step.Unknown)
@@ -141,7 +144,7 @@ internal sealed class InstructionAssist : IDisposable
     /// are raised by KVM, which then sees the instruction as if nobody had looked at it before.</summary>
     private void RunWindow()
     {
-        _dispatcher ??= new Dispatcher(_context);
+        _dispatcher ??= new Dispatcher(_context, _code);
         _dispatcher.OpenWindow();
         for (int i = 0; i < AheadLimit && TryDecodeNext(); i++)
         {

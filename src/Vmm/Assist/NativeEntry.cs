@@ -15,16 +15,20 @@ namespace Vmm.Assist;
 internal sealed unsafe class NativeEntry : IDisposable
 {
     /// <summary>Longest instruction, a RET, and INT3 up to a power of two.</summary>
-    private const int SlotLength = 32, MaxInstructionLength = 15, Length = 64 * 1024, FirstSlot = 1024;
+    private const int SlotLength = 32, MaxInstructionLength = 15, FirstSlot = 1024;
+
+    /// <summary>Bytes of its code memory.</summary>
+    public const int Length = 64 * 1024;
 
     private const byte Ret = 0xC3, Int3 = 0xCC;
 
     private readonly CodePages _code;
     private int _next = FirstSlot;
 
-    public NativeEntry()
+    /// <param name="code"><see cref="Length"/> bytes, owned from now on; null to make them now.</param>
+    public NativeEntry(CodePages? code = null)
     {
-        _code = new CodePages(Length);
+        _code = code ?? new CodePages(Length);
         State = (NativeState*)NativeMemory.AlignedAlloc((nuint)sizeof(NativeState), 4096);
         *State = default;
         using var bytes = new MemoryStream();

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Iced.Intel;
+using Vmm.Host;
 using Vmm.Kvm.Abi;
 
 namespace Vmm.Assist;
@@ -14,11 +15,13 @@ internal sealed unsafe class NativeRunner : IDisposable
     private readonly EncodeInstruction _encode;
     private readonly Writer _writer = new();
     private readonly Encoder _encoder;
+    private readonly CodePages? _code;
     private NativeEntry? _entry;
 
-    public NativeRunner(AssistContext context)
+    /// <param name="code">For <see cref="NativeEntry"/>; null where that is to make its own when it is needed.</param>
+    public NativeRunner(AssistContext context, CodePages? code)
     {
-        _context = context;
+        (_context, _code) = (context, code);
         _encoder = Encoder.Create(64, _writer);
         _encode = Encode;
     }
@@ -305,7 +308,7 @@ internal sealed unsafe class NativeRunner : IDisposable
             return known;
         }
 
-        _entry ??= new NativeEntry();
+        _entry ??= new NativeEntry(_code);
         if (!_entry.HasRoom || _plans.Count > 4096)
         {
             _entry.Clear();                                           // the guest shall not make this grow for ever

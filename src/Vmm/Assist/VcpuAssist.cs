@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Vmm.Devices.Memory;
+using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 using Vmm.Kvm.State;
@@ -24,6 +25,7 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
     private readonly KvmRun* _run;
     private readonly bool _isPvm;
     private readonly int _xsaveSize;
+    private readonly CodePages? _code;
     private byte* _xsave;
     private InstructionAssist? _assist;
     private bool _haveRegs, _haveSregs, _haveXsave, _haveXcr0;
@@ -37,6 +39,7 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
         _run = vcpu.Run;
         _xsaveSize = xsaveSize;
         _isPvm = kind == HostKind.Pvm;
+        _code = _isPvm ? new CodePages(NativeEntry.Length) : null;
         _run->KvmValidRegs = 0;
     }
 
@@ -93,7 +96,7 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
         }
     }
 
-    private InstructionAssist Assist => _assist ??= new InstructionAssist(this);
+    private InstructionAssist Assist => _assist ??= new InstructionAssist(this, _code);
 
     public void MarkRegsDirty() => _run->KvmDirtyRegs |= SyncRegs;
 
@@ -214,6 +217,7 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
     public void Dispose()
     {
         _assist?.Dispose();
+        _code?.Dispose();
         NativeMemory.AlignedFree(_xsave);
     }
 

@@ -16,8 +16,7 @@ internal sealed class BackgroundTask : IDisposable
     /// <param name="work">Runs once, at once.</param>
     public BackgroundTask(string name, int stackSize, Action work)
     {
-        Thread = new Thread(() => Run(work), stackSize) { Name = name, IsBackground = true };
-        Thread.Start();
+        Thread = HostThread.Start(name, stackSize, () => Run(work));
     }
 
     public Thread Thread { get; }

@@ -205,8 +205,7 @@ internal sealed unsafe class EventLoop : IDisposable
             return;
         }
 
-        _thread = new Thread(Run, StackSize) { Name = ThreadName, IsBackground = true };
-        _thread.Start();
+        _thread = HostThread.Start(ThreadName, StackSize, Run);
     }
 
     /// <summary>Ends the loop after the handlers of this turn and waits for its thread.</summary>

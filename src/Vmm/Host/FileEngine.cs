@@ -2,7 +2,7 @@ namespace Vmm.Host;
 
 /// <summary>Runs file operations beside the event loop: by io_uring, or by threads where that is forbidden.</summary>
 /// <remarks>All members are for the loop's thread, or for whoever stands in for it before it starts and after it has
-/// ended. It costs nothing until the first operation. Nothing is allocated per operation.</remarks>
+/// ended. It costs nothing until <see cref="Prepare"/> or the first operation. Nothing is allocated per operation.</remarks>
 /// <param name="errors">Told of what failed; null to say it on standard error.</param>
 internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true, HostErrorLog? errors = null) : IDisposable
 {
@@ -24,7 +24,7 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true, HostE
     /// <summary>Operations started and not finished.</summary>
     public int InFlight { get; private set; }
 
-    /// <summary>Is it io_uring? Null before the first operation.</summary>
+    /// <summary>Is it io_uring? Null before <see cref="Prepare"/> and the first operation.</summary>
     public bool? UsesIoUring => _runner is null ? null : _runner is IoUringRunner;
 
     /// <summary>From now on this owner is told (<see cref="IFileIoOwner.Deliver"/>) when a batch is over.</summary>
@@ -44,6 +44,9 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true, HostE
         }
     }
 
+    /// <summary>Opens all that operations need, so that the first one opens nothing.</summary>
+    public void Prepare() => _runner ??= CreateRunner();
+
     /// <summary>Takes an operation; it begins with <see cref="Submit"/>, and it is not finished within this call.</summary>
     public void Start(FileIo io)
     {
@@ -61,7 +64,8 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true, HostE
         }
 
         _running = true;
-        IFileRunner runner = _runner ??= CreateRunner();
+        Prepare();
+        IFileRunner runner = _runner!;
         int rounds = 0;
         do
         {

@@ -1,20 +1,38 @@
 namespace Vmm.Host;
 
 /// <summary>File operations on a few threads that block: for hosts where io_uring is forbidden.</summary>
-/// <param name="finished">Signalled for each operation that ends.</param>
-/// <param name="call">Does an operation; blocks. Null for system calls.</param>
-internal sealed class FileThreads(EventFd finished, Func<FileIo, long>? call = null) : IFileRunner
+internal sealed class FileThreads : IFileRunner
 {
-    private const int MaxThreads = 4;
+    private const int Threads = 4;
+    private const int StackSize = 256 * 1024;
 
     private readonly object _gate = new();     // a Monitor: threads wait for its pulse
-    private readonly List<Thread> _threads = [];
+    private readonly EventFd _finished;
+    private readonly Func<FileIo, long>? _call;
+    private readonly Thread[] _threads = new Thread[Threads];
     private FileIo? _firstTodo;
     private FileIo? _lastTodo;
     private FileIo? _done;
-    private int _todo;      // operations that no thread has taken
-    private int _free;      // threads that will take one next: idle, woken or just started
     private bool _stopping;
+
+    /// <param name="finished">Signalled for each operation that ends.</param>
+    /// <param name="call">Does an operation; blocks. Null for system calls.</param>
+    public FileThreads(EventFd finished, Func<FileIo, long>? call = null)
+    {
+        (_finished, _call) = (finished, call);
+        try
+        {
+            for (int i = 0; i < Threads; i++)
+            {
+                _threads[i] = HostThread.Start("vmm-files", StackSize, Work);
+            }
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
 
     public bool TryBegin(FileIo io)
     {
@@ -31,18 +49,7 @@ internal sealed class FileThreads(EventFd finished, Func<FileIo, long>? call = n
             }
 
             _lastTodo = io;
-            _todo++;
-            if (_todo <= _free)
-            {
-                Monitor.Pulse(_gate);
-            }
-            else if (_threads.Count < MaxThreads)
-            {
-                _free++;
-                var thread = new Thread(Work, maxStackSize: 256 * 1024) { Name = "vmm-files", IsBackground = true };
-                _threads.Add(thread);
-                thread.Start();
-            }
+            Monitor.Pulse(_gate);
         }
 
         return true;
@@ -96,9 +103,9 @@ internal sealed class FileThreads(EventFd finished, Func<FileIo, long>? call = n
             Monitor.PulseAll(_gate);
         }
 
-        foreach (Thread thread in _threads)
+        foreach (Thread? thread in _threads)
         {
-            thread.Join();
+            thread?.Join();
         }
     }
 
@@ -121,16 +128,13 @@ internal sealed class FileThreads(EventFd finished, Func<FileIo, long>? call = n
                 FileIo io = _firstTodo;
                 _firstTodo = io.Todo;
                 _lastTodo = _firstTodo is null ? null : _lastTodo;
-                _todo--;
-                _free--;
                 Monitor.Exit(_gate);
-                io.ThreadResult = call is null ? HostFile.Call(io, io.File!.Number) : call(io);
+                io.ThreadResult = _call is null ? HostFile.Call(io, io.File!.Number) : _call(io);
                 Monitor.Enter(_gate);
                 io.Todo = _done;
                 _done = io;
-                _free++;
                 Monitor.PulseAll(_gate);
-                finished.Signal();
+                _finished.Signal();
             }
         }
     }

@@ -150,8 +150,16 @@ internal sealed unsafe class FrameStream : IDisposable
         // Without events only a hang-up is reported.
         var poll = new LibC.Pollfd { Fd = Number };
 
-        // SAFETY: one struct on this stack.
-        return LibC.Poll(&poll, 1, (int)patience.TotalMilliseconds) > 0;
+        long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        int ready;
+        do
+        {
+            // SAFETY: one struct on this stack. A signal that comes meanwhile (SIGCHLD) ends poll, too.
+            ready = LibC.Poll(&poll, 1, (int)Math.Max(0, end - Environment.TickCount64));
+        }
+        while (ready < 0 && Marshal.GetLastPInvokeError() == ErrnoException.EINTR);
+
+        return ready > 0;
     }
 
     public void Dispose() => _socket.Dispose();

@@ -4,7 +4,8 @@ using System.Runtime.InteropServices;
 namespace Vmm.Host;
 
 /// <summary>Writes to a descriptor on a thread of its own, through a ring of fixed size: nobody else ever waits for a
-/// terminal or pipe that takes nothing. The thread starts with the first bytes.</summary>
+/// terminal or pipe that takes nothing. The thread is there from the beginning: nothing starts while the guest runs.
+/// </summary>
 /// <remarks>
 /// Standard streams are shared with other programs, so they cannot be made non-blocking, and nothing tells beforehand
 /// whether a terminal takes a write without waiting (docs/hosts.md, "Terminals and pipes"). The thread may be in
@@ -24,7 +25,7 @@ internal sealed unsafe class WriterThread : IDisposable
     private readonly EventFd _idle = new();
     private readonly Lock _lock = new();
     private readonly byte* _ring;
-    private Thread? _thread;
+    private readonly Thread _thread;
     private int _first;
     private int _count;
     private bool _busy;
@@ -42,6 +43,7 @@ internal sealed unsafe class WriterThread : IDisposable
         _capacity = capacity;
         _isTerminal = LibC.IsATty(fd) == 1;
         _ring = (byte*)NativeMemory.Alloc((nuint)capacity);
+        _thread = HostThread.Start("vmm-writer", StackSize, Run);
     }
 
     /// <summary>Half of the ring is free again after it was full. On the writer's thread, with its lock held: it may only
@@ -143,7 +145,7 @@ internal sealed unsafe class WriterThread : IDisposable
         }
 
         _wake.Signal();
-        if (_thread is null || (!busy && _thread.Join(TimeSpan.FromSeconds(1))))
+        if (!busy && _thread.Join(TimeSpan.FromSeconds(1)))
         {
             _wake.Dispose();
             _idle.Dispose();
@@ -181,22 +183,10 @@ internal sealed unsafe class WriterThread : IDisposable
 
         if (wake)
         {
-            Wake();
+            _wake.Signal();
         }
 
         return taken;
-    }
-
-    private void Wake()
-    {
-        // Only who made the ring busy comes here, so no two at once.
-        if (_thread is null)
-        {
-            _thread = new Thread(Run, StackSize) { Name = "vmm-writer", IsBackground = true };
-            _thread.Start();
-        }
-
-        _wake.Signal();
     }
 
     private void Run()

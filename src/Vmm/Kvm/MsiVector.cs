@@ -6,7 +6,8 @@ namespace Vmm.Kvm;
 /// <summary>One MSI-X vector: an irqfd on a GSI of its own, whose route is the message that the guest chose.</summary>
 internal sealed class MsiVector(KvmVm vm, GsiRouter router) : IMsiVector, IDisposable
 {
-    private EventFd? _eventFd;
+    private readonly EventFd _eventFd = new();
+    private bool _isBound;
     private uint _gsi;
     private (ulong Address, uint Data)? _message;
 
@@ -17,8 +18,7 @@ internal sealed class MsiVector(KvmVm vm, GsiRouter router) : IMsiVector, IDispo
             return; // nothing is triggered until the next update; the route may stay
         }
 
-        bool first = _eventFd is null;
-        if (first)
+        if (!_isBound)
         {
             _gsi = router.AllocateGsi();
         }
@@ -29,16 +29,22 @@ internal sealed class MsiVector(KvmVm vm, GsiRouter router) : IMsiVector, IDispo
             router.SetMessage(_gsi, address, data);
         }
 
-        if (first)
+        if (!_isBound)
         {
             // After the route: KVM_IRQFD looks it up at once.
-            var eventFd = new EventFd();
-            vm.AddIrqFd(eventFd, _gsi);
-            Volatile.Write(ref _eventFd, eventFd);
+            vm.AddIrqFd(_eventFd, _gsi);
+            Volatile.Write(ref _isBound, true);
         }
     }
 
-    public void Trigger() => Volatile.Read(ref _eventFd)?.Signal();
+    /// <summary>Nothing before the guest has let the vector through for the first time.</summary>
+    public void Trigger()
+    {
+        if (Volatile.Read(ref _isBound))
+        {
+            _eventFd.Signal();
+        }
+    }
 
-    public void Dispose() => _eventFd?.Dispose();
+    public void Dispose() => _eventFd.Dispose();
 }

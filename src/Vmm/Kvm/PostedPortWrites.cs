@@ -27,11 +27,10 @@ internal sealed unsafe class PostedPortWrites : IDisposable
     private readonly KvmCoalescedMmioRing* _ring;
     private readonly AddressBus _ports;
     private readonly Action<ushort, uint, bool> _post;
-    private readonly Func<Action, ILoopTimer> _createTimer;
     private readonly Lock _lock = new();
     private readonly Zone _address = new(PciConfigPorts.AddressPortNumber, sizeof(uint));
     private readonly Zone _character = new(Serial16550.Com1Port, 1);
-    private ILoopTimer? _timer;
+    private readonly ILoopTimer _timer;
     private volatile bool _posting;
     private bool _refused;
     private int _quiet;
@@ -51,7 +50,8 @@ internal sealed unsafe class PostedPortWrites : IDisposable
         KvmCoalescedMmioRing* ring, AddressBus ports, Action<ushort, uint, bool> post, Func<Action, ILoopTimer> createTimer)
     {
         _ring = ring;
-        (_ports, _post, _createTimer) = (ports, post, createTimer);
+        (_ports, _post) = (ports, post);
+        _timer = createTimer(Look);
     }
 
     /// <summary>Writes that came without an exit.</summary>
@@ -76,7 +76,7 @@ internal sealed unsafe class PostedPortWrites : IDisposable
         }
     }
 
-    public void Dispose() => _timer?.Dispose();
+    public void Dispose() => _timer.Dispose();
 
     private void Begin(Zone zone)
     {
@@ -90,7 +90,6 @@ internal sealed unsafe class PostedPortWrites : IDisposable
             try
             {
                 _quiet = 0;
-                _timer ??= _createTimer(Look);
                 if (!_posting)
                 {
                     _posting = true;        // before KVM posts: another vCPU's write may be in the ring at once
@@ -133,7 +132,7 @@ internal sealed unsafe class PostedPortWrites : IDisposable
             Deliver();
             if (_quiet < QuietPeriods)
             {
-                _timer!.Set(Period);
+                _timer.Set(Period);
                 return;
             }
 

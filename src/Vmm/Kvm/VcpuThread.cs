@@ -42,10 +42,14 @@ internal abstract unsafe class VcpuThread : IDisposable
     public Vcpu Vcpu => _vcpu;
 
     /// <summary>Runs the vCPU on a thread of its own.</summary>
-    public void Start()
+    /// <param name="begin">It waits for that: all threads are there when the first guest instruction runs.</param>
+    public void Start(ManualResetEventSlim begin)
     {
-        _thread = new Thread(Main, StackSize) { Name = $"vmm-vcpu{_vcpu.Id}", IsBackground = true };
-        _thread.Start();
+        _thread = HostThread.Start($"vmm-vcpu{_vcpu.Id}", StackSize, () =>
+        {
+            begin.Wait();
+            Main();
+        });
     }
 
     /// <summary>Runs the vCPU on the calling thread, which saves making one and waiting for it; comes back when the vCPU

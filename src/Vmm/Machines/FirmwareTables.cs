@@ -1,6 +1,7 @@
 using Vmm.Boot;
 using Vmm.Boot.Acpi;
 using Vmm.Devices.Memory;
+using Vmm.Machines.Slots;
 
 namespace Vmm.Machines;
 
@@ -17,6 +18,26 @@ internal sealed class FirmwareTables
     {
         _acpi = new AcpiOptions { Cpus = cpus, Pci = pci, VirtioMmio = virtioMmio };
         _mp = new MpTableOptions { Cpus = cpus, PciInterrupts = pci?.Interrupts ?? [] };
+    }
+
+    /// <summary>For a machine with these devices; a PCI bus gets its windows now.</summary>
+    /// <param name="processor">Says how wide physical addresses are.</param>
+    public static FirmwareTables For(int cpus, IVirtioSlots slots, GuestMemory memory, ReadOnlySpan<CpuidEntry> processor)
+    {
+        if (slots is not PciSlots pci)
+        {
+            return new FirmwareTables(cpus, pci: null, ((MmioSlots)slots).Devices);
+        }
+
+        pci.AssignWindows();
+        (GuestAddress start, ulong length) = Layout.PciWindow64(memory, PhysicalAddressBits(processor));
+        return new FirmwareTables(cpus, new AcpiPci
+        {
+            Ecam = new GuestAddress(Layout.PciEcam),
+            Window32 = (Layout.PciWindow32, Layout.PciWindow32Size),
+            Window64 = (start.Value, length),
+            Interrupts = pci.Interrupts,
+        }, virtioMmio: []);
     }
 
     /// <summary>Where the RSDP is.</summary>
@@ -39,5 +60,19 @@ internal sealed class FirmwareTables
         GuestAddress tables = new(memory.Regions[0].End.Value - room);
         AcpiTables.Write(memory, Rsdp, tables, (int)room, _acpi);
         return [new E820Range(tables, room, E820Type.Acpi)];
+    }
+
+    /// <summary>CPUID 0x80000008 EAX[7:0]; 36 where a processor does not say.</summary>
+    private static int PhysicalAddressBits(ReadOnlySpan<CpuidEntry> processor)
+    {
+        foreach (ref readonly CpuidEntry entry in processor)
+        {
+            if (entry.Function == 0x8000_0008)
+            {
+                return (int)(entry.Eax & 0xff);
+            }
+        }
+
+        return 36;
     }
 }

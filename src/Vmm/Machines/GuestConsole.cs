@@ -28,34 +28,44 @@ internal sealed class GuestConsole : IDisposable
     // A terminal takes what is left at once; one that does not gets its settings back first, so that Ctrl-C works.
     private static readonly TimeSpan BeforeRestore = TimeSpan.FromMilliseconds(100);
 
-    private readonly Machine _machine;
     private readonly EventLoop _loop;
     private readonly Terminal? _terminal;
     private readonly ConsoleOutput _output;
-    private readonly ConsoleInput _input;
-    private LoopTimer? _look;
+    private readonly InputDescriptor _source;
+    private readonly LoopTimer? _look;
+    private ISignalled _machine = null!;
+    private ConsoleInput _input = null!;
 
-    /// <param name="watch">Sees what the guest says.</param>
-    /// <param name="tap">Sees it, too; null for nobody.</param>
-    public GuestConsole(Machine machine, EventLoop loop, IInterruptLine interrupt, IConsoleTap watch, IConsoleTap? tap)
+    /// <summary>Opens the streams.</summary>
+    public GuestConsole(EventLoop loop)
     {
-        _machine = machine;
         _loop = loop;
         _output = new ConsoleOutput(loop, StandardOutput);
-        var watched = new TappedOutput(_output, watch);
-        Port = new Serial16550("COM1", tap is null ? watched : new TappedOutput(watched, tap), interrupt);
-        _output.Drained += Port.OutputDrained;
-        _output.Broken += error => machine.End(MachineEnd.OutputClosed(error.Message));
         _terminal = Terminal.TryOpen(StandardInput);
-        _input = new ConsoleInput(loop, StandardInput, _terminal, Port, _output, OnCommand);
-        _input.TerminalLost += TakeTerminal;
+        _source = new InputDescriptor(StandardInput, _terminal is not null);
+        _look = _terminal is null ? null : new LoopTimer(loop, TakeTerminal);
     }
 
-    public Serial16550 Port { get; }
+    public Serial16550 Port { get; private set; } = null!;
 
     public long BytesOut => _output.TotalBytes;
 
     public long BytesIn => _input.TotalBytes;
+
+    /// <summary>Makes the serial port between the streams and the guest. Once.</summary>
+    /// <param name="machine">Ends when nobody reads the output any more, or the user says so.</param>
+    /// <param name="watch">Sees what the guest says.</param>
+    /// <param name="tap">Sees it, too; null for nobody.</param>
+    public void Connect(ISignalled machine, IInterruptLine interrupt, IConsoleTap watch, IConsoleTap? tap)
+    {
+        _machine = machine;
+        var watched = new TappedOutput(_output, watch);
+        Port = new Serial16550("COM1", tap is null ? watched : new TappedOutput(watched, tap), interrupt);
+        _output.Drained += Port.OutputDrained;
+        _output.Broken += error => machine.End(MachineEnd.OutputClosed(error.Message));
+        _input = new ConsoleInput(_loop, _source, _terminal, Port, _output, OnCommand);
+        _input.TerminalLost += TakeTerminal;
+    }
 
     /// <summary>Before the vCPUs run.</summary>
     /// <param name="unread">Standard input that a machine before this one read and its guest did not take.</param>
@@ -81,8 +91,7 @@ internal sealed class GuestConsole : IDisposable
         }
 
         _input.Hold();
-        _look ??= new LoopTimer(_loop, TakeTerminal);
-        _look.Set(BackgroundLook);
+        _look!.Set(BackgroundLook);
     }
 
     /// <summary>Gives the terminal back until <see cref="TakeTerminal"/>.</summary>
@@ -127,7 +136,8 @@ internal sealed class GuestConsole : IDisposable
     {
         _look?.Dispose();
         _terminal?.Dispose();
-        _input.Dispose();
+        _input?.Dispose();
+        _source.Dispose();
         _output.Dispose();
     }
 

@@ -1,6 +1,7 @@
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
 using Vmm.Devices.Virtio;
+using Vmm.Host;
 
 namespace Vmm.Machines;
 
@@ -17,7 +18,10 @@ internal interface IMachineGuest : IDisposable
     /// <summary>What the kernel said on its console so far.</summary>
     long ConsoleBytes { get; }
 
-    /// <summary>The machine has an event loop, and no devices yet. Once.</summary>
+    /// <summary>Opens what it needs of the host. Once, before there is a machine.</summary>
+    void Open(EventLoop loop);
+
+    /// <summary>The machine, which has no devices yet. Once.</summary>
     void Attach(Machine machine);
 
     /// <summary>Where the guest's sockets lead.</summary>

@@ -14,14 +14,18 @@ internal sealed class PanicGrace : IDisposable
     private readonly EventLoop _loop;
     private readonly Func<long> _said;
     private readonly Action _over;
-    private LoopTimer? _timer;
+    private readonly LoopTimer _timer;
     private long _before;
     private TimeSpan _passed;
     private int _begun;
 
     /// <param name="said">Bytes that the console has had so far.</param>
     /// <param name="over">On the loop's thread, once.</param>
-    public PanicGrace(EventLoop loop, Func<long> said, Action over) => (_loop, _said, _over) = (loop, said, over);
+    public PanicGrace(EventLoop loop, Func<long> said, Action over)
+    {
+        (_loop, _said, _over) = (loop, said, over);
+        _timer = new LoopTimer(loop, Look);
+    }
 
     /// <summary>Any thread, any number of times: the first begins it.</summary>
     public void Begin()
@@ -30,14 +34,13 @@ internal sealed class PanicGrace : IDisposable
         {
             _loop.Post(() =>
             {
-                _timer = new LoopTimer(_loop, Look);
                 _before = _said();
                 _timer.Set(Quiet);
             });
         }
     }
 
-    public void Dispose() => _timer?.Dispose();
+    public void Dispose() => _timer.Dispose();
 
     private void Look()
     {
@@ -50,6 +53,6 @@ internal sealed class PanicGrace : IDisposable
         }
 
         _before = said;
-        _timer!.Set(Quiet);
+        _timer.Set(Quiet);
     }
 }

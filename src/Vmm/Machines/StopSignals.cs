@@ -42,7 +42,7 @@ internal sealed class StopSignals : IDisposable
 
     private readonly IgnoredSignals _ignored = new(LibC.SIGTTIN, LibC.SIGTTOU);
     private readonly EventLoop.Watch _watch;
-    private LoopTimer? _timer;
+    private readonly LoopTimer _timer;
     private long? _pressedAt;
 
     /// <param name="machine">Before it runs: what comes until then waits in the pipe.</param>
@@ -52,6 +52,7 @@ internal sealed class StopSignals : IDisposable
         _loop = loop;
         _machine = machine;
         _stopTimeout = stopTimeout;
+        _timer = new LoopTimer(loop, () => machine.End(MachineEnd.StopTimedOut(stopTimeout)));
         _watch = loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");
     }
 
@@ -80,7 +81,7 @@ internal sealed class StopSignals : IDisposable
 
     public void Dispose()
     {
-        _timer?.Dispose();
+        _timer.Dispose();
         _loop.Remove(_watch);
         _pipe.Dispose();
         _ignored.Dispose();
@@ -135,7 +136,6 @@ internal sealed class StopSignals : IDisposable
         string otherwise = "another SIGTERM ends it at once";
         if (_stopTimeout > TimeSpan.Zero)
         {
-            _timer = new LoopTimer(_loop, () => _machine.End(MachineEnd.StopTimedOut(_stopTimeout)));
             _timer.Set(_stopTimeout);
             otherwise = string.Create(
                 CultureInfo.InvariantCulture, $"it has {_stopTimeout.TotalSeconds} s (--stop-timeout); {otherwise}");

@@ -66,9 +66,11 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 
     public long ConsoleBytes => _tail.Total;
 
-    public void Attach(Machine machine)
+    public void Attach(Machine machine) => _machine = machine;
+
+    public void Open(EventLoop loop)
     {
-        (_machine, _loop) = (machine, machine.Loop);
+        _loop = loop;
         _echo = _options.ShowConsole ? Own(new ConsoleOutput(_loop, Duplicate(StandardError))) : null;
         _tail = new ConsoleTail(_echo);
         (FileDescriptor ours, _socketEnd) = UnixSocket.CreatePair();

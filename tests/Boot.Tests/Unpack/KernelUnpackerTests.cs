@@ -115,7 +115,7 @@ public sealed class KernelUnpackerTests : IClassFixture<KernelUnpackerTests.Fixt
                 kernel = kernel.With(0x22c, (uint)random.Next(0x180_0000, 0x280_0000)); // initrd_addr_max
             }
 
-            LoadedGuest guest = Load(kernel, new BootRequest { Initrds = [initrd], Random = Draw(random) });
+            LoadedGuest guest = Load(kernel, new BootRequest { Initrd = InitialRamDisk.Open([initrd]), Random = Draw(random) });
             Assert.True(guest.Kernel.Start + guest.Kernel.Length <= guest.Initrd.Start);
             AssertMemory(guest.Kernel.Start.Value - Start, guest.Unpacked!.VirtualOffset, guest.Initrd.Start.Value);
         }

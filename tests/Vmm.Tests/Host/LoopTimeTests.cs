@@ -16,7 +16,9 @@ public sealed class LoopTimeTests
         using var rig = new TestRig();
         using var loop = new EventLoop();
         using var ram = new GuestRam(MachineSpec.MinimumMemory);
-        using var devices = new GuestDevices(new MachineSpec { Kernel = "none", Rng = true }, loop, ram);
+        var spec = new MachineSpec { Kernel = "none", Rng = true };
+        using var backends = DeviceBackends.Open(spec, loop, ram);
+        using var devices = new GuestDevices(spec, loop, backends);
         using var slots = new Slots();
         devices.PlugInto(slots);
         var driver = new TestDriver(rig, slots.Devices.Single(), Variant.Default);

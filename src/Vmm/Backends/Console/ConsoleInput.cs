@@ -40,8 +40,8 @@ internal sealed class ConsoleInput : IDisposable
     private int _count;
     private long _total;
     private long _lastTaken = Environment.TickCount64;
-    private LoopTimer? _repeat;
-    private LoopTimer? _deaf;
+    private readonly LoopTimer _repeat;
+    private readonly LoopTimer? _deaf;
     private TimeSpan _repeatAfter = FirstRepeat;
     private long _outputBefore;
 
@@ -50,10 +50,20 @@ internal sealed class ConsoleInput : IDisposable
     /// <param name="command">Gets what follows Ctrl-A, on a terminal only: <c>x</c>, <c>h</c> ...</param>
     public ConsoleInput(
         EventLoop loop, int fd, Terminal? terminal, Serial16550 port, ConsoleOutput output, Action<byte> command)
+        : this(loop, new InputDescriptor(fd, terminal is not null), terminal, port, output, command)
+    {
+    }
+
+    /// <inheritdoc cref="ConsoleInput(EventLoop, int, Terminal?, Serial16550, ConsoleOutput, Action{byte})"/>
+    /// <param name="source">Owned from now on.</param>
+    public ConsoleInput(
+        EventLoop loop, InputDescriptor source, Terminal? terminal, Serial16550 port, ConsoleOutput output, Action<byte> command)
     {
         _loop = loop;
         _terminal = terminal;
-        _source = new InputDescriptor(fd, terminal is not null);
+        _source = source;
+        _repeat = new LoopTimer(loop, RepeatEnd);
+        _deaf = terminal is null ? null : new LoopTimer(loop, WatchIfWanted);
         _escapes = terminal is null ? null : new EscapeFilter(command);
         _port = port;
         _output = output;
@@ -106,7 +116,7 @@ internal sealed class ConsoleInput : IDisposable
 
     public void Dispose()
     {
-        _repeat?.Dispose();
+        _repeat.Dispose();
         _deaf?.Dispose();
         _source.Dispose();
     }
@@ -167,7 +177,6 @@ internal sealed class ConsoleInput : IDisposable
             SayEnd();
         }
 
-        _repeat = new LoopTimer(_loop, RepeatEnd);
         _repeat.Set(_repeatAfter);
     }
 
@@ -191,7 +200,7 @@ internal sealed class ConsoleInput : IDisposable
         }
 
         _outputBefore = output;
-        _repeat!.Set(_repeatAfter);
+        _repeat.Set(_repeatAfter);
     }
 
     /// <summary>The free end of the queue; it grows for a terminal only. Empty where it is full.</summary>
@@ -275,8 +284,7 @@ internal sealed class ConsoleInput : IDisposable
             return true;
         }
 
-        _deaf ??= new LoopTimer(_loop, WatchIfWanted);
-        _deaf.Set(TimeSpan.FromMilliseconds(left));
+        _deaf!.Set(TimeSpan.FromMilliseconds(left));
         return false;
     }
 }

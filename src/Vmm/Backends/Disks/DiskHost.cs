@@ -39,6 +39,7 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
             }
 
             BlockOptions options = Options(spec, disk, alignment);
+            _engine.Prepare();
             _disks.Add(disk);
             return new OpenDisk(disk, options);
         }

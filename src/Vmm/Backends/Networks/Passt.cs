@@ -8,7 +8,7 @@ namespace Vmm.Backends.Networks;
 /// how both are told apart. The process in the background is vmm's child again, because vmm is made the reaper of its
 /// descendants (PR_SET_CHILD_SUBREAPER), and so none is left as a zombie. Which one it is, passt writes into a file: vmm may
 /// have other children, those that a shell had before it became vmm.</remarks>
-internal sealed class Passt : IDisposable
+internal sealed class Passt
 {
     // For hosts without any network: the guest reaches this host only. The numbers are those of QEMU's user network.
     private static readonly string[] LocalOnly =
@@ -89,14 +89,15 @@ internal sealed class Passt : IDisposable
     }
 
     /// <summary>Takes note of the end, once its socket is closed.</summary>
-    public void Dispose()
+    /// <param name="wait">False where it does not end.</param>
+    public void Dispose(bool wait)
     {
-        if (!_waited)
+        if (wait && !_waited)
         {
             WaitForForeground();
         }
 
-        if (ProcessId is { } background)
+        if (wait && ProcessId is { } background)
         {
             ChildProcess.Wait(background);
         }

@@ -39,14 +39,12 @@ internal sealed class PasstNet : StreamNet
     {
         bool isGone = HangUp(Patience);
         base.Dispose();
-        if (isGone)
-        {
-            _passt.Dispose();
-        }
-        else
+        if (!isGone)
         {
             _log.Warn(Option, "passt does not end; it is left behind");
         }
+
+        _passt.Dispose(wait: isGone);
     }
 
     protected override void Lost(string? fault)

@@ -20,8 +20,7 @@ internal sealed class TraceWriter : IDisposable
         _path = path;
         File = OutputFile.Open(path, "--trace");
         _format = new TraceFormat(File, origin);
-        _thread = new Thread(Run, maxStackSize: 256 * 1024) { Name = "vmm-trace", IsBackground = true };
-        _thread.Start();
+        _thread = HostThread.Start("vmm-trace", 256 * 1024, Run);
     }
 
     /// <summary>Tells whether all could be written.</summary>

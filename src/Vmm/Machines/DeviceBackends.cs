@@ -1,0 +1,166 @@
+using Vmm.Backends.Disks;
+using Vmm.Backends.Networks;
+using Vmm.Backends.Shares;
+using Vmm.Backends.Sockets;
+using Vmm.Backends.VhostUser;
+using Vmm.Devices.Virtio;
+using Vmm.Host;
+using Vmm.Machines.Slots;
+
+namespace Vmm.Machines;
+
+/// <summary>What is behind the virtio devices on the host: files, cards, sockets, and the programs that serve some.</summary>
+internal sealed class DeviceBackends : IDisposable
+{
+    private readonly List<IDisposable> _owned = [];
+    private readonly List<OpenDisk> _disks = [];
+    private readonly List<OpenNet> _nets = [];
+    private readonly List<VirtioDevice> _served = [];
+    private DiskHost? _diskHost;
+    private NetHost? _netHost;
+    private ShareHost? _shareHost;
+    private ServedDevices? _servedDevices;
+
+    /// <summary>The disks of <see cref="MachineSpec.Disks"/>.</summary>
+    public IReadOnlyList<OpenDisk> Disks => _disks;
+
+    /// <summary>The cards of <see cref="MachineSpec.Nets"/>.</summary>
+    public IReadOnlyList<OpenNet> Nets => _nets;
+
+    /// <summary>Where the guest's sockets lead; null where it has none.</summary>
+    public IVsockHost? Sockets { get; private set; }
+
+    /// <summary>Devices that other programs serve: shares, disks, cards, in the order in which the guest finds them.</summary>
+    public IReadOnlyList<VirtioDevice> Served => _served;
+
+    /// <summary>Errors of the host under the disks, one line for each file.</summary>
+    public IEnumerable<string> DiskErrors => _diskHost?.Errors.Summary ?? [];
+
+    /// <summary>Is no operation on a disk's file under way? On the loop's thread.</summary>
+    public bool AreQuiet => _diskHost?.IsQuiet ?? true;
+
+    /// <summary>Opens everything, in the order in which the guest finds it. Before the loop starts.</summary>
+    /// <param name="ram">Mapped by the programs that serve devices.</param>
+    /// <param name="before">Has overlays of the machine that this one takes the place of; null for none.</param>
+    /// <param name="guest">Has sockets with the guest; null for nobody.</param>
+    /// <exception cref="UsageException">A file or an option does not fit.</exception>
+    /// <exception cref="HostException">The host lacks something.</exception>
+    public static DeviceBackends Open(
+        MachineSpec spec, EventLoop loop, GuestRam ram, NextLife? before = null, IMachineGuest? guest = null)
+    {
+        var backends = new DeviceBackends();
+        try
+        {
+            backends.OpenDisks(spec, loop, before);
+            backends.OpenNets(spec, loop);
+            backends.OpenSockets(spec, loop, guest);
+            backends.OpenShares(spec, loop, ram);
+            backends.OpenServed(spec, loop, ram);
+            return backends;
+        }
+        catch
+        {
+            backends.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Waits for what starts beside the machine; last thing before it runs.</summary>
+    /// <exception cref="HostException">It does not start.</exception>
+    public void WaitUntilReady()
+    {
+        _netHost?.WaitUntilReady();
+        _shareHost?.WaitUntilReady();
+        _servedDevices?.WaitUntilReady();
+    }
+
+    /// <inheritdoc cref="DiskHost.Close"/>
+    public void Close() => _diskHost?.Close();
+
+    /// <summary>Any number of times.</summary>
+    public void Dispose()
+    {
+        for (int i = _owned.Count - 1; i >= 0; i--)
+        {
+            _owned[i].Dispose();
+        }
+
+        _owned.Clear();
+    }
+
+    private static RateLimitedLog Log() => new(new DeviceLog(), TimeProvider.System);
+
+    private void OpenDisks(MachineSpec spec, EventLoop loop, NextLife? before)
+    {
+        if (spec.Disks.Count == 0)
+        {
+            return;
+        }
+
+        _diskHost = Own(new DiskHost(loop));
+        for (int i = 0; i < spec.Disks.Count; i++)
+        {
+            _disks.Add(_diskHost.Open(spec.Disks[i], before?.TakeOverlay(i)));
+        }
+    }
+
+    private void OpenNets(MachineSpec spec, EventLoop loop)
+    {
+        if (spec.Nets.Count == 0)
+        {
+            return;
+        }
+
+        _netHost = Own(new NetHost(loop, spec.Identity, Log()));
+        foreach (NetSpec net in spec.Nets)
+        {
+            _nets.Add(_netHost.Open(net));
+        }
+    }
+
+    private void OpenSockets(MachineSpec spec, EventLoop loop, IMachineGuest? guest)
+    {
+        VsockHost? sockets = spec.Vsock is { } vsock ? Own(new VsockHost(loop, vsock)) : null;
+        Sockets = guest?.Sockets(sockets) ?? sockets;
+    }
+
+    private void OpenShares(MachineSpec spec, EventLoop loop, GuestRam ram)
+    {
+        if (spec.Shares.Count == 0)
+        {
+            return;
+        }
+
+        _shareHost = Own(new ShareHost(loop, ram.Table, Log()));
+        foreach (ShareSpec share in spec.Shares)
+        {
+            _served.Add(_shareHost.Open(share));
+        }
+    }
+
+    private void OpenServed(MachineSpec spec, EventLoop loop, GuestRam ram)
+    {
+        if (spec.ServedDisks.Count == 0 && spec.ServedNets.Count == 0)
+        {
+            return;
+        }
+
+        _servedDevices = Own(new ServedDevices(loop, ram.Table, Log()));
+        foreach (string path in spec.ServedDisks)
+        {
+            _served.Add(_servedDevices.OpenDisk(path));
+        }
+
+        for (int i = 0; i < spec.ServedNets.Count; i++)
+        {
+            _served.Add(_servedDevices.OpenNet(spec.ServedNets[i], MacAddress.Derive(spec.Identity, spec.Nets.Count + i)));
+        }
+    }
+
+    private T Own<T>(T part)
+        where T : IDisposable
+    {
+        _owned.Add(part);
+        return part;
+    }
+}

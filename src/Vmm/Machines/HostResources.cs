@@ -1,0 +1,166 @@
+using Vmm.Boot;
+using Vmm.Devices.Memory;
+using Vmm.Host;
+using Vmm.Kvm;
+using Vmm.Kvm.Abi;
+
+namespace Vmm.Machines;
+
+/// <summary>All that the host gives to one machine: files, sockets, network cards, programs, memory, threads, and KVM's VM.
+/// </summary>
+/// <remarks>
+/// After <see cref="Open"/> nothing is opened by a name any more, so a machine could be confined then. Assembling makes only
+/// descriptors without one (vCPUs, eventfds, timers), and when the first vCPU enters the guest they are all there. What comes
+/// later has its reason:
+/// <list type="bullet">
+/// <item>accept4, and eventually socket and connect: a connection that somebody asks for while the guest runs
+/// (<c>--vsock</c>), or that is made again because its other end was away (<c>--net socket=</c>);</item>
+/// <item>memfd_create where an instruction of the guest's is finished by vmm on a host other than PVM's: rare there, and
+/// nobody should pay for it at every start;</item>
+/// <item>standard input of <c>vmm run</c>, which is opened when the command wants it;</item>
+/// <item>KVM's statistics, once the guest has ended.</item>
+/// </list>
+/// </remarks>
+internal sealed class HostResources : IDisposable
+{
+    private readonly List<IDisposable> _owned = [];
+
+    private HostResources()
+    {
+    }
+
+    /// <summary>The kernel's file. Until <see cref="CloseBootFiles"/>.</summary>
+    public KernelImage Kernel { get; private set; } = null!;
+
+    /// <summary>The initramfs's files. Until <see cref="CloseBootFiles"/>.</summary>
+    public InitialRamDisk Initrd { get; private set; } = null!;
+
+    /// <summary>/dev/kvm. Until <see cref="CloseBootFiles"/>.</summary>
+    public KvmSystem Kvm { get; private set; } = null!;
+
+    /// <summary>With the guest's memory and interrupt controllers, and without vCPUs.</summary>
+    public KvmVm Vm { get; private set; } = null!;
+
+    public HostKind Kind { get; } = HostKinds.Detect();
+
+    public GuestRam Ram { get; private set; } = null!;
+
+    /// <summary>Not started.</summary>
+    public EventLoop Loop { get; private set; } = null!;
+
+    /// <summary>Prepares the VM meanwhile, and then runs the loop; null where there is nothing to prepare.</summary>
+    public BackgroundTask? Preparation { get; private set; }
+
+    /// <summary>The console on standard input and output; null where <see cref="Guest"/> has it.</summary>
+    public GuestConsole? Console { get; private set; }
+
+    /// <summary>Who speaks with what runs inside; null for the user at the console.</summary>
+    public IMachineGuest? Guest { get; private set; }
+
+    public DeviceBackends Backends { get; private set; } = null!;
+
+    /// <summary>Opens everything, or nothing: where something is missing, what was opened is closed again.</summary>
+    /// <param name="observer">Null where nobody looks, which costs nothing.</param>
+    /// <param name="before">What the machine left that this one takes the place of; null for none.</param>
+    /// <param name="guest">Owned from now on; null for the user at the console.</param>
+    /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
+    /// <exception cref="BootException">The kernel or initramfs is.</exception>
+    /// <exception cref="HostException">The host cannot.</exception>
+    public static HostResources Open(
+        MachineSpec spec, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null)
+    {
+        var resources = new HostResources { Guest = guest };
+        try
+        {
+            resources.OpenAll(spec, observer, before);
+            return resources;
+        }
+        catch
+        {
+            resources.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Guest memory holds what the files did, and all vCPUs are made.</summary>
+    public void CloseBootFiles()
+    {
+        Kernel.Dispose();
+        Initrd.Dispose();
+        Kvm.Dispose();
+    }
+
+    public void Dispose()
+    {
+        Loop?.Stop();
+        for (int i = _owned.Count - 1; i >= 0; i--)
+        {
+            _owned[i].Dispose();
+        }
+    }
+
+    private void OpenAll(MachineSpec spec, RunObserver? observer, NextLife? before)
+    {
+        Loop = Own(new EventLoop());
+        if (Guest is not null)
+        {
+            Own(Guest);
+        }
+
+        Kernel = Own(KernelImage.Open(spec.Kernel));
+        Initrd = Own(InitialRamDisk.Open(spec.Initrds, Guest?.Initramfs ?? default));
+        observer?.Phases?.Done("open kernel");
+        Kvm = Own(KvmSystem.Open());
+        if (spec.Cpus > Kvm.MaximumVcpus)
+        {
+            throw new UsageException($"--cpus {spec.Cpus}: KVM on this host allows {Kvm.MaximumVcpus}");
+        }
+
+        Vm = Own(Kvm.CreateVm());
+        observer?.Phases?.Done("create VM");
+        Ram = Own(new GuestRam(spec.Memory, spec.SharesMemory));
+        foreach (GuestRegion region in Ram.Memory.Regions)
+        {
+            Vm.AddMemory(region);
+        }
+
+        observer?.Phases?.Done("guest memory");
+        SetUpVm(spec.Cpus);
+        observer?.Phases?.Done("interrupt controllers");
+        Guest?.Open(Loop);
+        Console = Guest is null ? Own(new GuestConsole(Loop)) : null;
+        Backends = Own(DeviceBackends.Open(spec, Loop, Ram, before, Guest));
+        observer?.Phases?.Done("open devices");
+    }
+
+    private void SetUpVm(int cpus)
+    {
+        if (cpus > 255)
+        {
+            // Needed for x2APIC ids above 254 (KVM API section 7, KVM_CAP_X2APIC_API): 32-bit ids, no broadcast quirk.
+            Vm.EnableCapability(KvmCapability.KVM_CAP_X2APIC_API, 3);
+        }
+
+        Vm.SetRealModePages(new GuestAddress(Layout.KvmIdentityMap), new GuestAddress(Layout.KvmTss));
+        Vm.CreateInterruptControllers();
+        if (Kvm.Check(KvmCapability.KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0)
+        {
+            Vm.EnableCapability(KvmCapability.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
+        }
+
+        if (Kind == HostKind.Pvm)
+        {
+            // SYSCALL needs help there: see SyscallLanding. To be sure that nobody uses the old filter any more, KVM
+            // waits here for some milliseconds, which is as long as all the rest takes.
+            Preparation = Own(new BackgroundTask(
+                EventLoop.ThreadName, EventLoop.StackSize, () => Vm.ExitOnMsr(MsrInitial.LStar)));
+        }
+    }
+
+    private T Own<T>(T part)
+        where T : IDisposable
+    {
+        _owned.Add(part);
+        return part;
+    }
+}
