@@ -4,19 +4,19 @@ using Vmm.Cli;
 using Vmm.Host;
 using Vmm.Machines;
 
-if (EmulatedHost.IsAskedFor(args))
-{
-    return EmulatedHost.Run(args.Length);
-}
-
 var clock = new StartClock();
-args = FileNames.Arguments(args);
-
-// Every thread would map an arena of its own for malloc(3), which hardly anything here calls.
-_ = LibC.Mallopt(LibC.M_ARENA_MAX, 1);
-var tree = CommandTree.Create(clock);
 try
 {
+    if (EmulatedHost.IsAskedFor(args))
+    {
+        return EmulatedHost.Run(args.Length);
+    }
+
+    args = FileNames.Arguments(args);
+
+    // Every thread would map an arena of its own for malloc(3), which hardly anything here calls.
+    _ = LibC.Mallopt(LibC.M_ARENA_MAX, 1);
+    var tree = CommandTree.Create(clock);
     IgnoredSignals.IgnoreResourceSignals();
     StandardStreams.Check();
     ParseResult result = tree.Root.Parse(args, CommandTree.Parsing);

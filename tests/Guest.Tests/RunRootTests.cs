@@ -48,6 +48,23 @@ public sealed class RunRootTests
         Assert.Equal((0, "the tree\nnew\n"), (ended.Code, ended.Output));
     }
 
+    [KvmFact]
+    public void An_image_that_cannot_be_closed_takes_none_of_the_output_along_and_is_told()
+    {
+        using var folder = new TemporaryFolder();
+        string disk = folder["full/disk.qcow2"];
+        using var vmm = VmmProcess.StartAmongMounts(
+            $"mkdir {folder["full"]} && mount -t tmpfs -o size=768k none {folder["full"]} && {Product.Vmm} disk create {disk} 1G",
+            "run", "--kernel", Product.Vmlinux, "-m", "64M", "--root", "none", "--disk", disk, "--",
+            "sh", "-c", "dd if=/dev/zero of=/dev/vda bs=64k count=32 conv=fsync; yes line | head -n 20000; echo end");
+        vmm.CloseInput();
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.Equal(125, ended.Code);
+        Assert.Equal(20_001, ended.Output.Count(each => each == '\n'));
+        Assert.EndsWith("line\nend\n", ended.Output);
+        Assert.Matches($@"\nvmm: .*{disk}: the image's tables could not all be written", ended.Error);
+    }
+
     private static void MakeTree(string path)
     {
         Directory.CreateDirectory($"{path}/bin");

@@ -100,7 +100,8 @@ public sealed class RunTests
 
     [Theory]
     [InlineData("no command given", "run", "--kernel", "x")]
-    [InlineData("no kernel given", "run", "--", "true")]
+    [InlineData("--kernel nosuch: no such file, and no kernel of that name", "run", "--kernel", "nosuch", "--", "true")]
+    [InlineData("did you mean debian?", "run", "--kernel", "debain", "--", "true")]
     [InlineData("--timeout 0: no time at all", "run", "--kernel", "x", "--timeout", "0", "--", "true")]
     [InlineData("--timeout soon: not a duration", "run", "--kernel", "x", "--timeout", "soon", "--", "true")]
     [InlineData("--hostname", "run", "--kernel", "x", "--hostname", "a b", "--", "true")]

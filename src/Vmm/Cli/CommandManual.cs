@@ -50,7 +50,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 new("vmm -k bzImage -d disk.img --net user,publish=127.0.0.1:8080:80", "a network, and a port that leads in"),
             ]),
         "vmm run" => new(
-            ["--kernel FILE [OPTION...] -- COMMAND [ARGUMENT...]"],
+            ["[OPTION...] -- COMMAND [ARGUMENT...]"],
             [
                 "Boots a machine for one command, carries its standard streams, and ends with it. The exit code is the command's own; "
                     + "124: it took longer than --timeout; 125: vmm, or the machine, could not do it; 126: the command cannot be "
@@ -65,7 +65,8 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 "In the guest nothing is needed: vmm's agent is its process 1. docs/agent-protocol.md tells how the two speak.",
             ],
             [
-                new("vmm run --kernel bzImage -- uname -a", "this host's programs under another kernel"),
+                new("vmm run -- uname -a", "this host's programs, under its own kernel or the newest that is kept"),
+                new("vmm run --kernel debian -m 512M -p 2 -- make check", "under Debian's, which is fetched the first time"),
                 new("vmm run --kernel bzImage --root none -- uname -a", "busybox alone: the fastest"),
                 new("vmm run --kernel bzImage --rw -- make check", "writes to this directory stay, all others vanish"),
                 new("vmm run --kernel bzImage --root rootfs.img --timeout 60s -- make check", "in a disk image, whose changes vanish"),
@@ -114,6 +115,38 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 new("vmm disk create disk.img 10G", "an empty raw disk"),
                 new("vmm disk create --backing base.qcow2 child.qcow2", "one that holds only what differs from base.qcow2"),
             ]),
+        "vmm kernel" => new(
+            ["list|add|remove|path"],
+            [
+                "Keeps kernels that --kernel takes by name, each with the modules that guests of vmm run need, in "
+                    + "$XDG_CACHE_HOME/vmm/kernels (~/.cache if that is not set). vmm run takes this host's own kernel by itself where "
+                    + "/boot has it, else the newest that is kept.",
+            ],
+            [
+                new("vmm kernel add debian", "fetches Debian's newest cloud kernel; no root, nothing is installed"),
+                new("vmm run --kernel debian-rt -- uname -a", "fetches what is not here yet"),
+            ]),
+        "vmm kernel list" => new(
+            [""],
+            ["A line for each: release, name, size, when it came, and where from."],
+            []),
+        "vmm kernel add" => new(
+            ["[OPTION...] KERNEL"],
+            [
+                "Takes in a file, this host's kernel (host), or one of a distribution, which is fetched as a package by apt or dnf "
+                    + "and unpacked, not installed. Prints the release.",
+                "Of the modules those are kept that a guest of vmm run may need: virtio, vsock and file systems, and what they need. "
+                    + "What they need is read from the modules themselves, so a tree in which a kernel was built will do.",
+            ],
+            [
+                new("vmm kernel add debian@6.1.0-56", "a certain version, as long as the mirror has it"),
+                new("vmm kernel add arch/x86/boot/bzImage --modules . --name mine", "the kernel compiled this morning, with its modules"),
+            ]),
+        "vmm kernel remove" => new(["NAME"], ["Deletes a kernel that is kept."], []),
+        "vmm kernel path" => new(
+            ["NAME"],
+            ["Prints where the file of a kernel is. One that is not here yet is fetched."],
+            [new("qemu-system-x86_64 -kernel $(vmm kernel path debian)", "for another program")]),
         "vmm completion" => new(
             ["bash|zsh|fish"],
             ["Prints what makes a shell complete vmm's commands, options and values. Packages have it installed already."],

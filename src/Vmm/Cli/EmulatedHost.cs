@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using Vmm.Host;
+using Vmm.Kernels;
 using Vmm.Machines;
 
 namespace Vmm.Cli;
@@ -24,7 +25,7 @@ internal static unsafe class EmulatedHost
     private const string Script = "kvm-host/run";
 
     // These need no KVM, so they run here, as does what shells ask for completion.
-    private static readonly string[] WithoutKvm = ["inspect", "disk", "completion", "host", "help", "version", "complete", "manual"];
+    private static readonly string[] WithoutKvm = ["inspect", "disk", "kernel", "completion", "host", "help", "version", "complete", "manual"];
 
     private static readonly string[] Questions = ["--help", "-h", "-?", "--version", "-V"];
 
@@ -58,10 +59,32 @@ internal static unsafe class EmulatedHost
         int first = words.Length - argumentCount;
         int end = Array.FindIndex(words, first, word => word.AsSpan().SequenceEqual("--"u8));
         byte[] option = Encoding.UTF8.GetBytes(Option);
+        FetchKernel(words.AsSpan(first..(end < 0 ? words.Length : end)));
         IEnumerable<byte[]> arguments = words.Skip(first)
             .Where((word, index) => (end >= 0 && first + index > end) || !word.AsSpan().SequenceEqual(option));
         return Execute([.. Texts("--local", "--", Environment.ProcessPath!), .. words[1..first], .. arguments]);
     }
+
+    /// <summary>A kernel by name becomes its file: in there is no network, and another kernel is the host's.</summary>
+    private static void FetchKernel(Span<byte[]> options)
+    {
+        for (int i = 0; i < options.Length; i++)
+        {
+            string word = Encoding.UTF8.GetString(options[i]);
+            if (word is "-k" or "--kernel" && i + 1 < options.Length)
+            {
+                options[i + 1] = Resolve(options[i + 1]);
+            }
+            else if (word.StartsWith("--kernel=", StringComparison.Ordinal))
+            {
+                options[i] = [.. "--kernel="u8, .. Resolve(options[i][9..])];
+            }
+        }
+    }
+
+    /// <summary>What is no text is a file's name.</summary>
+    private static byte[] Resolve(byte[] name) =>
+        Ascii.IsValid(name) ? Encoding.UTF8.GetBytes(KernelNames.Resolve(Encoding.UTF8.GetString(name), KernelStore.Default)) : name;
 
     /// <summary><c>vmm host</c>; returns an exit code only where that is not possible.</summary>
     /// <param name="action">start, status or stop.</param>

@@ -11,6 +11,9 @@ internal static unsafe class ChildProcess
     /// <summary>The number that the descriptor which is handed over has in the child.</summary>
     public const int HandedOver = 3;
 
+    /// <summary>What a shell ends with when there is no such program.</summary>
+    private const int NotFound = 127;
+
     /// <summary>Starts a program from the PATH: no input, no output, errors to a descriptor, and another handed over.</summary>
     /// <param name="ownGroup">Its process group is its own, with its process id as number: the terminal's signals do not
     /// reach it, and <see cref="KillGroup"/> reaches it and all that it starts.</param>
@@ -64,6 +67,47 @@ internal static unsafe class ChildProcess
         }
     }
 
+    /// <summary>How a program ended, and what it said on standard error.</summary>
+    /// <param name="Code">Its exit code, 128 and more for a signal.</param>
+    internal readonly record struct Ended(int Code, string Said)
+    {
+        /// <summary>Is the program, or one that it is to start, not installed?</summary>
+        public bool IsMissing => Code == NotFound;
+
+        /// <summary>The first line that is a message, for a line of vmm's own; empty when there is none.</summary>
+        public string FirstLine
+        {
+            get
+            {
+                string[] lines = Said.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+                return string.Concat((lines.FirstOrDefault(static line => line.Contains(": ", StringComparison.Ordinal))
+                    ?? lines.FirstOrDefault() ?? "").Select(static c => char.IsControl(c) ? '?' : c));
+            }
+        }
+    }
+
+    /// <summary>Runs a program to its end, as <see cref="Start"/> starts one.</summary>
+    public static Ended Run(string program, IReadOnlyList<string> arguments, int handOver)
+    {
+        (FileDescriptor read, FileDescriptor write) = Pipe.Create();
+        using (read)
+        {
+            int? pid;
+            using (write)
+            {
+                pid = Start(program, arguments, write.Number, handOver);
+            }
+
+            if (pid is not { } child)
+            {
+                return new Ended(NotFound, $"{program}: not found");
+            }
+
+            string said = ReadToEnd(read, Timeout.InfiniteTimeSpan) ?? "";
+            return new Ended(Wait(child) ?? -1, said);
+        }
+    }
+
     /// <summary>Waits for a child to end.</summary>
     /// <returns>Its exit code, 128 and more for a signal; null when there is no such child.</returns>
     public static int? Wait(int pid)
@@ -84,6 +128,7 @@ internal static unsafe class ChildProcess
     public static void KillGroup(int pid) => _ = LibC.Kill(-pid, LibC.SIGKILL);
 
     /// <summary>Reads text until the last who could write is gone, or the time is over.</summary>
+    /// <param name="patience">For how long; infinite for ever.</param>
     /// <returns>Null when the time was over.</returns>
     public static string? ReadToEnd(FileDescriptor pipe, TimeSpan patience)
     {
@@ -96,7 +141,8 @@ internal static unsafe class ChildProcess
             var poll = new LibC.Pollfd { Fd = pipe.Number, Events = (short)LibC.EPOLLIN };
 
             // SAFETY: one struct, and one buffer, on this stack.
-            if (LibC.Poll(&poll, 1, (int)Math.Max(0, end - Environment.TickCount64)) == 0)
+            int left = patience == Timeout.InfiniteTimeSpan ? -1 : (int)Math.Max(0, end - Environment.TickCount64);
+            if (LibC.Poll(&poll, 1, left) == 0)
             {
                 return null;
             }

@@ -175,13 +175,13 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
         {
             _host.Backends.Close();
         }
-        finally
+        catch (HostException error)
         {
-            // An image that cannot be closed takes none of the console's output along.
-            end = Console?.Finish(end, signals) ?? end;
+            // Whatever the guest ended with: what it wrote is not all there. What it said still goes out.
+            end = MachineEnd.HostFailed(error.Message);
         }
 
-        return end;
+        return Console?.Finish(end, signals) ?? end;
     }
 
     /// <summary>Ends the machine; the first call says how. Any thread.</summary>

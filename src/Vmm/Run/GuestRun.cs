@@ -43,7 +43,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     {
         _options = options;
         _session = new AgentSession(this);
-        Initramfs = RunInitramfs.Make(withBusybox: !options.HasRoot);
+        Initramfs = RunInitramfs.Make(withBusybox: !options.HasRoot, options.Modules);
         _terminal = options.Terminal
             ? Terminal.TryOpen(StandardInput) ?? throw new UsageException("-t: standard input is no terminal; leave -t out in scripts")
             : null;
@@ -125,7 +125,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     /// <returns>The exit code.</returns>
     public int Complete(MachineEnd end)
     {
-        RunVerdict verdict = _verdict ?? VerdictOf(end);
+        RunVerdict verdict = end.Kind == MachineEndKind.HostFailed || _verdict is null ? VerdictOf(end) : _verdict;
         Flush(_output, ref verdict);
         Flush(_error, ref verdict);
         _echo?.Flush(Hurried);

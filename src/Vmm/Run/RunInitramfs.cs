@@ -1,3 +1,4 @@
+using System.Text;
 using Vmm.Backends.Agent;
 using Vmm.Boot;
 using Vmm.Host;
@@ -23,8 +24,9 @@ internal static class RunInitramfs
     private static readonly string[] BusyboxPlaces = ["/bin/busybox", "/usr/bin/busybox", "/usr/local/bin/busybox"];
 
     /// <param name="withBusybox">There is no other root file system.</param>
+    /// <param name="modules">Files of modules that the agent loads before all else, in this order.</param>
     /// <exception cref="UsageException">This host has no static busybox.</exception>
-    public static byte[] Make(bool withBusybox)
+    public static byte[] Make(bool withBusybox, IReadOnlyList<string> modules)
     {
         using var archive = new CpioArchive();
         archive.Directory("vmm").Program(Agent[1..], AgentBinary.Read());
@@ -35,12 +37,30 @@ internal static class RunInitramfs
 
         // What the kernel gives process 1 as standard streams; there is one in every kernel's own initramfs, too.
         archive.Device("dev/console", 5, 1);
+        AddModules(archive, modules);
         if (withBusybox)
         {
             AddBusybox(archive);
         }
 
         return archive.ToArray();
+    }
+
+    /// <summary>The agent reads vmm/modules: a path a line.</summary>
+    private static void AddModules(CpioArchive archive, IReadOnlyList<string> modules)
+    {
+        if (modules.Count == 0)
+        {
+            return;
+        }
+
+        archive.Directory("vmm/m");
+        foreach (string module in modules)
+        {
+            archive.File($"vmm/m/{Path.GetFileName(module)}", File.ReadAllBytes(module));
+        }
+
+        archive.File("vmm/modules", Encoding.ASCII.GetBytes(string.Concat(modules.Select(static each => $"/vmm/m/{Path.GetFileName(each)}\n"))));
     }
 
     private static void AddBusybox(CpioArchive archive)

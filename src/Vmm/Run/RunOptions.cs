@@ -24,6 +24,9 @@ internal sealed record RunOptions
 
     public required RunRoot Root { get; init; }
 
+    /// <summary>Files of the kernel's modules that the guest loads first, in this order.</summary>
+    public IReadOnlyList<string> Modules { get; init; } = [];
+
     /// <summary>Is there a root file system other than the initramfs?</summary>
     public bool HasRoot => Root.Kind != RootKind.Busybox;
 

@@ -14,13 +14,14 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
     private static readonly Dictionary<string, string[]> MayUse = new(StringComparer.Ordinal)
     {
         ["Vmm"] = ["Cli", "Machines", "Host", "Boot", "Kvm"],
-        ["Cli"] = ["Run", "Machines", "Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
-        ["Run"] = ["Machines", "Backends", "Insight", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Cli"] = ["Run", "Kernels", "Machines", "Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Run"] = ["Kernels", "Machines", "Backends", "Insight", "Kvm", "Text", "Host", "Boot", "Devices"],
         ["Machines"] = ["Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
         ["Backends"] = ["Text", "Host", "Devices", "Boot"],
         ["Insight"] = ["Kvm", "Text", "Host", "Devices", "Boot"],
         ["Assist"] = ["Kvm", "Host", "Devices", "Boot"],
         ["Kvm"] = ["Host", "Devices", "Boot"],
+        ["Kernels"] = ["Text", "Host", "Boot"],
         ["Text"] = ["Host"],
         ["Host"] = ["Devices", "Boot"],
         ["Boot"] = ["Devices"],

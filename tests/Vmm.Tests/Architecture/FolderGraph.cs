@@ -19,7 +19,8 @@ internal sealed class FolderGraph
                 continue;
             }
 
-            foreach (IType target in type.Dependencies.Select(dependency => dependency.Target))
+            // A type parameter of the framework's is at home wherever it was met first.
+            foreach (IType target in type.Dependencies.Select(dependency => dependency.Target).Where(target => target is not GenericParameter))
             {
                 if (folderOf(target.Namespace?.FullName ?? "") is { } to && to != from)
                 {

@@ -83,6 +83,7 @@ public sealed class RunRootTests : IDisposable
         string tar = MakeArchive(("../../escape", "x"));
         UsageException error = Assert.Throws<UsageException>(() => PackedRoot.Make(new RunRoot(RootKind.Archive, tar)));
         Assert.StartsWith($"--root {tar}: cannot be packed: ", error.Message, StringComparison.Ordinal);
+        Assert.Contains("escape", error.Message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', error.Message);
 
         string cut = MakeArchive(("file", new string('x', 100_000)));

@@ -10,6 +10,7 @@ using Vmm.Host;
 using Vmm.Insight.Profile;
 using Vmm.Insight.Timeline;
 using Vmm.Insight.Trace;
+using Vmm.Kernels;
 using Vmm.Machines;
 using Vmm.Text;
 
@@ -22,8 +23,9 @@ internal sealed class BootCommand
 
     private readonly Option<string> _kernel = new("--kernel", "-k")
     {
-        Description = "The kernel: a bzImage, a vmlinux (64-bit ELF), a PVH or a multiboot image",
-        HelpName = "FILE",
+        Description = "The kernel: a bzImage, a vmlinux (64-bit ELF), a PVH or a multiboot image; or a name: host for the one that runs "
+            + $"here, reference, {DistributionKernels.Names}, or one of 'vmm kernel list'",
+        HelpName = "FILE|NAME",
     };
 
     private readonly Option<string[]> _initrd = new("--initrd", "-i")
@@ -219,7 +221,18 @@ internal sealed class BootCommand
     public string? TraceOf(ParseResult result) => result.GetValue(_trace);
 
     /// <exception cref="UsageException">Something is missing or wrong; with the command's help.</exception>
-    public MachineSpec Read(ParseResult result) => CommandLineCheck.Read(result.CommandResult.Command, () => Values(result));
+    public MachineSpec Read(ParseResult result)
+    {
+        MachineSpec options = ReadUnresolved(result);
+        return options.Kernel.Length > 0
+            ? options with { Kernel = KernelNames.Resolve(options.Kernel, KernelStore.Default) }
+            : CommandLineCheck.Read<MachineSpec>(result.CommandResult.Command, () => throw new UsageException(
+                $"no kernel given: {CommandTree.PathOf(result.CommandResult.Command)} --kernel bzImage --disk rootfs.img"));
+    }
+
+    /// <summary>The same, but the kernel is what was said of it; empty where nothing was.</summary>
+    public MachineSpec ReadUnresolved(ParseResult result) =>
+        CommandLineCheck.Read(result.CommandResult.Command, () => Values(result));
 
     private static string CheckSocket(string option, string path) =>
         path.Length > 0 && FileNames.ToBytes(path).Length <= UnixSocket.MostPathBytes
@@ -231,9 +244,7 @@ internal sealed class BootCommand
 
     private MachineSpec Values(ParseResult result) => new()
     {
-        Kernel = result.GetValue(_kernel)
-            ?? throw new UsageException(
-                $"no kernel given: {CommandTree.PathOf(result.CommandResult.Command)} --kernel bzImage --disk rootfs.img"),
+        Kernel = result.GetValue(_kernel) ?? "",
         Initrds = All(result, _initrd),
         CommandLine = result.GetValue(_commandLine),
         CommandLineOnly = result.GetValue(_commandLineOnly),

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using Vmm.Backends.Console;
 using Vmm.Host;
+using Vmm.Kernels;
 using Vmm.Machines;
 using Vmm.Run;
 using Vmm.Run.Roots;
@@ -141,9 +142,9 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
             throw new UsageException("a word of the command holds a NUL character");
         }
 
-        MachineSpec machine = boot.Read(result) with { Initrds = BootCommand.All(result, _initrd) };
+        MachineSpec machine = boot.ReadUnresolved(result) with { Initrds = BootCommand.All(result, _initrd) };
         RunRoot root = _root.Read(result);
-        return new RunOptions
+        RunOptions options = new()
         {
             Machine = RunRootOptions.AddTo(machine, root),
             Root = root,
@@ -158,6 +159,19 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
             ShowConsole = result.GetValue(_console),
             VirtmeCodes = result.GetValue(_virtmeCodes),
         };
+        return WithKernel(options);
+    }
+
+    /// <summary>Last, because a kernel by name may have to be fetched.</summary>
+    private static RunOptions WithKernel(RunOptions options)
+    {
+        KernelStore store = KernelStore.Default;
+        string given = options.Machine.Kernel;
+        string path = given.Length > 0 ? KernelNames.Resolve(given, store) : KernelNames.Default(store, HostKernel.Find());
+        options = options with { Machine = options.Machine with { Kernel = path } };
+        return store.Owner(path) is { } kernel
+            ? options with { Modules = [.. GuestModules.FilesFor(kernel, RunModules.NeededBy(options)).Select(kernel.ModulePath)] }
+            : options;
     }
 
     private static string CheckHostname(string name) =>

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Globalization;
 using Vmm.Backends.Disks;
 using Vmm.Host;
-using Vmm.Text;
 
 namespace Vmm.Run.Roots;
 
@@ -79,41 +78,26 @@ internal sealed class PackedRoot : IDisposable
 
     private static void Run(string path, bool isDirectory, FileDescriptor image)
     {
-        (FileDescriptor read, FileDescriptor write) = Pipe.Create();
-        using (read)
+        ChildProcess.Ended ended = ChildProcess.Run("unshare", Arguments(path, isDirectory), image.Number);
+        if (ended.Code == 0)
         {
-            int? pid;
-            using (write)
-            {
-                pid = ChildProcess.Start("unshare", Arguments(path, isDirectory), write.Number, image.Number);
-            }
-
-            if (pid is not { } child)
-            {
-                throw new HostException($"--root {path}: unshare is not installed; it is in the package util-linux");
-            }
-
-            string said = ChildProcess.ReadToEnd(read, Timeout.InfiniteTimeSpan) ?? "";
-            int? code = ChildProcess.Wait(child);
-            if (code != 0)
-            {
-                throw Failed(path, isDirectory, code, said);
-            }
+            return;
         }
-    }
 
-    private static Exception Failed(string path, bool isDirectory, int? code, string said)
-    {
-        const int NotFound = 127;
         (string program, string package) = isDirectory ? ("mke2fs", "e2fsprogs") : ("tar2sqfs", "squashfs-tools-ng");
-        string[] lines = said.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
-        string why = lines.FirstOrDefault(static line => line.Contains(": ", StringComparison.Ordinal))
-            ?? string.Create(CultureInfo.InvariantCulture, $"{program} ended with {code}");
-        return code == NotFound
-            ? new HostException($"--root {path}: {program} is not installed; on Debian or Ubuntu: apt-get install {package}")
-            : said.Contains("No space left", StringComparison.Ordinal)
-                ? new HostException($"--root {path}: no room for its image; TMPDIR names a directory with more, /var/tmp if not set")
-                : new UsageException($"--root {path}: cannot be packed: {PrintableText.Of(why)}");
+        if (ended.IsMissing)
+        {
+            throw new HostException($"--root {path}: {program} is not installed; on Debian or Ubuntu: apt-get install {package}");
+        }
+
+        if (ended.Said.Contains("No space left", StringComparison.Ordinal))
+        {
+            throw new HostException(
+                $"--root {path}: no room for its image; TMPDIR names a directory with more, it is in /var/tmp if that is not set");
+        }
+
+        throw new UsageException(
+            $"--root {path}: cannot be packed: {(ended.FirstLine.Length > 0 ? ended.FirstLine : $"{program} ended with {ended.Code}")}");
     }
 
     private static string[] Arguments(string path, bool isDirectory)

@@ -1,0 +1,89 @@
+using Vmm.Host;
+using Vmm.Text;
+
+namespace Vmm.Kernels;
+
+/// <summary>What <c>--kernel</c> may say: a file, or a name.</summary>
+internal static class KernelNames
+{
+    public const string Host = "host", Reference = "reference";
+
+    /// <summary>Where an error sends who has no kernel.</summary>
+    public const string HowToGetOne = "vmm kernel add debian";
+
+    /// <summary>The file of a kernel. A file wins over a name, which fetches what is not there yet.</summary>
+    /// <exception cref="UsageException">There is neither.</exception>
+    /// <exception cref="HostException">It cannot be fetched.</exception>
+    public static string Resolve(string text, KernelStore store)
+    {
+        if (text.Length == 0 || text.Contains('/', StringComparison.Ordinal) || File.Exists(text))
+        {
+            return text;
+        }
+
+        return text switch
+        {
+            Host => AddHost(store).KernelPath,
+            Reference => FindReference()
+                ?? throw new UsageException("--kernel reference: has not been built here; 'make guest' in vmm's source tree does it"),
+            _ when store.Find(text) is { } kernel => kernel.KernelPath,
+            _ when FindVersion(text, store) is { } kernel => kernel.KernelPath,
+            _ when DistributionKernels.Knows(text) => DistributionKernels.Fetch(text, store).KernelPath,
+            _ => throw new UsageException($"--kernel {text}: no such file, and no kernel of that name; {Suggest(text, store)}"),
+        };
+    }
+
+    /// <summary>What a run takes when nothing is said: this host's kernel where it can be read, else the newest that vmm has.</summary>
+    /// <exception cref="UsageException">There is none.</exception>
+    public static string Default(KernelStore store, HostKernel? host)
+    {
+        if (host is { CannotBeRead: null })
+        {
+            return AddHost(store).KernelPath;
+        }
+
+        return store.Newest?.KernelPath
+            ?? throw new UsageException($"no kernel given, and none is kept here; this fetches one: {HowToGetOne}");
+    }
+
+    private static string Suggest(string text, KernelStore store)
+    {
+        string[] names = [Host, Reference, "debian", "debian-rt", "debian-amd64", "fedora", .. store.List().Select(static kernel => kernel.Release)];
+        return Suggestion.Closest(text, names) is { } name ? $"did you mean {name}?" : $"names are {Host}, {Reference}, {DistributionKernels.Names}";
+    }
+
+    /// <summary>This host's own, taken in with its modules; anew when it was changed since.</summary>
+    private static StoredKernel AddHost(KernelStore store)
+    {
+        HostKernel host = HostKernel.Find()
+            ?? throw new UsageException($"--kernel host: there is no {HostKernel.Path} here; this fetches another: {HowToGetOne}");
+        if (host.CannotBeRead is { } why)
+        {
+            throw new UsageException($"--kernel host: {HostKernel.Path}: {why}; this fetches another: {HowToGetOne}");
+        }
+
+        return store.Find(HostKernel.Release) is { Name: Host } known && known.Added > File.GetLastWriteTimeUtc(HostKernel.Path)
+            ? known
+            : store.Add(Host, HostKernel.Path, HostKernel.Release, host.Modules is null ? null : new ModuleTree(host.Modules), "this host");
+    }
+
+    /// <summary>debian@6.1.0-56 once it is here.</summary>
+    private static StoredKernel? FindVersion(string text, KernelStore store) =>
+        text.Contains('@', StringComparison.Ordinal) && DistributionKernels.TryParse(text, out _, out _, out string exact)
+            ? store.List().LastOrDefault(kernel => kernel.Source == exact)
+            : null;
+
+    /// <summary>The newest of those that firmware/kernel/build has in its cache.</summary>
+    private static string? FindReference()
+    {
+        string cache = Environment.GetEnvironmentVariable("VMM_CACHE") is { Length: > 0 } chosen
+            ? chosen
+            : Path.Combine(Environment.GetEnvironmentVariable("HOME") ?? "/", ".cache", "vmm");
+        return Directory.Exists(cache)
+            ? Directory.EnumerateDirectories(cache, "kernel-*")
+                .Select(static directory => Path.Combine(directory, "bzImage"))
+                .Where(File.Exists)
+                .MaxBy(File.GetLastWriteTimeUtc)
+            : null;
+    }
+}

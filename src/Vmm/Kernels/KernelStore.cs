@@ -1,0 +1,158 @@
+using System.Runtime.InteropServices;
+using Vmm.Boot.Inspect;
+using Vmm.Host;
+
+namespace Vmm.Kernels;
+
+/// <summary>Where vmm keeps kernels: <c>$XDG_CACHE_HOME/vmm/kernels/RELEASE/</c>, ~/.cache where that is not set. What is there
+/// can be deleted at any time and fetched again.</summary>
+/// <param name="root">The directory; it need not be there.</param>
+internal sealed class KernelStore(string root)
+{
+    public static KernelStore Default { get; } = new(Path.Combine(CacheDirectory, "vmm", "kernels"));
+
+    public string Root { get; } = root;
+
+    /// <summary>XDG Base Directory Specification: a relative path is to be ignored.</summary>
+    private static string CacheDirectory =>
+        Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is ['/', ..] chosen
+            ? chosen
+            : Path.Combine(Environment.GetEnvironmentVariable("HOME") is { Length: > 0 } home ? home : "/var", ".cache");
+
+    /// <summary>All that are whole, the newest last.</summary>
+    public IReadOnlyList<StoredKernel> List()
+    {
+        if (!Directory.Exists(Root))
+        {
+            return [];
+        }
+
+        return
+        [
+            .. Directory.EnumerateDirectories(Root)
+                .Where(static path => !Path.GetFileName(path).StartsWith('.'))
+                .Select(StoredKernel.TryRead)
+                .OfType<StoredKernel>()
+                .Where(static kernel => File.Exists(kernel.KernelPath))
+                .OrderBy(static kernel => kernel.Added),
+        ];
+    }
+
+    public StoredKernel? Newest => List() is [.., var newest] ? newest : null;
+
+    /// <summary>By release, else the newest that was added under this name.</summary>
+    public StoredKernel? Find(string name)
+    {
+        IReadOnlyList<StoredKernel> all = List();
+        return all.FirstOrDefault(kernel => kernel.Release == name) ?? all.LastOrDefault(kernel => kernel.Name == name);
+    }
+
+    /// <summary>The entry that a path of a kernel belongs to; null for a file from elsewhere.</summary>
+    public StoredKernel? Owner(string path)
+    {
+        string directory = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "";
+        return Path.GetDirectoryName(directory) == Root ? StoredKernel.TryRead(directory) : null;
+    }
+
+    /// <summary>Takes a kernel in: a copy, and the modules that guests may need, unpacked. It is there whole or not at all, and
+    /// takes the place of one of the same release.</summary>
+    /// <param name="name">By which it will be asked for.</param>
+    /// <param name="file">The kernel.</param>
+    /// <param name="release">What it says it is: <see cref="ReleaseOf"/>.</param>
+    /// <param name="modules">Its modules; null for none.</param>
+    /// <param name="source">For people: where it is from.</param>
+    public StoredKernel Add(string name, string file, string release, ModuleTree? modules, string source)
+    {
+        Directory.CreateDirectory(Root);
+        using FileDescriptor turn = Lock();
+        string work = Path.Combine(Root, $".{release}.{Environment.ProcessId}");
+        try
+        {
+            var kernel = new StoredKernel
+            {
+                Format = StoredKernel.CurrentFormat,
+                Release = release,
+                Name = name,
+                Source = source,
+                Added = DateTimeOffset.UtcNow,
+                BuiltIn = modules is null ? [] : [.. GuestModules.Wanted.Where(modules.IsBuiltIn)],
+                Modules = modules is null
+                    ? new Dictionary<string, IReadOnlyList<string>>()
+                    : CopyModules(modules, Directory.CreateDirectory(Path.Combine(work, "modules")).FullName),
+            };
+            Directory.CreateDirectory(work);
+            File.Copy(file, Path.Combine(work, $"vmlinuz-{release}"));
+            string config = Path.Combine(Path.GetDirectoryName(file) ?? "", $"config-{release}");
+            if (File.Exists(config))
+            {
+                File.Copy(config, Path.Combine(work, $"config-{release}"));
+            }
+
+            kernel.Write(work);
+            string final = Path.Combine(Root, release);
+            if (Directory.Exists(final))
+            {
+                Directory.Delete(final, recursive: true);
+            }
+
+            Directory.Move(work, final);
+            return kernel with { Directory = final };
+        }
+        finally
+        {
+            if (Directory.Exists(work))
+            {
+                Directory.Delete(work, recursive: true);
+            }
+        }
+    }
+
+    /// <exception cref="UsageException">It is no Linux kernel.</exception>
+    public static string ReleaseOf(string file)
+    {
+        string release = KernelInspector.Inspect(file).Version?.Split(' ')[0] ?? "";
+        return StoredKernel.IsPlainName(release)
+            ? release
+            : throw new UsageException($"{file}: is no Linux kernel that tells its version; give it by its path instead: --kernel {file}");
+    }
+
+    /// <returns>False if there is none.</returns>
+    public bool Remove(string name)
+    {
+        if (Find(name) is not { } kernel)
+        {
+            return false;
+        }
+
+        using FileDescriptor turn = Lock();
+        Directory.Delete(kernel.Directory, recursive: true);
+        return true;
+    }
+
+    private static Dictionary<string, IReadOnlyList<string>> CopyModules(ModuleTree tree, string target)
+    {
+        var all = new Dictionary<string, IReadOnlyList<string>>(StringComparer.Ordinal);
+        foreach (string wanted in GuestModules.Wanted)
+        {
+            if (tree.Copy(wanted, target) is { Count: > 0 } files)
+            {
+                all[wanted] = files;
+            }
+        }
+
+        return all;
+    }
+
+    /// <summary>One at a time changes it. The lock's file stays: whoever waits for it has it open.</summary>
+    private FileDescriptor Lock()
+    {
+        var file = new FileDescriptor(ErrnoException.Check(
+            LibC.Open(Path.Combine(Root, ".lock"), LibC.O_RDWR | LibC.O_CREAT | LibC.O_CLOEXEC, 0x180), Path.Combine(Root, ".lock")));
+        while (!FileLock.TryTake(file, shared: false))
+        {
+            Thread.Sleep(100);
+        }
+
+        return file;
+    }
+}

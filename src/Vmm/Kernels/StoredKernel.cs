@@ -1,0 +1,84 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Vmm.Host;
+
+namespace Vmm.Kernels;
+
+/// <summary>A kernel that vmm keeps under a name, with the modules that guests of <c>vmm run</c> may need.</summary>
+/// <remarks>As JSON it is kernel.json beside the kernel. Whoever can write there is the user; still everything is checked,
+/// as a disk may fill up in the middle.</remarks>
+internal sealed record StoredKernel
+{
+    public const int CurrentFormat = 1;
+    public const string FileName = "kernel.json";
+
+    public required int Format { get; init; }
+
+    /// <summary>As uname -r in the guest, and the name of the directory: <c>6.1.0-56-cloud-amd64</c>.</summary>
+    public required string Release { get; init; }
+
+    /// <summary>The name by which it was asked for: <c>debian</c>, <c>host</c>, or what <c>--name</c> said.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>For people: the package or the file that it is from.</summary>
+    public required string Source { get; init; }
+
+    public required DateTimeOffset Added { get; init; }
+
+    /// <summary>Those of <see cref="GuestModules.Wanted"/> that need no file.</summary>
+    public required IReadOnlyList<string> BuiltIn { get; init; }
+
+    /// <summary>The files to be loaded for the others, in that order.</summary>
+    public required IReadOnlyDictionary<string, IReadOnlyList<string>> Modules { get; init; }
+
+    /// <summary>Is anything known of its modules? Not of a kernel that was added without.</summary>
+    [JsonIgnore]
+    public bool KnowsModules => BuiltIn.Count + Modules.Count > 0;
+
+    /// <summary>Where it lies.</summary>
+    [JsonIgnore]
+    public string Directory { get; init; } = "";
+
+    [JsonIgnore]
+    public string KernelPath => Path.Combine(Directory, $"vmlinuz-{Release}");
+
+    public string ModulePath(string file) => Path.Combine(Directory, "modules", file);
+
+    /// <summary>Reads one.</summary>
+    /// <returns>Null for what is none, or not whole.</returns>
+    public static StoredKernel? TryRead(string directory)
+    {
+        try
+        {
+            using FileStream file = File.OpenRead(Path.Combine(directory, FileName));
+            StoredKernel? kernel = JsonSerializer.Deserialize(file, StoredKernelJson.Default.StoredKernel);
+            return kernel is { Format: CurrentFormat } && kernel.Release == Path.GetFileName(directory)
+                && kernel.Modules.Values.All(static files => files.All(IsPlainName))
+                    ? kernel with { Directory = directory }
+                    : null;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or JsonException)
+        {
+            return null;
+        }
+    }
+
+    public void Write(string directory)
+    {
+        using FileStream file = File.Create(Path.Combine(directory, FileName));
+        JsonSerializer.Serialize(file, this, StoredKernelJson.Default.StoredKernel);
+    }
+
+    /// <summary>Of a file in a directory, never a way out of it.</summary>
+    public static bool IsPlainName(string name) =>
+        name.Length is > 0 and <= 128 && name[0] != '.'
+        && name.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' or '+' or '~');
+}
+
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    WriteIndented = true,
+    RespectNullableAnnotations = true,
+    RespectRequiredConstructorParameters = true)]
+[JsonSerializable(typeof(StoredKernel))]
+internal sealed partial class StoredKernelJson : JsonSerializerContext;

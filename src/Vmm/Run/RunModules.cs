@@ -1,0 +1,38 @@
+using Vmm.Kernels;
+using Vmm.Machines;
+using Vmm.Run.Roots;
+
+namespace Vmm.Run;
+
+/// <summary>What a run needs of its kernel, as <see cref="GuestModules.Wanted"/> names it.</summary>
+internal static class RunModules
+{
+    public static IReadOnlyList<string> NeededBy(RunOptions options)
+    {
+        MachineOptions machine = options.Machine;
+        List<string> needs = [machine.Transport == Transport.Mmio ? "virtio_mmio" : "virtio_pci", "vmw_vsock_virtio_transport"];
+        Add(machine.Disks.Count > 0 || machine.ServedDisks.Count > 0 || options.Root.IsOnDisk, "virtio_blk");
+        Add(machine.Nets.Count > 0 || machine.ServedNets.Count > 0, "virtio_net");
+        Add(machine.Rng, "virtio_rng");
+        Add(machine.Shares.Count > 0, "virtiofs");
+        Add(options.Root.Kind is RootKind.Share or RootKind.Archive, "overlay");
+        string files = options.Root.Kind switch
+        {
+            RootKind.Archive => "squashfs",
+            RootKind.PackedDirectory => "ext4",
+            RootKind.Disk => DiskFileSystem.Find(options.Root.Path) ?? "ext4",
+            _ => "",
+        };
+        Add(files is "ext4" or "xfs" or "btrfs", GuestModules.Checksum);
+        Add(files.Length > 0, files);
+        return needs;
+
+        void Add(bool isNeeded, string name)
+        {
+            if (isNeeded)
+            {
+                needs.Add(name);
+            }
+        }
+    }
+}
