@@ -76,13 +76,14 @@ public sealed class StuckConsoleTests
         AssertAtRest(pid, "");
     }
 
-    /// <summary>A tenth of a processor at most: one that spins has all of it, or half on a busy machine.</summary>
+    /// <summary>A quarter of a processor at most: one that spins has all of it, or half on a busy machine. In an emulated host the
+    /// timers that are due cost more than a tenth.</summary>
     private static void AssertAtRest(int pid, string threads)
     {
         var period = TimeSpan.FromSeconds(3);
         TimeSpan before = ProcessInfo.CpuTimeOf(pid, threads);
         Thread.Sleep(period);
         TimeSpan used = ProcessInfo.CpuTimeOf(pid, threads) - before;
-        Assert.True(used < period / 10, $"{used.TotalMilliseconds} ms of CPU time in {period.TotalSeconds} s");
+        Assert.True(used < period / 4, $"{used.TotalMilliseconds} ms of CPU time in {period.TotalSeconds} s");
     }
 }
