@@ -15,7 +15,7 @@ public sealed class RunRootTests
             $"cd {here.Path} && exec \"$@\"",
             "run", "--kernel", Product.Vmlinux, "-m", "128M", "--rw", "--",
             "sh", "-c", "pwd; head -c 4 /proc/self/exe | tail -c 3; echo; echo x >made; echo y >/usr/vmm-test-gone && cat /usr/vmm-test-gone; "
-            + "ls /tmp | wc -l; mount | grep -c ' / type overlay'; id -u");
+            + "ls -A /run | wc -l; mount | grep -c ' / type overlay'; id -u");
         vmm.CloseInput();
         VmmProcess.Ended ended = vmm.WaitForEnd();
         Assert.Equal((0, $"{here.Path}\nELF\ny\n0\n1\n0\n"), (ended.Code, ended.Output));
@@ -46,23 +46,6 @@ public sealed class RunRootTests
             "run", "--kernel", Product.Vmlinux, "-m", "64M", "--root", folder["root.tar"], "--",
             "/bin/busybox", "sh", "-c", "read line </etc/name; echo $line; echo new >/etc/name; read line </etc/name; echo $line");
         Assert.Equal((0, "the tree\nnew\n"), (ended.Code, ended.Output));
-    }
-
-    [KvmFact]
-    public void An_image_that_cannot_be_closed_takes_none_of_the_output_along_and_is_told()
-    {
-        using var folder = new TemporaryFolder();
-        string disk = folder["full/disk.qcow2"];
-        using var vmm = VmmProcess.StartAmongMounts(
-            $"mkdir {folder["full"]} && mount -t tmpfs -o size=768k none {folder["full"]} && {Product.Vmm} disk create {disk} 1G",
-            "run", "--kernel", Product.Vmlinux, "-m", "64M", "--root", "none", "--disk", disk, "--",
-            "sh", "-c", "dd if=/dev/zero of=/dev/vda bs=64k count=32 conv=fsync; yes line | head -n 20000; echo end");
-        vmm.CloseInput();
-        VmmProcess.Ended ended = vmm.WaitForEnd();
-        Assert.Equal(125, ended.Code);
-        Assert.Equal(20_001, ended.Output.Count(each => each == '\n'));
-        Assert.EndsWith("line\nend\n", ended.Output);
-        Assert.Matches($@"\nvmm: .*{disk}: the image's tables could not all be written", ended.Error);
     }
 
     private static void MakeTree(string path)

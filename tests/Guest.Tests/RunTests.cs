@@ -107,7 +107,7 @@ public sealed class RunTests
     [InlineData("--hostname", "run", "--kernel", "x", "--hostname", "a b", "--", "true")]
     [InlineData("--keep: there is no root image", "run", "--kernel", "x", "--keep", "y", "--", "true")]
     [InlineData("--env =x: no name", "run", "--kernel", "x", "--env", "=x", "--", "true")]
-    [InlineData("-t: standard input is no terminal", "run", "--kernel", "x", "-t", "--", "true")]
+    [InlineData("-t: standard input is no terminal", "run", "--kernel", "./x", "-t", "--", "true")]
     [InlineData("--rw: only with a directory as root", "run", "--kernel", "x", "--root", "none", "--rw", "--", "true")]
     [InlineData("--keep: there is no root image", "run", "--kernel", "x", "--root", "/", "--keep", "y", "--", "true")]
     [InlineData("--pack: there is no directory to pack", "run", "--kernel", "x", "--root", "none", "--pack", "--", "true")]

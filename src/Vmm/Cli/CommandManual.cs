@@ -55,7 +55,8 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 "Boots a machine for one command, carries its standard streams, and ends with it. The exit code is the command's own; "
                     + "124: it took longer than --timeout; 125: vmm, or the machine, could not do it; 126: the command cannot be "
                     + "executed; 127: there is no such command in the guest; 128 + N: the command was ended by signal N; 71: the "
-                    + "guest's kernel panicked (255 with --virtme-codes); 70: the guest crashed.",
+                    + "guest's kernel panicked (255 with --virtme-codes); 70: the guest crashed; 74: its kernel complained of what --fail-on "
+                    + "names; 1 with --ktap: a test failed.",
                 "SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGUSR2 go to the command; one that comes three times ends the machine, and so "
                     + "does one that comes before the command runs.",
                 "The command sees this host's files, and changes none: / is shared read-only, by virtiofsd, under an overlay in the guest's "
@@ -147,6 +148,14 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             ["NAME"],
             ["Prints where the file of a kernel is. One that is not here yet is fetched."],
             [new("qemu-system-x86_64 -kernel $(vmm kernel path debian)", "for another program")]),
+        "vmm junit" => new(
+            ["merge OUT IN..."],
+            ["Works on JUnit reports, which vmm run --junit writes; 'vmm junit merge' is the one command."],
+            [new("vmm junit merge all.xml shard-*.xml", "one report of several shards")]),
+        "vmm junit merge" => new(
+            ["OUT IN..."],
+            ["Puts reports together, those of other programs, too: each test suite once, with the sums on top. Prints how many tests there are."],
+            [new("vmm junit merge all.xml shard-*.xml", "one report of several shards")]),
         "vmm completion" => new(
             ["bash|zsh|fish"],
             ["Prints what makes a shell complete vmm's commands, options and values. Packages have it installed already."],

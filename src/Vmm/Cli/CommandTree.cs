@@ -49,6 +49,7 @@ internal sealed class CommandTree
         root.Subcommands.Add(InspectCommand.Create());
         root.Subcommands.Add(DiskCommand.Create());
         root.Subcommands.Add(KernelCommand.Create());
+        root.Subcommands.Add(JUnitCommand.Create());
         root.Subcommands.Add(CompletionCommand.Create());
         root.Subcommands.Add(HostCommand.Create());
         var version = new Option<bool>("--version", "-V") { Description = "Print the version" };

@@ -25,7 +25,7 @@ internal static unsafe class EmulatedHost
     private const string Script = "kvm-host/run";
 
     // These need no KVM, so they run here, as does what shells ask for completion.
-    private static readonly string[] WithoutKvm = ["inspect", "disk", "kernel", "completion", "host", "help", "version", "complete", "manual"];
+    private static readonly string[] WithoutKvm = ["inspect", "disk", "kernel", "junit", "completion", "host", "help", "version", "complete", "manual"];
 
     private static readonly string[] Questions = ["--help", "-h", "-?", "--version", "-V"];
 

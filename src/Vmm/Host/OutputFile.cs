@@ -74,6 +74,15 @@ internal sealed unsafe class OutputFile : Stream
         throw new UsageException($"{name}: it is in use: a disk, a kernel, or another output; give another name");
     }
 
+    /// <summary>For somebody else who writes it, all along: what it held before is given up.</summary>
+    /// <returns>The descriptor, which stays this one's.</returns>
+    public int BeginWriting()
+    {
+        _written = true;
+        Check(_isRegular ? LibC.Ftruncate(_fd.Number, 0) : 0);
+        return _fd.Number;
+    }
+
     public override void Write(ReadOnlySpan<byte> data)
     {
         if (!_written)

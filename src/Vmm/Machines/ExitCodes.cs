@@ -29,6 +29,9 @@ internal static class ExitCodes
     /// <summary>The guest rebooted, and --on-reboot fail was given.</summary>
     public const int GuestRebooted = 73;
 
+    /// <summary>The guest's kernel complained of what <c>vmm run --fail-on</c> names.</summary>
+    public const int GuestComplained = 74;
+
     /// <summary>Stopped by signal N: 128 + N.</summary>
     public const int SignalBase = 128;
 
@@ -46,6 +49,7 @@ internal static class ExitCodes
         new("71", "the guest's kernel panicked"),
         new("72", "the guest did not end within --stop-timeout after its power button was pressed"),
         new("73", "the guest rebooted, and --on-reboot fail was given"),
+        new("74", "the guest's kernel complained of what vmm run --fail-on names"),
         new("128 + N", "stopped by signal N"),
     ];
 

@@ -148,6 +148,13 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
         }
     }
 
+    /// <summary>Hears what the guest's kernel complains of, on the vCPU's thread that said it.</summary>
+    public event Action<Complaint> Complained
+    {
+        add => _complaints.Found += value;
+        remove => _complaints.Found -= value;
+    }
+
     /// <summary>Runs the guest until it ends, and tells how.</summary>
     public MachineEnd Run() => Run(signals: null);
 

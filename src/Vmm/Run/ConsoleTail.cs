@@ -1,12 +1,10 @@
 using System.Text;
-using Vmm.Devices.Legacy;
 
 namespace Vmm.Run;
 
 /// <summary>What the guest's kernel said last, for when something goes wrong: a ring of fixed size. Never makes the guest
 /// wait.</summary>
-/// <param name="also">Gets it all as well; null for nobody. The guest waits for this one.</param>
-internal sealed class ConsoleTail(ISerialOutput? also) : ISerialOutput
+internal sealed class ConsoleTail
 {
     private const int Capacity = 64 << 10;
 
@@ -17,29 +15,27 @@ internal sealed class ConsoleTail(ISerialOutput? also) : ISerialOutput
     /// <summary>Bytes that came so far.</summary>
     public long Total => Interlocked.Read(ref _total);
 
-    public int Write(ReadOnlySpan<byte> bytes)
+    public void Write(ReadOnlySpan<byte> bytes)
     {
-        int taken = also?.Write(bytes) ?? bytes.Length;
         lock (_lock)
         {
-            foreach (byte value in bytes[..taken])
+            foreach (byte value in bytes)
             {
                 _ring[_total++ % Capacity] = value;
             }
         }
-
-        return taken;
     }
 
     /// <summary>Lines that the ring still has, the last of them at the end; control characters made harmless.</summary>
     /// <param name="from">Only what came behind so many bytes.</param>
-    public IReadOnlyList<string> Lines(long from = 0)
+    /// <param name="to">And not behind so many.</param>
+    public IReadOnlyList<string> Lines(long from = 0, long to = long.MaxValue)
     {
         byte[] bytes;
         lock (_lock)
         {
             long start = Math.Max(from, _total - Capacity);
-            bytes = new byte[Math.Max(0, _total - start)];
+            bytes = new byte[Math.Max(0, Math.Min(_total, to) - start)];
             for (int i = 0; i < bytes.Length; i++)
             {
                 bytes[i] = _ring[(start + i) % Capacity];

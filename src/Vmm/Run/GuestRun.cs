@@ -6,6 +6,7 @@ using Vmm.Devices.Virtio;
 using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Machines;
+using Vmm.Run.Results;
 
 namespace Vmm.Run;
 
@@ -14,6 +15,9 @@ namespace Vmm.Run;
 /// starts.</remarks>
 internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 {
+    /// <summary>Most kernels look for four or for 32 serial ports. COM2 is the agent's way where there is no vsock.</summary>
+    private const string SecondPortWord = "8250.nr_uarts=2";
+
     private const int StandardInput = 0, StandardOutput = 1, StandardError = 2;
 
     private static readonly TimeSpan Hurried = TimeSpan.FromSeconds(1);
@@ -24,7 +28,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     private readonly List<IDisposable> _owned = [];
     private Machine _machine = null!;
     private EventLoop _loop = null!;
-    private ConsoleTail _tail = null!;
+    private readonly RunRecorder _recorder;
     private ConsoleOutput? _echo;
     private Serial16550 _console = null!;
     private FileDescriptor _socketEnd = null!, _serialEnd = null!;
@@ -39,9 +43,10 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     private IReadOnlyList<string> _findings = [];
     private long _consoleMark;
 
-    public GuestRun(RunOptions options)
+    /// <param name="recorder">Hears all; not owned.</param>
+    public GuestRun(RunOptions options, RunRecorder recorder)
     {
-        _options = options;
+        (_options, _recorder) = (options, recorder);
         _session = new AgentSession(this);
         Initramfs = RunInitramfs.Make(withBusybox: !options.HasRoot, options.Modules);
         _terminal = options.Terminal
@@ -53,8 +58,8 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 
     /// <summary>Warnings and worse: each line costs an exit a byte, and what leads up to a failure is among them.</summary>
     public IReadOnlyList<string> KernelWords => _options.ShowConsole
-        ? [$"rdinit={RunInitramfs.Agent}"]
-        : [$"rdinit={RunInitramfs.Agent}", "loglevel=5"];
+        ? [$"rdinit={RunInitramfs.Agent}", SecondPortWord]
+        : [$"rdinit={RunInitramfs.Agent}", SecondPortWord, "loglevel=5"];
 
     private TimeSpan BootTimeout => _options.BootTimeout
         ?? TimeSpan.FromSeconds(IsSlow ? 900 : 60);
@@ -64,7 +69,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 
     private TimeSpan Patience => TimeSpan.FromSeconds(IsSlow ? 10 : 2);
 
-    public long ConsoleBytes => _tail.Total;
+    public long ConsoleBytes => _recorder.Console.Total;
 
     public void Attach(Machine machine) => _machine = machine;
 
@@ -72,7 +77,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     {
         _loop = loop;
         _echo = _options.ShowConsole ? Own(new ConsoleOutput(_loop, Duplicate(StandardError))) : null;
-        _tail = new ConsoleTail(_echo);
+        machine.Complained += _recorder.Complaints.Add;
         (FileDescriptor ours, _socketEnd) = UnixSocket.CreatePair();
         _session.Listen(_loop, ours, isSerial: false);
         (ours, _serialEnd) = UnixSocket.CreatePair();
@@ -89,7 +94,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 
     public Serial16550 FirstPort(IInterruptLine interrupt, IConsoleTap watch)
     {
-        _console = new Serial16550("COM1", new TappedOutput(_tail, watch), interrupt);
+        _console = new Serial16550("COM1", new TappedOutput(new RunConsole(_recorder.Console, _echo, _recorder.Log), watch), interrupt);
         if (_echo is not null)
         {
             _echo.Drained += _console.OutputDrained;
@@ -125,7 +130,9 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     /// <returns>The exit code.</returns>
     public int Complete(MachineEnd end)
     {
-        RunVerdict verdict = end.Kind == MachineEndKind.HostFailed || _verdict is null ? VerdictOf(end) : _verdict;
+        RunVerdict verdict = end.Kind == MachineEndKind.HostFailed || _verdict is null
+            ? RunVerdict.Of(end, _options, _session.HasArrived)
+            : _verdict;
         Flush(_output, ref verdict);
         Flush(_error, ref verdict);
         _echo?.Flush(Hurried);
@@ -136,21 +143,9 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
             verdict = RunVerdict.Failed(failure.Message);
         }
 
-        if (verdict.Message is not null)
-        {
-            Stderr.WriteLine($"vmm: {verdict.Message}");
-        }
-
-        foreach (string line in _findings)
-        {
-            Stderr.WriteLine($"vmm: {line}");
-        }
-
-        if (verdict.ShowConsole && !_options.ShowConsole)
-        {
-            ShowConsole();
-        }
-
+        IReadOnlyList<string> console = ConsoleExcerpt.Last(_recorder.Console, _consoleMark);
+        verdict = _recorder.Finish(verdict, _machine.FirstEntry, console);
+        VerdictText.Write(verdict, _findings, _options.ShowConsole ? null : console, _recorder.Complaints);
         return verdict.Code;
     }
 
@@ -167,6 +162,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 
     void IAgentOwner.Arrived(string kernel)
     {
+        _recorder.Arrived(kernel);
         RunSetup.Send(_session, _options);
         (ushort rows, ushort columns) = Terminal.SizeOf(StandardInput);
         AgentStartFlags flags = (_options.Terminal ? AgentStartFlags.Terminal : 0)
@@ -202,7 +198,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 
         if (!_session.HasArrived || _process is null || _process.GuestPid == 0)
         {
-            Finish(RunVerdict.Failed(why, showConsole: true));
+            Finish(RunVerdict.NotStarted(why, showConsole: true));
             return;
         }
 
@@ -222,6 +218,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
         }
 
         _phase = RunPhase.Running;
+        _recorder.CommandBegan();
         if (_options.Timeout is { } timeout)
         {
             _timer.Set(timeout);
@@ -231,8 +228,11 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
             _loop, StandardInput, process, _options.Terminal ? () => EndBySignal(LibC.SIGINT) : null));
     }
 
-    void IAgentProcessOwner.Wrote(AgentProcess process, bool isError, ReadOnlySpan<byte> bytes) =>
+    void IAgentProcessOwner.Wrote(AgentProcess process, bool isError, ReadOnlySpan<byte> bytes)
+    {
+        _recorder.Wrote(isError, bytes);
         (isError ? _error : _output).Write(bytes);
+    }
 
     void IAgentProcessOwner.WantsInput(AgentProcess process) => _input?.Continue();
 
@@ -241,12 +241,13 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     void IAgentProcessOwner.Ended(AgentProcess process, in AgentExit exit)
     {
         _input?.Stop();
+        _recorder.CommandEnded();
         if (_phase == RunPhase.TimedOut)
         {
             return;     // that is the verdict already; the guest's kernel may still be saying what it did
         }
 
-        _verdict ??= VerdictOf(exit);
+        _verdict ??= RunVerdict.Of(exit, _options);
         if (!_options.KeepsRoot)
         {
             EndMachine();
@@ -258,35 +259,6 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
         _session.Shutdown();
     }
 
-    private RunVerdict VerdictOf(in AgentExit exit)
-    {
-        string command = _options.Command[0];
-        string why = System.Runtime.InteropServices.Marshal.GetPInvokeErrorMessage((int)(exit.Value & 0xfff));
-        return exit.How switch
-        {
-            AgentEnding.Exit => new RunVerdict((int)(exit.Value & 0xff)),
-            AgentEnding.Signal => new RunVerdict(ExitCodes.SignalBase + (int)(exit.Value & 0x7f)),
-            AgentEnding.Exec when exit.Value == ErrnoException.ENOENT =>
-                new RunVerdict(RunVerdict.NotFound, $"{command}: no such program in the guest"),
-            AgentEnding.Exec => new RunVerdict(RunVerdict.NotExecutable, $"{command}: {why}"),
-            AgentEnding.Directory => RunVerdict.Failed($"--workdir {_options.Directory}: {why} in the guest"),
-            AgentEnding.User => RunVerdict.Failed(
-                exit.Value == 3 ? $"--user {_options.User}: no such user or group in the guest" : $"--user {_options.User}: {why}"),
-            _ => RunVerdict.Failed($"{command}: the guest could not start it: {why}"),
-        };
-    }
-
-    private RunVerdict VerdictOf(MachineEnd end) => end.Kind switch
-    {
-        MachineEndKind.GuestCrashed => new RunVerdict(ExitCodes.GuestCrashed, end.Message, ShowConsole: true),
-        MachineEndKind.HostFailed => RunVerdict.Failed(end.Summary),
-        MachineEndKind.GuestPanicked => new RunVerdict(
-            _options.VirtmeCodes ? RunVerdict.VirtmePanicked : ExitCodes.GuestPanicked, end.Message, ShowConsole: true),
-        _ when !_session.HasArrived => RunVerdict.Failed(
-            $"the guest ended before vmm's agent ran in it: {end.Summary}", showConsole: true),
-        _ => RunVerdict.Failed($"the guest ended before the command did: {end.Summary}", showConsole: true),
-    };
-
     /// <summary>The command notices, as it would on this host: SIGPIPE.</summary>
     private void Broken(bool isError) => _process?.Abandon(isError);
 
@@ -297,7 +269,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
         {
             if (_signals.TakeEnd() is { } signal)
             {
-                verdict = new RunVerdict(ExitCodes.SignalBase + signal, $"stopped by {SignalNames.Of(signal)}");
+                verdict = RunVerdict.StoppedBy(signal);
                 return;
             }
         }
@@ -314,8 +286,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
         return true;
     }
 
-    private void EndBySignal(int signal) =>
-        Finish(new RunVerdict(ExitCodes.SignalBase + signal, $"stopped by {SignalNames.Of(signal)}"));
+    private void EndBySignal(int signal) => Finish(RunVerdict.StoppedBy(signal));
 
     private void Resized()
     {
@@ -329,7 +300,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
         {
             case RunPhase.Booting:
                 Investigate();
-                _verdict = RunVerdict.Failed(
+                _verdict = RunVerdict.NotStarted(
                     $"the guest did not come up: vmm's agent was not there after {TimeSpanText.Format(BootTimeout)} (--boot-timeout)",
                     showConsole: true);
                 _phase = RunPhase.TimedOut;
@@ -340,7 +311,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
             case RunPhase.Running:
                 Investigate();
                 _verdict = new RunVerdict(
-                    RunVerdict.TimedOut,
+                    RunOutcome.TimedOut, RunVerdict.TimedOut,
                     $"timed out after {TimeSpanText.Format(_options.Timeout!.Value)}: {string.Join(' ', _options.Command)}",
                     ShowConsole: true);
                 _phase = RunPhase.TimedOut;
@@ -364,7 +335,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     private void Investigate()
     {
         _findings = HangReport.Vcpus(_machine);
-        _consoleMark = _tail.Total;
+        _consoleMark = _recorder.Console.Total;
         foreach (char command in "7tw")
         {
             HangReport.SendSysRq(_console, command);
@@ -381,24 +352,6 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     {
         _phase = RunPhase.Over;
         _machine.End(MachineEnd.CommandEnded);
-    }
-
-    private void ShowConsole()
-    {
-        const int Most = 25, MostOfHang = 200;
-        bool isHang = _consoleMark != 0 && _tail.Total > _consoleMark;
-        IReadOnlyList<string> lines = _tail.Lines(isHang ? Math.Max(0, _consoleMark - 2000) : 0);
-        if (lines.Count == 0)
-        {
-            Stderr.WriteLine("vmm: the guest said nothing on its console");
-            return;
-        }
-
-        Stderr.WriteLine("vmm: the last lines of the guest's console:");
-        foreach (string line in lines.Skip(lines.Count - (isHang ? MostOfHang : Most)))
-        {
-            Stderr.WriteLine($"  {line}");
-        }
     }
 
     /// <summary>Another number for a descriptor, because the loop watches each number once.</summary>

@@ -9,7 +9,7 @@ internal static class RunModules
 {
     public static IReadOnlyList<string> NeededBy(RunOptions options)
     {
-        MachineOptions machine = options.Machine;
+        MachineSpec machine = options.Machine;
         List<string> needs = [machine.Transport == Transport.Mmio ? "virtio_mmio" : "virtio_pci", "vmw_vsock_virtio_transport"];
         Add(machine.Disks.Count > 0 || machine.ServedDisks.Count > 0 || options.Root.IsOnDisk, "virtio_blk");
         Add(machine.Nets.Count > 0 || machine.ServedNets.Count > 0, "virtio_net");

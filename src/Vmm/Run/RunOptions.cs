@@ -1,4 +1,5 @@
 using Vmm.Machines;
+using Vmm.Run.Results;
 using Vmm.Run.Roots;
 
 namespace Vmm.Run;
@@ -47,4 +48,9 @@ internal sealed record RunOptions
 
     /// <summary>Exit codes as virtme-ng has them: 255 for a panic.</summary>
     public bool VirtmeCodes { get; init; }
+
+    public RunReports Reports { get; init; } = new();
+
+    /// <summary>When vmm was started, as a Stopwatch timestamp.</summary>
+    public long Exec { get; init; }
 }

@@ -1,10 +1,17 @@
+using System.Runtime.InteropServices;
+using Vmm.Backends.Agent;
+using Vmm.Host;
+using Vmm.Machines;
+using Vmm.Run.Results;
+
 namespace Vmm.Run;
 
 /// <summary>How a run ended: the one truth that its exit code and its message tell.</summary>
+/// <param name="Outcome">Which kind of end.</param>
 /// <param name="Code">What vmm exits with.</param>
 /// <param name="Message">One line for people; null where the command's own code says it all.</param>
 /// <param name="ShowConsole">Do the last lines of the guest's console belong to the message?</param>
-internal sealed record RunVerdict(int Code, string? Message = null, bool ShowConsole = false)
+internal sealed record RunVerdict(RunOutcome Outcome, int Code, string? Message = null, bool ShowConsole = false)
 {
     public const int TimedOut = 124;
     public const int VmmFailed = 125;
@@ -14,5 +21,45 @@ internal sealed record RunVerdict(int Code, string? Message = null, bool ShowCon
     /// <summary>The guest's kernel panicked, as virtme-ng has it.</summary>
     public const int VirtmePanicked = 255;
 
-    public static RunVerdict Failed(string message, bool showConsole = false) => new(VmmFailed, message, showConsole);
+    public static RunVerdict Failed(string message, bool showConsole = false) =>
+        new(RunOutcome.VmmFailed, VmmFailed, message, showConsole);
+
+    public static RunVerdict NotStarted(string message, bool showConsole = false) =>
+        new(RunOutcome.NotStarted, VmmFailed, message, showConsole);
+
+    public static RunVerdict StoppedBy(int signal) =>
+        new(RunOutcome.Stopped, ExitCodes.SignalBase + signal, $"stopped by {SignalNames.Of(signal)}");
+
+    /// <summary>The command has ended, or was not to be started.</summary>
+    public static RunVerdict Of(in AgentExit exit, RunOptions options)
+    {
+        string command = options.Command[0];
+        string why = Marshal.GetPInvokeErrorMessage((int)(exit.Value & 0xfff));
+        int code = (int)(exit.Value & 0xff);
+        return exit.How switch
+        {
+            AgentEnding.Exit => new RunVerdict(code == 0 ? RunOutcome.Passed : RunOutcome.Failed, code),
+            AgentEnding.Signal => new RunVerdict(RunOutcome.Failed, ExitCodes.SignalBase + (int)(exit.Value & 0x7f)),
+            AgentEnding.Exec when exit.Value == ErrnoException.ENOENT =>
+                new RunVerdict(RunOutcome.NotStarted, NotFound, $"{command}: no such program in the guest"),
+            AgentEnding.Exec => new RunVerdict(RunOutcome.NotStarted, NotExecutable, $"{command}: {why}"),
+            AgentEnding.Directory => NotStarted($"--workdir {options.Directory}: {why} in the guest"),
+            AgentEnding.User => NotStarted(
+                exit.Value == 3 ? $"--user {options.User}: no such user or group in the guest" : $"--user {options.User}: {why}"),
+            _ => NotStarted($"{command}: the guest could not start it: {why}"),
+        };
+    }
+
+    /// <summary>The machine has ended, and the command had not.</summary>
+    /// <param name="hasArrived">Did the agent run?</param>
+    public static RunVerdict Of(MachineEnd end, RunOptions options, bool hasArrived) => end.Kind switch
+    {
+        MachineEndKind.GuestCrashed => new RunVerdict(RunOutcome.Crashed, ExitCodes.GuestCrashed, end.Message, ShowConsole: true),
+        MachineEndKind.HostFailed => Failed(end.Summary),
+        MachineEndKind.GuestPanicked => new RunVerdict(
+            RunOutcome.Panicked, options.VirtmeCodes ? VirtmePanicked : ExitCodes.GuestPanicked, end.Message, ShowConsole: true),
+        _ when !hasArrived => NotStarted($"the guest ended before vmm's agent ran in it: {end.Summary}", showConsole: true),
+        _ => new RunVerdict(
+            RunOutcome.Crashed, VmmFailed, $"the guest ended before the command did: {end.Summary}", ShowConsole: true),
+    };
 }

@@ -5,6 +5,7 @@ using Vmm.Host;
 using Vmm.Kernels;
 using Vmm.Machines;
 using Vmm.Run;
+using Vmm.Run.Results;
 using Vmm.Run.Roots;
 using Vmm.Text;
 
@@ -22,6 +23,8 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
     };
 
     private readonly RunRootOptions _root = new();
+
+    private readonly RunReportOptions _reports = new();
 
     private readonly Option<string[]> _initrd = new("--initrd")
     {
@@ -95,7 +98,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
     private void Fill(Command command)
     {
         foreach (Option option in (Option[])
-            [.. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes])
+            [.. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes, .. _reports.All])
         {
             command.Options.Add(option);
         }
@@ -108,25 +111,37 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
     private int Execute(ParseResult result)
     {
         RunOptions options = CommandLineCheck.Read(result.CommandResult.Command, () => Read(result));
+        using var recorder = new RunRecorder(options);
         try
         {
-            using var packed = PackedRoot.Make(options.Root);
-            MachineSpec asked = options.Machine;
-            using Machine machine = Machine.Build(
-                packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] }, guest: new GuestRun(options));
-            MachineEnd end = machine.Run();
-            if (options.Machine.Stats)
-            {
-                Stderr.Write(RunStatistics.Format(machine, clock));
-            }
-
-            return ((GuestRun)machine.Guest!).Complete(end);
+            return Run(options, recorder);
+        }
+        catch (UsageException error)
+        {
+            recorder.Finish(new RunVerdict(RunOutcome.NotStarted, ExitCodes.Usage, error.Message), entered: 0, console: []);
+            throw;
         }
         catch (Exception error) when (error is HostException or ErrnoException or IOException)
         {
-            Stderr.WriteLine($"vmm: {Failures.Describe(error)}");
-            return RunVerdict.VmmFailed;
+            string why = Failures.Describe(error);
+            Stderr.WriteLine($"vmm: {why}");
+            return recorder.Finish(RunVerdict.Failed(why), entered: 0, console: []).Code;
         }
+    }
+
+    private int Run(RunOptions options, RunRecorder recorder)
+    {
+        using var packed = PackedRoot.Make(options.Root);
+        MachineSpec asked = options.Machine;
+        var run = new GuestRun(options, recorder);
+        using Machine machine = Machine.Build(packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] }, guest: run);
+        MachineEnd end = machine.Run();
+        if (options.Machine.Stats)
+        {
+            Stderr.Write(RunStatistics.Format(machine, clock));
+        }
+
+        return run.Complete(end);
     }
 
     private RunOptions Read(ParseResult result)
@@ -158,6 +173,8 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
             BootTimeout = result.GetValue(_bootTimeout) is { } patience ? TimeSpanText.Parse(patience, "--boot-timeout") : null,
             ShowConsole = result.GetValue(_console),
             VirtmeCodes = result.GetValue(_virtmeCodes),
+            Reports = _reports.Read(result),
+            Exec = clock.Exec,
         };
         return WithKernel(options);
     }

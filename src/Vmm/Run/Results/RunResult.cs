@@ -21,6 +21,9 @@ internal sealed record RunResult
     /// <summary>vmm's exit code.</summary>
     public required int Code { get; init; }
 
+    /// <summary>The command's own, 128 + N for signal N; null where it never ended by itself.</summary>
+    public int? CommandCode { get; init; }
+
     /// <summary>One line for people; null where the command's own code says it all.</summary>
     public string? Message { get; init; }
 
@@ -35,6 +38,9 @@ internal sealed record RunResult
 
     /// <summary>The test cases found in the command's output (KTAP, TAP); empty where none were looked for.</summary>
     public IReadOnlyList<TestCase> Tests { get; init; } = [];
+
+    /// <summary>The last lines of the guest's console, where they belong to the verdict.</summary>
+    public IReadOnlyList<string> Console { get; init; } = [];
 }
 
 /// <summary>The kinds of ends, in the order of how much went wrong.</summary>
@@ -128,6 +134,11 @@ internal enum TestOutcome
     Error,
 }
 
+internal static class TestOutcomes
+{
+    public static bool IsFailure(this TestOutcome outcome) => outcome is TestOutcome.Fail or TestOutcome.Timeout or TestOutcome.Error;
+}
+
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     WriteIndented = true,
@@ -135,4 +146,5 @@ internal enum TestOutcome
     RespectNullableAnnotations = true,
     RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(RunResult))]
+[JsonSerializable(typeof(IReadOnlyList<RunResult>))]
 internal sealed partial class RunResultJson : JsonSerializerContext;

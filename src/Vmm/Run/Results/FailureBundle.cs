@@ -1,0 +1,96 @@
+using System.Text;
+using System.Text.Json;
+using Vmm.Host;
+
+namespace Vmm.Run.Results;
+
+/// <summary><c>--bundle DIR</c>: everything about a run that failed, and a script that repeats it. The directory is made before the
+/// boot, so that a mistyped one does not cost a run, and goes again when the run passes.</summary>
+internal sealed class FailureBundle
+{
+    private const uint Executable = 0x1ed;      // 755
+
+    private readonly string _directory;
+    private readonly bool _isNew;
+
+    /// <exception cref="UsageException">It cannot be made, or written to.</exception>
+    public FailureBundle(string directory)
+    {
+        _directory = Path.GetFullPath(directory);
+        _isNew = !Directory.Exists(_directory);
+        try
+        {
+            Directory.CreateDirectory(_directory);
+            string probe = Path.Combine(_directory, $".vmm.{Environment.ProcessId}");
+            File.Create(probe).Dispose();
+            File.Delete(probe);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new UsageException($"--bundle {directory}: {error.Message}");
+        }
+    }
+
+    /// <summary>Nothing went wrong.</summary>
+    public void Drop()
+    {
+        if (_isNew && Directory.Exists(_directory) && !Directory.EnumerateFileSystemEntries(_directory).Any())
+        {
+            Directory.Delete(_directory);
+        }
+    }
+
+    /// <returns>A line for people.</returns>
+    public string Write(RunResult result, IReadOnlyList<string> console, byte[] output, byte[] error)
+    {
+        try
+        {
+            File.WriteAllText(Path.Combine(_directory, "result.json"), JsonSerializer.Serialize(result, RunResultJson.Default.RunResult) + "\n");
+            File.WriteAllLines(Path.Combine(_directory, "console.log"), console);
+            File.WriteAllBytes(Path.Combine(_directory, "stdout"), output);
+            File.WriteAllBytes(Path.Combine(_directory, "stderr"), error);
+            string repeat = Path.Combine(_directory, "repeat");
+            using (new FileDescriptor(ErrnoException.Check(LibC.Open(repeat, LibC.O_WRONLY | LibC.O_CREAT | LibC.O_CLOEXEC, Executable), repeat)))
+            {
+                File.WriteAllText(repeat, Script());
+            }
+
+            return $"what there is about it is in {_directory}; {repeat} runs it again";
+        }
+        catch (Exception wrong) when (wrong is IOException or UnauthorizedAccessException or ErrnoException)
+        {
+            return $"--bundle {_directory}: {wrong.Message}";
+        }
+    }
+
+    /// <summary>The command line as it is, in the directory where it was given.</summary>
+    private static string Script()
+    {
+        string[] words = File.ReadAllText("/proc/self/cmdline").Split('\0', StringSplitOptions.None)[..^1];
+        string program = words.Length > 1 && words[0].EndsWith("dotnet", StringComparison.Ordinal)
+            ? $"{Quote(words[0])} {Quote(words[1])}"
+            : Quote(Environment.ProcessPath ?? words[0]);
+        int first = words.Length > 1 && words[0].EndsWith("dotnet", StringComparison.Ordinal) ? 2 : 1;
+        var script = new StringBuilder("#!/bin/sh\n");
+        foreach (string name in (string[])["XDG_CACHE_HOME", "VMM_CACHE", "VMM_EMULATED", "TMPDIR"])
+        {
+            if (Environment.GetEnvironmentVariable(name) is { } value)
+            {
+                script.Append($"export {name}={Quote(value)}\n");
+            }
+        }
+
+        script.Append($"cd {Quote(Environment.CurrentDirectory)} &&\nexec {program}");
+        foreach (string word in words[first..])
+        {
+            script.Append($" {Quote(word)}");
+        }
+
+        return script.Append('\n').ToString();
+    }
+
+    internal static string Quote(string word) =>
+        word.Length > 0 && word.All(static c => char.IsAsciiLetterOrDigit(c) || c is '/' or '.' or '-' or '_' or '=' or ',' or ':' or '+' or '@')
+            ? word
+            : $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+}

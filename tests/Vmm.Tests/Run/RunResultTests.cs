@@ -1,0 +1,230 @@
+using System.Diagnostics;
+using System.Text;
+using System.Text.Json;
+using System.Xml;
+using System.Xml.Linq;
+using Vmm.Cli.Commands;
+using Vmm.Host;
+using Vmm.Insight.Complaints;
+using Vmm.Machines;
+using Vmm.Run;
+using Vmm.Run.Results;
+using Vmm.Run.Roots;
+
+namespace Vmm.Tests.Run;
+
+public sealed class RunResultTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("vmm-result").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public void A_result_is_what_its_schema_says_and_comes_back_as_it_was()
+    {
+        RunVerdict verdict = Record(new RunVerdict(RunOutcome.Failed, 3), complain: ComplaintKind.Warning);
+        Assert.Equal((RunOutcome.Failed, 3), (verdict.Outcome, verdict.Code));
+        string text = File.ReadAllText(At("result.json"));
+        using JsonDocument schema = JsonDocument.Parse(File.ReadAllText(Path.Combine(Shared.SourceTree.Root, "docs/run-result.schema.json")));
+        using JsonDocument document = JsonDocument.Parse(text);
+        JsonElement known = schema.RootElement.GetProperty("properties");
+        Assert.All(document.RootElement.EnumerateObject(), each => Assert.True(known.TryGetProperty(each.Name, out _), each.Name));
+        Assert.All(
+            schema.RootElement.GetProperty("required").EnumerateArray(),
+            each => Assert.True(document.RootElement.TryGetProperty(each.GetString()!, out _), each.GetString()));
+        Assert.Equal(
+            Enum.GetNames<RunOutcome>().Length, known.GetProperty("verdict").GetProperty("enum").GetArrayLength());
+        RunResult result = JsonSerializer.Deserialize(text, RunResultJson.Default.RunResult)!;
+        Assert.Equal((RunOutcome.Failed, 3, 3), (result.Verdict, result.Code, result.CommandCode));
+        Assert.Equal(("WARNING", "WARNING: CPU: 0 PID: 1 at x.c:1 f+0x1/0x2"), (result.Complaints[0].Kind, result.Complaints[0].Text));
+        Assert.Equal(["before", "the line", "behind"], result.Complaints[0].Around);
+        Assert.Equal("6.1.192", result.Kernel.Release);
+    }
+
+    [Theory]
+    [InlineData((int)ComplaintKind.Oops, 0, (int)RunOutcome.Complained, ExitCodes.GuestComplained)]
+    [InlineData((int)ComplaintKind.Kasan, 5, (int)RunOutcome.Complained, ExitCodes.GuestComplained)]
+    [InlineData((int)ComplaintKind.Warning, 0, (int)RunOutcome.Passed, 0)]
+    public void A_complaint_that_counts_is_the_verdict(int kind, int code, int expected, int expectedCode)
+    {
+        RunVerdict verdict = Record(new RunVerdict(code == 0 ? RunOutcome.Passed : RunOutcome.Failed, code), complain: (ComplaintKind)kind);
+        Assert.Equal(((RunOutcome)expected, expectedCode), (verdict.Outcome, verdict.Code));
+        RunResult result = JsonSerializer.Deserialize(File.ReadAllText(At("result.json")), RunResultJson.Default.RunResult)!;
+        Assert.Equal(code, result.CommandCode);
+    }
+
+    [Fact]
+    public void A_panic_or_a_crash_is_worse_than_a_complaint()
+    {
+        var panicked = new RunVerdict(RunOutcome.Panicked, ExitCodes.GuestPanicked, "panic");
+        Assert.Equal(panicked, Record(panicked, complain: ComplaintKind.Oops));
+    }
+
+    [Theory]
+    [InlineData("TAP version 13\n1..1\nok 1\n", 0, (int)RunOutcome.Passed, 0)]
+    [InlineData("TAP version 13\n1..1\nnot ok 1\n", 0, (int)RunOutcome.TestsFailed, 1)]
+    [InlineData("TAP version 13\n1..1\nnot ok 1\n", 4, (int)RunOutcome.Failed, 4)]
+    [InlineData("nothing\n", 0, (int)RunOutcome.TestsFailed, 1)]
+    public void Tests_in_the_output_count_with_ktap(string output, int code, int expected, int expectedCode)
+    {
+        RunVerdict verdict = Record(new RunVerdict(code == 0 ? RunOutcome.Passed : RunOutcome.Failed, code), output: output, ktap: true);
+        Assert.Equal(((RunOutcome)expected, expectedCode), (verdict.Outcome, verdict.Code));
+    }
+
+    [Fact]
+    public void JUnit_has_a_case_for_each_test_or_one_for_the_run_and_only_characters_that_XML_has()
+    {
+        Record(new RunVerdict(RunOutcome.Passed, 0), output: "TAP version 13\n1..2\nok 1 a<&\u0001b\nnot ok 2 c # why\n", ktap: true);
+        XElement suite = XDocument.Load(At("junit.xml")).Root!.Element("testsuite")!;
+        Assert.Equal(("2", "1", "0"), (suite.Attribute("tests")!.Value, suite.Attribute("failures")!.Value, suite.Attribute("errors")!.Value));
+        Assert.Equal(["a<&?b", "c"], suite.Elements("testcase").Select(static each => each.Attribute("name")!.Value));
+        Assert.Equal("why", suite.Elements("testcase").Last().Element("failure")!.Attribute("message")!.Value);
+
+        Record(new RunVerdict(RunOutcome.TimedOut, 124, "timed out\0", ShowConsole: true));
+        suite = XDocument.Load(At("junit.xml")).Root!.Element("testsuite")!;
+        Assert.Equal(("1", "0", "1"), (suite.Attribute("tests")!.Value, suite.Attribute("failures")!.Value, suite.Attribute("errors")!.Value));
+        Assert.Equal("timed out?", suite.Element("testcase")!.Element("error")!.Attribute("message")!.Value);
+    }
+
+    [Fact]
+    public void Reports_are_put_together_each_suite_once()
+    {
+        Record(new RunVerdict(RunOutcome.Passed, 0));
+        File.Copy(At("junit.xml"), At("a.xml"));
+        File.WriteAllText(At("b.xml"), "<testsuite name='other' tests='3' failures='1' time='2.5'><testcase name='x'/></testsuite>");
+        using var whole = new MemoryStream();
+        Assert.Equal((4, 1), JUnitMerge.Write(whole, [At("a.xml"), At("b.xml")]));
+        XElement root = XDocument.Parse(Encoding.UTF8.GetString(whole.ToArray())).Root!;
+        Assert.Equal(("4", "1"), (root.Attribute("tests")!.Value, root.Attribute("failures")!.Value));
+        Assert.Equal(["the name", "other"], root.Elements("testsuite").Select(static each => each.Attribute("name")!.Value));
+    }
+
+    [Theory]
+    [InlineData("<html/>", "is no JUnit file")]
+    [InlineData("<testsuites>\n<testsuite>", "line ")]
+    [InlineData("<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><testsuites>&e;</testsuites>", "DTD")]
+    [InlineData("", "is no ")]
+    public void What_is_no_report_is_refused_with_its_place(string text, string message)
+    {
+        File.WriteAllText(At("bad.xml"), text);
+        UsageException error = Assert.Throws<UsageException>(() => JUnitMerge.Write(new MemoryStream(), [At("bad.xml")]));
+        Assert.Contains("bad.xml", error.Message, StringComparison.Ordinal);
+        Assert.Contains(message, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_bundle_is_there_when_it_failed_and_repeats_the_run()
+    {
+        Record(new RunVerdict(RunOutcome.Failed, 1), output: "said", bundle: true);
+        Assert.Equal("said", File.ReadAllText(At("bundle/stdout")));
+        Assert.Contains("\"failed\"", File.ReadAllText(At("bundle/result.json")), StringComparison.Ordinal);
+        string script = File.ReadAllText(At("bundle/repeat"));
+        Assert.StartsWith("#!/bin/sh\n", script, StringComparison.Ordinal);
+        using Process check = Process.Start("/bin/sh", ["-n", At("bundle/repeat")]);
+        check.WaitForExit();
+        Assert.Equal(0, check.ExitCode);
+        Directory.Delete(At("bundle"), recursive: true);
+        Record(new RunVerdict(RunOutcome.Passed, 0), bundle: true);
+        Assert.False(Directory.Exists(At("bundle")));
+        Assert.Throws<UsageException>(() => new FailureBundle("/proc/no"));
+    }
+
+    [Theory]
+    [InlineData("a", "a")]
+    [InlineData("a b", "'a b'")]
+    [InlineData("it's", "'it'\\''s'")]
+    [InlineData("", "''")]
+    [InlineData("$(x)", "'$(x)'")]
+    public void Words_are_quoted_for_the_shell(string word, string quoted) => Assert.Equal(quoted, FailureBundle.Quote(word));
+
+    [Fact]
+    public void A_log_has_the_time_before_each_line()
+    {
+        double now = 1.5;
+        using (var log = new ConsoleLog(OutputFile.Open(At("log"), "--log"), () => now))
+        {
+            log.Write("one"u8);
+            now = 2;
+            log.Write(" line\ntwo\n\nthr"u8);
+            log.Flush(TimeSpan.FromSeconds(60));
+            Assert.Null(log.Failure);
+        }
+
+        Assert.Equal("[    1.500000] one line\n[    2.000000] two\n[    2.000000] \n[    2.000000] thr", File.ReadAllText(At("log")));
+    }
+
+    [Fact]
+    public void A_full_disk_costs_the_log_and_not_the_guest()
+    {
+        using var log = new ConsoleLog(OutputFile.Open("/dev/full", "--log"), () => 0);
+        for (int i = 0; i < 1000; i++)
+        {
+            Assert.Equal(5000, log.Write(new byte[5000]));
+        }
+
+        log.Flush(TimeSpan.FromSeconds(60));
+        Assert.Contains("No space left", log.Failure, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Only_the_first_complaints_are_kept()
+    {
+        var tail = new ConsoleTail();
+        var list = new ComplaintList(tail);
+        for (int i = 0; i < 1000; i++)
+        {
+            list.Add(new Complaint(ComplaintKind.Warning, i, "x"));
+        }
+
+        Assert.Equal(1000, list.Total);
+        Assert.Equal(ComplaintList.Most, list.ToResults().Count);
+    }
+
+    [Fact]
+    public void The_list_of_complaints_is_checked()
+    {
+        Assert.Equal(13, RunReportOptions.ParseKinds("all").Count);
+        Assert.Empty(RunReportOptions.ParseKinds("none"));
+        Assert.Equal([ComplaintKind.Kasan, ComplaintKind.SoftLockup], RunReportOptions.ParseKinds("kasan, soft-lockup").Order());
+        UsageException error = Assert.Throws<UsageException>(() => RunReportOptions.ParseKinds("KASSAN"));
+        Assert.Contains("did you mean 'KASAN'?", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_file_that_cannot_be_written_is_told_before_the_boot() =>
+        Assert.Throws<UsageException>(() => new RunRecorder(Options(new RunReports { Result = "/no/such/directory/x" })));
+
+    private string At(string name) => Path.Combine(_folder, name);
+
+    private static RunOptions Options(RunReports reports) => new()
+    {
+        Machine = new MachineOptions { Kernel = "bzImage" },
+        Command = ["make", "check"],
+        Root = new RunRoot(RootKind.Busybox),
+        Reports = reports,
+        Exec = Stopwatch.GetTimestamp(),
+    };
+
+    private RunVerdict Record(RunVerdict verdict, string output = "", bool ktap = false, ComplaintKind? complain = null, bool bundle = false)
+    {
+        using var recorder = new RunRecorder(Options(new RunReports
+        {
+            Name = "the name",
+            Result = At("result.json"),
+            JUnit = At("junit.xml"),
+            Ktap = ktap,
+            Bundle = bundle ? At("bundle") : null,
+        }));
+        recorder.Arrived("Linux 6.1.192 x86_64");
+        recorder.CommandBegan();
+        recorder.Console.Write("before\nthe line"u8);
+        if (complain is { } kind)
+        {
+            recorder.Complaints.Add(new Complaint(kind, 2, "WARNING: CPU: 0 PID: 1 at x.c:1 f+0x1/0x2"));
+        }
+
+        recorder.Console.Write("\nbehind\n"u8);
+        recorder.Wrote(isError: false, Encoding.UTF8.GetBytes(output));
+        return recorder.Finish(verdict, Stopwatch.GetTimestamp(), ["last"]);
+    }
+}
