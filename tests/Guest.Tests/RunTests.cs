@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
 using Vmm.Guest.Tests.Harness;
 using Vmm.Tests.Shared;
 
@@ -54,6 +55,72 @@ public sealed class RunTests
         VmmProcess.Ended ended = VmmProcess.Run(Run("--", "no-such-program"));
         Assert.Equal((127, ""), (ended.Code, ended.Output));
         Assert.Contains("no-such-program", ended.Error, StringComparison.Ordinal);      // by busybox, which looked for it last
+    }
+
+    [KvmFact]
+    public void Each_kind_of_complaint_is_found_whatever_the_command_does_and_the_worst_one_is_the_verdict()
+    {
+        string[] complaints =
+        [
+            "Kernel panic - not syncing: a test", "Oops: 0000 [#1] PREEMPT SMP", "kernel BUG at mm/slub.c:12!",
+            "WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2", "BUG: KASAN: use-after-free in f+0x1/0x2", "BUG: KCSAN: data-race in f / g",
+            "UBSAN: array-index-out-of-bounds in x.c:1:2", "WARNING: possible circular locking dependency detected",
+            "INFO: task sh:12 blocked for more than 120 seconds.", "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [sh:1]",
+            "Watchdog detected hard LOCKUP on cpu 0", "rcu: INFO: rcu_sched self-detected stall on CPU",
+            "Out of memory: Killed process 1 (sh) total-vm:1kB",
+        ];
+        using var folder = new TemporaryFolder();
+        string script = string.Concat(complaints.Select(static each => $"echo '<3>{each}' >/dev/kmsg; "));
+        VmmProcess.Ended ended = VmmProcess.Run(Run(
+            "--result", folder["result"], "--junit", folder["junit.xml"], "--log", folder["log"], "--fail-on", "oom", "--", "sh", "-c", script));
+        Assert.Equal(74, ended.Code);
+        Assert.Contains("vmm: the guest's kernel complained (oom): Out of memory", ended.Error, StringComparison.Ordinal);
+        using JsonDocument result = JsonDocument.Parse(File.ReadAllText(folder["result"]));
+        Assert.Equal("complained", result.RootElement.GetProperty("verdict").GetString());
+        Assert.Equal(0, result.RootElement.GetProperty("commandCode").GetInt32());
+        Assert.Equal(
+            ["panic", "oops", "BUG", "WARNING", "KASAN", "KCSAN", "UBSAN", "lockdep", "hung-task", "soft-lockup", "hard-lockup", "rcu-stall", "oom"],
+            result.RootElement.GetProperty("complaints").EnumerateArray().Select(static each => each.GetProperty("kind").GetString()));
+        Assert.Contains("rcu-stall", File.ReadAllText(folder["junit.xml"]), StringComparison.Ordinal);
+        Assert.Matches(@"^\[ +[0-9.]+\] .*Out of memory: Killed process 1", File.ReadAllText(folder["log"]).TrimEnd('\n').Split('\n')[^1]);
+    }
+
+    [KvmFact]
+    public void A_panic_is_71_and_its_bundle_repeats_it()
+    {
+        using var folder = new TemporaryFolder();
+        VmmProcess.Ended ended = VmmProcess.Run(Run(
+            "--bundle", folder["bundle"], "--", "sh", "-c", "echo out; echo c >/proc/sysrq-trigger; sleep 1000"));
+        Assert.Equal(71, ended.Code);
+        Assert.Contains("vmm: the guest's kernel panicked: sysrq triggered crash", ended.Error, StringComparison.Ordinal);
+        Assert.Equal("out\n", File.ReadAllText(folder["bundle/stdout"]));
+        Assert.Contains("sysrq triggered crash", File.ReadAllText(folder["bundle/console.log"]), StringComparison.Ordinal);
+        Assert.Contains("\"verdict\": \"panicked\"", File.ReadAllText(folder["bundle/result.json"]), StringComparison.Ordinal);
+        Assert.Contains("'echo out; echo c >/proc/sysrq-trigger; sleep 1000'", File.ReadAllText(folder["bundle/repeat"]), StringComparison.Ordinal);
+    }
+
+    [KvmFact]
+    public void A_test_that_fails_fails_the_run_with_ktap_and_one_that_cannot_be_executed_is_126()
+    {
+        VmmProcess.Ended ended = VmmProcess.Run(Run("--ktap", "--", "printf", @"TAP version 13\n1..2\nok 1 a\nnot ok 2 b # why\n"));
+        Assert.Equal(1, ended.Code);
+        Assert.Contains("vmm: 2 tests: 1 passed, 1 failed, 0 skipped\nvmm: failed: b (why)\n", ended.Error, StringComparison.Ordinal);
+        Assert.StartsWith("TAP version 13\n", ended.Output, StringComparison.Ordinal);
+        Assert.Equal(126, VmmProcess.Run(Run("--", "/etc/passwd")).Code);
+    }
+
+    [KvmFact]
+    public void Without_vsock_the_second_serial_port_carries_all_of_it()
+    {
+        byte[] input = new byte[64 << 10];
+        new Random(7).NextBytes(input);
+        using var vmm = VmmProcess.Start(Run("--cmdline", "initcall_blacklist=virtio_vsock_init", "--", "sh", "-c", "tee /dev/stderr; exit 3"));
+        vmm.Type(Encoding.Latin1.GetString(input));
+        vmm.CloseInput();
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.Equal(3, ended.Code);
+        Assert.Equal(SHA256.HashData(input), SHA256.HashData(Encoding.Latin1.GetBytes(ended.Output)));
+        Assert.Equal(SHA256.HashData(input), SHA256.HashData(Encoding.Latin1.GetBytes(ended.Error)));
     }
 
     [KvmFact]
