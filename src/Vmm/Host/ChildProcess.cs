@@ -17,10 +17,11 @@ internal static unsafe class ChildProcess
     /// <summary>Starts a program from the PATH: no input, no output, errors to a descriptor, and another handed over.</summary>
     /// <param name="ownGroup">Its process group is its own, with its process id as number: the terminal's signals do not
     /// reach it, and <see cref="KillGroup"/> reaches it and all that it starts.</param>
+    /// <param name="output">Its standard output; nothing if not given.</param>
     /// <returns>Its process id; null when there is no such program.</returns>
     /// <exception cref="ErrnoException">It cannot be started.</exception>
     public static int? Start(
-        string program, IReadOnlyList<string> arguments, int errors, int handOver, bool ownGroup = false)
+        string program, IReadOnlyList<string> arguments, int errors, int handOver, bool ownGroup = false, int output = -1)
     {
         using var nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR);
         LibC.SpawnFileActions actions;
@@ -39,7 +40,7 @@ internal static unsafe class ChildProcess
             int moved = ErrnoException.Check(LibC.Fcntl(handOver, LibC.F_DUPFD_CLOEXEC, HandedOver + 1), "fcntl");
             using var kept = new FileDescriptor(moved);
             Check(LibC.SpawnFileActionsAddDup2(&actions, nothing.Number, 0), program);
-            Check(LibC.SpawnFileActionsAddDup2(&actions, nothing.Number, 1), program);
+            Check(LibC.SpawnFileActionsAddDup2(&actions, output >= 0 ? output : nothing.Number, 1), program);
             Check(LibC.SpawnFileActionsAddDup2(&actions, errors, 2), program);
             Check(LibC.SpawnFileActionsAddDup2(&actions, moved, HandedOver), program);
 

@@ -191,6 +191,20 @@ public sealed class RunResultTests : IDisposable
     }
 
     [Fact]
+    public void A_run_that_never_came_to_its_guest_has_a_result_that_can_be_read()
+    {
+        using (var recorder = new RunRecorder(Options(new RunReports { Result = At("early.json") })))
+        {
+            recorder.Finish(RunVerdict.Failed("/dev/kvm: there is none"), entered: 0, console: []);
+        }
+
+        RunResult result = JsonSerializer.Deserialize(File.ReadAllText(At("early.json")), RunResultJson.Default.RunResult)!;
+        Assert.Equal((RunOutcome.VmmFailed, 125, "/dev/kvm: there is none"), (result.Verdict, result.Code, result.Message));
+        Assert.Null(result.Kernel.Release);
+        Assert.Null(result.Times.Command);
+    }
+
+    [Fact]
     public void A_file_that_cannot_be_written_is_told_before_the_boot() =>
         Assert.Throws<UsageException>(() => new RunRecorder(Options(new RunReports { Result = "/no/such/directory/x" })));
 

@@ -5,6 +5,7 @@ using Vmm.Host;
 using Vmm.Kernels;
 using Vmm.Machines;
 using Vmm.Run;
+using Vmm.Run.Many;
 using Vmm.Run.Results;
 using Vmm.Run.Roots;
 using Vmm.Text;
@@ -25,6 +26,8 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
     private readonly RunRootOptions _root = new();
 
     private readonly RunReportOptions _reports = new();
+
+    private readonly RunManyOptions _many = new();
 
     private readonly Option<string[]> _initrd = new("--initrd")
     {
@@ -98,7 +101,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
     private void Fill(Command command)
     {
         foreach (Option option in (Option[])
-            [.. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes, .. _reports.All])
+            [.. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes, .. _reports.All, .. _many.All])
         {
             command.Options.Add(option);
         }
@@ -111,6 +114,11 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
     private int Execute(ParseResult result)
     {
         RunOptions options = CommandLineCheck.Read(result.CommandResult.Command, () => Read(result));
+        if (CommandLineCheck.Read(result.CommandResult.Command, () => _many.Read(result, options)) is { } many)
+        {
+            return RunMany(many);
+        }
+
         using var recorder = new RunRecorder(options);
         try
         {
@@ -127,6 +135,17 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
             Stderr.WriteLine($"vmm: {why}");
             return recorder.Finish(RunVerdict.Failed(why), entered: 0, console: []).Code;
         }
+    }
+
+    private static int RunMany(ManyOptions many)
+    {
+        if (many.Items.Count == 0)
+        {
+            Stderr.WriteLine("vmm: --shard: this shard has no items");
+        }
+
+        using var runs = new ManyRuns(many);
+        return runs.Run();
     }
 
     private int Run(RunOptions options, RunRecorder recorder)

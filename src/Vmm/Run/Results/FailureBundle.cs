@@ -66,11 +66,7 @@ internal sealed class FailureBundle
     /// <summary>The command line as it is, in the directory where it was given.</summary>
     private static string Script()
     {
-        string[] words = File.ReadAllText("/proc/self/cmdline").Split('\0', StringSplitOptions.None)[..^1];
-        string program = words.Length > 1 && words[0].EndsWith("dotnet", StringComparison.Ordinal)
-            ? $"{Quote(words[0])} {Quote(words[1])}"
-            : Quote(Environment.ProcessPath ?? words[0]);
-        int first = words.Length > 1 && words[0].EndsWith("dotnet", StringComparison.Ordinal) ? 2 : 1;
+        OwnCommandLine own = OwnCommandLine.Read();
         var script = new StringBuilder("#!/bin/sh\n");
         foreach (string name in (string[])["XDG_CACHE_HOME", "VMM_CACHE", "VMM_EMULATED", "TMPDIR"])
         {
@@ -80,8 +76,8 @@ internal sealed class FailureBundle
             }
         }
 
-        script.Append($"cd {Quote(Environment.CurrentDirectory)} &&\nexec {program}");
-        foreach (string word in words[first..])
+        script.Append($"cd {Quote(Environment.CurrentDirectory)} &&\nexec");
+        foreach (string word in own.Program.Concat(own.Arguments))
         {
             script.Append($" {Quote(word)}");
         }

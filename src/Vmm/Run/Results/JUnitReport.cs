@@ -22,6 +22,7 @@ internal static class JUnitReport
         }
 
         xml.WriteEndElement();
+        xml.WriteWhitespace("\n");
     }
 
     internal static XmlWriterSettings Settings { get; } = new()

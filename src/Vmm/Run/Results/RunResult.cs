@@ -101,7 +101,7 @@ internal sealed record RunTimes
 }
 
 /// <param name="Release">What the guest's uname says; null when it never came so far.</param>
-internal sealed record RunKernel(string Path, string? Release);
+internal sealed record RunKernel(string Path, string? Release = null);
 
 /// <param name="Kind">As <c>--fail-on</c> has it: <c>panic</c>, <c>KASAN</c>...</param>
 /// <param name="Line">The number of the console's line, from 1.</param>

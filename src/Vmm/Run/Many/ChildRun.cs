@@ -1,0 +1,110 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using Vmm.Backends.Disks;
+using Vmm.Host;
+using Vmm.Run.Results;
+
+namespace Vmm.Run.Many;
+
+/// <summary>One item: a vmm of its own, whose streams and result go to files without a name. It ends when this process does,
+/// however that ends.</summary>
+internal sealed class ChildRun : IDisposable
+{
+    private const int MostShown = 256 << 10;
+
+    private readonly FileDescriptor _output, _result, _end;
+    private readonly long _began = Stopwatch.GetTimestamp();
+    private readonly IReadOnlyList<string> _command;
+    private readonly int _pid;
+
+    private ChildRun(string item, IReadOnlyList<string> command, int pid, FileDescriptor output, FileDescriptor result, FileDescriptor end)
+    {
+        (Item, _command, _pid, _output, _result, _end) = (item, command, pid, output, result, end);
+    }
+
+    public string Item { get; }
+
+    /// <summary>Readable, and at its end, when it has ended with all that it started.</summary>
+    public int End => _end.Number;
+
+    public TimeSpan Elapsed => Stopwatch.GetElapsedTime(_began);
+
+    /// <param name="vmm">Program and options.</param>
+    /// <exception cref="HostException">It cannot be started.</exception>
+    public static ChildRun Start(string item, IReadOnlyList<string> vmm, IReadOnlyList<string> command)
+    {
+        FileDescriptor output = DiskFiles.CreateNameless(), result = DiskFiles.CreateNameless();
+        (FileDescriptor read, FileDescriptor write) = Pipe.Create();
+        using (write)
+        {
+            string[] arguments =
+            [
+                "--pdeathsig", "KILL", "--", .. vmm,
+                "--result", string.Create(CultureInfo.InvariantCulture, $"/proc/{Environment.ProcessId}/fd/{result.Number}"), "--", .. command,
+            ];
+            int pid = ChildProcess.Start("setpriv", arguments, output.Number, write.Number, ownGroup: true, output.Number)
+                ?? throw new HostException("--each: setpriv is not installed; it is in the package util-linux");
+            return new ChildRun(item, command, pid, output, result, read);
+        }
+    }
+
+    /// <summary>Asks it to end.</summary>
+    public void Stop() => _ = LibC.Kill(-_pid, LibC.SIGTERM);
+
+    /// <summary>Ends it at once, with all that it started.</summary>
+    public void Kill() => ChildProcess.KillGroup(_pid);
+
+    /// <summary>It has ended: how.</summary>
+    public RunResult Finish()
+    {
+        int code = ChildProcess.Wait(_pid) ?? RunVerdict.VmmFailed;
+        try
+        {
+            using FileStream file = File.OpenRead($"/proc/self/fd/{_result.Number}");
+            if (JsonSerializer.Deserialize(file, RunResultJson.Default.RunResult) is { } result)
+            {
+                return result with { Name = Item };
+            }
+        }
+        catch (Exception error) when (error is JsonException or IOException)
+        {
+            // It never came so far: said below.
+        }
+
+        string said = Output().Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault() ?? "";
+        return new RunResult
+        {
+            Name = Item,
+            Command = _command,
+            Verdict = RunOutcome.VmmFailed,
+            Code = code,
+            Message = said.StartsWith("vmm: ", StringComparison.Ordinal)
+                ? said["vmm: ".Length..]
+                : string.Create(CultureInfo.InvariantCulture, $"vmm ended with {code} and left no result"),
+            Started = DateTimeOffset.UtcNow - Elapsed,
+            Times = new RunTimes { Total = Elapsed.TotalSeconds },
+            Kernel = new RunKernel("", null),
+        };
+    }
+
+    /// <summary>What it wrote to standard output and standard error; of much the end.</summary>
+    public string Output()
+    {
+        using FileStream file = File.OpenRead($"/proc/self/fd/{_output.Number}");
+        long skipped = Math.Max(0, file.Length - MostShown);
+        file.Position = skipped;
+        byte[] bytes = new byte[file.Length - skipped];
+        int length = file.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
+        string text = Encoding.UTF8.GetString(bytes, 0, length);
+        return skipped == 0 ? text : string.Create(CultureInfo.InvariantCulture, $"... {skipped} bytes before\n{text}");
+    }
+
+    public void Dispose()
+    {
+        _output.Dispose();
+        _result.Dispose();
+        _end.Dispose();
+    }
+}

@@ -1,0 +1,225 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json;
+using Vmm.Host;
+using Vmm.Machines;
+using Vmm.Run.Results;
+
+namespace Vmm.Run.Many;
+
+/// <summary>Runs the items of <c>--each</c>, each in a vmm process of its own, so many at a time.</summary>
+internal sealed class ManyRuns : IDisposable
+{
+    private const ulong OverheadBytes = 64 << 20;
+    private static readonly TimeSpan Redraw = TimeSpan.FromMilliseconds(200), LastChance = TimeSpan.FromSeconds(3);
+
+    private readonly ManyOptions _options;
+    private readonly EventLoop _loop = new();
+    private readonly RunSignals _signals;
+    private readonly OutputFile? _result, _junit;
+    private readonly ManyProgress _progress;
+    private readonly Dictionary<ChildRun, EventLoop.Watch> _running = [];
+    private readonly RunResult?[] _results;
+    private int _next;
+    private int? _signal;
+    private bool _isStopping;
+    private long _stopped;
+
+    /// <exception cref="UsageException">A file cannot be written.</exception>
+    public ManyRuns(ManyOptions options)
+    {
+        _options = options;
+        _results = new RunResult?[options.Items.Count];
+        _progress = new ManyProgress(options.Items.Count, options.ShowAll);
+        _result = options.Reports.Result is { } result ? OutputFile.Open(result, "--result") : null;
+        _junit = options.Reports.JUnit is { } junit ? OutputFile.Open(junit, "--junit") : null;
+        foreach ((string? directory, string option) in ((string?, string)[])[(options.Reports.Log, "--log"), (options.Reports.Bundle, "--bundle")])
+        {
+            MakeDirectory(directory, option);
+        }
+
+        _signals = new RunSignals(_loop, _ => false, Stop, static () => { });
+    }
+
+    /// <summary>Runs them all.</summary>
+    /// <returns>The exit code: 0 when all passed, 1 when one did not, 128 + N when signal N ended it.</returns>
+    public int Run()
+    {
+        var clock = Stopwatch.StartNew();
+        int most = MostAtOnce();
+        Stderr.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"vmm: {_options.Items.Count} runs, at most {most} at a time"));
+        while (_running.Count > 0 || (!_isStopping && _next < _options.Items.Count))
+        {
+            while (!_isStopping && _running.Count < most && _next < _options.Items.Count)
+            {
+                Start(_next++);
+            }
+
+            _progress.Show(_running.Keys);
+            _loop.Turn((int)Redraw.TotalMilliseconds);
+            if (_isStopping && Stopwatch.GetElapsedTime(_stopped) > LastChance)
+            {
+                foreach (ChildRun child in _running.Keys)
+                {
+                    child.Kill();
+                }
+            }
+        }
+
+        RunResult[] results = [.. _results.OfType<RunResult>()];
+        _progress.Summary(results, clock.Elapsed, _options.Items.Count - results.Length);
+        Write(results);
+        return _signal is { } signal ? ExitCodes.SignalBase + signal
+            : results.Length == _options.Items.Count && results.All(static each => each.Verdict == RunOutcome.Passed) ? 0
+            : 1;
+    }
+
+    public void Dispose()
+    {
+        foreach (ChildRun child in _running.Keys)
+        {
+            child.Kill();
+            child.Dispose();
+        }
+
+        _signals.Dispose();
+        _loop.Dispose();
+        _result?.Dispose();
+        _junit?.Dispose();
+    }
+
+    private void Start(int place)
+    {
+        string item = _options.Items[place];
+        string file = RunItems.FileNameOf(item, place);
+        List<string> vmm = [.. _options.Vmm];
+        if (_options.Reports.Log is { } logs)
+        {
+            vmm.AddRange(["--log", Path.Combine(logs, $"{file}.log")]);
+        }
+
+        if (_options.Reports.Bundle is { } bundles)
+        {
+            vmm.AddRange(["--bundle", Path.Combine(bundles, file)]);
+        }
+
+        ChildRun child = ChildRun.Start(item, vmm, RunItems.CommandFor(_options.Command, item));
+        EventLoop.Watch watch = null!;
+        watch = _loop.Add(child.End, LibC.EPOLLIN, _ =>
+        {
+            _loop.Remove(watch);
+            _running.Remove(child);
+            using (child)
+            {
+                RunResult result = child.Finish();
+                if (!_isStopping || result.Verdict is RunOutcome.Passed or RunOutcome.Failed)
+                {
+                    _results[place] = result;
+                    _progress.Ended(child, result);
+                    StopAfter(result);
+                }
+            }
+        }, "a run");
+        _running.Add(child, watch);
+    }
+
+    private void StopAfter(RunResult result)
+    {
+        if (_options.FailFast && result.Verdict != RunOutcome.Passed)
+        {
+            StopAll();
+        }
+    }
+
+    private void Stop(int signal)
+    {
+        _signal ??= signal;
+        if (_isStopping)
+        {
+            foreach (ChildRun child in _running.Keys)
+            {
+                child.Kill();
+            }
+        }
+
+        StopAll();
+    }
+
+    private void StopAll()
+    {
+        if (_isStopping)
+        {
+            return;
+        }
+
+        (_isStopping, _stopped) = (true, Stopwatch.GetTimestamp());
+        foreach (ChildRun child in _running.Keys)
+        {
+            child.Stop();
+        }
+    }
+
+    /// <summary>Never more than what is free now has room for, all of each machine's memory counted.</summary>
+    private int MostAtOnce()
+    {
+        ulong available = AvailableMemory();
+        int fits = (int)Math.Clamp(available / (_options.Memory + OverheadBytes), 1, int.MaxValue);
+        if (available != 0 && fits < Math.Min(_options.Parallel, _options.Items.Count))
+        {
+            Stderr.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"vmm: --parallel {_options.Parallel}: the free memory of {available >> 20} MiB has room for {fits}"));
+            return fits;
+        }
+
+        return _options.Parallel;
+    }
+
+    /// <summary>proc(5), /proc/meminfo; 0 when it does not say.</summary>
+    private static ulong AvailableMemory()
+    {
+        const string Key = "MemAvailable:";
+        string line = File.ReadLines("/proc/meminfo").FirstOrDefault(static each => each.StartsWith(Key, StringComparison.Ordinal)) ?? "";
+        return ulong.TryParse(line.AsSpan(Math.Min(line.Length, Key.Length)).Trim().TrimEnd("kB "), NumberStyles.None, CultureInfo.InvariantCulture, out ulong kib)
+            ? kib << 10
+            : 0;
+    }
+
+    private void Write(RunResult[] results)
+    {
+        if (_result is not null)
+        {
+            JsonSerializer.Serialize(_result, results, RunResultJson.Default.IReadOnlyListRunResult);
+            _result.Write("\n"u8);
+        }
+
+        if (_junit is not null)
+        {
+            JUnitReport.Write(_junit, results);
+        }
+
+        foreach (string? failure in (string?[])[_result?.Failure, _junit?.Failure])
+        {
+            if (failure is not null)
+            {
+                throw new HostException(failure);
+            }
+        }
+    }
+
+    private static void MakeDirectory(string? directory, string option)
+    {
+        try
+        {
+            if (directory is not null)
+            {
+                Directory.CreateDirectory(directory);
+            }
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new UsageException($"{option} {directory}: {error.Message}");
+        }
+    }
+}

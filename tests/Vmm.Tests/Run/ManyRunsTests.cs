@@ -1,0 +1,157 @@
+using System.Text.Json;
+using System.Xml.Linq;
+using Vmm.Cli.Commands;
+using Vmm.Host;
+using Vmm.Run.Many;
+using Vmm.Run.Results;
+using Vmm.Tests.Host;
+
+namespace Vmm.Tests.Run;
+
+/// <summary>Many runs, with a shell script in vmm's place.</summary>
+[Collection(Signalled.Name)]
+public sealed class ManyRunsTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("vmm-many").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public void Each_item_has_its_result_in_the_order_given_and_one_that_failed_is_code_1()
+    {
+        (int code, RunResult[] results) = Run(["a", "b", "c"], "case $item in b) code=3 verdict=failed;; esac; result");
+        Assert.Equal(1, code);
+        Assert.Equal(
+            [("a", RunOutcome.Passed, 0), ("b", RunOutcome.Failed, 3), ("c", RunOutcome.Passed, 0)],
+            results.Select(static each => (each.Name, each.Verdict, each.Code)));
+        XElement root = XDocument.Load(At("junit.xml")).Root!;
+        Assert.Equal(["a", "b", "c"], root.Elements("testsuite").Select(static each => each.Attribute("name")!.Value));
+        Assert.Equal((0, 0), (Run(["a"], "result").Code, Run([], "result").Code));
+    }
+
+    [Fact]
+    public void No_more_than_N_run_at_a_time()
+    {
+        (int code, _) = Run(
+            ["1", "2", "3", "4", "5", "6", "7", "8"], $"touch {At("on")}.$item; ls {_folder} | grep -c '^on' >>{At("seen")}; sleep 0.1; rm {At("on")}.$item; result", parallel: 3);
+        Assert.Equal(0, code);
+        int[] seen = [.. File.ReadAllLines(At("seen")).Select(int.Parse)];
+        Assert.Equal(8, seen.Length);
+        Assert.InRange(seen.Max(), 1, 3);
+    }
+
+    [Fact]
+    public void Fail_fast_ends_what_runs_and_begins_nothing_more()
+    {
+        (int code, RunResult[] results) = Run(["bad", "slow", "never"], "case $item in slow) exec sleep 1000;; esac; sleep 0.3; code=1 verdict=failed; result", parallel: 2, failFast: true);
+        Assert.Equal(1, code);
+        Assert.Equal(["bad"], results.Select(static each => each.Name));
+    }
+
+    [Fact]
+    public void One_that_leaves_no_result_is_told_from_one_whose_command_failed()
+    {
+        (int code, RunResult[] results) = Run(["a", "killed"], "case $item in a) echo 'vmm: /dev/kvm: there is none' >&2; exit 69;; esac; kill -9 $$");
+        Assert.Equal(1, code);
+        Assert.All(results, static each => Assert.Equal(RunOutcome.VmmFailed, each.Verdict));
+        Assert.Equal(("/dev/kvm: there is none", 69), (results[0].Message, results[0].Code));
+        Assert.Equal(137, results[1].Code);
+    }
+
+    [Fact]
+    public void Words_of_the_command_get_the_item_as_it_is()
+    {
+        (_, RunResult[] results) = Run(["it's; $(touch x)", "-n"], "printf '%s' \"$item\" >$(mktemp -p " + _folder + " got.XXXX); result");
+        Assert.Equal(2, results.Length);
+        Assert.Equal(
+            ["-n", "it's; $(touch x)"], Directory.EnumerateFiles(_folder, "got.*").Select(File.ReadAllText).Order(StringComparer.Ordinal));
+        Assert.Equal(["sh", "-c", "x a y"], RunItems.CommandFor(["sh", "-c", "x {} y"], "a"));
+        Assert.Equal(["sh", "a"], RunItems.CommandFor(["sh"], "a"));
+    }
+
+    [Fact]
+    public void A_flood_of_output_is_bounded()
+    {
+        using ChildRun child = ChildRun.Start("x", ["/bin/sh", "-c", "yes | head -c 3000000; exit 5", "sh"], ["x"]);
+        using var loop = new EventLoop();
+        bool ended = false;
+        loop.Add(child.End, LibC.EPOLLIN, _ => ended = true);
+        while (!ended)
+        {
+            loop.Turn(10_000);
+        }
+
+        Assert.Equal(5, child.Finish().Code);
+        Assert.InRange(child.Output().Length, 1, 300_000);
+        Assert.StartsWith("... ", child.Output(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Patterns_find_files_as_a_shell_does_and_each_shard_has_its_part()
+    {
+        foreach (string path in (string[])["a.sh", "b.sh", ".hidden.sh", "c.txt", "sub/d.sh", "sub/deep/e.sh", "with space/f.sh"])
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(At(path))!);
+            File.WriteAllText(At(path), "");
+        }
+
+        Assert.Equal([At("a.sh"), At("b.sh")], RunItems.Find(At("*.sh")));
+        Assert.Equal([At("a.sh")], RunItems.Find(At("?.sh")).Take(1));
+        Assert.Equal([At("sub/d.sh")], RunItems.Find(At("s*/*.sh")));
+        Assert.Equal([At("sub/d.sh"), At("sub/deep/e.sh")], RunItems.Find(At("sub/**/*.sh")));
+        Assert.Equal(5, RunItems.Find(At("**/*.sh")).Count);
+        Assert.Equal([At("c.txt")], RunItems.Find(At("c.txt")));
+        Assert.Throws<UsageException>(() => RunItems.Find(At("*.none")));
+        File.WriteAllText(At("list"), "two\none\n\ntwo\r\n");
+        Assert.Equal(["two", "one"], RunItems.Find("@" + At("list")));
+
+        string[] all = [.. Enumerable.Range(0, 10).Select(static i => $"t{i}")];
+        IReadOnlyList<string>[] shards = [.. Enumerable.Range(1, 3).Select(i => RunItems.Take(all, (i, 3)))];
+        Assert.Equal(all, shards.SelectMany(static each => each).Order(StringComparer.Ordinal));
+        Assert.Equal(["t0", "t3", "t6", "t9"], shards[0]);
+        Assert.Empty(RunItems.Take(all, (11, 11)));
+        Assert.Equal((2, 4), RunItems.ParseShard("2/4"));
+        foreach (string wrong in (string[])["0/4", "5/4", "x", "1/2/3", "-1/2", ""])
+        {
+            Assert.Throws<UsageException>(() => RunItems.ParseShard(wrong));
+        }
+    }
+
+    [Fact]
+    public void A_single_run_gets_the_options_that_are_not_about_many()
+    {
+        var own = new OwnCommandLine(
+            ["vmm"], ["run", "-k", "x", "--each", "*.sh", "--parallel=4", "--fail-fast", "--junit", "j.xml", "--timeout", "5s", "--", "sh", "--each", "{}"]);
+        Assert.Equal(["vmm", "run", "-k", "x", "--timeout", "5s"], RunManyOptions.OptionsForOne(own));
+        Assert.Throws<UsageException>(() => RunManyOptions.OptionsForOne(new OwnCommandLine(["vmm"], ["run", "--each", "x", "sh"])));
+        Assert.NotEqual(RunItems.FileNameOf("a/b", 0), RunItems.FileNameOf("a-b", 1));
+    }
+
+    private (int Code, RunResult[] Results) Run(string[] items, string script, int parallel = 4, bool failFast = false)
+    {
+        // Called as vmm is: OPTIONS --result FILE -- COMMAND ITEM
+        File.WriteAllText(At("fake"), "while [ \"$1\" != --result ]; do shift; done; file=$2; for item; do :; done; code=0 verdict=passed\n"
+            + "result() { printf '{\"format\":1,\"name\":\"x\",\"command\":[\"x\"],\"verdict\":\"%s\",\"code\":%s,\"started\":\"2026-11-27T00:00:00Z\","
+            + "\"times\":{\"total\":1},\"kernel\":{\"path\":\"k\"},\"complaints\":[],\"tests\":[],\"console\":[]}' $verdict $code >$file; exit $code; }\n"
+            + script + "\n");
+        var options = new ManyOptions
+        {
+            Items = items,
+            Command = ["command", "{}"],
+            Vmm = ["/bin/sh", At("fake")],
+            Parallel = parallel,
+            Memory = 64 << 20,
+            FailFast = failFast,
+            Reports = new RunReports { Result = At("result.json"), JUnit = At("junit.xml") },
+        };
+        int code;
+        using (var many = new ManyRuns(options))
+        {
+            code = many.Run();
+        }
+
+        return (code, [.. JsonSerializer.Deserialize(File.ReadAllText(At("result.json")), RunResultJson.Default.IReadOnlyListRunResult)!]);
+    }
+
+    private string At(string name) => Path.Combine(_folder, name);
+}
