@@ -71,13 +71,16 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 
     public long ConsoleBytes => _recorder.Console.Total;
 
-    public void Attach(Machine machine) => _machine = machine;
+    public void Attach(Machine machine)
+    {
+        _machine = machine;
+        machine.Complained += _recorder.Complaints.Add;
+    }
 
     public void Open(EventLoop loop)
     {
         _loop = loop;
         _echo = _options.ShowConsole ? Own(new ConsoleOutput(_loop, Duplicate(StandardError))) : null;
-        machine.Complained += _recorder.Complaints.Add;
         (FileDescriptor ours, _socketEnd) = UnixSocket.CreatePair();
         _session.Listen(_loop, ours, isSerial: false);
         (ours, _serialEnd) = UnixSocket.CreatePair();

@@ -212,7 +212,7 @@ public sealed class RunResultTests : IDisposable
 
     private static RunOptions Options(RunReports reports) => new()
     {
-        Machine = new MachineOptions { Kernel = "bzImage" },
+        Machine = new MachineSpec { Kernel = "bzImage" },
         Command = ["make", "check"],
         Root = new RunRoot(RootKind.Busybox),
         Reports = reports,

@@ -38,7 +38,7 @@ internal sealed class ManyRuns : IDisposable
             MakeDirectory(directory, option);
         }
 
-        _signals = new RunSignals(_loop, _ => false, Stop, static () => { });
+        _signals = new RunSignals(_loop, static signal => signal == LibC.SIGUSR2, Stop, static () => { });       // that one is for commands
     }
 
     /// <summary>Runs them all.</summary>
