@@ -90,11 +90,13 @@ deb: publish
 check-package: publish
 	@scripts/check-package
 
-## reference: docs/reference.md, from the descriptions that help prints
+## reference: docs/reference.md and docs/vmm.schema.json, from the descriptions that help prints
 reference:
 	dotnet build src/Vmm -c Release --nologo -v quiet -clp:NoSummary
 	@dotnet out/artifacts/bin/Vmm/release_linux-x64/vmm.dll manual markdown >docs/reference.md.new
 	@mv docs/reference.md.new docs/reference.md
+	@dotnet out/artifacts/bin/Vmm/release_linux-x64/vmm.dll manual schema >docs/vmm.schema.json.new
+	@mv docs/vmm.schema.json.new docs/vmm.schema.json
 
 ## deps: install by apt what is missing of what the build needs
 deps:

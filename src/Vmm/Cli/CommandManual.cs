@@ -23,6 +23,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
         new("NO_COLOR", "if it is set to anything, reports are without colour (no-color.org)"),
         new("COLUMNS", "how wide reports are where they do not go to a terminal; 100 if not set"),
         new("VMM_EMULATED", "if it is neither empty nor 0, the same as --emulated"),
+        new("VMM_RUN_PROGRAM", "with many runs: a program in vmm's place for each of them, for tests of what is around it"),
         new("TMPDIR", "where the writes of an ephemeral disk go; else /var/tmp or /tmp"),
         new("PATH", "where passt is looked for (--net user)"),
     ];
@@ -50,7 +51,11 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 new("vmm -k bzImage -d disk.img --net user,publish=127.0.0.1:8080:80", "a network, and a port that leads in"),
             ]),
         "vmm run" => new(
-            ["[OPTION...] -- COMMAND [ARGUMENT...]"],
+            [
+                "[OPTION...] -- COMMAND [ARGUMENT...]",
+                "[OPTION...] TARGET... [-- ARGUMENT...]",
+                "--each PATTERN|@FILE [OPTION...] -- COMMAND [ARGUMENT...]",
+            ],
             [
                 "Boots a machine for one command, carries its standard streams, and ends with it. The exit code is the command's own; "
                     + "124: it took longer than --timeout; 125: vmm, or the machine, could not do it; 126: the command cannot be "
@@ -63,6 +68,10 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                     + "memory, with fresh /tmp, /run, /dev, /proc and /sys. It starts in this working directory; --rw lets it write there. "
                     + "A directory is packed into an image where virtiofsd is missing and --root names it, or with --pack; the image has no name "
                     + "and is gone with vmm. TMPDIR says where it is, /var/tmp if not set.",
+                "vmm.json in this directory may hold options for every run (defaults) and sets of options with a name and a command (targets): "
+                    + "vmm run TARGET, vmm run --all. The command line takes the place of what a target says, and that of a default; variables "
+                    + "of --env are added up. Words behind -- are added to a target's command. docs/many.md shows one, and how many runs, one "
+                    + "for each file or on several machines, are done.",
                 "In the guest nothing is needed: vmm's agent is its process 1. docs/agent-protocol.md tells how the two speak.",
             ],
             [
@@ -73,6 +82,8 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 new("vmm run --kernel bzImage --root rootfs.img --timeout 60s -- make check", "in a disk image, whose changes vanish"),
                 new("tar c . | vmm run -k bzImage -- tar t | sort", "standard streams are real streams"),
                 new("vmm run -k bzImage -it -- sh", "on a terminal"),
+                new("vmm run --each 'tests/*.sh' --parallel 4 --junit report.xml -- sh {}", "a machine for each test, four at a time"),
+                new("vmm run --all", "all targets of vmm.json"),
             ]),
         "vmm exits" => new(
             ["--kernel FILE [OPTION...]"],

@@ -5,12 +5,19 @@ namespace Vmm.Host;
 /// <param name="Arguments">What follows it.</param>
 internal sealed record OwnCommandLine(IReadOnlyList<string> Program, IReadOnlyList<string> Arguments)
 {
+    /// <summary>Names a program in vmm's place for runs that vmm starts: tests have one that needs no machine.</summary>
+    private const string Variable = "VMM_RUN_PROGRAM";
+
+    /// <summary>The program that is vmm for runs that this one starts.</summary>
+    public static IReadOnlyList<string> ForRuns() =>
+        Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } other ? [other] : Read().Program;
+
     public static OwnCommandLine Read()
     {
         string[] words = Environment.GetCommandLineArgs();
         string program = Environment.ProcessPath ?? words[0];
         return new OwnCommandLine(words[0].EndsWith(".dll", StringComparison.Ordinal) && Path.GetFileName(program) == "dotnet"
-            ? [program, words[0]]
+            ? [program, Path.GetFullPath(words[0])]
             : [program], words[1..]);
     }
 }

@@ -72,7 +72,7 @@ public sealed class ManyRunsTests : IDisposable
     [Fact]
     public void A_flood_of_output_is_bounded()
     {
-        using ChildRun child = ChildRun.Start("x", ["/bin/sh", "-c", "yes | head -c 3000000; exit 5", "sh"], ["x"]);
+        using ChildRun child = ChildRun.Start(new RunItem("x", ["/bin/sh", "-c", "yes | head -c 3000000; exit 5", "sh"], ["x"]));
         using var loop = new EventLoop();
         bool ended = false;
         loop.Add(child.End, LibC.EPOLLIN, _ => ended = true);
@@ -106,25 +106,15 @@ public sealed class ManyRunsTests : IDisposable
         Assert.Equal(["two", "one"], RunItems.Find("@" + At("list")));
 
         string[] all = [.. Enumerable.Range(0, 10).Select(static i => $"t{i}")];
-        IReadOnlyList<string>[] shards = [.. Enumerable.Range(1, 3).Select(i => RunItems.Take(all, (i, 3)))];
+        IReadOnlyList<string>[] shards = [.. Enumerable.Range(1, 3).Select(i => RunItems.Take(all, static each => each, (i, 3)))];
         Assert.Equal(all, shards.SelectMany(static each => each).Order(StringComparer.Ordinal));
         Assert.Equal(["t0", "t3", "t6", "t9"], shards[0]);
-        Assert.Empty(RunItems.Take(all, (11, 11)));
+        Assert.Empty(RunItems.Take(all, static each => each, (11, 11)));
         Assert.Equal((2, 4), RunItems.ParseShard("2/4"));
         foreach (string wrong in (string[])["0/4", "5/4", "x", "1/2/3", "-1/2", ""])
         {
             Assert.Throws<UsageException>(() => RunItems.ParseShard(wrong));
         }
-    }
-
-    [Fact]
-    public void A_single_run_gets_the_options_that_are_not_about_many()
-    {
-        var own = new OwnCommandLine(
-            ["vmm"], ["run", "-k", "x", "--each", "*.sh", "--parallel=4", "--fail-fast", "--junit", "j.xml", "--timeout", "5s", "--", "sh", "--each", "{}"]);
-        Assert.Equal(["vmm", "run", "-k", "x", "--timeout", "5s"], RunManyOptions.OptionsForOne(own));
-        Assert.Throws<UsageException>(() => RunManyOptions.OptionsForOne(new OwnCommandLine(["vmm"], ["run", "--each", "x", "sh"])));
-        Assert.NotEqual(RunItems.FileNameOf("a/b", 0), RunItems.FileNameOf("a-b", 1));
     }
 
     private (int Code, RunResult[] Results) Run(string[] items, string script, int parallel = 4, bool failFast = false)
@@ -136,11 +126,8 @@ public sealed class ManyRunsTests : IDisposable
             + script + "\n");
         var options = new ManyOptions
         {
-            Items = items,
-            Command = ["command", "{}"],
-            Vmm = ["/bin/sh", At("fake")],
+            Items = [.. items.Select(item => new RunItem(item, ["/bin/sh", At("fake")], ["command", item]) { Memory = 64 << 20 })],
             Parallel = parallel,
-            Memory = 64 << 20,
             FailFast = failFast,
             Reports = new RunReports { Result = At("result.json"), JUnit = At("junit.xml") },
         };

@@ -1,17 +1,18 @@
 using System.CommandLine;
 using Vmm.Boot;
+using Vmm.Cli.Targets;
 using Vmm.Host;
 using Vmm.Machines;
 
 namespace Vmm.Cli.Commands;
 
 /// <summary><c>vmm manual man DIRECTORY</c> writes a manual page for each command; <c>vmm manual markdown</c> prints
-/// docs/reference.md. For <c>make install</c> and those who change options.</summary>
+/// docs/reference.md, <c>vmm manual schema</c> docs/vmm.schema.json. For <c>make install</c> and those who change options.</summary>
 internal static class ManualCommand
 {
     public static Command Create(CommandTree tree)
     {
-        var format = new Argument<string>("FORMAT") { Description = "man or markdown", HelpName = "man|markdown" };
+        var format = new Argument<string>("FORMAT") { Description = "man, markdown or schema", HelpName = "man|markdown|schema" };
         var directory = new Argument<string>("DIRECTORY")
         {
             Description = "Where manual pages go; must exist",
@@ -30,8 +31,12 @@ internal static class ManualCommand
                 case ("markdown", null):
                     Stdout.Write(Reference.Format(tree.Root));
                     break;
+                case ("schema", null):
+                    Stdout.Write(RunFileSchema.Format(RunManyOptions.KeysOf(CommandTree.FindCommand(tree.Root, "run")!)));
+                    break;
                 default:
-                    throw CommandLineCheck.Wrong(command, "there are: vmm manual man DIRECTORY, vmm manual markdown");
+                    throw CommandLineCheck.Wrong(
+                        command, "there are: vmm manual man DIRECTORY, vmm manual markdown, vmm manual schema");
             }
 
             return ExitCodes.Success;

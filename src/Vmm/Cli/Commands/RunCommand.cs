@@ -19,7 +19,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
 
     private readonly Argument<string[]> _command = new("COMMAND")
     {
-        Description = "The program and its arguments, behind --",
+        Description = "The program and its arguments, behind --; in front of it targets of vmm.json",
         Arity = ArgumentArity.ZeroOrMore,
     };
 
@@ -113,12 +113,12 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
 
     private int Execute(ParseResult result)
     {
-        RunOptions options = CommandLineCheck.Read(result.CommandResult.Command, () => Read(result));
-        if (CommandLineCheck.Read(result.CommandResult.Command, () => _many.Read(result, options)) is { } many)
-        {
-            return RunMany(many);
-        }
+        (RunOptions? one, ManyOptions? many) = CommandLineCheck.Read(result.CommandResult.Command, () => _many.Read(result, _command, Read));
+        return one is not null ? RunOne(one) : RunMany(many!);
+    }
 
+    private int RunOne(RunOptions options)
+    {
         using var recorder = new RunRecorder(options);
         try
         {

@@ -16,24 +16,23 @@ internal sealed class ChildRun : IDisposable
 
     private readonly FileDescriptor _output, _result, _end;
     private readonly long _began = Stopwatch.GetTimestamp();
-    private readonly IReadOnlyList<string> _command;
     private readonly int _pid;
 
-    private ChildRun(string item, IReadOnlyList<string> command, int pid, FileDescriptor output, FileDescriptor result, FileDescriptor end)
+    private ChildRun(RunItem item, int pid, FileDescriptor output, FileDescriptor result, FileDescriptor end)
     {
-        (Item, _command, _pid, _output, _result, _end) = (item, command, pid, output, result, end);
+        (Item, _pid, _output, _result, _end) = (item, pid, output, result, end);
     }
 
-    public string Item { get; }
+    public RunItem Item { get; }
 
     /// <summary>Readable, and at its end, when it has ended with all that it started.</summary>
     public int End => _end.Number;
 
     public TimeSpan Elapsed => Stopwatch.GetElapsedTime(_began);
 
-    /// <param name="vmm">Program and options.</param>
+    /// <param name="more">Options besides the item's own.</param>
     /// <exception cref="HostException">It cannot be started.</exception>
-    public static ChildRun Start(string item, IReadOnlyList<string> vmm, IReadOnlyList<string> command)
+    public static ChildRun Start(RunItem item, params IReadOnlyList<string> more)
     {
         FileDescriptor output = DiskFiles.CreateNameless(), result = DiskFiles.CreateNameless();
         (FileDescriptor read, FileDescriptor write) = Pipe.Create();
@@ -41,14 +40,17 @@ internal sealed class ChildRun : IDisposable
         {
             string[] arguments =
             [
-                "--pdeathsig", "KILL", "--", .. vmm,
-                "--result", string.Create(CultureInfo.InvariantCulture, $"/proc/{Environment.ProcessId}/fd/{result.Number}"), "--", .. command,
+                "--pdeathsig", "KILL", "--", .. item.Vmm, .. more,
+                "--result", string.Create(CultureInfo.InvariantCulture, $"/proc/{Environment.ProcessId}/fd/{result.Number}"), "--", .. item.Command,
             ];
             int pid = ChildProcess.Start("setpriv", arguments, output.Number, write.Number, ownGroup: true, output.Number)
                 ?? throw new HostException("--each: setpriv is not installed; it is in the package util-linux");
-            return new ChildRun(item, command, pid, output, result, read);
+            return new ChildRun(item, pid, output, result, read);
         }
     }
+
+    /// <summary>What of its vmm is in memory, in bytes (statm of proc(5)).</summary>
+    public ulong Resident => HostMemory.Resident(_pid);
 
     /// <summary>Asks it to end.</summary>
     public void Stop() => _ = LibC.Kill(-_pid, LibC.SIGTERM);
@@ -65,7 +67,7 @@ internal sealed class ChildRun : IDisposable
             using FileStream file = File.OpenRead($"/proc/self/fd/{_result.Number}");
             if (JsonSerializer.Deserialize(file, RunResultJson.Default.RunResult) is { } result)
             {
-                return result with { Name = Item };
+                return result with { Name = Item.Name };
             }
         }
         catch (Exception error) when (error is JsonException or IOException)
@@ -76,8 +78,8 @@ internal sealed class ChildRun : IDisposable
         string said = Output().Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault() ?? "";
         return new RunResult
         {
-            Name = Item,
-            Command = _command,
+            Name = Item.Name,
+            Command = Item.Command,
             Verdict = RunOutcome.VmmFailed,
             Code = code,
             Message = said.StartsWith("vmm: ", StringComparison.Ordinal)
@@ -85,7 +87,7 @@ internal sealed class ChildRun : IDisposable
                 : string.Create(CultureInfo.InvariantCulture, $"vmm ended with {code} and left no result"),
             Started = DateTimeOffset.UtcNow - Elapsed,
             Times = new RunTimes { Total = Elapsed.TotalSeconds },
-            Kernel = new RunKernel("", null),
+            Kernel = new RunKernel(Item.Kernel, null),
         };
     }
 

@@ -59,7 +59,7 @@ internal sealed class ManyProgress(int total, bool showAll)
         string separator = ": ";
         foreach (ChildRun child in running.OrderByDescending(static each => each.Elapsed).Take(MostRunningShown))
         {
-            text.Append(CultureInfo.InvariantCulture, $"{separator}{PrintableText.Of(child.Item)} {child.Elapsed.TotalSeconds:0}s");
+            text.Append(CultureInfo.InvariantCulture, $"{separator}{PrintableText.Of(child.Item.Name)} {child.Elapsed.TotalSeconds:0}s");
             separator = ", ";
         }
 
@@ -67,6 +67,13 @@ internal sealed class ManyProgress(int total, bool showAll)
         string line = text.Length > width ? text.ToString(0, width) : text.ToString();
         Stderr.Write($"\r\e[K{_style.Paint(line, Dim)}");
         _isShown = true;
+    }
+
+    /// <summary>Something worth a line.</summary>
+    public void Note(string text)
+    {
+        Clear();
+        Stderr.WriteLine($"vmm: {text}");
     }
 
     public void Clear()

@@ -10,7 +10,6 @@ namespace Vmm.Run.Many;
 /// <summary>Runs the items of <c>--each</c>, each in a vmm process of its own, so many at a time.</summary>
 internal sealed class ManyRuns : IDisposable
 {
-    private const ulong OverheadBytes = 64 << 20;
     private static readonly TimeSpan Redraw = TimeSpan.FromMilliseconds(200), LastChance = TimeSpan.FromSeconds(3);
 
     private readonly ManyOptions _options;
@@ -22,13 +21,15 @@ internal sealed class ManyRuns : IDisposable
     private readonly RunResult?[] _results;
     private int _next;
     private int? _signal;
-    private bool _isStopping;
+    private readonly Func<ulong> _available;
+    private bool _isStopping, _hasToldOfMemory;
     private long _stopped;
 
+    /// <param name="available">Bytes of memory that are free; null: as the host says.</param>
     /// <exception cref="UsageException">A file cannot be written.</exception>
-    public ManyRuns(ManyOptions options)
+    public ManyRuns(ManyOptions options, Func<ulong>? available = null)
     {
-        _options = options;
+        (_options, _available) = (options, available ?? HostMemory.Available);
         _results = new RunResult?[options.Items.Count];
         _progress = new ManyProgress(options.Items.Count, options.ShowAll);
         _result = options.Reports.Result is { } result ? OutputFile.Open(result, "--result") : null;
@@ -46,12 +47,12 @@ internal sealed class ManyRuns : IDisposable
     public int Run()
     {
         var clock = Stopwatch.StartNew();
-        int most = MostAtOnce();
+        int most = Math.Min(_options.Parallel, _options.Items.Count);
         Stderr.WriteLine(string.Create(
             CultureInfo.InvariantCulture, $"vmm: {_options.Items.Count} runs, at most {most} at a time"));
         while (_running.Count > 0 || (!_isStopping && _next < _options.Items.Count))
         {
-            while (!_isStopping && _running.Count < most && _next < _options.Items.Count)
+            while (!_isStopping && _running.Count < most && _next < _options.Items.Count && HasMemory(_options.Items[_next]))
             {
                 Start(_next++);
             }
@@ -91,20 +92,20 @@ internal sealed class ManyRuns : IDisposable
 
     private void Start(int place)
     {
-        string item = _options.Items[place];
-        string file = RunItems.FileNameOf(item, place);
-        List<string> vmm = [.. _options.Vmm];
+        RunItem item = _options.Items[place];
+        string file = RunItems.FileNameOf(item.Name, place);
+        List<string> more = [];
         if (_options.Reports.Log is { } logs)
         {
-            vmm.AddRange(["--log", Path.Combine(logs, $"{file}.log")]);
+            more.AddRange(["--log", Path.Combine(logs, $"{file}.log")]);
         }
 
         if (_options.Reports.Bundle is { } bundles)
         {
-            vmm.AddRange(["--bundle", Path.Combine(bundles, file)]);
+            more.AddRange(["--bundle", Path.Combine(bundles, file)]);
         }
 
-        ChildRun child = ChildRun.Start(item, vmm, RunItems.CommandFor(_options.Command, item));
+        ChildRun child = ChildRun.Start(item, more);
         EventLoop.Watch watch = null!;
         watch = _loop.Add(child.End, LibC.EPOLLIN, _ =>
         {
@@ -160,30 +161,36 @@ internal sealed class ManyRuns : IDisposable
         }
     }
 
-    /// <summary>Never more than what is free now has room for, all of each machine's memory counted.</summary>
-    private int MostAtOnce()
+    /// <summary>Is there memory for one more, whatever those that run will still take? One always runs.</summary>
+    private bool HasMemory(RunItem item)
     {
-        ulong available = AvailableMemory();
-        int fits = (int)Math.Clamp(available / (_options.Memory + OverheadBytes), 1, int.MaxValue);
-        if (available != 0 && fits < Math.Min(_options.Parallel, _options.Items.Count))
+        if (_running.Count == 0)
         {
-            Stderr.WriteLine(string.Create(
-                CultureInfo.InvariantCulture,
-                $"vmm: --parallel {_options.Parallel}: the free memory of {available >> 20} MiB has room for {fits}"));
-            return fits;
+            return true;
         }
 
-        return _options.Parallel;
-    }
+        ulong promised = 0;
+        foreach (ChildRun child in _running.Keys)
+        {
+            promised += child.Item.MemoryNeeded - Math.Min(child.Item.MemoryNeeded, child.Resident);
+        }
 
-    /// <summary>proc(5), /proc/meminfo; 0 when it does not say.</summary>
-    private static ulong AvailableMemory()
-    {
-        const string Key = "MemAvailable:";
-        string line = File.ReadLines("/proc/meminfo").FirstOrDefault(static each => each.StartsWith(Key, StringComparison.Ordinal)) ?? "";
-        return ulong.TryParse(line.AsSpan(Math.Min(line.Length, Key.Length)).Trim().TrimEnd("kB "), NumberStyles.None, CultureInfo.InvariantCulture, out ulong kib)
-            ? kib << 10
-            : 0;
+        ulong available = _available();
+        if (available >= promised + item.MemoryNeeded)
+        {
+            return true;
+        }
+
+        if (!_hasToldOfMemory)
+        {
+            _hasToldOfMemory = true;
+            _progress.Note(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{_running.Count} at a time for now: of {available >> 20} MiB that are free those that run may take {promised >> 20}, and one "
+                + $"more needs {item.MemoryNeeded >> 20}; a smaller --mem lets more run"));
+        }
+
+        return false;
     }
 
     private void Write(RunResult[] results)

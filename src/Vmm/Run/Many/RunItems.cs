@@ -22,9 +22,10 @@ internal static class RunItems
 
     /// <summary>The items of one shard: those whose place in the order of names, from 0, leaves I - 1 when divided by N. So every
     /// item is in one shard whatever order a list has.</summary>
+    /// <param name="name">Of an item.</param>
     /// <param name="shard">I and N of <c>--shard I/N</c>.</param>
-    public static IReadOnlyList<string> Take(IReadOnlyList<string> items, (int Number, int Of) shard) =>
-        [.. items.Order(StringComparer.Ordinal).Where((_, place) => place % shard.Of == shard.Number - 1)];
+    public static IReadOnlyList<T> Take<T>(IReadOnlyList<T> items, Func<T, string> name, (int Number, int Of) shard) =>
+        [.. items.OrderBy(name, StringComparer.Ordinal).Where((_, place) => place % shard.Of == shard.Number - 1)];
 
     /// <exception cref="UsageException">It is none.</exception>
     public static (int Number, int Of) ParseShard(string text)
@@ -38,11 +39,21 @@ internal static class RunItems
                 : throw new UsageException($"--shard {text}: takes I/N with I from 1 to N, for instance --shard 2/4");
     }
 
-    /// <summary>The command for an item: <c>{}</c> in its words becomes the item; without any it is the last word.</summary>
-    public static IReadOnlyList<string> CommandFor(IReadOnlyList<string> command, string item) =>
-        command.Any(static word => word.Contains("{}", StringComparison.Ordinal))
-            ? [.. command.Select(word => word.Replace("{}", item, StringComparison.Ordinal))]
-            : [.. command, item];
+    /// <summary>The command for an item, which is put into its words; if none has a place for it, it is the last word (as xargs(1)
+    /// has it).</summary>
+    public static IReadOnlyList<string> CommandFor(IReadOnlyList<string> command, string item, int number = 1) =>
+        command.Any(HasPlace) ? [.. command.Select(word => Put(word, item, number))] : [.. command, item];
+
+    /// <summary>The item put into a word: <c>{}</c> is itself, <c>{/}</c> its last part, <c>{#}</c> its number, from 1.</summary>
+    public static string Put(string word, string item, int number) => HasPlace(word)
+        ? string.Join(item, word
+            .Replace("{#}", number.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal).Split("{}")
+            .Select(part => part.Replace("{/}", Path.GetFileName(item.TrimEnd('/')), StringComparison.Ordinal)))
+        : word;
+
+    /// <summary>Does a word say where the item goes?</summary>
+    public static bool HasPlace(string word) => word.Contains("{}", StringComparison.Ordinal)
+        || word.Contains("{/}", StringComparison.Ordinal) || word.Contains("{#}", StringComparison.Ordinal);
 
     /// <summary>A name for files of an item: each item has its own.</summary>
     public static string FileNameOf(string item, int place) => string.Create(
