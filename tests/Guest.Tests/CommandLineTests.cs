@@ -28,8 +28,8 @@ public sealed class CommandLineTests
     [InlineData("no such option '-kd'", "-kd", "x")]
     [InlineData("--stats takes no value: leave '=false' out", "--stats=false")]
     [InlineData("no such command 'true'", "--stats", "true")]
-    [InlineData("--kernel takes a value, FILE, but '--disk' is an option, too ('vmm --help' tells more)", "--kernel", "--disk", "x")]
-    [InlineData("--kernel takes a value, FILE ('vmm --help' tells more)", "--kernel")]
+    [InlineData("--kernel takes a value, FILE|NAME, but '--disk' is an option, too ('vmm --help' tells more)", "--kernel", "--disk", "x")]
+    [InlineData("--kernel takes a value, FILE|NAME ('vmm --help' tells more)", "--kernel")]
     [InlineData("--kernel= has no value; an empty one is: --kernel ''", "--kernel=")]
     [InlineData("--profile takes its value in the same word: --profile=x.json", "--kernel", "x", "--profile", "x.json")]
     [InlineData("--mem is given 2 times; give it once", "--mem", "1G", "-m", "2G")]
@@ -164,7 +164,7 @@ public sealed class CommandLineTests
 
     /// <summary>Nothing is wrong with the command line then. (The runtime has one file open itself.)</summary>
     [Theory]
-    [InlineData("kernel {0}: Too many open files", "--kernel", "{0}")]
+    [InlineData(": Too many open files", "--kernel", "{0}")]
     [InlineData("{0}: Too many open files", "inspect", "{0}")]
     [InlineData("--trace {0}.json: Too many open files", "--kernel", "{0}", "--trace", "{0}.json")]
     [InlineData("--output {0}.txt: Too many open files", "exits", "--kernel", "{0}", "--output", "{0}.txt")]

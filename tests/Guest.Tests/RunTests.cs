@@ -18,8 +18,9 @@ public sealed class RunTests
     {
         byte[] input = new byte[2 << 20];
         new Random(5).NextBytes(input);
+        using var folder = new TemporaryFolder();
         using var vmm = VmmProcess.Start(Run(
-            "--hostname", "here", "--env", "A=b c", "--workdir", "/tmp", "--",
+            "--result", folder["result"], "--hostname", "here", "--env", "A=b c", "--workdir", "/tmp", "--",
             "sh", "-c", "echo $A $(hostname) $(pwd) $(id -u) $(date +%Y) >&2; tee /dev/stderr; exit 42"));
         vmm.Type(Encoding.Latin1.GetString(input));
         vmm.CloseInput();
@@ -30,6 +31,17 @@ public sealed class RunTests
         int line = ended.Error.IndexOf('\n', StringComparison.Ordinal);
         Assert.Equal(string.Create(CultureInfo.InvariantCulture, $"b c here /tmp 0 {DateTime.UtcNow.Year}"), ended.Error[..line]);
         Assert.Equal(SHA256.HashData(input), SHA256.HashData(Encoding.Latin1.GetBytes(ended.Error[(line + 1)..])));
+        using JsonDocument result = JsonDocument.Parse(File.ReadAllText(folder["result"]));
+        Assert.Equal(("failed", 0), (
+            result.RootElement.GetProperty("verdict").GetString(), result.RootElement.GetProperty("complaints").GetArrayLength()));
+    }
+
+    [KvmFact]
+    public void A_triple_fault_is_70()
+    {
+        VmmProcess.Ended ended = VmmProcess.Run(Run("--cmdline", "reboot=t", "--", "reboot", "-f"));
+        Assert.Equal(70, ended.Code);
+        Assert.Contains("vmm: the guest crashed: ", ended.Error, StringComparison.Ordinal);
     }
 
     [KvmFact]
@@ -75,6 +87,8 @@ public sealed class RunTests
             "--result", folder["result"], "--junit", folder["junit.xml"], "--log", folder["log"], "--fail-on", "oom", "--", "sh", "-c", script));
         Assert.Equal(74, ended.Code);
         Assert.Contains("vmm: the guest's kernel complained (oom): Out of memory", ended.Error, StringComparison.Ordinal);
+        Assert.Contains("around it:\n", ended.Error, StringComparison.Ordinal);
+        Assert.Contains("Out of memory: Killed process 1", ended.Error.Split("around it:\n")[1], StringComparison.Ordinal);
         using JsonDocument result = JsonDocument.Parse(File.ReadAllText(folder["result"]));
         Assert.Equal("complained", result.RootElement.GetProperty("verdict").GetString());
         Assert.Equal(0, result.RootElement.GetProperty("commandCode").GetInt32());

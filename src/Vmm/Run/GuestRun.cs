@@ -148,7 +148,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 
         IReadOnlyList<string> console = ConsoleExcerpt.Last(_recorder.Console, _consoleMark);
         verdict = _recorder.Finish(verdict, _machine.FirstEntry, console);
-        VerdictText.Write(verdict, _findings, _options.ShowConsole ? null : console, _recorder.Complaints);
+        VerdictText.Write(verdict, _findings, _options.ShowConsole ? null : console, _recorder.Decisive);
         return verdict.Code;
     }
 
@@ -338,6 +338,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     private void Investigate()
     {
         _findings = HangReport.Vcpus(_machine);
+        _recorder.Complaints.Keep();
         _consoleMark = _recorder.Console.Total;
         foreach (char command in "7tw")
         {

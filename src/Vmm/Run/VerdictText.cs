@@ -7,8 +7,9 @@ namespace Vmm.Run;
 internal static class VerdictText
 {
     /// <param name="findings">What the guest was doing; empty where nobody looked.</param>
+    /// <param name="complaint">What became the verdict; null where something else did.</param>
     /// <param name="console">The last lines of its console; null where they were shown all along.</param>
-    public static void Write(RunVerdict verdict, IReadOnlyList<string> findings, IReadOnlyList<string>? console, ComplaintList complaints)
+    public static void Write(RunVerdict verdict, IReadOnlyList<string> findings, IReadOnlyList<string>? console, RunComplaint? complaint)
     {
         if (verdict.Message is not null)
         {
@@ -20,15 +21,14 @@ internal static class VerdictText
             Stderr.WriteLine($"vmm: {line}");
         }
 
-        bool isComplaint = verdict.Outcome == RunOutcome.Complained;
-        if (console is null || (!isComplaint && !verdict.ShowConsole))
+        if (console is null || (complaint is null && !verdict.ShowConsole))
         {
             return;
         }
 
-        IReadOnlyList<string> lines = isComplaint ? complaints.ToResults()[0].Around : console;
+        IReadOnlyList<string> lines = complaint?.Around ?? console;
         Stderr.WriteLine(lines.Count == 0 ? "vmm: the guest said nothing on its console"
-            : isComplaint ? "vmm: the guest's console around it:"
+            : complaint is not null ? "vmm: the guest's console around it:"
             : "vmm: the last lines of the guest's console:");
         foreach (string line in lines)
         {

@@ -102,7 +102,7 @@ public sealed class RunResultTests : IDisposable
     [Theory]
     [InlineData("<html/>", "is no JUnit file")]
     [InlineData("<testsuites>\n<testsuite>", "line ")]
-    [InlineData("<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><testsuites>&e;</testsuites>", "DTD")]
+    [InlineData("<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><testsuites>&e;</testsuites>", "a DTD")]
     [InlineData("", "is no ")]
     public void What_is_no_report_is_refused_with_its_place(string text, string message)
     {
@@ -136,6 +136,11 @@ public sealed class RunResultTests : IDisposable
     [InlineData("", "''")]
     [InlineData("$(x)", "'$(x)'")]
     public void Words_are_quoted_for_the_shell(string word, string quoted) => Assert.Equal(quoted, FailureBundle.Quote(word));
+
+    [Fact]
+    public void What_a_run_of_many_repeats_is_without_the_file_of_the_others() => Assert.Equal(
+        ["run", "--bundle", "b", "--", "x", "--result", "/proc/1/fd/2"],
+        FailureBundle.WithoutResultOfEach(["run", "--bundle", "b", "--result", "/proc/1/fd/2", "--", "x", "--result", "/proc/1/fd/2"]));
 
     [Fact]
     public void A_log_has_the_time_before_each_line()
@@ -176,8 +181,32 @@ public sealed class RunResultTests : IDisposable
             list.Add(new Complaint(ComplaintKind.Warning, i, "x"));
         }
 
-        Assert.Equal(1000, list.Total);
-        Assert.Equal(ComplaintList.Most, list.ToResults().Count);
+        list.Add(new Complaint(ComplaintKind.Kasan, 1001, "late"));
+        list.Add(new Complaint(ComplaintKind.Kasan, 1002, "later"));
+        Assert.Equal(1002, list.Total);
+        Assert.Equal(ComplaintList.Most + 1, list.ToResults().Count);
+        Assert.Equal(("KASAN", "late"), (list.ToResults()[^1].Kind, list.ToResults()[^1].Text));
+    }
+
+    [Fact]
+    public void The_lines_around_a_complaint_are_kept_whatever_follows()
+    {
+        var tail = new ConsoleTail();
+        var list = new ComplaintList(tail);
+        tail.Write("before\nBUG: here"u8);
+        list.Add(new Complaint(ComplaintKind.Bug, 2, "BUG: here"));
+        tail.Write("\nbehind\n"u8);
+        list.Keep();
+        tail.Write(new byte[200_000]);
+        Assert.Equal(["before", "BUG: here", "behind"], list.ToResults()[0].Around);
+    }
+
+    [Fact]
+    public void A_panic_that_a_program_prints_is_none()
+    {
+        RunVerdict passed = new(RunOutcome.Passed, 0);
+        Assert.Equal(passed, Record(passed, complain: ComplaintKind.Panic));
+        Assert.Equal(RunOutcome.Complained, Record(new RunVerdict(RunOutcome.TimedOut, 124, "timed out"), complain: ComplaintKind.Panic).Outcome);
     }
 
     [Fact]

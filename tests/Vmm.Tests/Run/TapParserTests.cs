@@ -89,6 +89,7 @@ public sealed class TapParserTests
 
     [Theory]
     [InlineData("TAP version 13\n1..3\nok 1\nok 2\n", "3 tests were announced, 2 gave a result")]
+    [InlineData("1..1\nok 1\n1..5\nok 1\n", "5 tests were announced, 1 gave a result")]
     [InlineData("1..1\n", "1 tests were announced, 0 gave a result")]
     [InlineData("TAP version 13\nok 1\nBail out! no disk\n", "no disk")]
     public void What_was_announced_and_never_came_is_an_error(string text, string message)
@@ -96,6 +97,14 @@ public sealed class TapParserTests
         TapParser parser = Parse(text);
         Assert.Equal(1, parser.Failures);
         Assert.Equal((TestOutcome.Error, message), (parser.Cases[^1].Outcome, parser.Cases[^1].Message));
+    }
+
+    [Fact]
+    public void Programs_that_run_one_after_the_other_have_a_list_each()
+    {
+        TapParser parser = Parse("TAP version 13\n1..5\nok 1 a\nTAP version 13\n1..1\nok 1 b\n");
+        Assert.Equal(["a", "missing results", "b"], parser.Cases.Select(static each => each.Name));
+        Assert.Equal(1, parser.Failures);
     }
 
     [Theory]

@@ -68,11 +68,11 @@ internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
 
     private int Boot(ParseResult result)
     {
-        MachineSpec options = WithTalkativeKernel(run.Read(result));
-        BootCommand.CheckOneLife(options);
         Until? until = result.GetValue(_until) is { } text
             ? CommandLineCheck.Read(result.CommandResult.Command, () => Until.Parse(text))
             : null;
+        MachineSpec options = WithTalkativeKernel(run.Read(result));
+        BootCommand.CheckOneLife(options);
         using OutputFile? json = Open(result, _json);
         using OutputFile? html = Open(result, _html);
         long origin = clock.Exec;

@@ -27,9 +27,9 @@ internal static class ExitsCommand
         command.Options.Add(output);
         command.SetAction(result =>
         {
+            ProfileFormat? chosen = ParseFormat(command, result.GetValue(format));
             MachineSpec options = run.Read(result);
-            using var profile = ProfileOutput.Open(
-                result.GetValue(output), ParseFormat(command, result.GetValue(format)), "--output");
+            using var profile = ProfileOutput.Open(result.GetValue(output), chosen, "--output");
             return BootCommand.Run(options, clock, profile, run.TraceOf(result));
         });
         return command;

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
+using Vmm.Boot;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Run.Results;
@@ -226,7 +227,7 @@ internal sealed class ManyRuns : IDisposable
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new UsageException($"{option} {directory}: {error.Message}");
+            throw new UsageException($"{option} {directory}: {FileErrors.Describe(error)}");
         }
     }
 }

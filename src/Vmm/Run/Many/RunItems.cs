@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.IO.Enumeration;
+using Vmm.Boot;
 using Vmm.Host;
 
 namespace Vmm.Run.Many;
@@ -69,7 +70,7 @@ internal static class RunItems
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new UsageException($"--each @{path}: {error.Message}");
+            throw new UsageException($"--each @{path}: {FileErrors.Describe(error)}");
         }
     }
 

@@ -2,17 +2,24 @@ using Vmm.Insight.Complaints;
 
 namespace Vmm.Run.Results;
 
-/// <summary>What a guest's kernel complained of during a run: the first ones with all that belongs to them, and how many there
-/// were. Any thread.</summary>
-/// <param name="console">Where the lines around them are.</param>
+/// <summary>What a guest's kernel complained of during a run: the first ones with the console's lines around them, the first of each
+/// kind among them however many came before, and how many there were. Any thread.</summary>
+/// <param name="console">Where the lines are; a ring, so they are copied before it comes round.</param>
 internal sealed class ComplaintList(ConsoleTail console)
 {
     public const int Most = 64;
+    private const int Behind = 4000;
 
     private readonly Lock _lock = new();
-    private readonly List<(Complaint Complaint, long End)> _found = [];
+    private readonly List<Entry> _found = [];
+    private readonly HashSet<ComplaintKind> _kinds = [];
 
-    /// <summary>Of all, also those beyond <see cref="Most"/>.</summary>
+    private sealed record Entry(Complaint Complaint, long End)
+    {
+        public IReadOnlyList<string>? Around { get; set; }
+    }
+
+    /// <summary>Of all, also those that were not kept.</summary>
     public int Total { get; private set; }
 
     /// <summary>On a vCPU's thread; a guest can make any number of them.</summary>
@@ -21,10 +28,20 @@ internal sealed class ComplaintList(ConsoleTail console)
         lock (_lock)
         {
             Total++;
-            if (_found.Count < Most)
+            Copy(console.Total - Behind);
+            if (_kinds.Add(complaint.Kind) || _found.Count < Most)
             {
-                _found.Add((complaint, console.Total));
+                _found.Add(new Entry(complaint, console.Total));
             }
+        }
+    }
+
+    /// <summary>A lot is about to be printed: what belongs to those so far is what is there now.</summary>
+    public void Keep()
+    {
+        lock (_lock)
+        {
+            Copy(long.MaxValue);
         }
     }
 
@@ -32,12 +49,24 @@ internal sealed class ComplaintList(ConsoleTail console)
     {
         lock (_lock)
         {
+            Copy(long.MaxValue);
             return
             [
-                .. _found.Select(each => new RunComplaint(
-                    ComplaintNames.NameOf(each.Complaint.Kind), each.Complaint.Line, each.Complaint.Text,
-                    ConsoleExcerpt.Around(console, each.End))),
+                .. _found.Select(static each => new RunComplaint(
+                    ComplaintNames.NameOf(each.Complaint.Kind), each.Complaint.Line, each.Complaint.Text, each.Around!)),
             ];
+        }
+    }
+
+    /// <summary>Of those that ended before a place on the console.</summary>
+    private void Copy(long before)
+    {
+        foreach (Entry entry in _found)
+        {
+            if (entry.Around is null && entry.End <= before)
+            {
+                entry.Around = ConsoleExcerpt.Around(console, entry.End);
+            }
         }
     }
 }

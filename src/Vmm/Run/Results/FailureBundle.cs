@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using Vmm.Boot;
 using Vmm.Host;
 
 namespace Vmm.Run.Results;
@@ -27,7 +28,7 @@ internal sealed class FailureBundle
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new UsageException($"--bundle {directory}: {error.Message}");
+            throw new UsageException($"--bundle {directory}: {FileErrors.Describe(error)}");
         }
     }
 
@@ -59,7 +60,7 @@ internal sealed class FailureBundle
         }
         catch (Exception wrong) when (wrong is IOException or UnauthorizedAccessException or ErrnoException)
         {
-            return $"--bundle {_directory}: {wrong.Message}";
+            return $"--bundle {_directory}: {FileErrors.Describe(wrong) ?? wrong.Message}";
         }
     }
 
@@ -77,12 +78,29 @@ internal sealed class FailureBundle
         }
 
         script.Append($"cd {Quote(Environment.CurrentDirectory)} &&\nexec");
-        foreach (string word in own.Program.Concat(own.Arguments))
+        foreach (string word in own.Program.Concat(WithoutResultOfEach(own.Arguments)))
         {
             script.Append($" {Quote(word)}");
         }
 
         return script.Append('\n').ToString();
+    }
+
+    /// <summary>A run of --each writes its result to a file of the vmm that started it, which is gone by then.</summary>
+    internal static IEnumerable<string> WithoutResultOfEach(IReadOnlyList<string> words)
+    {
+        for (int i = 0; i < words.Count; i++)
+        {
+            if (words[i] == "--")
+            {
+                return words.Take(i).Where((_, at) => !IsResult(at)).Concat(words.Skip(i));
+            }
+        }
+
+        return words;
+
+        bool IsResult(int at) => IsPair(at) || (at > 0 && IsPair(at - 1));
+        bool IsPair(int at) => words[at] == "--result" && at + 1 < words.Count && words[at + 1].StartsWith("/proc/", StringComparison.Ordinal);
     }
 
     internal static string Quote(string word) =>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Xml;
+using Vmm.Boot;
 using Vmm.Host;
 
 namespace Vmm.Run.Results;
@@ -8,7 +9,7 @@ namespace Vmm.Run.Results;
 /// </summary>
 internal static class JUnitMerge
 {
-    private const long MostCharacters = 1L << 30;
+    private const int MostBytes = 1 << 28;
 
     private static readonly string[] Counts = ["tests", "failures", "errors", "skipped"];
 
@@ -18,9 +19,11 @@ internal static class JUnitMerge
     /// <exception cref="UsageException">One is no such file; names it, and the line.</exception>
     public static (int Tests, int Failed) Write(Stream output, IReadOnlyList<string> inputs)
     {
+        // Once, as one may be a pipe.
+        List<(string Path, byte[] Bytes)> files = [.. inputs.Select(static path => (path, Read(path)))];
         var sums = new Dictionary<string, long>(StringComparer.Ordinal);
         double time = 0;
-        foreach (string input in inputs)
+        foreach ((string, byte[]) input in files)
         {
             Visit(input, suite =>
             {
@@ -35,7 +38,8 @@ internal static class JUnitMerge
             });
         }
 
-        using XmlWriter xml = XmlWriter.Create(output, JUnitReport.Settings);
+        using XmlTextWriter xml = JUnitReport.Create(output);
+        xml.WriteStartDocument();
         xml.WriteStartElement("testsuites");
         foreach (string count in Counts)
         {
@@ -43,33 +47,31 @@ internal static class JUnitMerge
         }
 
         xml.WriteAttributeString("time", time.ToString("0.000", CultureInfo.InvariantCulture));
-        foreach (string input in inputs)
+        foreach ((string, byte[]) input in files)
         {
             Visit(input, suite => xml.WriteNode(suite, defattr: false));
         }
 
         xml.WriteEndElement();
+        xml.WriteWhitespace("\n");
         return ((int)sums.GetValueOrDefault("tests"), (int)(sums.GetValueOrDefault("failures") + sums.GetValueOrDefault("errors")));
     }
 
     /// <summary>Shows each testsuite that is not within another; the visitor leaves the reader behind it.</summary>
-    private static void Visit(string path, Action<XmlReader> visit)
+    private static void Visit((string Path, byte[] Bytes) file, Action<XmlReader> visit)
     {
-        var settings = new XmlReaderSettings
+        using var reader = new XmlTextReader(new MemoryStream(file.Bytes))
         {
             DtdProcessing = DtdProcessing.Prohibit,
             XmlResolver = null,
-            MaxCharactersInDocument = MostCharacters,
-            IgnoreWhitespace = true,
+            WhitespaceHandling = WhitespaceHandling.None,
         };
         try
         {
-            using FileStream file = File.OpenRead(path);
-            using XmlReader reader = XmlReader.Create(file, settings);
             reader.MoveToContent();
             if (reader.Name is not ("testsuites" or "testsuite"))
             {
-                throw new UsageException($"{path}: is no JUnit file: it begins with <{reader.Name}>");
+                throw new UsageException($"{file.Path}: is no JUnit file: it begins with <{reader.Name}>");
             }
 
             while (!reader.EOF)
@@ -86,15 +88,36 @@ internal static class JUnitMerge
         }
         catch (XmlException error)
         {
-            // The size of the whole and a DTD are refused without a place.
+            // A DTD is refused without a place.
             throw new UsageException(error.LineNumber == 0
-                ? $"{path}: is no JUnit file: {error.Message}"
+                ? $"{file.Path}: is no JUnit file: it has a DTD, or nothing in it"
                 : string.Create(
-                    CultureInfo.InvariantCulture, $"{path}: line {error.LineNumber}, column {error.LinePosition}: is no XML that can be read"));
+                    CultureInfo.InvariantCulture,
+                    $"{file.Path}: line {error.LineNumber}, column {error.LinePosition}: is no XML that can be read"));
+        }
+    }
+
+    private static byte[] Read(string path)
+    {
+        try
+        {
+            using FileStream file = File.OpenRead(path);
+            using var bytes = new MemoryStream();
+            byte[] part = new byte[1 << 16];
+            for (int count; (count = file.Read(part)) > 0;)
+            {
+                bytes.Write(part, 0, count);
+                if (bytes.Length > MostBytes)
+                {
+                    throw new UsageException($"{path}: is larger than {MostBytes >> 20} MiB, and no report");
+                }
+            }
+
+            return bytes.ToArray();
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new UsageException($"{path}: {error.Message}");
+            throw new UsageException($"{path}: {FileErrors.Describe(error)}");
         }
     }
 

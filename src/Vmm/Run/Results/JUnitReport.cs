@@ -10,7 +10,8 @@ internal static class JUnitReport
 {
     public static void Write(Stream stream, IReadOnlyList<RunResult> results)
     {
-        using XmlWriter xml = XmlWriter.Create(stream, Settings);
+        using XmlTextWriter xml = Create(stream);
+        xml.WriteStartDocument();
         xml.WriteStartElement("testsuites");
         xml.WriteAttributeString("tests", Number(results.Sum(static each => Cases(each).Count)));
         xml.WriteAttributeString("failures", Number(results.Sum(each => Count(each, IsFailure))));
@@ -25,12 +26,9 @@ internal static class JUnitReport
         xml.WriteWhitespace("\n");
     }
 
-    internal static XmlWriterSettings Settings { get; } = new()
-    {
-        Indent = true,
-        Encoding = new UTF8Encoding(encoderShouldEmitUTF8Identifier: false),
-        NewLineHandling = NewLineHandling.Entitize,
-    };
+    /// <summary>(XmlWriter.Create brings three megabytes of schemas along.)</summary>
+    internal static XmlTextWriter Create(Stream stream) =>
+        new(stream, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false)) { Formatting = Formatting.Indented };
 
     private static void Write(XmlWriter xml, RunResult result)
     {
@@ -110,7 +108,8 @@ internal static class JUnitReport
     /// <summary>Those found in its output; and the run itself, where there are none or it went wrong beside them.</summary>
     private static IReadOnlyList<TestCase> Cases(RunResult result)
     {
-        if (result.Tests.Count > 0 && result.Verdict is RunOutcome.Passed or RunOutcome.TestsFailed)
+        if ((result.Verdict == RunOutcome.Passed && result.Tests.Count > 0)
+            || (result.Verdict == RunOutcome.TestsFailed && result.Tests.Any(static test => test.Outcome.IsFailure())))
         {
             return result.Tests;
         }

@@ -56,6 +56,9 @@ internal sealed class RunRecorder : IDisposable
 
     public ConsoleLog? Log { get; }
 
+    /// <summary>The complaint that became the verdict; null where none did.</summary>
+    public RunComplaint? Decisive { get; private set; }
+
     /// <summary>The agent has greeted.</summary>
     /// <param name="system">System, release and machine, as uname has them.</param>
     public void Arrived(string system) => _release = system.Split(' ') is [_, var release, ..] ? release : system;
@@ -123,10 +126,13 @@ internal sealed class RunRecorder : IDisposable
     /// failed counts where the command itself did not fail.</summary>
     private RunVerdict Judge(RunVerdict verdict, IReadOnlyList<RunComplaint> complaints)
     {
+        // A kernel that has panicked runs no command to its end: somebody else printed that.
         bool commandEnded = verdict.Outcome is RunOutcome.Passed or RunOutcome.Failed;
-        if ((commandEnded || verdict.Outcome is RunOutcome.TimedOut)
-            && complaints.FirstOrDefault(each => _reports.FailOn.Contains(ComplaintNames.Find(each.Kind)!.Value)) is { } worst)
+        bool Counts(RunComplaint each) => ComplaintNames.Find(each.Kind) is { } kind && _reports.FailOn.Contains(kind)
+            && (kind != ComplaintKind.Panic || !commandEnded);
+        if ((commandEnded || verdict.Outcome is RunOutcome.TimedOut) && complaints.FirstOrDefault(Counts) is { } worst)
         {
+            Decisive = worst;
             string also = verdict.Message ?? string.Create(CultureInfo.InvariantCulture, $"the command ended with {verdict.Code}");
             return new RunVerdict(
                 RunOutcome.Complained, ExitCodes.GuestComplained,

@@ -91,7 +91,7 @@ internal sealed class TapParser
             string text = Encoding.UTF8.GetString(bare);
             if (text.StartsWith("TAP version ", StringComparison.Ordinal) || text.StartsWith("KTAP version ", StringComparison.Ordinal))
             {
-                Enter(indent);
+                EnterNew(indent, static level => level.Plan is not null || level.Seen > 0);
                 return;
             }
 
@@ -135,7 +135,7 @@ internal sealed class TapParser
             return false;
         }
 
-        Level level = Enter(indent);
+        Level level = EnterNew(indent, static level => level.Plan is not null);
         if (plan == 0 && level.Seen == 0)
         {
             string rest = Clean(text[(3 + number.Length)..]);
@@ -239,6 +239,17 @@ internal sealed class TapParser
         var level = new Level(indent, _cases.Count);
         _levels.Add(level);
         return level;
+    }
+
+    /// <summary>The same where another list begins: programs run one after the other have one each.</summary>
+    private Level EnterNew(int indent, Func<Level, bool> isAnother)
+    {
+        if (isAnother(Enter(indent)))
+        {
+            Leave();
+        }
+
+        return Enter(indent);
     }
 
     private void Leave()
