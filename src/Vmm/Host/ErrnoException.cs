@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vmm.Boot;
 
 namespace Vmm.Host;
 
@@ -37,7 +38,7 @@ internal sealed class ErrnoException : Exception
     public const int ECONNREFUSED = 111;
 
     public ErrnoException(string call, int errno, string? remedy = null)
-        : base($"{call}: {Describe(errno)}{(remedy is null ? "" : ": " + remedy)}")
+        : base($"{call}: {Describe(errno)}{(remedy is null ? FileErrors.Remedy(errno) : ": " + remedy)}")
     {
         Call = call;
         Errno = errno;
