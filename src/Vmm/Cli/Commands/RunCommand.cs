@@ -3,6 +3,7 @@ using System.CommandLine.Parsing;
 using Vmm.Backends.Console;
 using Vmm.Host;
 using Vmm.Kernels;
+using Vmm.Kvm;
 using Vmm.Machines;
 using Vmm.Run;
 using Vmm.Run.Many;
@@ -205,9 +206,18 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
         string given = options.Machine.Kernel;
         string path = given.Length > 0 ? KernelNames.Resolve(given, store) : KernelNames.Default(store, HostKernel.Find());
         options = options with { Machine = options.Machine with { Kernel = path } };
-        return store.Owner(path) is { } kernel
-            ? options with { Modules = [.. GuestModules.FilesFor(kernel, RunModules.NeededBy(options)).Select(kernel.ModulePath)] }
-            : options;
+        if (store.Owner(path) is not { } kernel)
+        {
+            return options;
+        }
+
+        if (HostKinds.Detect() == HostKind.Pvm)
+        {
+            Stderr.WriteLine($"vmm: this PVM host emulates guests' kernels: {kernel.Release} may take a quarter of an hour to boot; "
+                + "'make guest' in vmm's source tree builds one that takes seconds (--kernel reference)");
+        }
+
+        return options with { Modules = [.. GuestModules.FilesFor(kernel, RunModules.NeededBy(options)).Select(kernel.ModulePath)] };
     }
 
     private static string CheckHostname(string name) =>
