@@ -31,49 +31,40 @@ internal static class HostDoctor
         ("qemu-system-x86_64", "qemu-system-x86", "vmm --emulated, and the tests, where there is no /dev/kvm"),
     ];
 
-    public static IEnumerable<Finding> Examine()
+    public static IEnumerable<Finding> Examine() => Examine(KvmSystem.Open, Environment.GetEnvironmentVariable("PATH") ?? "");
+
+    /// <param name="open">Opens /dev/kvm.</param>
+    /// <param name="path">Directories of programs, as PATH has them.</param>
+    internal static IReadOnlyList<Finding> Examine(Func<KvmSystem> open, string path)
     {
-        KvmSystem? kvm = null;
-        string? problem = null;
+        var findings = new List<Finding>();
         try
         {
-            kvm = KvmSystem.Open();
+            using KvmSystem kvm = open();
+            findings.Add(new Finding(Severity.Good, KvmSystem.DevicePath, "opens, API version 12"));
+            findings.Add(DescribeKind(HostKinds.Detect()));
+            findings.Add(new Finding(Severity.Good, "vCPUs", $"up to {kvm.MaximumVcpus} in one machine"));
+            foreach ((KvmCapability capability, bool needed, string use) in Capabilities)
+            {
+                findings.Add(DescribeCapability(capability, kvm.Check(capability) > 0, needed, use));
+            }
         }
         catch (HostException error)
         {
-            problem = error.Message;
-        }
-
-        if (kvm is null)
-        {
-            int split = problem!.IndexOf(": ", KvmSystem.DevicePath.Length + 2, StringComparison.Ordinal);
-            yield return new Finding(
-                Severity.Broken,
-                KvmSystem.DevicePath,
-                split < 0 ? problem : problem[(KvmSystem.DevicePath.Length + 2)..split],
-                split < 0 ? null : problem[(split + 2)..]);
-        }
-        else
-        {
-            using (kvm)
-            {
-                yield return new Finding(Severity.Good, KvmSystem.DevicePath, "opens, API version 12");
-                yield return DescribeKind(HostKinds.Detect());
-                yield return new Finding(Severity.Good, "vCPUs", $"up to {kvm.MaximumVcpus} in one machine");
-                foreach ((KvmCapability capability, bool needed, string use) in Capabilities)
-                {
-                    yield return DescribeCapability(kvm, capability, needed, use);
-                }
-            }
+            const string Prefix = KvmSystem.DevicePath + ": ";
+            string state = error.Problem.StartsWith(Prefix, StringComparison.Ordinal) ? error.Problem[Prefix.Length..] : error.Problem;
+            findings.Add(new Finding(Severity.Broken, KvmSystem.DevicePath, state, error.Remedy));
         }
 
         foreach ((string tool, string package, string use) in Tools)
         {
-            yield return DescribeTool(tool, package, use);
+            findings.Add(DescribeTool(tool, package, use, path));
         }
+
+        return findings;
     }
 
-    private static Finding DescribeKind(HostKind kind) => kind switch
+    internal static Finding DescribeKind(HostKind kind) => kind switch
     {
         HostKind.Pvm => new Finding(
             Severity.Lack,
@@ -88,18 +79,18 @@ internal static class HostDoctor
         _ => new Finding(Severity.Good, "kind of host", kind.Describe()),
     };
 
-    private static Finding DescribeCapability(KvmSystem kvm, KvmCapability capability, bool needed, string use)
+    internal static Finding DescribeCapability(KvmCapability capability, bool isThere, bool needed, string use)
     {
         string name = capability.ToString()["KVM_CAP_".Length..];
-        return kvm.Check(capability) > 0
+        return isThere
             ? new Finding(Severity.Good, name, use)
             : new Finding(
                 needed ? Severity.Broken : Severity.Lack, name, $"missing: {use}", "a newer kernel on this host has it");
     }
 
-    private static Finding DescribeTool(string tool, string package, string use)
+    private static Finding DescribeTool(string tool, string package, string use, string path)
     {
-        string? found = (Environment.GetEnvironmentVariable("PATH") ?? "")
+        string? found = path
             .Split(':', StringSplitOptions.RemoveEmptyEntries)
             .Append("/usr/sbin")
             .Select(folder => Path.Combine(folder, tool))

@@ -30,12 +30,13 @@ internal sealed unsafe class KvmSystem : IDisposable
         if (version < 0)
         {
             system.Dispose();
-            throw new HostException($"{DevicePath}: is not KVM's device: 'mknod {DevicePath} c 10 232' makes it; {MissingKvm.Otherwise}");
+            throw new HostException(
+                $"{DevicePath}: is not KVM's device", $"'mknod {DevicePath} c 10 232' makes it; {MissingKvm.Otherwise}");
         }
 
         return version == ApiVersion
             ? system
-            : throw new HostException($"{DevicePath}: API version {version}, vmm needs {ApiVersion}: update the kernel");
+            : throw new HostException($"{DevicePath}: API version {version}, vmm needs {ApiVersion}", "update the kernel");
     }
 
     /// <summary>What KVM_CHECK_EXTENSION says: 0 is no; some capabilities answer with a number.</summary>
@@ -83,14 +84,15 @@ internal sealed unsafe class KvmSystem : IDisposable
 
     public void Dispose() => _fd.Dispose();
 
-    private static HostException OpenFailed(int errno) => new(errno switch
+    private static HostException OpenFailed(int errno) => errno switch
     {
-        ErrnoException.ENOENT => $"{DevicePath}: not there: {MissingKvm.Remedy(MissingKvm.HasVtX, MissingKvm.HasAmdV)}; "
-            + MissingKvm.Otherwise,
-        ErrnoException.EACCES or ErrnoException.EPERM => $"{DevicePath}: permission denied: add yourself to group kvm "
-            + $"(sudo usermod -aG kvm $USER) and log in again; {MissingKvm.Otherwise}",
-        _ => new ErrnoException(DevicePath, errno).Message,
-    });
+        ErrnoException.ENOENT => new HostException(
+            $"{DevicePath}: not there", $"{MissingKvm.Remedy(MissingKvm.HasVtX, MissingKvm.HasAmdV)}; {MissingKvm.Otherwise}"),
+        ErrnoException.EACCES or ErrnoException.EPERM => new HostException(
+            $"{DevicePath}: permission denied",
+            $"add yourself to group kvm (sudo usermod -aG kvm $USER) and log in again; {MissingKvm.Otherwise}"),
+        _ => new HostException(new ErrnoException(DevicePath, errno).Message),
+    };
 
     private int Ioctl(KvmRequest request, nint argument = 0) => KvmIoctl.Call(_fd.Number, request, argument);
 }
