@@ -2,6 +2,7 @@ using System.CommandLine;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
 using Vmm.Backends.Sockets;
+using Vmm.Run.Many.Slurm;
 using Vmm.Text;
 
 namespace Vmm.Cli;
@@ -50,6 +51,7 @@ internal static class OptionManual
         "--disk" => DiskSpec.Parts,
         "--net" => [.. NetSpec.Modes, .. NetSpec.Parts],
         "--vsock" => VsockSpec.Parts,
+        "--on" => SlurmPlace.Parts,
         "--cpu" => Cpu,
         "--entry" => Entry,
         _ => [],

@@ -7,6 +7,7 @@ using Vmm.Kvm;
 using Vmm.Machines;
 using Vmm.Run;
 using Vmm.Run.Many;
+using Vmm.Run.Many.Slurm;
 using Vmm.Run.Results;
 using Vmm.Run.Roots;
 using Vmm.Text;
@@ -143,6 +144,12 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
         if (many.Items.Count == 0)
         {
             Stderr.WriteLine("vmm: --shard: this shard has no items");
+        }
+
+        if (many.Place is { } place && many.Items.Count > 0)
+        {
+            using var jobs = new SlurmRuns(many, place);
+            return jobs.Run();
         }
 
         using var runs = new ManyRuns(many);

@@ -4,6 +4,7 @@ using Vmm.Cli.Targets;
 using Vmm.Host;
 using Vmm.Run;
 using Vmm.Run.Many;
+using Vmm.Run.Many.Slurm;
 
 namespace Vmm.Cli.Commands;
 
@@ -13,10 +14,10 @@ internal sealed class RunManyOptions
     /// <summary>No file, whatever there is.</summary>
     private const string NoFile = "none";
 
-    private const string Parallel = "--parallel", FailFast = "--fail-fast", Shard = "--shard";
+    private const string Parallel = "--parallel", FailFast = "--fail-fast", Shard = "--shard", On = "--on";
 
     // Of a call of vmm, not of one of its runs. Of reports each run gets its own.
-    private static readonly string[] OfCall = [Parallel, FailFast, Shard, "--config", "--all"];
+    private static readonly string[] OfCall = [Parallel, FailFast, Shard, On, "--config", "--all"];
     private static readonly string[] Reports = ["--junit", "--result", "--log", "--bundle"];
 
     private readonly Option<string[]> _each = new("--each")
@@ -42,6 +43,13 @@ internal sealed class RunManyOptions
         HelpName = "I/N",
     };
 
+    private readonly Option<string> _on = new(On)
+    {
+        Description = "With many runs: give them to a Slurm engine as one array job, and collect what comes back; a shard whose node dies "
+            + "runs again",
+        HelpName = "slurm[:PARTITION][,shards=N]",
+    };
+
     private readonly Option<string> _config = new("--config")
     {
         Description = "The file with defaults and targets; if not given, vmm.json where it is in this directory; none: no file",
@@ -50,12 +58,12 @@ internal sealed class RunManyOptions
 
     private readonly Option<bool> _all = new("--all") { Description = "Run all targets of vmm.json" };
 
-    public IEnumerable<Option> All => [_each, _parallel, _failFast, _shard, _config, _all];
+    public IEnumerable<Option> All => [_each, _parallel, _failFast, _shard, _on, _config, _all];
 
     /// <summary>The keys of a vmm.json.</summary>
     public static RunFileKeys KeysOf(Command run) => new(
         run,
-        ofCall: Named(run, [Parallel, FailFast, .. Reports]),
+        ofCall: Named(run, [Parallel, FailFast, On, .. Reports]),
         notInFile: Named(run, [Shard, "--config", "--all", "--tty", "--interactive"]));
 
     /// <param name="words">The argument that holds targets and the command.</param>
@@ -119,7 +127,7 @@ internal sealed class RunManyOptions
 
     private void CheckAlone(RunWords given)
     {
-        foreach (Option option in (Option[])[_parallel, _failFast, _shard])
+        foreach (Option option in (Option[])[_parallel, _failFast, _shard, _on])
         {
             if (given.Has(option))
             {
@@ -150,6 +158,8 @@ internal sealed class RunManyOptions
         {
             Items = ofAll.Value(Shard) is { } shard ? RunItems.Take(items, static item => item.Name, RunItems.ParseShard(shard)) : items,
             Parallel = ofAll.Value(Parallel) is { } parallel ? ParseParallel(parallel) : Math.Max(1, Environment.ProcessorCount / cpus),
+            IsParallelGiven = ofAll.Value(Parallel) is not null,
+            Place = ofAll.Value(On) is { } place ? SlurmPlace.Parse(place) : null,
             FailFast = ofAll.Has(_failFast),
             ShowAll = first!.ShowConsole,
             Reports = first.Reports with

@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Text;
-using System.Text.Json;
 using Vmm.Backends.Disks;
 using Vmm.Host;
 using Vmm.Run.Results;
@@ -12,8 +10,6 @@ namespace Vmm.Run.Many;
 /// however that ends.</summary>
 internal sealed class ChildRun : IDisposable
 {
-    private const int MostShown = 256 << 10;
-
     private readonly FileDescriptor _output, _result, _end;
     private readonly long _began = Stopwatch.GetTimestamp();
     private readonly int _pid;
@@ -62,46 +58,11 @@ internal sealed class ChildRun : IDisposable
     public RunResult Finish()
     {
         int code = ChildProcess.Wait(_pid) ?? RunVerdict.VmmFailed;
-        try
-        {
-            using FileStream file = File.OpenRead($"/proc/self/fd/{_result.Number}");
-            if (JsonSerializer.Deserialize(file, RunResultJson.Default.RunResult) is { } result)
-            {
-                return result with { Name = Item.Name };
-            }
-        }
-        catch (Exception error) when (error is JsonException or IOException)
-        {
-            // It never came so far: said below.
-        }
-
-        string said = Output().Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault() ?? "";
-        return new RunResult
-        {
-            Name = Item.Name,
-            Command = Item.Command,
-            Verdict = RunOutcome.VmmFailed,
-            Code = code,
-            Message = said.StartsWith("vmm: ", StringComparison.Ordinal)
-                ? said["vmm: ".Length..]
-                : string.Create(CultureInfo.InvariantCulture, $"vmm ended with {code} and left no result"),
-            Started = DateTimeOffset.UtcNow - Elapsed,
-            Times = new RunTimes { Total = Elapsed.TotalSeconds },
-            Kernel = new RunKernel(Item.Kernel, null),
-        };
+        return RunEnd.Of(Item, $"/proc/self/fd/{_result.Number}", Output, code, Elapsed);
     }
 
-    /// <summary>What it wrote to standard output and standard error; of much the end.</summary>
-    public string Output()
-    {
-        using FileStream file = File.OpenRead($"/proc/self/fd/{_output.Number}");
-        long skipped = Math.Max(0, file.Length - MostShown);
-        file.Position = skipped;
-        byte[] bytes = new byte[file.Length - skipped];
-        int length = file.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
-        string text = Encoding.UTF8.GetString(bytes, 0, length);
-        return skipped == 0 ? text : string.Create(CultureInfo.InvariantCulture, $"... {skipped} bytes before\n{text}");
-    }
+    /// <summary>The file with what it wrote to standard output and standard error; while this object is there.</summary>
+    public string Output => $"/proc/self/fd/{_output.Number}";
 
     public void Dispose()
     {

@@ -1,3 +1,4 @@
+using Vmm.Run.Many.Slurm;
 using Vmm.Run.Results;
 
 namespace Vmm.Run.Many;
@@ -9,6 +10,12 @@ internal sealed record ManyOptions
 
     /// <summary>Most machines at a time.</summary>
     public required int Parallel { get; init; }
+
+    /// <summary>Did the user say how many?</summary>
+    public bool IsParallelGiven { get; init; }
+
+    /// <summary>Where they run, if not on this host.</summary>
+    public SlurmPlace? Place { get; init; }
 
     /// <summary>End all when one has failed.</summary>
     public bool FailFast { get; init; }

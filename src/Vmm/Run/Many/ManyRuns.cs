@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Text.Json;
-using Vmm.Boot;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Run.Results;
@@ -16,7 +14,7 @@ internal sealed class ManyRuns : IDisposable
     private readonly ManyOptions _options;
     private readonly EventLoop _loop = new();
     private readonly RunSignals _signals;
-    private readonly OutputFile? _result, _junit;
+    private readonly ManyReports _reports;
     private readonly ManyProgress _progress;
     private readonly Dictionary<ChildRun, EventLoop.Watch> _running = [];
     private readonly RunResult?[] _results;
@@ -33,13 +31,7 @@ internal sealed class ManyRuns : IDisposable
         (_options, _available) = (options, available ?? HostMemory.Available);
         _results = new RunResult?[options.Items.Count];
         _progress = new ManyProgress(options.Items.Count, options.ShowAll);
-        _result = options.Reports.Result is { } result ? OutputFile.Open(result, "--result") : null;
-        _junit = options.Reports.JUnit is { } junit ? OutputFile.Open(junit, "--junit") : null;
-        foreach ((string? directory, string option) in ((string?, string)[])[(options.Reports.Log, "--log"), (options.Reports.Bundle, "--bundle")])
-        {
-            MakeDirectory(directory, option);
-        }
-
+        _reports = new ManyReports(options.Reports);
         _signals = new RunSignals(_loop, static signal => signal == LibC.SIGUSR2, Stop, static () => { });       // that one is for commands
     }
 
@@ -58,7 +50,7 @@ internal sealed class ManyRuns : IDisposable
                 Start(_next++);
             }
 
-            _progress.Show(_running.Keys);
+            _progress.Show(_running.Keys.Select(static child => (child.Item.Name, child.Elapsed)));
             _loop.Turn((int)Redraw.TotalMilliseconds);
             if (_isStopping && Stopwatch.GetElapsedTime(_stopped) > LastChance)
             {
@@ -71,7 +63,7 @@ internal sealed class ManyRuns : IDisposable
 
         RunResult[] results = [.. _results.OfType<RunResult>()];
         _progress.Summary(results, clock.Elapsed, _options.Items.Count - results.Length);
-        Write(results);
+        _reports.Write(results);
         return _signal is { } signal ? ExitCodes.SignalBase + signal
             : results.Length == _options.Items.Count && results.All(static each => each.Verdict == RunOutcome.Passed) ? 0
             : 1;
@@ -87,26 +79,13 @@ internal sealed class ManyRuns : IDisposable
 
         _signals.Dispose();
         _loop.Dispose();
-        _result?.Dispose();
-        _junit?.Dispose();
+        _reports.Dispose();
     }
 
     private void Start(int place)
     {
         RunItem item = _options.Items[place];
-        string file = RunItems.FileNameOf(item.Name, place);
-        List<string> more = [];
-        if (_options.Reports.Log is { } logs)
-        {
-            more.AddRange(["--log", Path.Combine(logs, $"{file}.log")]);
-        }
-
-        if (_options.Reports.Bundle is { } bundles)
-        {
-            more.AddRange(["--bundle", Path.Combine(bundles, file)]);
-        }
-
-        ChildRun child = ChildRun.Start(item, more);
+        ChildRun child = ChildRun.Start(item, _reports.OptionsFor(item, place));
         EventLoop.Watch watch = null!;
         watch = _loop.Add(child.End, LibC.EPOLLIN, _ =>
         {
@@ -118,7 +97,7 @@ internal sealed class ManyRuns : IDisposable
                 if (!_isStopping || result.Verdict is RunOutcome.Passed or RunOutcome.Failed)
                 {
                     _results[place] = result;
-                    _progress.Ended(child, result);
+                    _progress.Ended(result, child.Elapsed, child.Output);
                     StopAfter(result);
                 }
             }
@@ -192,42 +171,5 @@ internal sealed class ManyRuns : IDisposable
         }
 
         return false;
-    }
-
-    private void Write(RunResult[] results)
-    {
-        if (_result is not null)
-        {
-            JsonSerializer.Serialize(_result, results, RunResultJson.Default.IReadOnlyListRunResult);
-            _result.Write("\n"u8);
-        }
-
-        if (_junit is not null)
-        {
-            JUnitReport.Write(_junit, results);
-        }
-
-        foreach (string? failure in (string?[])[_result?.Failure, _junit?.Failure])
-        {
-            if (failure is not null)
-            {
-                throw new HostException(failure);
-            }
-        }
-    }
-
-    private static void MakeDirectory(string? directory, string option)
-    {
-        try
-        {
-            if (directory is not null)
-            {
-                Directory.CreateDirectory(directory);
-            }
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new UsageException($"{option} {directory}: {FileErrors.Describe(error)}");
-        }
     }
 }

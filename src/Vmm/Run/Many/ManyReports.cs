@@ -1,0 +1,81 @@
+using System.Text.Json;
+using Vmm.Boot;
+using Vmm.Host;
+using Vmm.Run.Results;
+
+namespace Vmm.Run.Many;
+
+/// <summary>The files that tell of many runs, opened before anything starts: a mistyped path does not cost an hour.</summary>
+internal sealed class ManyReports : IDisposable
+{
+    private readonly RunReports _asked;
+    private readonly OutputFile? _result, _junit;
+
+    /// <exception cref="UsageException">A file cannot be written.</exception>
+    public ManyReports(RunReports asked)
+    {
+        _asked = asked;
+        _result = asked.Result is { } result ? OutputFile.Open(result, "--result") : null;
+        _junit = asked.JUnit is { } junit ? OutputFile.Open(junit, "--junit") : null;
+        foreach ((string? directory, string option) in ((string?, string)[])[(asked.Log, "--log"), (asked.Bundle, "--bundle")])
+        {
+            MakeDirectory(directory, option);
+        }
+    }
+
+    /// <summary>The options by which one run tells its part.</summary>
+    /// <param name="place">Of the item in the list, from 0.</param>
+    public IReadOnlyList<string> OptionsFor(RunItem item, int place)
+    {
+        string file = RunItems.FileNameOf(item.Name, place);
+        return
+        [
+            .. _asked.Log is { } logs ? (string[])["--log", Path.Combine(logs, $"{file}.log")] : [],
+            .. _asked.Bundle is { } bundles ? (string[])["--bundle", Path.Combine(bundles, file)] : [],
+        ];
+    }
+
+    /// <exception cref="HostException">A file is not complete.</exception>
+    public void Write(RunResult[] results)
+    {
+        if (_result is not null)
+        {
+            JsonSerializer.Serialize(_result, results, RunResultJson.Default.IReadOnlyListRunResult);
+            _result.Write("\n"u8);
+        }
+
+        if (_junit is not null)
+        {
+            JUnitReport.Write(_junit, results);
+        }
+
+        foreach (string? failure in (string?[])[_result?.Failure, _junit?.Failure])
+        {
+            if (failure is not null)
+            {
+                throw new HostException(failure);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        _result?.Dispose();
+        _junit?.Dispose();
+    }
+
+    private static void MakeDirectory(string? directory, string option)
+    {
+        try
+        {
+            if (directory is not null)
+            {
+                Directory.CreateDirectory(directory);
+            }
+        }
+        catch (Exception error) when (FileErrors.Describe(error) is { } why)
+        {
+            throw new UsageException($"{option} {directory}: {why}");
+        }
+    }
+}

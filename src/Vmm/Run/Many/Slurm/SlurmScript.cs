@@ -1,0 +1,44 @@
+using System.Globalization;
+using System.Text;
+
+namespace Vmm.Run.Many.Slurm;
+
+/// <summary>The script of an array job: each task has the runs of one shard. Of run I the files I.out, I.json and, last of all, I.code
+/// tell how it went; I.node says where it began.</summary>
+internal static class SlurmScript
+{
+    /// <param name="directory">Where the files go: for this job alone.</param>
+    /// <param name="shards">The places of the runs of each task, by its index.</param>
+    /// <param name="words">The command line of a run, by its place.</param>
+    public static string Format(string directory, IEnumerable<KeyValuePair<int, IReadOnlyList<int>>> shards, Func<int, IReadOnlyList<string>> words)
+    {
+        // The code appears whole (mv), and after all else. A run that fails is no failure of the task: then it would have no code.
+        var text = new StringBuilder(
+            """
+            #!/bin/sh
+            run() {
+                of=$1; shift
+                echo "$SLURMD_NODENAME" >"$dir/$of.node"
+                "$@" >"$dir/$of.out" 2>&1 </dev/null
+                echo $? >"$dir/$of.end" && mv "$dir/$of.end" "$dir/$of.code"
+            }
+
+            """);
+        text.Append("dir=").Append(Quote(directory)).Append("\ncase $SLURM_ARRAY_TASK_ID in\n");
+        foreach ((int shard, IReadOnlyList<int> places) in shards)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"{shard})\n");
+            foreach (int place in places)
+            {
+                text.Append(CultureInfo.InvariantCulture, $"run {place} ").AppendJoin(' ', words(place).Select(Quote)).Append('\n');
+            }
+
+            text.Append(";;\n");
+        }
+
+        return text.Append("esac\nexit 0\n").ToString();
+    }
+
+    /// <summary>A word as a shell reads it back.</summary>
+    public static string Quote(string word) => $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+}
