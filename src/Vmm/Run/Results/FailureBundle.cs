@@ -86,7 +86,7 @@ internal sealed class FailureBundle
         return script.Append('\n').ToString();
     }
 
-    /// <summary>A run of --each writes its result to a file of the vmm that started it, which is gone by then.</summary>
+    /// <summary>A run of --each writes its result to a file of the vmm or the Slurm job that started it, which is gone by then.</summary>
     internal static IEnumerable<string> WithoutResultOfEach(IReadOnlyList<string> words)
     {
         for (int i = 0; i < words.Count; i++)
@@ -100,7 +100,8 @@ internal sealed class FailureBundle
         return words;
 
         bool IsResult(int at) => IsPair(at) || (at > 0 && IsPair(at - 1));
-        bool IsPair(int at) => words[at] == "--result" && at + 1 < words.Count && words[at + 1].StartsWith("/proc/", StringComparison.Ordinal);
+        bool IsPair(int at) => words[at] == "--result" && at + 1 < words.Count && (words[at + 1].StartsWith("/proc/", StringComparison.Ordinal)
+            || words[at + 1].Contains("/.vmm-slurm-", StringComparison.Ordinal));
     }
 
     internal static string Quote(string word) =>
