@@ -53,7 +53,7 @@ check-timeline: publish guest
 # FILTER=TEXT runs only what has that in its class or name.
 BENCH = dotnet out/artifacts/bin/Vmm.Bench/release/Vmm.Bench.dll
 
-## bench: exits, queues, buses, the assist, the machine; a short job, or FULL=1; results in bench/results/
+## bench: exits, queues, buses, the assist, the machine; a short job, or FULL=1; results in out/bench/
 bench: deps
 	dotnet build bench/Vmm.Bench -c Release --nologo -v quiet -clp:NoSummary
 	@bench/run $(if $(FULL),--full) $(if $(FILTER),--filter "$(FILTER)")
@@ -63,7 +63,7 @@ bench-allocations: deps
 	dotnet build bench/Vmm.Bench -c Release --nologo -v quiet -clp:NoSummary
 	@$(BENCH) allocations $(if $(FILTER),--filter "$(FILTER)")
 
-## bench-peers: vmm beside QEMU and what else is on PATH, in turns; the table goes to bench/results/
+## bench-peers: vmm beside QEMU and what else is on PATH, in turns; the table goes to out/bench/
 bench-peers: publish guest
 	@bench/peers/run
 

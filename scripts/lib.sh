@@ -36,7 +36,7 @@ with_kvm() {
     if [[ -n ${VMM_KVM_EMULATED:-} ]]; then die "no usable /dev/kvm in the emulated host"; fi
     for name in $1; do along+=(--env "$name=${!name:-}"); done
     shift
-    mkdir -p bench/results
+    mkdir -p out/bench
     say "no usable /dev/kvm here: measuring inside an emulated KVM host (firmware/kvm-host/run)"
-    exec firmware/kvm-host/run --cpus "${EMULATED_CPUS:-1}" --timeout 3600 --share bench/results "${along[@]}" -- "$0" "$@"
+    exec firmware/kvm-host/run --cpus "${EMULATED_CPUS:-1}" --timeout 3600 --share out/bench "${along[@]}" -- "$0" "$@"
 }

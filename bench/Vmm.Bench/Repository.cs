@@ -18,7 +18,7 @@ internal static class Repository
     }) + (Environment.GetEnvironmentVariable("VMM_KVM_EMULATED") is null ? "" : "-emulated");
 
     public static string Results { get; } =
-        Directory.CreateDirectory(Path.Combine(Root, "bench", "results", HostFolder)).FullName;
+        Directory.CreateDirectory(Path.Combine(Root, "out", "bench", HostFolder)).FullName;
 
     /// <summary>One line that says where and when: a figure without it says nothing.</summary>
     public static string HostLine { get; } =

@@ -186,3 +186,7 @@ public sealed class CpuModel
         return plain.Length <= 40 ? plain : string.Concat(plain.AsSpan(0, 37), "...");
     }
 }
+
+/// <summary>What the user gave for <c>--cpu</c> cannot be had; the message is one line that says why and what to
+/// write instead.</summary>
+public sealed class CpuModelException(string message) : Exception(message);

@@ -113,18 +113,6 @@ internal sealed record MachineSpec
     public static string CheckName(string name) =>
         name.Length > 0 ? name : throw new UsageException("--name: an empty name; give one, or leave the option out");
 
-    /// <param name="text">Seconds, with a fraction or not.</param>
-    /// <exception cref="UsageException">It is no number, negative, or more than a year.</exception>
-    public static TimeSpan ParseStopTimeout(string text)
-    {
-        const double Year = 365 * 24 * 3600;
-        return double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double seconds)
-            && seconds <= Year
-            ? TimeSpan.FromSeconds(seconds)
-            : throw new UsageException(
-                $"--stop-timeout {text}: not a number of seconds; write for instance --stop-timeout 30, or 0 for no limit");
-    }
-
     /// <exception cref="UsageException">It is no number, or less than one.</exception>
     public static int ParseCpus(string text)
     {
@@ -135,4 +123,24 @@ internal sealed record MachineSpec
 
         return count >= 1 ? count : throw new UsageException($"--cpus {text}: a machine has at least one");
     }
+}
+
+/// <summary>How virtio devices are shown to the guest: <c>--transport</c>.</summary>
+internal enum Transport
+{
+    Pci,
+    Mmio,
+}
+
+/// <summary>What comes of a reset that the guest asked for (--on-reboot).</summary>
+internal enum RebootAction
+{
+    /// <summary>The machine ends, with success.</summary>
+    End,
+
+    /// <summary>The machine starts anew, as often as the guest wants.</summary>
+    Restart,
+
+    /// <summary>The machine ends, with an exit code of its own.</summary>
+    Fail,
 }

@@ -7,6 +7,7 @@ using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Machines;
 using Vmm.Run.Results;
+using Vmm.Text;
 
 namespace Vmm.Run;
 

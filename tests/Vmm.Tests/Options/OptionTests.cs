@@ -70,20 +70,31 @@ public sealed class OptionTests
     [InlineData("0", 0)]
     [InlineData("90", 90)]
     [InlineData("1.5", 1.5)]
-    public void Stop_timeouts_are_seconds(string text, double seconds) =>
-        Assert.Equal(TimeSpan.FromSeconds(seconds), MachineSpec.ParseStopTimeout(text));
+    [InlineData("2m", 120)]
+    public void Stop_timeouts_are_durations_or_nothing(string text, double seconds) =>
+        Assert.Equal(TimeSpan.FromSeconds(seconds), TimeSpanText.Parse(text, "--stop-timeout", zeroIsNoLimit: true));
 
     [Theory]
     [InlineData("")]
     [InlineData("-1")]
-    [InlineData("1m")]
+    [InlineData("1d")]
     [InlineData("NaN")]
     [InlineData("1e3")]
     [InlineData("99999999999")]
     public void Wrong_stop_timeouts_are_one_clear_line(string text)
     {
-        var error = Assert.Throws<UsageException>(() => MachineSpec.ParseStopTimeout(text));
+        var error = Assert.Throws<UsageException>(() => TimeSpanText.Parse(text, "--stop-timeout", zeroIsNoLimit: true));
         Assert.StartsWith("--stop-timeout ", error.Message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', error.Message);
     }
+
+    /// <summary>A command may not run for no time at all.</summary>
+    [Theory]
+    [InlineData("NaN")]
+    [InlineData("NaNs")]
+    [InlineData("0")]
+    [InlineData("0m")]
+    [InlineData("s")]
+    public void Wrong_time_limits_are_one_clear_line(string text) =>
+        Assert.StartsWith("--timeout ", Assert.Throws<UsageException>(() => TimeSpanText.Parse(text, "--timeout")).Message, StringComparison.Ordinal);
 }

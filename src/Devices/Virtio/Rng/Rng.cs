@@ -86,3 +86,10 @@ public sealed class Rng : VirtioDevice
         return done;
     }
 }
+
+/// <summary>Where random bytes come from (getrandom).</summary>
+public interface IEntropySource
+{
+    /// <summary>Fills all of it, without blocking once the host has booted.</summary>
+    void Fill(Span<byte> destination);
+}

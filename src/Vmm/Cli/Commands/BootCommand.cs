@@ -154,8 +154,8 @@ internal sealed class BootCommand
     private readonly Option<string> _stopTimeout = new("--stop-timeout")
     {
         Description = "How long the guest may take to shut down after SIGTERM has pressed its power button; "
-            + $"{MachineSpec.DefaultStopTimeout.TotalSeconds:0} if not given, 0 for as long as it likes",
-        HelpName = "SECONDS",
+            + $"{MachineSpec.DefaultStopTimeout.TotalSeconds:0}s if not given, 0 for as long as it likes",
+        HelpName = "TIME",
     };
 
     private readonly Option<bool> _stats = new("--stats")
@@ -269,7 +269,7 @@ internal sealed class BootCommand
         Unpack = !result.GetValue(_noUnpack),
         OnReboot = ParseOnReboot(result.GetValue(_onReboot)),
         StopTimeout = result.GetValue(_stopTimeout) is { } timeout
-            ? MachineSpec.ParseStopTimeout(timeout)
+            ? TimeSpanText.Parse(timeout, "--stop-timeout", zeroIsNoLimit: true)
             : MachineSpec.DefaultStopTimeout,
         Stats = result.GetValue(_stats),
     };

@@ -211,3 +211,15 @@ internal sealed unsafe class ExitRecorder
     private static string Short(KvmExitReason reason) =>
         reason.ToString().Replace("KVM_EXIT_", "", StringComparison.Ordinal);
 }
+
+/// <summary>Writes all down.</summary>
+internal readonly struct RecordingProbe(ExitRecorder recorder) : IExitProbe
+{
+    public void Begin() => recorder.Begin();
+
+    public void Left() => recorder.Left();
+
+    public void Handled() => recorder.Handled();
+
+    public void Interrupted(int errno) => recorder.Interrupted(errno);
+}

@@ -1,7 +1,7 @@
 using System.Globalization;
 using Vmm.Host;
 
-namespace Vmm.Run;
+namespace Vmm.Text;
 
 /// <summary>Durations as timeout(1) takes them: a number, and s, m or h behind it; seconds without.</summary>
 internal static class TimeSpanText
@@ -9,8 +9,9 @@ internal static class TimeSpanText
     private const double MostSeconds = 365 * 24 * 3600;
 
     /// <param name="option">For the error: <c>--timeout</c>.</param>
+    /// <param name="zeroIsNoLimit">Is 0 taken, for no limit?</param>
     /// <exception cref="UsageException">It is no such duration, nothing, or more than a year.</exception>
-    public static TimeSpan Parse(string text, string option)
+    public static TimeSpan Parse(string text, string option, bool zeroIsNoLimit = false)
     {
         double unit = text.Length == 0 ? 0 : text[^1] switch
         {
@@ -20,14 +21,17 @@ internal static class TimeSpanText
             _ => 0,
         };
         ReadOnlySpan<char> digits = unit == 0 ? text : text.AsSpan(0, text.Length - 1);
-        if (!double.TryParse(digits, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double number))
+        if (!double.TryParse(digits, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double number)
+            || !double.IsFinite(number))
         {
-            throw new UsageException($"{option} {text}: not a duration; write for instance {option} 90s, 5m or 1h");
+            string noLimit = zeroIsNoLimit ? ", or 0 for no limit" : "";
+            throw new UsageException($"{option} {text}: not a duration; write for instance {option} 90s, 5m or 1h{noLimit}");
         }
 
         double seconds = number * (unit == 0 ? 1 : unit);
         return seconds switch
         {
+            0 when zeroIsNoLimit => TimeSpan.Zero,
             <= 0 => throw new UsageException($"{option} {text}: no time at all; leave the option out for no limit"),
             > MostSeconds => throw new UsageException($"{option} {text}: more than a year"),
             _ => TimeSpan.FromSeconds(seconds),
