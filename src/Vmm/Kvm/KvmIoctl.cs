@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vmm.Host;
 using Vmm.Kvm.Abi;
 
@@ -10,9 +11,13 @@ internal static class KvmIoctl
     public static int Call(int fd, KvmRequest request, nint argument = 0)
     {
         int result = LibC.Ioctl(fd, (nuint)request, argument);
-        return result >= 0
-            ? result
-            : throw new ErrnoException(
-                request.ToString(), System.Runtime.InteropServices.Marshal.GetLastPInvokeError());
+        if (result >= 0)
+        {
+            return result;
+        }
+
+        // Before the name is looked up, which may make calls of its own.
+        int errno = Marshal.GetLastPInvokeError();
+        throw new ErrnoException(request.ToString(), errno);
     }
 }
