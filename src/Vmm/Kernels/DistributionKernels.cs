@@ -83,7 +83,7 @@ internal static class DistributionKernels
             string release = Path.GetFileName(file)["vmlinuz-".Length..];
             string modules = FindModules(Path.Combine(work, "root"), release);
             string package = File.ReadAllText(Path.Combine(work, "package")).Trim();
-            StoredKernel kernel = store.Add(name.Split('@')[0], file, release, new ModuleTree(modules), package);
+            StoredKernel kernel = store.Add(name, file, release, new ModuleTree(modules), package);
             Stderr.WriteLine(string.Create(
                 CultureInfo.InvariantCulture, $"vmm: {package} is in {store.Root} ({clock.Elapsed.TotalSeconds:0} s)"));
             return kernel;

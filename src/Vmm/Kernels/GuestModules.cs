@@ -31,24 +31,24 @@ internal static class GuestModules
         ["erofs"] = "an EROFS image cannot be mounted",
     };
 
+    /// <summary>What a kernel has neither built in nor as a module, and what follows.</summary>
+    public static IEnumerable<(string Name, string Consequence)> MissingIn(StoredKernel kernel) => Wanted
+        .Where(name => kernel.KnowsModules && !kernel.BuiltIn.Contains(name) && !kernel.Modules.ContainsKey(name) && Consequences.ContainsKey(name))
+        .Select(static name => (name, Consequences[name]));
+
     /// <summary>The files to load for a run, in order.</summary>
     /// <param name="needs">Of <see cref="Wanted"/>; those without which it cannot be are checked.</param>
     /// <exception cref="UsageException">The kernel has one of them neither built in nor as a module.</exception>
     public static IReadOnlyList<string> FilesFor(StoredKernel kernel, IEnumerable<string> needs)
     {
         var files = new List<string>();
-        if (!kernel.KnowsModules)
-        {
-            return files;
-        }
-
         foreach (string need in needs)
         {
             if (kernel.Modules.TryGetValue(need, out IReadOnlyList<string>? own))
             {
                 files.AddRange(own.Where(file => !files.Contains(file)));
             }
-            else if (!kernel.BuiltIn.Contains(need) && Consequences.TryGetValue(need, out string? consequence))
+            else if (kernel.KnowsModules && !kernel.BuiltIn.Contains(need) && Consequences.TryGetValue(need, out string? consequence))
             {
                 throw new UsageException($"--kernel {kernel.Release}: has no {need}, neither built in nor as a module: {consequence}");
             }

@@ -62,7 +62,7 @@ internal static class KernelNames
             throw new UsageException($"--kernel host: {HostKernel.Path}: {why}; this fetches another: {HowToGetOne}");
         }
 
-        return store.Find(HostKernel.Release) is { Name: Host } known && known.Added > File.GetLastWriteTimeUtc(HostKernel.Path)
+        return store.Find(HostKernel.Release) is { } known && known.Added > File.GetLastWriteTimeUtc(HostKernel.Path)
             ? known
             : store.Add(Host, HostKernel.Path, HostKernel.Release, host.Modules is null ? null : new ModuleTree(host.Modules), "this host");
     }

@@ -65,6 +65,7 @@ internal sealed class KernelStore(string root)
     {
         Directory.CreateDirectory(Root);
         using FileDescriptor turn = Lock();
+        Sweep();
         string work = Path.Combine(Root, $".{release}.{Environment.ProcessId}");
         try
         {
@@ -75,6 +76,7 @@ internal sealed class KernelStore(string root)
                 Name = name,
                 Source = source,
                 Added = DateTimeOffset.UtcNow,
+                KnowsModules = modules?.KnowsBuiltIn ?? false,
                 BuiltIn = modules is null ? [] : [.. GuestModules.Wanted.Where(modules.IsBuiltIn)],
                 Modules = modules is null
                     ? new Dictionary<string, IReadOnlyList<string>>()
@@ -127,6 +129,20 @@ internal sealed class KernelStore(string root)
         using FileDescriptor turn = Lock();
         Directory.Delete(kernel.Directory, recursive: true);
         return true;
+    }
+
+    /// <summary>Deletes what others left that were killed in the middle: directories that end in the number of a process which is
+    /// no more.</summary>
+    private void Sweep()
+    {
+        foreach (string path in Directory.EnumerateDirectories(Root, ".*"))
+        {
+            string owner = Path.GetExtension(path).TrimStart('.');
+            if (owner.All(char.IsAsciiDigit) && owner.Length > 0 && !Directory.Exists($"/proc/{owner}"))
+            {
+                Directory.Delete(path, recursive: true);
+            }
+        }
     }
 
     private static Dictionary<string, IReadOnlyList<string>> CopyModules(ModuleTree tree, string target)

@@ -38,6 +38,9 @@ internal sealed class ModuleTree
         }
     }
 
+    /// <summary>Does it say what is built in? Else what is no module may be.</summary>
+    public bool KnowsBuiltIn => _builtIn.Count > 0;
+
     public bool IsBuiltIn(string name) => _builtIn.Contains(name);
 
     /// <summary>Copies a module, and what it needs, unpacked and under their plain names.</summary>

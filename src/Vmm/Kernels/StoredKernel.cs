@@ -31,9 +31,8 @@ internal sealed record StoredKernel
     /// <summary>The files to be loaded for the others, in that order.</summary>
     public required IReadOnlyDictionary<string, IReadOnlyList<string>> Modules { get; init; }
 
-    /// <summary>Is anything known of its modules? Not of a kernel that was added without.</summary>
-    [JsonIgnore]
-    public bool KnowsModules => BuiltIn.Count + Modules.Count > 0;
+    /// <summary>Is known what it has built in and what as modules? Not of a kernel that was added without them.</summary>
+    public required bool KnowsModules { get; init; }
 
     /// <summary>Where it lies.</summary>
     [JsonIgnore]

@@ -29,6 +29,7 @@ public sealed class KernelStoreTests : IDisposable
         Assert.Equal(added.KernelPath, kernel.KernelPath);
         Assert.Equal("a kernel", File.ReadAllText(kernel.KernelPath));
         Assert.Equal(["overlay"], kernel.BuiltIn);
+        Assert.True(kernel.KnowsModules);
         Assert.Equal(["jbd2.ko", "mbcache.ko", "ext4.ko"], kernel.Modules["ext4"]);
         Assert.Equal(["vsock_common.ko", "vmw_vsock_virtio_transport.ko"], kernel.Modules["vmw_vsock_virtio_transport"]);
         Assert.Equal(
@@ -158,6 +159,28 @@ public sealed class KernelStoreTests : IDisposable
         StoredKernel kernel = Add("mine", "6.6.6", MakeTree([]));
         Assert.Equal(kernel.KernelPath, KernelNames.Default(_store, host: null));
         Assert.Equal(kernel.KernelPath, KernelNames.Default(_store, new HostKernel("may not be read", null)));
+    }
+
+    [Fact]
+    public void What_others_left_that_were_killed_goes_with_the_next_that_is_added()
+    {
+        Directory.CreateDirectory(Path.Combine(_store.Root, ".fetch.4194304", "root"));
+        string mine = Path.Combine(_store.Root, $".fetch.{Environment.ProcessId}");
+        Directory.CreateDirectory(mine);
+        Add("x", "6.1.3", MakeTree([]));
+        Assert.Equal([mine], Directory.EnumerateDirectories(_store.Root, ".fetch*"));
+    }
+
+    [Fact]
+    public void Where_nothing_says_what_is_built_in_nothing_is_said_to_be_missing()
+    {
+        string tree = MakeTree([]);
+        File.Delete(Path.Combine(tree, "modules.builtin"));
+        MakeModule(tree, "virtio_blk.ko");
+        StoredKernel kernel = Add("x", "6.1.3", tree);
+        Assert.Equal(["virtio_blk.ko"], GuestModules.FilesFor(kernel, ["virtio_blk", "virtiofs"]));
+        Assert.Empty(GuestModules.MissingIn(kernel));
+        Assert.Contains("virtiofs", GuestModules.MissingIn(Add("y", "6.1.4", MakeTree(["kernel/x.ko"]))).Select(static each => each.Name));
     }
 
     [Theory]

@@ -1,5 +1,7 @@
 using System.Formats.Tar;
 using System.Text;
+using Vmm.Backends.Shares;
+using Vmm.Cli.Commands;
 using Vmm.Host;
 using Vmm.Run.Roots;
 using Xunit;
@@ -25,6 +27,22 @@ public sealed class RunRootTests : IDisposable
     [InlineData("/etc/passwd", false, true, RootKind.Disk)]
     internal void Chooses(string? root, bool pack, bool canShare, RootKind expected) =>
         Assert.Equal(expected, RunRoot.Choose(root, pack, canShare).Kind);
+
+    [Theory]
+    [InlineData("/", "/root/src", false, 1)]
+    [InlineData("/", "/root/src", true, 2)]
+    [InlineData("/", "/tmp/work", false, 2)]
+    [InlineData("/", "/tmp", false, 2)]
+    [InlineData("/", "/tmpfiles", false, 1)]
+    [InlineData("/", "/run/user/0/x", false, 2)]
+    [InlineData("/srv", "/root/src", false, 2)]
+    [InlineData("/srv", "/", false, 1)]
+    public void The_working_directory_is_shared_where_the_guest_would_not_see_it(string root, string here, bool isWritable, int shares)
+    {
+        ShareSpec[] all = [.. RunRootOptions.Shares(new RunRoot(RootKind.Share, root) { IsWorkWritable = isWritable }, here)];
+        Assert.Equal(shares, all.Length);
+        Assert.All(all.Skip(1), each => Assert.Equal((here, here, isWritable), (each.HostPath, each.GuestPath, each.IsWritable)));
+    }
 
     [Fact]
     public void Nobody_waits_for_a_whole_host_to_be_packed_without_having_asked()

@@ -17,11 +17,27 @@ internal static class InspectCommand
         command.Options.Add(json);
         command.SetAction(result =>
         {
-            KernelReport report = KernelInspector.Inspect(KernelNames.Resolve(result.GetRequiredValue(file), KernelStore.Default));
+            string path = KernelNames.Resolve(result.GetRequiredValue(file), KernelStore.Default);
+            KernelReport report = KernelInspector.Inspect(path);
             string text = result.GetValue(json) ? ReportJson.Render(report) : ReportText.Render(report);
             Stdout.Write(text.EndsWith('\n') ? text : text + "\n");
+            if (!result.GetValue(json) && KernelStore.Default.Owner(path) is { } kernel)
+            {
+                WriteModules(kernel);
+            }
+
             return ExitCodes.Success;
         });
         return command;
+    }
+
+    /// <summary>What vmm run adds to a kernel that it keeps.</summary>
+    private static void WriteModules(StoredKernel kernel)
+    {
+        Stdout.WriteLine($"vmm run loads  {(kernel.Modules.Count == 0 ? "nothing" : string.Join(", ", kernel.Modules.Keys))}, as far as a run needs it");
+        foreach ((string name, string consequence) in GuestModules.MissingIn(kernel))
+        {
+            Stdout.WriteLine($"vmm run lacks  {name}: {consequence}");
+        }
     }
 }

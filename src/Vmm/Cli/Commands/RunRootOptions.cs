@@ -10,6 +10,9 @@ namespace Vmm.Cli.Commands;
 /// <summary>What of <c>vmm run</c> is about the guest's root file system.</summary>
 internal sealed class RunRootOptions
 {
+    /// <summary>What the guest has of its own there.</summary>
+    private static readonly string[] Fresh = ["/tmp", "/run", "/dev", "/proc", "/sys"];
+
     private readonly Option<string> _root = new("--root")
     {
         Description = "The guest's root file system: a directory (if not given: this host's /, read-only under an overlay in memory), "
@@ -64,7 +67,7 @@ internal sealed class RunRootOptions
     /// <summary>The machine with what the root needs, but for what has yet to be packed.</summary>
     public static MachineSpec AddTo(MachineSpec machine, RunRoot root) => root.Kind switch
     {
-        RootKind.Share => machine with { Shares = [.. Shares(root), .. machine.Shares] },
+        RootKind.Share => machine with { Shares = [.. Shares(root, Environment.CurrentDirectory), .. machine.Shares] },
         RootKind.Disk => machine with
         {
             Disks =
@@ -85,16 +88,17 @@ internal sealed class RunRootOptions
     public static string? WorkDirectory(RunRoot root) => root.Kind switch
     {
         RootKind.Share => Environment.CurrentDirectory,
-        RootKind.PackedDirectory when System.IO.Path.GetFullPath(root.Path) == "/" => Environment.CurrentDirectory,
+        RootKind.PackedDirectory when Path.GetFullPath(root.Path) == "/" => Environment.CurrentDirectory,
         _ => null,
     };
 
-    /// <summary>The tree that becomes /, and this working directory where it is not in it, or is to be written to.</summary>
-    private static IEnumerable<ShareSpec> Shares(RunRoot root)
+    /// <summary>The tree that becomes /, and the working directory where the guest does not see it there, or is to write to it.
+    /// </summary>
+    internal static IEnumerable<ShareSpec> Shares(RunRoot root, string here)
     {
-        string here = Environment.CurrentDirectory;
         yield return new ShareSpec(root.Path, "/", IsWritable: false, RunRoot.Tag);
-        if (here != "/" && (root.IsWorkWritable || System.IO.Path.GetFullPath(root.Path) != "/"))
+        bool isHidden = Path.GetFullPath(root.Path) != "/" || Fresh.Any(each => $"{here}/".StartsWith($"{each}/", StringComparison.Ordinal));
+        if (here != "/" && (root.IsWorkWritable || isHidden))
         {
             yield return new ShareSpec(here, here, root.IsWorkWritable, "vmm-work");
         }
