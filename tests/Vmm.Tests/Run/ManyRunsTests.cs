@@ -90,6 +90,25 @@ public sealed class ManyRunsTests : IDisposable
         Assert.InRange(RunEnd.Tail(child.Output).Length, 1, 300_000);
     }
 
+    /// <summary>In the group of a run that was killed; and where it left the group, its end is that of its vmm all the same.</summary>
+    [Fact]
+    public void What_a_killed_run_left_behind_is_ended_or_not_waited_for()
+    {
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+        (int code, RunResult[] results) = Run(
+            ["a"], $"sleep 1000 & echo $! >{At("same")}; setsid sleep 60 & echo $! >{At("other")}; sleep 0.2; kill -9 $$");
+        Assert.Equal((1, 137), (code, results[0].Code));
+        Assert.InRange(clock.Elapsed.TotalSeconds, 0, 50);
+        _ = LibC.Kill(int.Parse(File.ReadAllText(At("other"))), LibC.SIGKILL);
+        string same = $"/proc/{File.ReadAllText(At("same")).Trim()}/stat";
+        for (int i = 0; i < 500 && File.Exists(same) && !File.ReadAllText(same).Contains(") Z ", StringComparison.Ordinal); i++)
+        {
+            Thread.Sleep(20);
+        }
+
+        Assert.True(!File.Exists(same) || File.ReadAllText(same).Contains(") Z ", StringComparison.Ordinal));
+    }
+
     [Fact]
     public void Where_memory_is_short_one_runs_after_the_other()
     {
