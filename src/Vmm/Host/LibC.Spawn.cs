@@ -65,4 +65,9 @@ internal static unsafe partial class LibC
     // prctl is variadic; see ioctl for why that makes no difference here.
     [LibraryImport("libc", EntryPoint = "prctl", SetLastError = true)]
     public static partial int Prctl(int option, nuint a, nuint b, nuint c, nuint d);
+
+    /// <summary>pidfd_open(2): readable when the process has ended. glibc has it since 2.36 only.</summary>
+    public static int PidfdOpen(int pid) => (int)Syscall(SYS_pidfd_open, pid, 0, 0, 0, 0, 0);
+
+    private const nint SYS_pidfd_open = 434;
 }

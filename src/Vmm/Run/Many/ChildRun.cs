@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using Vmm.Backends.Disks;
 using Vmm.Host;
 using Vmm.Run.Results;
@@ -21,7 +22,7 @@ internal sealed class ChildRun : IDisposable
 
     public RunItem Item { get; }
 
-    /// <summary>Readable, and at its end, when it has ended with all that it started.</summary>
+    /// <summary>Readable when it has ended. (Not a pipe that it holds: what it left behind would hold that, too.)</summary>
     public int End => _end.Number;
 
     public TimeSpan Elapsed => Stopwatch.GetElapsedTime(_began);
@@ -31,18 +32,23 @@ internal sealed class ChildRun : IDisposable
     public static ChildRun Start(RunItem item, params IReadOnlyList<string> more)
     {
         FileDescriptor output = DiskFiles.CreateNameless(), result = DiskFiles.CreateNameless();
-        (FileDescriptor read, FileDescriptor write) = Pipe.Create();
-        using (write)
+        string[] arguments =
+        [
+            "--pdeathsig", "KILL", "--", .. item.Vmm, .. more,
+            "--result", string.Create(CultureInfo.InvariantCulture, $"/proc/{Environment.ProcessId}/fd/{result.Number}"), "--", .. item.Command,
+        ];
+        int pid = ChildProcess.Start("setpriv", arguments, output.Number, output.Number, ownGroup: true, output.Number)
+            ?? throw new HostException("--each: setpriv is not installed; it is in the package util-linux");
+        int end = LibC.PidfdOpen(pid);
+        if (end >= 0)
         {
-            string[] arguments =
-            [
-                "--pdeathsig", "KILL", "--", .. item.Vmm, .. more,
-                "--result", string.Create(CultureInfo.InvariantCulture, $"/proc/{Environment.ProcessId}/fd/{result.Number}"), "--", .. item.Command,
-            ];
-            int pid = ChildProcess.Start("setpriv", arguments, output.Number, write.Number, ownGroup: true, output.Number)
-                ?? throw new HostException("--each: setpriv is not installed; it is in the package util-linux");
-            return new ChildRun(item, pid, output, result, read);
+            return new ChildRun(item, pid, output, result, new FileDescriptor(end));
         }
+
+        int errno = Marshal.GetLastPInvokeError();
+        ChildProcess.KillGroup(pid);
+        ChildProcess.Wait(pid);
+        throw new ErrnoException("pidfd_open", errno);
     }
 
     /// <summary>What of its vmm is in memory, in bytes (statm of proc(5)).</summary>
@@ -57,6 +63,8 @@ internal sealed class ChildRun : IDisposable
     /// <summary>It has ended: how.</summary>
     public RunResult Finish()
     {
+        // Of a vmm that was killed something may be left in its group. Before it is waited for: then its number may be another's.
+        Kill();
         int code = ChildProcess.Wait(_pid) ?? RunVerdict.VmmFailed;
         return RunEnd.Of(Item, $"/proc/self/fd/{_result.Number}", Output, code, Elapsed);
     }
