@@ -16,7 +16,7 @@ try
 
     // Every thread would map an arena of its own for malloc(3), which hardly anything here calls.
     _ = LibC.Mallopt(LibC.M_ARENA_MAX, 1);
-    var tree = CommandTree.Create(clock);
+    var tree = CommandTree.Create(clock, args);
     IgnoredSignals.IgnoreResourceSignals();
     StandardStreams.Check();
     ParseResult result = tree.Root.Parse(args, CommandTree.Parsing);
@@ -26,7 +26,17 @@ try
         return ExitCodes.Success;
     }
 
-    CommandLineCheck.Check(args, result);
+    try
+    {
+        CommandLineCheck.Check(args, result);
+    }
+    catch (UsageException)
+    {
+        // What is said of a mistake may name any command and option.
+        CommandLineCheck.Check(args, CommandTree.Create(clock).Root.Parse(args, CommandTree.Parsing));
+        throw;
+    }
+
     return result.Invoke(CommandTree.Invoking);
 }
 catch (UsageException error)

@@ -37,31 +37,41 @@ internal sealed class CommandTree
         ProcessTerminationTimeout = null,       // signals are StopSignals' own
     };
 
-    public static CommandTree Create(StartClock clock)
+    /// <param name="words">Of the command line: of commands that are not among them there is only the name, since most of a
+    /// tree's cost is options of commands that nobody gave. Null for the whole tree, which help, completions and errors need.
+    /// </param>
+    public static CommandTree Create(StartClock clock, string[]? words = null)
     {
+        if (words is not null && words.Any(static word => word is "help" or "complete" or "completion" or "manual" or "--help" or "-h"))
+        {
+            words = null;
+        }
+
+        Command Named(string name, Func<Command> create) => words?.Contains(name) ?? true ? create() : new Command(name);
+
         var root = new Command(RootName, "Boot a Linux kernel in a throw-away virtual machine");
         var run = new BootCommand();
         run.AddTo(root, clock);
-        root.Subcommands.Add(RunCommand.Create(run, clock));
-        root.Subcommands.Add(ExitsCommand.Create(run, clock));
-        root.Subcommands.Add(BootTimelineCommand.Create(run, clock));
-        root.Subcommands.Add(CheckCommand.Create());
-        root.Subcommands.Add(InspectCommand.Create());
-        root.Subcommands.Add(DiskCommand.Create());
-        root.Subcommands.Add(KernelCommand.Create());
-        root.Subcommands.Add(JUnitCommand.Create());
-        root.Subcommands.Add(CompletionCommand.Create());
-        root.Subcommands.Add(HostCommand.Create());
+        root.Subcommands.Add(Named("run", () => RunCommand.Create(run, clock)));
+        root.Subcommands.Add(Named("exits", () => ExitsCommand.Create(run, clock)));
+        root.Subcommands.Add(Named("boot-timeline", () => BootTimelineCommand.Create(run, clock)));
+        root.Subcommands.Add(Named("check", CheckCommand.Create));
+        root.Subcommands.Add(Named("inspect", InspectCommand.Create));
+        root.Subcommands.Add(Named("disk", DiskCommand.Create));
+        root.Subcommands.Add(Named("kernel", KernelCommand.Create));
+        root.Subcommands.Add(Named("junit", JUnitCommand.Create));
+        root.Subcommands.Add(Named("completion", CompletionCommand.Create));
+        root.Subcommands.Add(Named("host", HostCommand.Create));
         var version = new Option<bool>("--version", "-V") { Description = "Print the version" };
         var help = new Option<bool>("--help", "-h") { Description = "Print this help", Recursive = true };
         root.Options.Add(new Option<bool>(EmulatedHost.Option) { Description = EmulatedHost.Description, Recursive = true });
         root.Options.Add(help);
         root.Options.Add(version);
         var tree = new CommandTree(root, help, version);
-        root.Subcommands.Add(HelpCommand.Create(tree));
-        root.Subcommands.Add(VersionCommand.Create());
-        root.Subcommands.Add(CompleteCommand.Create(tree));
-        root.Subcommands.Add(ManualCommand.Create(tree));
+        root.Subcommands.Add(Named("help", () => HelpCommand.Create(tree)));
+        root.Subcommands.Add(Named("version", VersionCommand.Create));
+        root.Subcommands.Add(Named("complete", () => CompleteCommand.Create(tree)));
+        root.Subcommands.Add(Named("manual", () => ManualCommand.Create(tree)));
         LetFlagsTakeNoValue(root);
         return tree;
     }
