@@ -38,7 +38,7 @@ internal sealed class HostResources : IDisposable
     /// <summary>The initramfs's files. Until <see cref="CloseBootFiles"/>.</summary>
     public InitialRamDisk Initrd { get; private set; } = null!;
 
-    /// <summary>/dev/kvm. Until <see cref="CloseBootFiles"/>.</summary>
+    /// <summary>/dev/kvm.</summary>
     public KvmSystem Kvm { get; private set; } = null!;
 
     /// <summary>With the guest's memory and interrupt controllers, and without vCPUs.</summary>
@@ -90,7 +90,6 @@ internal sealed class HostResources : IDisposable
     {
         Kernel.Dispose();
         Initrd.Dispose();
-        Kvm.Dispose();
     }
 
     public void Dispose()

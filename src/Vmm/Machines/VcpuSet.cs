@@ -53,7 +53,7 @@ internal sealed class VcpuSet : IDisposable
         }
     }
 
-    /// <summary>For the state: the VM with its vCPUs. Before <see cref="HostResources.CloseBootFiles"/>.</summary>
+    /// <summary>For the state: the VM with its vCPUs.</summary>
     public VmState StateOf(HostResources host) =>
         VmState.Of(host.Kvm, host.Vm, _threads.Zip(_assists, static (vcpu, assist) => (vcpu.Vcpu, (ISavedAssist?)assist)));
 

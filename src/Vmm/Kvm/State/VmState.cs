@@ -8,23 +8,26 @@ namespace Vmm.Kvm.State;
 /// <summary>What is saved of a VM besides its memory: the interrupt controllers and the timer in the kernel, the
 /// paravirtual clock, and the vCPUs. Where MSIs lead is in the devices' state, which sets the routes anew.</summary>
 /// <param name="vm">With interrupt controllers and vCPUs, none of which runs.</param>
-/// <param name="vcpus">All, by id.</param>
-internal sealed class VmState(KvmVm vm, IReadOnlyList<VcpuState> vcpus) : ISavedState
+/// <param name="makeVcpus">All, by id. Called when the state is saved or loaded for the first time: to find out what belongs to it
+/// costs some of a start, and few machines are saved.</param>
+internal sealed class VmState(KvmVm vm, Func<IReadOnlyList<VcpuState>> makeVcpus) : ISavedState
 {
     // struct kvm_irqchip: chip_id:32 pad:32 and 512 bytes; struct kvm_clock_data: clock:64 flags:32 ...
     private const int ChipHeader = 8, ChipBytes = 512, PitBytes = 112, ClockBytes = 48;
 
     private static readonly string[] Chips = ["pic0", "pic1", "ioapic"];        // KVM_IRQCHIP_* 0, 1, 2
 
+    private readonly Lazy<IReadOnlyList<VcpuState>> _vcpus = new(makeVcpus);
+
     /// <summary>For a machine's vCPUs.</summary>
-    public static VmState Of(KvmSystem kvm, KvmVm vm, IEnumerable<(Vcpu Vcpu, ISavedAssist? Assist)> vcpus)
+    /// <param name="kvm">Stays open as long as the machine is.</param>
+    public static VmState Of(KvmSystem kvm, KvmVm vm, IEnumerable<(Vcpu Vcpu, ISavedAssist? Assist)> vcpus) => new(vm, () =>
     {
         uint[] msrs = kvm.GetMsrIndexes();
         bool hasSregs2 = vm.HasSregs2;
         int xsaveBytes = vm.XsaveSize ?? 4096;
-        return new VmState(
-            vm, [.. vcpus.Select(pair => new VcpuState(pair.Vcpu, pair.Assist, msrs, hasSregs2, xsaveBytes))]);
-    }
+        return [.. vcpus.Select(pair => new VcpuState(pair.Vcpu, pair.Assist, msrs, hasSregs2, xsaveBytes))];
+    });
 
     /// <inheritdoc/>
     public void Save(StateWriter state)
@@ -41,7 +44,7 @@ internal sealed class VmState(KvmVm vm, IReadOnlyList<VcpuState> vcpus) : ISaved
         byte[] pit = new byte[PitBytes];
         vm.Transfer(KvmRequest.KVM_GET_PIT2, pit);
         state.Write("pit", pit);
-        state.Write("vcpus", vcpus, static (fields, vcpu) => vcpu.Save(fields));
+        state.Write("vcpus", _vcpus.Value, static (fields, vcpu) => vcpu.Save(fields));
         byte[] clock = new byte[ClockBytes];
         vm.Transfer(KvmRequest.KVM_GET_CLOCK, clock);
         state.Write("clock", BinaryPrimitives.ReadUInt64LittleEndian(clock));
@@ -60,10 +63,10 @@ internal sealed class VmState(KvmVm vm, IReadOnlyList<VcpuState> vcpus) : ISaved
         }
 
         Set(state, "pit", KvmRequest.KVM_SET_PIT2, state.Bytes("pit", PitBytes, PitBytes));
-        StateReader[] list = state.List("vcpus", vcpus.Count, vcpus.Count);
+        StateReader[] list = state.List("vcpus", _vcpus.Value.Count, _vcpus.Value.Count);
         for (int i = 0; i < list.Length; i++)
         {
-            vcpus[i].Load(list[i]);
+            _vcpus.Value[i].Load(list[i]);
             list[i].End();
         }
 
