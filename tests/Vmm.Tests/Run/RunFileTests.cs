@@ -111,7 +111,7 @@ public sealed class RunFileTests
 
     [Fact]
     public void A_target_that_is_not_there_is_told_with_the_nearest() => Assert.Equal(
-        "no such target 'unti' in vmm.json; did you mean 'unit'?; there are: unit, shell, each",
+        "no such target 'unti' in vmm.json; did you mean 'unit'?; there are: unit, shell, each; a command goes behind --",
         Assert.Throws<UsageException>(() => Parse(Example).Find("unti")).Message);
 
     [Fact]

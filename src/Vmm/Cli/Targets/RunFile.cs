@@ -74,7 +74,7 @@ internal sealed class RunFile
     public RunTarget Find(string name) => Targets.Find(each => each.Name == name)
         ?? throw new UsageException($"no such target '{name}' in {_path}"
             + Suggestion.DidYouMean(name, Targets.Select(each => each.Name))
-            + $"; there are: {string.Join(", ", Targets.Select(each => each.Name))}");
+            + $"; there are: {string.Join(", ", Targets.Select(each => each.Name))}; a command goes behind --");
 
     private void ReadAll(ref Utf8JsonReader reader)
     {

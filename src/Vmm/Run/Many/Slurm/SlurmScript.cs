@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Vmm.Run.Results;
 
 namespace Vmm.Run.Many.Slurm;
 
@@ -24,13 +25,13 @@ internal static class SlurmScript
             }
 
             """);
-        text.Append("dir=").Append(Quote(directory)).Append("\ncase $SLURM_ARRAY_TASK_ID in\n");
+        text.Append("dir=").Append(FailureBundle.Quote(directory)).Append("\ncase $SLURM_ARRAY_TASK_ID in\n");
         foreach ((int shard, IReadOnlyList<int> places) in shards)
         {
             text.Append(CultureInfo.InvariantCulture, $"{shard})\n");
             foreach (int place in places)
             {
-                text.Append(CultureInfo.InvariantCulture, $"run {place} ").AppendJoin(' ', words(place).Select(Quote)).Append('\n');
+                text.Append(CultureInfo.InvariantCulture, $"run {place} ").AppendJoin(' ', words(place).Select(FailureBundle.Quote)).Append('\n');
             }
 
             text.Append(";;\n");
@@ -38,7 +39,4 @@ internal static class SlurmScript
 
         return text.Append("esac\nexit 0\n").ToString();
     }
-
-    /// <summary>A word as a shell reads it back.</summary>
-    public static string Quote(string word) => $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
 }
