@@ -11,12 +11,15 @@ internal static class KernelNames
     /// <summary>Where an error sends who has no kernel.</summary>
     public const string HowToGetOne = "vmm kernel add debian";
 
+    /// <summary>Is it a file, and no name? A name that a file has too is the file's.</summary>
+    public static bool IsFile(string text) => text.Length == 0 || text.Contains('/', StringComparison.Ordinal) || File.Exists(text);
+
     /// <summary>The file of a kernel. A file wins over a name, which fetches what is not there yet.</summary>
     /// <exception cref="UsageException">There is neither.</exception>
     /// <exception cref="HostException">It cannot be fetched.</exception>
     public static string Resolve(string text, KernelStore store)
     {
-        if (text.Length == 0 || text.Contains('/', StringComparison.Ordinal) || File.Exists(text))
+        if (IsFile(text))
         {
             return text;
         }

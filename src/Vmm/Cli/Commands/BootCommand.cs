@@ -225,7 +225,8 @@ internal sealed class BootCommand
     {
         MachineSpec options = ReadUnresolved(result);
         return options.Kernel.Length > 0
-            ? options with { Kernel = KernelNames.Resolve(options.Kernel, KernelStore.Default) }
+            // Where kernels are kept is not looked for in vain.
+            ? KernelNames.IsFile(options.Kernel) ? options : options with { Kernel = KernelNames.Resolve(options.Kernel, KernelStore.Default) }
             : CommandLineCheck.Read<MachineSpec>(result.CommandResult.Command, () => throw new UsageException(
                 $"no kernel given: {CommandTree.PathOf(result.CommandResult.Command)} --kernel bzImage --disk rootfs.img"));
     }
