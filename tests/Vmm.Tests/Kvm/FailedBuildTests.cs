@@ -29,6 +29,7 @@ public sealed partial class FailedBuildTests(ITestOutputHelper output) : IDispos
     /// <summary>With room for no further descriptor, for one, for two ... until the machine can be made: so each that is opened
     /// is refused once.</summary>
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.StartsPrograms)]
     public void Each_descriptor_that_the_host_refuses_leaves_nothing_behind()
     {
         MachineSpec spec = Spec();
@@ -68,6 +69,7 @@ public sealed partial class FailedBuildTests(ITestOutputHelper output) : IDispos
     }
 
     [KvmTheory]
+    [NotInBochs(NotInBochsAttribute.StartsPrograms)]
     [InlineData("kernel")]
     [InlineData("initrd")]
     [InlineData("cpus")]
