@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Vmm.Boot;
 using Vmm.Host;
+using Vmm.Machines;
 using Vmm.Run.Results;
 
 namespace Vmm.Run.Many;
@@ -35,8 +36,22 @@ internal sealed class ManyReports : IDisposable
         ];
     }
 
+    /// <summary>All has ended, or was ended: tells how it went.</summary>
+    /// <param name="ends">By item; null for those that were not run.</param>
+    /// <param name="signal">What ended it all; null where nothing did.</param>
+    /// <returns>The exit code: 0 when all passed, 1 when one did not, 128 + N when signal N ended it.</returns>
     /// <exception cref="HostException">A file is not complete.</exception>
-    public void Write(RunResult[] results)
+    public int Conclude(RunResult?[] ends, ManyProgress progress, TimeSpan time, int? signal)
+    {
+        RunResult[] results = [.. ends.OfType<RunResult>()];
+        progress.Summary(results, time, ends.Length - results.Length);
+        Write(results);
+        return signal is { } number ? ExitCodes.SignalBase + number
+            : results.Length == ends.Length && results.All(static each => each.Verdict == RunOutcome.Passed) ? 0
+            : 1;
+    }
+
+    private void Write(RunResult[] results)
     {
         if (_result is not null)
         {

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
 using Vmm.Host;
-using Vmm.Machines;
 using Vmm.Run.Results;
 
 namespace Vmm.Run.Many;
@@ -61,12 +60,7 @@ internal sealed class ManyRuns : IDisposable
             }
         }
 
-        RunResult[] results = [.. _results.OfType<RunResult>()];
-        _progress.Summary(results, clock.Elapsed, _options.Items.Count - results.Length);
-        _reports.Write(results);
-        return _signal is { } signal ? ExitCodes.SignalBase + signal
-            : results.Length == _options.Items.Count && results.All(static each => each.Verdict == RunOutcome.Passed) ? 0
-            : 1;
+        return _reports.Conclude(_results, _progress, clock.Elapsed, _signal);
     }
 
     public void Dispose()

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Globalization;
 using Vmm.Boot;
 using Vmm.Host;
-using Vmm.Machines;
 using Vmm.Run.Results;
 
 namespace Vmm.Run.Many.Slurm;
@@ -63,12 +62,7 @@ internal sealed class SlurmRuns : IDisposable
         }
 
         Cancel();
-        RunResult[] results = [.. _results.OfType<RunResult>()];
-        _progress.Summary(results, clock.Elapsed, _options.Items.Count - results.Length);
-        _reports.Write(results);
-        return _signal is { } signal ? ExitCodes.SignalBase + signal
-            : results.Length == _options.Items.Count && results.All(static each => each.Verdict == RunOutcome.Passed) ? 0
-            : 1;
+        return _reports.Conclude(_results, _progress, clock.Elapsed, _signal);
     }
 
     public void Dispose()
