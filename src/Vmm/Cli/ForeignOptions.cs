@@ -1,3 +1,5 @@
+using Vmm.Text;
+
 namespace Vmm.Cli;
 
 /// <summary>Options of QEMU and other virtual machine monitors, and what vmm has in their place.</summary>
@@ -44,13 +46,7 @@ internal static class ForeignOptions
     }
 
     private static string Own(string option, string value, string example) =>
-        $"vmm's is: {option} {(value.Length == 0 ? example : Quote(value))}";
-
-    /// <summary>For a shell.</summary>
-    private static string Quote(string word) =>
-        word.All(c => char.IsAsciiLetterOrDigit(c) || "-_=+,./:@%".Contains(c, StringComparison.Ordinal))
-            ? word
-            : $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+        $"vmm's is: {option} {(value.Length == 0 ? example : ShellWord.Quote(value))}";
 
     private static string CpuCount(string value) => Value(value, "cpus") ?? Value(value, "boot") ?? value.Split(',')[0];
 

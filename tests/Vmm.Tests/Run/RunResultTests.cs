@@ -10,6 +10,7 @@ using Vmm.Machines;
 using Vmm.Run;
 using Vmm.Run.Results;
 using Vmm.Run.Roots;
+using Vmm.Text;
 
 namespace Vmm.Tests.Run;
 
@@ -135,7 +136,7 @@ public sealed class RunResultTests : IDisposable
     [InlineData("it's", "'it'\\''s'")]
     [InlineData("", "''")]
     [InlineData("$(x)", "'$(x)'")]
-    public void Words_are_quoted_for_the_shell(string word, string quoted) => Assert.Equal(quoted, FailureBundle.Quote(word));
+    public void Words_are_quoted_for_the_shell(string word, string quoted) => Assert.Equal(quoted, ShellWord.Quote(word));
 
     [Fact]
     public void What_a_run_of_many_repeats_is_without_the_file_of_the_others() => Assert.Equal(

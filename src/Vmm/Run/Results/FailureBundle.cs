@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json;
 using Vmm.Boot;
 using Vmm.Host;
+using Vmm.Text;
 
 namespace Vmm.Run.Results;
 
@@ -73,14 +74,14 @@ internal sealed class FailureBundle
         {
             if (Environment.GetEnvironmentVariable(name) is { } value)
             {
-                script.Append($"export {name}={Quote(value)}\n");
+                script.Append($"export {name}={ShellWord.Quote(value)}\n");
             }
         }
 
-        script.Append($"cd {Quote(Environment.CurrentDirectory)} &&\nexec");
+        script.Append($"cd {ShellWord.Quote(Environment.CurrentDirectory)} &&\nexec");
         foreach (string word in own.Program.Concat(WithoutResultOfEach(own.Arguments)))
         {
-            script.Append($" {Quote(word)}");
+            script.Append($" {ShellWord.Quote(word)}");
         }
 
         return script.Append('\n').ToString();
@@ -103,9 +104,4 @@ internal sealed class FailureBundle
         bool IsPair(int at) => words[at] == "--result" && at + 1 < words.Count && (words[at + 1].StartsWith("/proc/", StringComparison.Ordinal)
             || words[at + 1].Contains("/.vmm-slurm-", StringComparison.Ordinal));
     }
-
-    internal static string Quote(string word) =>
-        word.Length > 0 && word.All(static c => char.IsAsciiLetterOrDigit(c) || c is '/' or '.' or '-' or '_' or '=' or ',' or ':' or '+' or '@')
-            ? word
-            : $"'{word.Replace("'", "'\\''", StringComparison.Ordinal)}'";
 }

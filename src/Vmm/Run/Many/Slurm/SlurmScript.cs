@@ -1,6 +1,6 @@
 using System.Globalization;
 using System.Text;
-using Vmm.Run.Results;
+using Vmm.Text;
 
 namespace Vmm.Run.Many.Slurm;
 
@@ -25,13 +25,13 @@ internal static class SlurmScript
             }
 
             """);
-        text.Append("dir=").Append(FailureBundle.Quote(directory)).Append("\ncase $SLURM_ARRAY_TASK_ID in\n");
+        text.Append("dir=").Append(ShellWord.Quote(directory)).Append("\ncase $SLURM_ARRAY_TASK_ID in\n");
         foreach ((int shard, IReadOnlyList<int> places) in shards)
         {
             text.Append(CultureInfo.InvariantCulture, $"{shard})\n");
             foreach (int place in places)
             {
-                text.Append(CultureInfo.InvariantCulture, $"run {place} ").AppendJoin(' ', words(place).Select(FailureBundle.Quote)).Append('\n');
+                text.Append(CultureInfo.InvariantCulture, $"run {place} ").AppendJoin(' ', words(place).Select(ShellWord.Quote)).Append('\n');
             }
 
             text.Append(";;\n");
