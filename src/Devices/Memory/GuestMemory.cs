@@ -69,6 +69,14 @@ public sealed unsafe class GuestMemory
         return false;
     }
 
+    /// <summary>As <see cref="TryGetPointer"/>, for callers that only pass the address on.</summary>
+    public bool TryGetAddress(GuestAddress address, ulong length, out nint found)
+    {
+        bool isMemory = TryGetPointer(address, length, out byte* pointer);
+        found = (nint)pointer;
+        return isMemory;
+    }
+
     /// <summary>Copies one value out of guest memory, fetched once.</summary>
     public bool TryRead<T>(GuestAddress address, out T value)
         where T : unmanaged

@@ -69,6 +69,7 @@ internal static class ForeignOptions
             "vmm's is: --net user",
         _ when value.Contains("blk", StringComparison.Ordinal) || value.Contains("scsi", StringComparison.Ordinal) =>
             "vmm's is: --disk PATH",
+        _ when value.Contains("balloon", StringComparison.Ordinal) => "vmm's is: --balloon",
         _ => "vmm's devices are --disk, --net, --vsock and --rng",
     };
 

@@ -4,12 +4,8 @@ using Vmm.Kvm.Abi;
 namespace Vmm.Kvm;
 
 /// <summary>Brings vCPUs into the state in which a PC's firmware hands over.</summary>
-/// <param name="cpuid">What they show.</param>
-/// <param name="cpus">How many there are.</param>
-internal sealed class VcpuSetup(CpuidTemplate cpuid, int cpus)
+internal sealed class VcpuSetup(CpuidTemplate cpuid)
 {
-    private readonly bool _vmx = cpuid.Features.Contains("vmx");
-    private readonly bool _x2apic = cpus > CpuLapic.FirstLongId && cpuid.Features.Contains("x2apic");
     private readonly byte[] _lapic = new byte[CpuLapic.StateSize];
 
     /// <param name="vcpu">As KVM made it.</param>
@@ -19,7 +15,7 @@ internal sealed class VcpuSetup(CpuidTemplate cpuid, int cpus)
     {
         bool boots = entry is not null;
         vcpu.SetCpuid(cpuid.ForVcpu(vcpu.Id));
-        foreach (MsrEntry msr in MsrInitial.For(boots, _vmx, _x2apic))
+        foreach (MsrEntry msr in MsrInitial.For(boots))
         {
             // What KVM does not know here is what this processor does not have, and then no guest expects it.
             _ = vcpu.TrySetMsr(msr.Index, msr.Data);

@@ -7,7 +7,7 @@ using Vmm.Machines.Slots;
 namespace Vmm.Machines;
 
 /// <summary>The virtio devices that a machine has, in front of what was opened for them.</summary>
-internal sealed class GuestDevices(MachineSpec spec, EventLoop loop, DeviceBackends backends) : IDisposable
+internal sealed class GuestDevices(MachineSpec spec, EventLoop loop, GuestRam ram, DeviceBackends backends) : IDisposable
 {
     // Far above what any guest needs, and a limit to what a hostile one costs.
     private const ulong RngBytesPerSecond = 4 << 20;
@@ -24,6 +24,9 @@ internal sealed class GuestDevices(MachineSpec spec, EventLoop loop, DeviceBacke
 
     /// <summary>The socket device; null where there is none.</summary>
     public Vsock? Vsock { get; private set; }
+
+    /// <summary>The memory balloon; null where there is none.</summary>
+    public Balloon? Balloon { get; private set; }
 
     /// <summary>Is nothing that the guest asked for on its way in the host? On the loop's thread.</summary>
     public bool AreQuiet => backends.AreQuiet && _disks.TrueForAll(static disk => !disk.Device.HasRequests);
@@ -58,6 +61,12 @@ internal sealed class GuestDevices(MachineSpec spec, EventLoop loop, DeviceBacke
         {
             Vsock = new Vsock("virtio-vsock0", sockets, spec.Vsock?.Cid ?? VsockSpec.LeastCid) { RingFeatures = RingFeatures };
             slots.Plug(Vsock);
+        }
+
+        if (spec.Balloon)
+        {
+            Balloon = new Balloon("virtio-balloon0", ram.Memory, ram, _time) { RingFeatures = RingFeatures };
+            slots.Plug(Balloon);
         }
 
         foreach (VirtioDevice served in backends.Served)

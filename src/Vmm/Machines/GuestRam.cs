@@ -1,13 +1,14 @@
 using Vmm.Backends.VhostUser;
 using Vmm.Boot;
 using Vmm.Devices.Memory;
+using Vmm.Devices.Virtio;
 using Vmm.Host;
 using Vmm.Text;
 
 namespace Vmm.Machines;
 
 /// <summary>The guest's memory: one mapping of this process, shown to the guest below and above the hole.</summary>
-internal sealed class GuestRam : IDisposable
+internal sealed class GuestRam : IBalloonMemory, IDisposable
 {
     // Below it lie the firmware's tables, what a loader hands over, guests of a few KiB, and what Linux keeps back for
     // DMA; a kernel is linked to run at it, or put above. In huge pages each of the former would cost 2 MiB of zeros.
@@ -39,6 +40,9 @@ internal sealed class GuestRam : IDisposable
 
     /// <summary>Where the mapping lies in this process, for telling its resident part from vmm's own.</summary>
     public nint HostStart => _mapping.Start;
+
+    /// <inheritdoc/>
+    public bool Release(nint address, nuint length) => _mapping.Discard(address, length);
 
     public void Dispose() => _mapping.Dispose();
 

@@ -23,7 +23,7 @@ namespace Vmm.Machines;
 /// <summary>One virtual machine, from what it is to be to its end. It reads from top to bottom as the machine comes to be:
 /// what to make (<see cref="MachineSpec"/>), what the host gives for it (<see cref="HostResources"/>), <see cref="Assemble()"/>,
 /// and its life, <see cref="Run()"/>.</summary>
-internal sealed class Machine : IPowerControl, ISignalled, IDisposable
+internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 {
     private const int RngSeedLength = 32;
 
@@ -294,7 +294,7 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
         AddSerialPorts();
         _slots = Own(CreateSlots());
         Own(_host.Backends);        // they end before what they signal
-        _devices = Own(new GuestDevices(_spec, Loop, _host.Backends));
+        _devices = Own(new GuestDevices(_spec, Loop, Ram, _host.Backends));
         _devices.PlugInto(_slots);
         Done("devices");
         CpuidEntry[] processor = _host.Kvm.GetSupportedCpuid();
@@ -314,18 +314,17 @@ internal sealed class Machine : IPowerControl, ISignalled, IDisposable
     private void AddSerialPorts()
     {
         var interrupt = new IrqLine(_host.Vm, Serial16550.Com1Irq);
-        IConsoleTap watch = _observer?.Console is { } tap ? new ConsoleTaps(_complaints, tap) : _complaints;
         Serial16550? second = null;
         if (Guest is null)
         {
-            Console!.Connect(this, interrupt, watch);
+            Console!.Connect(this, interrupt, _complaints, _observer?.Console);
         }
         else
         {
             second = Guest.SecondPort(new IrqLine(_host.Vm, Serial16550.Com2Irq));
         }
 
-        Serial16550 first = Guest?.FirstPort(interrupt, watch) ?? Console!.Port;
+        Serial16550 first = Guest?.FirstPort(interrupt, _complaints) ?? Console!.Port;
         _platform.AddSerial(first, second, State);
         _panicGrace = Own(new PanicGrace(Loop, () => Console?.BytesOut ?? Guest!.ConsoleBytes, () => End(_panic.Stuck())));
     }

@@ -66,6 +66,9 @@ internal sealed record MachineSpec
     /// <summary>Give the guest the host's random numbers as a device (virtio-rng).</summary>
     public bool Rng { get; init; }
 
+    /// <summary>Give the guest a memory balloon: what it does not use goes back to the host.</summary>
+    public bool Balloon { get; init; }
+
     /// <summary>Offer the guest packed rings beside split ones (VIRTIO_F_RING_PACKED).</summary>
     public bool Packed { get; init; }
 
@@ -112,6 +115,14 @@ internal sealed record MachineSpec
     /// <exception cref="UsageException">It is empty.</exception>
     public static string CheckName(string name) =>
         name.Length > 0 ? name : throw new UsageException("--name: an empty name; give one, or leave the option out");
+
+    /// <exception cref="UsageException">It is neither on nor off.</exception>
+    public static bool ParseSwitch(string text, string option) => text switch
+    {
+        "on" => true,
+        "off" => false,
+        _ => throw new UsageException($"{option}={text}: there are on and off"),
+    };
 
     /// <exception cref="UsageException">It is no number, or less than one.</exception>
     public static int ParseCpus(string text)

@@ -47,6 +47,8 @@ public sealed class MalformedRequestTests
         MalformedKind.FrameShorterThanItsHeader or MalformedKind.EmptyFrame => TargetKind.NetTransmit,
         MalformedKind.ControlWithoutAck => TargetKind.NetControl,
         MalformedKind.RandomBytesNowhere => TargetKind.Rng,
+        MalformedKind.HalfAPageNumber or MalformedKind.NoPageNumbers or MalformedKind.PageOutsideMemory => TargetKind.BalloonInflate,
+        MalformedKind.ReportOfNothing => TargetKind.BalloonReport,
         _ => TargetKind.VsockTransmit,
     };
 
@@ -55,6 +57,9 @@ public sealed class MalformedRequestTests
         MalformedKind.BlockWithoutStatus => "no room for its status",
         MalformedKind.ControlWithoutAck => "no room for its answer",
         MalformedKind.RandomBytesNowhere => "no room for a single byte",
+        MalformedKind.HalfAPageNumber or MalformedKind.NoPageNumbers => "no page numbers, or a part of one",
+        MalformedKind.PageOutsideMemory => "outside the guest's memory",
+        MalformedKind.ReportOfNothing => "a report holds no memory",
         MalformedKind.PacketShorterThanItsLength => "shorter than its length says",
         MalformedKind.ReceiveBufferOfAByte => "shorter than the header",
         _ => "shorter than its header",
@@ -86,6 +91,13 @@ public sealed class MalformedRequestTests
                     Len = 2,
                 });
                 return [new Buffer(at, VsockHeader.Length + 1, false)];
+            case MalformedKind.HalfAPageNumber:
+                return [new Buffer(at, 6, false)];
+            case MalformedKind.NoPageNumbers:
+                return [new Buffer(at + 2048, 4, true)];
+            case MalformedKind.PageOutsideMemory:
+                target.Rig.Memory.Write(new GuestAddress(at + 4), (uint)(TestRig.LowMemory / 4096));
+                return [new Buffer(at, 8, false)];
             default:
                 return [new Buffer(at, 4, false)];
         }
@@ -103,4 +115,8 @@ public enum MalformedKind
     RandomBytesNowhere,
     PacketShorterThanItsHeader,
     PacketShorterThanItsLength,
+    HalfAPageNumber,
+    NoPageNumbers,
+    PageOutsideMemory,
+    ReportOfNothing,
 }

@@ -12,6 +12,8 @@ public enum TargetKind
     NetControl,
     Rng,
     VsockTransmit,
+    BalloonInflate,
+    BalloonReport,
 }
 
 /// <summary>A device, one of its queues, and a request that it serves.</summary>
@@ -19,6 +21,7 @@ internal sealed class TestTarget : IDisposable
 {
     private readonly TargetKind _kind;
     private readonly FakeEntropy _entropy = new();
+    private readonly FakeBalloonMemory _balloon = new();
 
     public TestTarget(TargetKind kind, Variant variant, bool start = true, ulong refuse = 0)
     {
@@ -34,6 +37,8 @@ internal sealed class TestTarget : IDisposable
             {
                 RingFeatures = TestTransports.RingFeatures,
             },
+            TargetKind.BalloonInflate or TargetKind.BalloonReport =>
+                new Balloon("balloon", Rig.Memory, _balloon) { RingFeatures = TestTransports.RingFeatures },
             _ => new Devices.Virtio.Net("net", Net = new FakeNet(pairs: 2), new NetOptions { Mac = new byte[] { 2, 0, 0, 0, 0, 1 }, QueueSize = 64 })
             {
                 RingFeatures = TestTransports.RingFeatures,
@@ -43,6 +48,7 @@ internal sealed class TestTarget : IDisposable
         {
             TargetKind.NetTransmit or TargetKind.VsockTransmit => 1,
             TargetKind.NetControl => 4,
+            TargetKind.BalloonReport => BalloonRig.Report,
             _ => 0,
         };
         Driver = new TestDriver(Rig, Device, variant);
@@ -94,6 +100,11 @@ internal sealed class TestTarget : IDisposable
             case TargetKind.NetControl:
                 Rig.Memory.Write<uint>(new GuestAddress(at), 0x0001_0004);
                 return [new Buffer(at, 4, false), new Buffer(at + 4, 1, true)];
+            case TargetKind.BalloonInflate:
+                Rig.Memory.Write(new GuestAddress(at), BalloonRig.FirstPage);
+                return [new Buffer(at, 4, false)];
+            case TargetKind.BalloonReport:
+                return [new Buffer(BalloonRig.FirstPage * 4096UL, 8192, true)];
             default:
                 return [new Buffer(at, 2048, true)];
         }
@@ -118,11 +129,13 @@ internal sealed class TestTarget : IDisposable
         TargetKind.Block => Disk!.Submits,
         TargetKind.NetReceive => Net!.Received,
         TargetKind.Rng => _entropy.Bytes / 2048,
+        TargetKind.BalloonInflate or TargetKind.BalloonReport => _balloon.Calls,
         _ => long.MaxValue,
     };
 
     public void KeepNoRecord()
     {
+        _balloon.KeepNoRecord = true;
         if (Disk is not null)
         {
             Disk.KeepNoRecord = true;
@@ -156,7 +169,7 @@ internal sealed class TestTarget : IDisposable
         {
             TargetKind.Block or TargetKind.NetControl => 1u,
             TargetKind.NetReceive => 72u,
-            TargetKind.NetTransmit or TargetKind.VsockTransmit => 0u,
+            TargetKind.NetTransmit or TargetKind.VsockTransmit or TargetKind.BalloonInflate or TargetKind.BalloonReport => 0u,
             _ => 2048u,
         }, length);
         Assert.False(Ring.TryTake(out _, out _));

@@ -13,7 +13,8 @@ internal static class AssembledVirtio
     private const int QueueSize = 8, PerRequest = 3;
 
     /// <summary>Makes a device ready, with its first queues.</summary>
-    public static void Start(Assembler code, int device, int queues)
+    /// <param name="features">Of the device's own, that are taken.</param>
+    public static void Start(Assembler code, int device, int queues, uint features = 0)
     {
         code.mov(ebx, Window + ((uint)device * Stride));
         Set(code, 0x70, 0);
@@ -21,7 +22,7 @@ internal static class AssembledVirtio
         Set(code, 0x24, 1);
         Set(code, 0x20, 1);             // VIRTIO_F_VERSION_1
         Set(code, 0x24, 0);
-        Set(code, 0x20, 0);
+        Set(code, 0x20, features);
         Set(code, 0x70, 1 | 2 | 8);
         for (int queue = 0; queue < queues; queue++)
         {
@@ -67,6 +68,24 @@ internal static class AssembledVirtio
             buffer += (uint)length + 3 & ~3u;
         }
 
+        Send(code, device, queue, number);
+    }
+
+    /// <summary>Gives the device a stretch of memory to write into and waits until it has been used. No other request goes to the queue.
+    /// </summary>
+    public static void Offer(Assembler code, int device, int queue, uint address, uint length)
+    {
+        uint descriptor = Area(device, queue);
+        code.mov(__dword_ptr[descriptor], address);
+        code.mov(__dword_ptr[descriptor + 4], 0);
+        code.mov(__dword_ptr[descriptor + 8], length);
+        code.mov(__dword_ptr[descriptor + 12], 2);
+        Send(code, device, queue, 0);
+    }
+
+    private static void Send(Assembler code, int device, int queue, int number)
+    {
+        uint area = Area(device, queue);
         code.mov(__word_ptr[area + 0x1000 + 4 + (2 * (uint)number)], (short)(number * PerRequest));
         code.mov(__dword_ptr[area + 0x1000], 1u | ((uint)(number + 1) << 16));          // VIRTQ_AVAIL_F_NO_INTERRUPT, idx
         code.mov(ebx, Window + ((uint)device * Stride));

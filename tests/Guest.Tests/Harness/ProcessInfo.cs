@@ -15,6 +15,15 @@ internal static class ProcessInfo
     public static int Foreground(int pid) =>
         int.Parse(Fields($"/proc/{pid}/stat")[ForegroundGroup], CultureInfo.InvariantCulture);
 
+    /// <summary>Bytes of its memory that are resident, those of shared mappings included: VmRSS of /proc/PID/status, added up anew
+    /// from smaps_rollup because the former is kept per thread and lags.</summary>
+    public static long Resident(int pid)
+    {
+        const string Label = "Rss:";
+        string line = File.ReadLines($"/proc/{pid}/smaps_rollup").First(line => line.StartsWith(Label, StringComparison.Ordinal));
+        return long.Parse(line.AsSpan(Label.Length, line.Length - Label.Length - 2).Trim(), CultureInfo.InvariantCulture) << 10;
+    }
+
     /// <summary>CPU time of those threads whose names begin so.</summary>
     public static TimeSpan CpuTimeOf(int pid, string threads)
     {

@@ -80,7 +80,7 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
         : name.StartsWith("Vmm.", StringComparison.Ordinal) ? name.Split('.')[1]
         : null;
 
-    [GeneratedRegex("^Devices/Virtio/(Block|Net|Rng|Vsock)$")]
+    [GeneratedRegex("^Devices/Virtio/(Balloon|Block|Console|Net|Rng|Vsock)$")]
     private static partial Regex IsVirtioDevice();
 
     [GeneratedRegex(@"^namespace ([\w.]+);", RegexOptions.Multiline)]

@@ -18,7 +18,7 @@ public sealed class LoopTimeTests
         using var ram = new GuestRam(MachineSpec.MinimumMemory);
         var spec = new MachineSpec { Kernel = "none", Rng = true };
         using var backends = DeviceBackends.Open(spec, loop, ram);
-        using var devices = new GuestDevices(spec, loop, backends);
+        using var devices = new GuestDevices(spec, loop, ram, backends);
         using var slots = new Slots();
         devices.PlugInto(slots);
         var driver = new TestDriver(rig, slots.Devices.Single(), Variant.Default);

@@ -46,6 +46,16 @@ public sealed class OptionTests
     public void Sizes_are_written_as_short_as_they_can_be(ulong bytes, string text) =>
         Assert.Equal(text, ByteSize.Format(bytes));
 
+    [Fact]
+    public void A_switch_is_on_or_off()
+    {
+        Assert.True(MachineSpec.ParseSwitch("on", "--balloon"));
+        Assert.False(MachineSpec.ParseSwitch("off", "--balloon"));
+        Assert.Equal(
+            "--balloon=yes: there are on and off",
+            Assert.Throws<UsageException>(() => MachineSpec.ParseSwitch("yes", "--balloon")).Message);
+    }
+
     [Theory]
     [InlineData("0", "--cpus 0: a machine has at least one")]
     [InlineData("-3", "--cpus -3: a machine has at least one")]

@@ -8,6 +8,8 @@ using Vmm.Backends.Sockets;
 using Vmm.Boot;
 using Vmm.Host;
 using Vmm.Insight.Profile;
+using Vmm.Insight.Timeline;
+using Vmm.Insight.Trace;
 using Vmm.Kernels;
 using Vmm.Machines;
 using Vmm.Text;
@@ -110,6 +112,14 @@ internal sealed class BootCommand
         Description = "Add an entropy device, fed by the host's random numbers: /dev/hwrng",
     };
 
+    private readonly Option<string?> _balloon = new("--balloon")
+    {
+        Description = "Have memory that the guest does not use go back to the host, by a memory balloon; on if not given for a machine "
+            + "with --name, else off",
+        HelpName = "on|off",
+        Arity = ArgumentArity.ZeroOrOne,
+    };
+
     private readonly Option<string> _transport = new("--transport")
     {
         Description = "How disks and other devices are attached: pci (if not given) or mmio (for the smallest kernels)",
@@ -177,7 +187,7 @@ internal sealed class BootCommand
     /// <summary>What describes a machine.</summary>
     private IEnumerable<Option> Shared =>
     [
-        _kernel, _disk, _net, _vsock, _share, _vhostUserBlock, _vhostUserNet, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _name, _transport, _packed,
+        _kernel, _disk, _net, _vsock, _share, _vhostUserBlock, _vhostUserNet, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _balloon, _name, _transport, _packed,
         _cpu, _entry, _noKaslr, _noUnpack, _onReboot, _stopTimeout, _stats, _trace,
     ];
 
@@ -189,9 +199,10 @@ internal sealed class BootCommand
         root.SetAction(result =>
         {
             MachineSpec options = Read(result);
-            (bool isAsked, string? file) = ProfileOf(result);
-            using var figures = new MachineFigures(clock, OpenProfile(isAsked, file), TraceOf(result));
-            return figures.Observer is null ? RunLives(options, clock) : RunObserved(options, clock, figures);
+            using ProfileOutput? profile = result.GetResult(_profile) is null
+                ? null
+                : ProfileOutput.Open(result.GetValue(_profile), null, "--profile");
+            return Run(options, clock, profile, result.GetValue(_trace));
         });
     }
 
@@ -207,7 +218,7 @@ internal sealed class BootCommand
     /// <summary>Gives <c>vmm run</c> those that it shares with a plain machine.</summary>
     public void AddRunOptionsTo(Command command)
     {
-        foreach (Option option in Shared.Append(_profile).Where(option => option != _initrd && option != _commandLineOnly
+        foreach (Option option in Shared.Where(option => option != _initrd && option != _commandLineOnly && option != _trace
             && option != _entry && option != _onReboot && option != _stopTimeout))
         {
             command.Options.Add(option);
@@ -216,14 +227,6 @@ internal sealed class BootCommand
 
     /// <summary>The file that --trace names; null for none.</summary>
     public string? TraceOf(ParseResult result) => result.GetValue(_trace);
-
-    /// <summary>Whether --profile is there, and the file that it names; null for none.</summary>
-    public (bool IsAsked, string? File) ProfileOf(ParseResult result) => (result.GetResult(_profile) is not null, result.GetValue(_profile));
-
-    /// <returns>Null where it is not asked for.</returns>
-    /// <exception cref="UsageException">The file cannot be written.</exception>
-    public static ProfileOutput? OpenProfile(bool isAsked, string? file) =>
-        isAsked ? ProfileOutput.Open(file, null, "--profile") : null;
 
     /// <exception cref="UsageException">Something is missing or wrong; with the command's help.</exception>
     public MachineSpec Read(ParseResult result)
@@ -267,6 +270,7 @@ internal sealed class BootCommand
         ServedNets = Array.ConvertAll(All(result, _vhostUserNet), path => CheckSocket("--vhost-user-net", path)),
         Name = result.GetValue(_name) is { } name ? MachineSpec.CheckName(name) : null,
         Rng = result.GetValue(_rng),
+        Balloon = HasBalloon(result),
         Transport = ParseTransport(result.GetValue(_transport)),
         Packed = result.GetValue(_packed),
         CpuModel = result.GetValue(_cpu) is { } model ? CpuModel.Parse(model) : CpuModel.Host,
@@ -283,6 +287,10 @@ internal sealed class BootCommand
     /// <summary>What was given. (The library would make the empty array by reflection, at a millisecond's cost.)</summary>
     public static string[] All(ParseResult result, Option<string[]> option) =>
         result.GetResult(option) is null ? [] : result.GetValue(option) ?? [];
+
+    private bool HasBalloon(ParseResult result) => result.GetResult(_balloon) is null
+        ? result.GetResult(_name) is not null
+        : MachineSpec.ParseSwitch(result.GetValue(_balloon) ?? "on", "--balloon");
 
     private static Transport ParseTransport(string? name) => name switch
     {
@@ -307,6 +315,32 @@ internal sealed class BootCommand
         "fail" => RebootAction.Fail,
         _ => throw new UsageException($"--on-reboot {name}: no such action; there are end, restart and fail"),
     };
+
+    /// <summary>Makes the machine, runs it, and says what it was asked to say.</summary>
+    /// <param name="profile">Where a profile goes; null for none.</param>
+    /// <param name="trace">The file for trace events; null for none.</param>
+    /// <returns>The exit code.</returns>
+    public static int Run(MachineSpec options, StartClock clock, ProfileOutput? profile, string? trace)
+    {
+        if (profile is null && trace is null)
+        {
+            return RunLives(options, clock);
+        }
+
+        CheckOneLife(options);
+
+        return RunObserved(options, clock, profile, trace);
+    }
+
+    /// <exception cref="UsageException">The machine is to start anew, and what is told of it is told of one.</exception>
+    public static void CheckOneLife(MachineSpec options)
+    {
+        if (options.OnReboot == RebootAction.Restart)
+        {
+            throw new UsageException(
+                "--on-reboot restart: not where exits, a trace or a timeline are told, which are of one machine; use end");
+        }
+    }
 
     /// <summary>One machine, and with --on-reboot restart another one after each reboot.</summary>
     private static int RunLives(MachineSpec options, StartClock clock)
@@ -336,26 +370,18 @@ internal sealed class BootCommand
         }
     }
 
-    /// <summary>One machine, of which figures are told at its end.</summary>
-    /// <returns>The exit code.</returns>
-    public static int RunObserved(MachineSpec options, StartClock clock, MachineFigures figures)
+    private static int RunObserved(MachineSpec options, StartClock clock, ProfileOutput? profile, string? trace)
     {
-        if (options.OnReboot == RebootAction.Restart)
-        {
-            throw new UsageException(
-                "--on-reboot restart: not where exits, a trace or a timeline are told, which are of one machine; use end");
-        }
-
-        using Machine machine = Machine.Build(figures.For(options), figures.Observer);
-        figures.Watch(machine);
+        using TraceWriter? writer = trace is null ? null : new TraceWriter(trace, clock.Exec);
+        using Machine machine = Machine.Build(options, new RunObserver { Trace = writer });
         MachineEnd end = RunToEnd(machine);
-        bool isWhole = figures.Tell(options, machine, end.Summary);
-        int code = Report(machine, end, options, clock);
-        return isWhole ? code : ExitCodes.HostCannot;
+        profile?.Write(RunObserver.ProfileOf(machine));
+        writer?.Finish();
+        return Report(machine, end, options, clock, profile?.File, writer?.File);
     }
 
     /// <summary>Until the guest, the user or a signal ends it; the terminal is as it was afterwards.</summary>
-    private static MachineEnd RunToEnd(Machine machine)
+    public static MachineEnd RunToEnd(Machine machine)
     {
         using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);
         Stderr.BeginRun();
@@ -377,8 +403,20 @@ internal sealed class BootCommand
     }
 
     /// <summary>The last words, and the exit code.</summary>
-    private static int Report(Machine machine, MachineEnd end, MachineSpec options, StartClock clock)
+    /// <param name="results">What was to be written: where it could not be, that is said and is the exit code's reason.</param>
+    public static int Report(
+        Machine machine, MachineEnd end, MachineSpec options, StartClock clock, params ReadOnlySpan<OutputFile?> results)
     {
+        int code = end.ExitCode;
+        foreach (OutputFile? result in results)
+        {
+            if (result?.Failure is { } failure)
+            {
+                Stderr.WriteLine($"vmm: {failure}");
+                code = ExitCodes.HostCannot;
+            }
+        }
+
         foreach (string error in machine.DiskErrors)
         {
             Stderr.WriteLine($"vmm: {error}");
@@ -396,6 +434,6 @@ internal sealed class BootCommand
             Stderr.WriteLine($"vmm: {message}");
         }
 
-        return end.ExitCode;
+        return code;
     }
 }

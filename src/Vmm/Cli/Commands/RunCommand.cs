@@ -15,7 +15,7 @@ using Vmm.Text;
 namespace Vmm.Cli.Commands;
 
 /// <summary><c>vmm run -- COMMAND</c>: one command in a throw-away machine.</summary>
-internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures? figures)
+internal sealed class RunCommand(BootCommand boot, StartClock clock)
 {
     private const string DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -93,18 +93,17 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         Description = "Exit codes as virtme-ng has them: 255 for a kernel panic",
     };
 
-    /// <param name="figures">What is told of each machine; null for what --profile and --trace ask for.</param>
-    public static Command Create(BootCommand boot, StartClock clock, RunFigures? figures = null)
+    public static Command Create(BootCommand boot, StartClock clock)
     {
-        var command = new Command("run", figures?.Description ?? "Run one command in a throw-away machine, and end with its exit code");
-        new RunCommand(boot, clock, figures).Fill(command);
+        var command = new Command("run", "Run one command in a throw-away machine, and end with its exit code");
+        new RunCommand(boot, clock).Fill(command);
         return command;
     }
 
     private void Fill(Command command)
     {
         foreach (Option option in (Option[])
-            [.. figures?.Options ?? [], .. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes, .. _reports.All, .. _many.All])
+            [.. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes, .. _reports.All, .. _many.All])
         {
             command.Options.Add(option);
         }
@@ -117,26 +116,15 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
     private int Execute(ParseResult result)
     {
         (RunOptions? one, ManyOptions? many) = CommandLineCheck.Read(result.CommandResult.Command, () => _many.Read(result, _command, Read));
-        if (one is not null)
-        {
-            return RunOne(one, () => figures?.Open(result, one)
-                ?? new MachineFigures(clock, BootCommand.OpenProfile(one.HasProfile, one.Profile), one.Trace));
-        }
-
-        return figures is null
-            ? RunMany(many!)
-            : throw new UsageException(
-                $"{CommandTree.PathOf(result.CommandResult.Command)}: tells of one machine; with several each writes its own: "
-                    + "vmm run --profile=exits-{#}.json --trace=trace-{#}.json --each ...");
+        return one is not null ? RunOne(one) : RunMany(many!);
     }
 
-    private int RunOne(RunOptions options, Func<MachineFigures> open)
+    private int RunOne(RunOptions options)
     {
         using var recorder = new RunRecorder(options);
         try
         {
-            using MachineFigures told = open();
-            return Run(options, recorder, told);
+            return Run(options, recorder);
         }
         catch (UsageException error)
         {
@@ -168,24 +156,19 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         return runs.Run();
     }
 
-    private int Run(RunOptions options, RunRecorder recorder, MachineFigures told)
+    private int Run(RunOptions options, RunRecorder recorder)
     {
         using var packed = PackedRoot.Make(options.Root);
-        MachineSpec asked = told.For(options.Machine);
+        MachineSpec asked = options.Machine;
         var run = new GuestRun(options, recorder);
-        using Machine machine = Machine.Build(
-            packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] }, told.Observer, guest: run);
+        using Machine machine = Machine.Build(packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] }, guest: run);
         MachineEnd end = machine.Run();
-        bool isWhole = true;
-        int code = run.Complete(end, verdict =>
+        if (options.Machine.Stats)
         {
-            isWhole = told.Tell(asked, machine, verdict, recorder.Marks);
-            if (asked.Stats)
-            {
-                Stderr.Write(RunStatistics.Format(machine, clock));
-            }
-        });
-        return isWhole || code != ExitCodes.Success ? code : RunVerdict.VmmFailed;
+            Stderr.Write(RunStatistics.Format(machine, clock));
+        }
+
+        return run.Complete(end);
     }
 
     private RunOptions Read(ParseResult result)
@@ -203,7 +186,6 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
 
         MachineSpec machine = boot.ReadUnresolved(result) with { Initrds = BootCommand.All(result, _initrd) };
         RunRoot root = _root.Read(result);
-        (bool hasProfile, string? profile) = boot.ProfileOf(result);
         RunOptions options = new()
         {
             Machine = RunRootOptions.AddTo(machine, root),
@@ -219,9 +201,6 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
             ShowConsole = result.GetValue(_console),
             VirtmeCodes = result.GetValue(_virtmeCodes),
             Reports = _reports.Read(result),
-            HasProfile = hasProfile,
-            Profile = profile,
-            Trace = boot.TraceOf(result),
             Exec = clock.Exec,
         };
         return WithKernel(options);

@@ -1,0 +1,42 @@
+using Vmm.Devices.Virtio;
+using Vmm.Host;
+using Vmm.Text;
+
+namespace Vmm.Machines;
+
+/// <summary>What can be changed of a machine's devices, and asked of them, while it runs. Any thread.</summary>
+internal sealed partial class Machine
+{
+    /// <summary>The memory balloon; null where there is none.</summary>
+    public Balloon? Balloon => _devices.Balloon;
+
+    /// <summary>Asks the guest to make do with less memory, or lets it have more again. It gives what it can, and takes back what
+    /// it needs before it would end programs for want of memory.</summary>
+    /// <param name="bytes">Memory that the guest is to have; a multiple of 4096, at most what the machine was given.</param>
+    /// <exception cref="UsageException">There is no balloon, or the size is wrong.</exception>
+    public void SetBalloonTarget(ulong bytes)
+    {
+        Balloon balloon = RequireBalloon();
+        if (bytes == 0 || bytes > Ram.Memory.Size || bytes % 4096 != 0)
+        {
+            throw new UsageException(
+                $"{ByteSize.Format(bytes)}: the guest can have 4K to {ByteSize.Format(Ram.Memory.Size)} of memory, in steps of 4K");
+        }
+
+        balloon.Target = Ram.Memory.Size - bytes;
+    }
+
+    /// <summary>What the guest said of its memory last; null before it said anything. Has it asked again: the next call tells
+    /// that, if the guest answers.</summary>
+    /// <exception cref="UsageException">There is no balloon.</exception>
+    public BalloonStatistics? BalloonStatistics()
+    {
+        Balloon balloon = RequireBalloon();
+        BalloonStatistics? last = balloon.Statistics;
+        balloon.AskForStatistics();
+        return last;
+    }
+
+    private Balloon RequireBalloon() =>
+        Balloon ?? throw new UsageException("the machine has no memory balloon; start it with --balloon");
+}
