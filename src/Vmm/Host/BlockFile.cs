@@ -47,6 +47,11 @@ internal abstract class BlockFile : IDisposable
 
     public abstract bool TrySetLength(ulong length);
 
+    /// <summary>Makes it longer, durably; what is new reads as zero. A device of the host must have become longer before.</summary>
+    /// <returns>Null, or why that cannot be.</returns>
+    public virtual string? Grow(ulong length) =>
+        TrySetLength(length) && TryFlush() ? null : "the host could not make the file longer";
+
     /// <summary>Frees the space of a range, which reads as zero then, where the host can.</summary>
     public virtual void Punch(ulong offset, ulong length)
     {

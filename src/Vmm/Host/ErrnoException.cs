@@ -53,5 +53,6 @@ internal sealed class ErrnoException : Exception
     public static int Check(int result, string call, string? remedy = null) =>
         result >= 0 ? result : throw new ErrnoException(call, Marshal.GetLastPInvokeError(), remedy);
 
-    private static string Describe(int errno) => Marshal.GetPInvokeErrorMessage(errno);
+    /// <summary>What an error number means, in the C library's words.</summary>
+    public static string Describe(int errno) => Marshal.GetPInvokeErrorMessage(errno);
 }

@@ -191,6 +191,25 @@ internal class HostFile : BlockFile
         return true;
     }
 
+    public override string? Grow(ulong length)
+    {
+        if ((Status(_fd, Path).Mode & LibC.S_IFMT) != LibC.S_IFBLK)
+        {
+            return LibC.Ftruncate(_fd.Number, (long)length) != 0
+                ? ErrnoException.Describe(Marshal.GetLastPInvokeError())
+                : base.Grow(length);
+        }
+
+        ulong found = FindLength(_fd, Path).Length;
+        if (found < length)
+        {
+            return $"the device has {found} bytes; make it longer first";
+        }
+
+        _length = found;
+        return null;
+    }
+
     public override void Punch(ulong offset, ulong length) =>
         _ = LibC.Fallocate(
             _fd.Number, LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE, (long)offset, (long)length);

@@ -1,3 +1,4 @@
+using Vmm.Backends.Disks;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
 using Vmm.Text;
@@ -35,6 +36,38 @@ internal sealed partial class Machine
         BalloonStatistics? last = balloon.Statistics;
         balloon.AskForStatistics();
         return last;
+    }
+
+    /// <summary>Makes a disk longer, and tells the guest. On the event loop's thread; waits until the host has it on the disk.</summary>
+    /// <param name="index">Of <see cref="Disks"/>.</param>
+    /// <param name="bytes">More than it has now; a multiple of its block size.</param>
+    /// <exception cref="UsageException">There is no such disk, it cannot grow, or the size is wrong.</exception>
+    public void ResizeDisk(int index, ulong bytes)
+    {
+        if ((uint)index >= (uint)Disks.Count)
+        {
+            throw new UsageException($"disk {index}: the machine has {Disks.Count} that vmm serves, counted from 0");
+        }
+
+        (Block device, OpenDisk disk) = Disks[index];
+        string name = $"disk {index}, {disk.Backend.File.Path}";
+        if (disk.Options.ReadOnly || disk.Backend.IsReadOnly)
+        {
+            throw new UsageException($"{name}: it is read-only");
+        }
+
+        if (bytes <= disk.Backend.Length || bytes % disk.Options.BlockSize != 0 || bytes > long.MaxValue)
+        {
+            throw new UsageException($"{name}: has {disk.Backend.Length} bytes; give more than that (it can only grow), and a multiple "
+                + $"of {disk.Options.BlockSize}");
+        }
+
+        if (disk.Backend.Grow(bytes) is { } problem)
+        {
+            throw new UsageException($"{name}: {problem}");
+        }
+
+        device.Grow();
     }
 
     private Balloon RequireBalloon() =>

@@ -9,7 +9,7 @@ internal sealed unsafe class FakeDisk(int length) : IDiskBackend
     private readonly List<DiskRequest> _enqueued = [];
     private IDiskCompletions? _completions;
 
-    public byte[] Bytes { get; } = new byte[length];
+    public byte[] Bytes { get; private set; } = new byte[length];
 
     public ulong Length => (ulong)Bytes.Length;
 
@@ -34,6 +34,13 @@ internal sealed unsafe class FakeDisk(int length) : IDiskBackend
 
     /// <summary>Forget what was seen; for tests that count allocations.</summary>
     public bool KeepNoRecord { get; set; }
+
+    public void Grow(int longer)
+    {
+        byte[] bytes = new byte[longer];
+        Bytes.CopyTo(bytes, 0);
+        Bytes = bytes;
+    }
 
     public void Attach(IDiskCompletions completions) => _completions = completions;
 

@@ -16,7 +16,6 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
     private const string NoStatus = "a request has no room for its status";
 
     private readonly IDiskBackend _backend;
-    private readonly ulong _sectors;
     private readonly bool _readOnly;
     private readonly byte[] _config = new byte[BlockConfig.Length];
     private readonly byte[] _serial = new byte[20];
@@ -28,6 +27,7 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
     private readonly int _vectorsPerSlot;
     private readonly bool[] _waiting;       // queues that ran out of slots
     private readonly long[] _sent = new long[Enum.GetValues<DiskOperation>().Length];
+    private ulong _sectors;
     private int _freeCount;
     private bool _processing;
     private bool _anyWaiting;
@@ -85,6 +85,21 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
     /// <summary>Must what a request changes be durable when it completes? Section 5.2.6.2: yes, when the driver took
     /// neither FLUSH nor CONFIG_WCE, or chose writethrough.</summary>
     private bool IsWritethrough => _config[BlockConfig.WritebackOffset] == 0;
+
+    /// <summary>The backend has become longer: the driver is told (section 5.2.4). On the event loop's thread.</summary>
+    public void Grow()
+    {
+        lock (Gate)
+        {
+            ulong sectors = _backend.Length / BlockConfig.SectorBytes;
+            if (sectors > _sectors)
+            {
+                _sectors = sectors;
+                BlockConfig.SetCapacity(_config, sectors);
+                ConfigChanged();
+            }
+        }
+    }
 
     /// <inheritdoc/>
     public void Completed(ReadOnlySpan<DiskCompletion> completions)
@@ -233,7 +248,6 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
         Array.Fill(sizes, options.QueueSize);
         return sizes;
     }
-
 
     /// <summary>Goes on with queues that ran out of slots.</summary>
     private void ServeWaiting()

@@ -57,10 +57,12 @@ internal static class BlockConfig
             | (backend.CanWriteZeroes && !readOnly ? WriteZeroes : 0);
     }
 
+    public static void SetCapacity(Span<byte> config, ulong sectors) => BinaryPrimitives.WriteUInt64LittleEndian(config, sectors);
+
     public static void Fill(Span<byte> config, BlockOptions options, IDiskBackend backend)
     {
         uint blockSectors = options.BlockSize / SectorBytes;
-        BinaryPrimitives.WriteUInt64LittleEndian(config, backend.Length / SectorBytes);             // capacity
+        SetCapacity(config, backend.Length / SectorBytes);
         BinaryPrimitives.WriteUInt32LittleEndian(config[8..], options.MaxSegmentSize);              // size_max
         BinaryPrimitives.WriteUInt32LittleEndian(config[12..], options.QueueSize - 2u);             // seg_max
         BinaryPrimitives.WriteUInt32LittleEndian(config[20..], options.BlockSize);                  // blk_size

@@ -24,6 +24,8 @@ internal abstract class DiskFilter : DiskNode, IDiskCompletions
 
     protected DiskNode Inner { get; }
 
+    public override string? Grow(ulong length) => Inner.Grow(length);
+
     public override void Submit()
     {
         Inner.Submit();

@@ -29,6 +29,12 @@ internal abstract class DiskNode : IDiskBackend, IDisposable
 
     public abstract void Submit();
 
+    /// <summary>Makes the disk longer, for good; what is new reads as zero. On the event loop's thread; it waits for the host to have it
+    /// durable.</summary>
+    /// <param name="length">Bytes; more than <see cref="Length"/>, a multiple of 512.</param>
+    /// <returns>Null, or why that cannot be; nothing has changed then.</returns>
+    public abstract string? Grow(ulong length);
+
     /// <summary>Tells what was completed. Not from within <see cref="Enqueue"/>.</summary>
     public void Deliver()
     {

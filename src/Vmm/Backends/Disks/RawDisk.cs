@@ -16,6 +16,7 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
     private readonly List<Request> _requests = [];
     private readonly Stack<Request> _free = new();
     private AnonymousMemory? _zeros;
+    private ulong _length;
     private bool _cannotZero;
 
     /// <param name="file">Its length is the disk's; owned from now on.</param>
@@ -26,11 +27,11 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
         _file = file;
         _discards = discards;
         _pads = pads;
-        Length = pads ? (file.Length + 511) / 512 * 512 : file.Length;
+        _length = pads ? (file.Length + 511) / 512 * 512 : file.Length;
         file.AddOwner(this);
     }
 
-    public override ulong Length { get; }
+    public override ulong Length => _length;
 
     public override BlockFile File => _file;
 
@@ -97,6 +98,17 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
         }
 
         _file.Start(slot.Io);
+    }
+
+    public override string? Grow(ulong length)
+    {
+        if (_file.Grow(length) is { } problem)
+        {
+            return problem;
+        }
+
+        _length = length;
+        return null;
     }
 
     public override void Submit()

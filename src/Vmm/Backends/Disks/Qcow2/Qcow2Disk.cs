@@ -42,6 +42,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
     private bool _pumping;
     private int _bouncesLeft;
     private ulong _freshFrom;
+    private ulong _length;
 
     /// <summary>What a step came to for now.</summary>
     private enum Outcome
@@ -69,6 +70,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
     {
         _file = file;
         _header = header;
+        _length = header.Size;
         _backing = backing;
         _discards = discards;
         _clusterBits = header.ClusterBits;
@@ -91,7 +93,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         _flushIo = new FileIo(this, FlushTag);
     }
 
-    public override ulong Length => _header.Size;
+    public override ulong Length => _length;
 
     public override BlockFile File => _file;
 

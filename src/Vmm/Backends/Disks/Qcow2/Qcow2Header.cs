@@ -112,6 +112,17 @@ internal sealed class Qcow2Header
         return file.TryWrite((ulong)field, bytes) && file.TryFlush();
     }
 
+    /// <summary>Writes how large the disk is and its L1 table, at once durable.</summary>
+    public static bool TryWriteSize(BlockFile file, ulong size, int l1Entries)
+    {
+        // size:64 at 24, crypt_method:32 (0: none), l1_size:32.
+        Span<byte> bytes = stackalloc byte[16];
+        bytes.Clear();
+        BinaryPrimitives.WriteUInt64BigEndian(bytes, size);
+        BinaryPrimitives.WriteInt32BigEndian(bytes[12..], l1Entries);
+        return file.TryWrite(24, bytes) && file.TryFlush();
+    }
+
     private void CheckTables(BlockFile file)
     {
         Require(file, Size != 0 && Size % 512 == 0, $"a disk of {Size} bytes; it must be a multiple of 512 and not empty");

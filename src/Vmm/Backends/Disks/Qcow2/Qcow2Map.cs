@@ -12,8 +12,8 @@ internal sealed class Qcow2Map
     private readonly Qcow2Refcounts? _refcounts;
     private readonly HashSet<ulong> _metadata;
     private readonly Qcow2Cache _cache;
-    private readonly ulong[] _l1;
     private readonly int _sliceBytes;
+    private ulong[] _l1;
     private int _dirtyFrom = int.MaxValue;
     private int _dirtyTo = -1;
 
@@ -98,6 +98,20 @@ internal sealed class Qcow2Map
 
     /// <summary>The slice at this offset was changed.</summary>
     public void MarkDirty(ulong offset) => _cache.MarkDirty(offset);
+
+    /// <summary>More entries, none of which leads anywhere. The clusters of the L1 table have room for them.</summary>
+    /// <returns>False: they could not be written; nothing has changed.</returns>
+    public bool TryGrow(int entries)
+    {
+        int more = entries - _l1.Length;
+        if (more > 0 && !_file.TryWrite(_header.L1Offset + ((ulong)_l1.Length * 8), new byte[more * 8]))
+        {
+            return false;
+        }
+
+        Array.Resize(ref _l1, entries);
+        return true;
+    }
 
     /// <summary>Offset of an L2 table, 0 for none.</summary>
     public ulong TableAt(int l1Index) => _l1[l1Index] & Qcow2Format.OffsetMask;
