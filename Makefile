@@ -6,7 +6,7 @@ export DOTNET_NOLOGO = 1
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
 SOURCES := $(shell find src -name '*.cs' -o -name '*.csproj') Directory.Build.props Directory.Packages.props global.json
 
-.PHONY: demo test test-distro build publish guest install deb check-package reference deps bench-start bench-boot check-timeline format check-format clean bench bench-allocations bench-peers bench-devices
+.PHONY: demo test test-distro build publish guest install deb check-package reference deps start-order bench-start bench-boot check-timeline format check-format clean bench bench-allocations bench-peers bench-devices
 
 ## demo: boot Debian's own kernel to a shell (runs a few commands and ends when standard input is no terminal)
 demo:
@@ -37,6 +37,10 @@ out/vmm: $(SOURCES) $(PIE_STAMP)
 guest:
 	@firmware/kernel/build
 	@firmware/rootfs/build
+
+## start-order: write src/Vmm/start.order anew, the methods that a start calls (by valgrind; see scripts/start-order)
+start-order: publish
+	@scripts/start-order
 
 ## bench-start: how fast it starts and how small it is, beside QEMU; the README's figures
 bench-start: publish guest

@@ -9,6 +9,9 @@ public static class CpuLapic
     /// <summary>Bytes of struct kvm_lapic_state.</summary>
     public const int StateSize = 1024;
 
+    /// <summary>APIC ids from here on need x2APIC mode: 255 means everybody in the old one.</summary>
+    public const int FirstLongId = 255;
+
     private const int LvtLint0 = 0x350, LvtLint1 = 0x360;      // SDM volume 3, table 11-1
     private const uint DeliveryMask = 0x700, Masked = 1 << 16, ExtInt = 7 << 8, Nmi = 4 << 8;
 

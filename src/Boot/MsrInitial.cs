@@ -3,12 +3,17 @@ namespace Vmm.Boot;
 /// <summary>The MSRs as a PC's firmware leaves them when it hands over to a boot loader.</summary>
 public static class MsrInitial
 {
-    public const uint Tsc = 0x10, ApicBase = 0x1b, SysenterCs = 0x174, SysenterEsp = 0x175, SysenterEip = 0x176,
+    public const uint Tsc = 0x10, ApicBase = 0x1b, FeatureControl = 0x3a, SysenterCs = 0x174, SysenterEsp = 0x175, SysenterEip = 0x176,
         MiscEnable = 0x1a0, Pat = 0x277, MtrrDefType = 0x2ff, Star = 0xc000_0081, LStar = 0xc000_0082,
         CStar = 0xc000_0083, FMask = 0xc000_0084, KernelGsBase = 0xc000_0102;
 
-    private const ulong ApicAddress = 0xfee0_0000, ApicEnabled = 1 << 11, BootProcessor = 1 << 8;
-    private const ulong FastStrings = 1;
+    private const ulong ApicAddress = 0xfee0_0000, ApicEnabled = 1 << 11, X2ApicMode = 1 << 10, BootProcessor = 1 << 8;
+
+    // SDM volume 4, IA32_FEATURE_CONTROL: the lock bit, VMX outside SMX.
+    private const ulong Locked = 1 << 0, VmxOutsideSmx = 1 << 2;
+
+    // SDM volume 4, IA32_MISC_ENABLE. The guest has no debug store (CPUID leaf 1, EDX bit 21), which both would need.
+    private const ulong FastStrings = 1 << 0, NoBranchTraceStorage = 1 << 11, NoPebs = 1 << 12;
 
     // Enable, no fixed ranges (they would each need a type of their own), everything write-back (6).
     private const ulong MtrrWriteBack = (1 << 11) | 6;
@@ -18,12 +23,16 @@ public static class MsrInitial
 
     /// <summary>The list for KVM_SET_MSRS.</summary>
     /// <param name="bootProcessor">Is this the vCPU that starts (id 0)?</param>
-    public static MsrEntry[] For(bool bootProcessor) =>
+    /// <param name="vmx">Does its CPUID show VMX?</param>
+    /// <param name="x2apic">Whether it starts in x2APIC mode: as soon as there are APIC ids of 255 and above, all have to. In the old
+    /// mode 255 is everybody, so who calls one such processor would call all.</param>
+    public static MsrEntry[] For(bool bootProcessor, bool vmx = false, bool x2apic = false) =>
     [
-        new(MiscEnable, FastStrings),
+        new(FeatureControl, Locked | (vmx ? VmxOutsideSmx : 0)),
+        new(MiscEnable, FastStrings | NoBranchTraceStorage | NoPebs),
         new(MtrrDefType, MtrrWriteBack),
         new(Pat, PatReset),
-        new(ApicBase, ApicAddress | ApicEnabled | (bootProcessor ? BootProcessor : 0)),
+        new(ApicBase, ApicAddress | ApicEnabled | (bootProcessor ? BootProcessor : 0) | (x2apic ? X2ApicMode : 0)),
         new(SysenterCs, 0),
         new(SysenterEsp, 0),
         new(SysenterEip, 0),

@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Vmm.Guest.Tests.Harness;
+using Vmm.Insight.Timeline;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Guest.Tests;
@@ -20,7 +21,7 @@ public sealed class RunTests
         new Random(5).NextBytes(input);
         using var folder = new TemporaryFolder();
         using var vmm = VmmProcess.Start(Run(
-            "--result", folder["result"], "--hostname", "here", "--env", "A=b c", "--workdir", "/tmp", "--",
+            "--result", folder["result"], $"--profile={folder["exits.json"]}", "--trace", folder["trace"], "--hostname", "here", "--env", "A=b c", "--workdir", "/tmp", "--",
             "sh", "-c", "echo $A $(hostname) $(pwd) $(id -u) $(date +%Y) >&2; tee /dev/stderr; exit 42"));
         vmm.Type(Encoding.Latin1.GetString(input));
         vmm.CloseInput();
@@ -34,6 +35,11 @@ public sealed class RunTests
         using JsonDocument result = JsonDocument.Parse(File.ReadAllText(folder["result"]));
         Assert.Equal(("failed", 0), (
             result.RootElement.GetProperty("verdict").GetString(), result.RootElement.GetProperty("complaints").GetArrayLength()));
+        using JsonDocument exits = JsonDocument.Parse(File.ReadAllText(folder["exits.json"]));
+        Assert.Contains(
+            exits.RootElement.GetProperty("lines").EnumerateArray(),
+            static line => line.GetProperty("device").GetString() == "virtio-vsock0" && line.GetProperty("exits").GetInt64() > 0);
+        Assert.Contains("\"vCPU 0\"", File.ReadAllText(folder["trace"]), StringComparison.Ordinal);
     }
 
     [KvmFact]
@@ -64,8 +70,9 @@ public sealed class RunTests
     [KvmFact]
     public void What_is_not_there_is_127()
     {
-        VmmProcess.Ended ended = VmmProcess.Run(Run("--", "no-such-program"));
+        VmmProcess.Ended ended = VmmProcess.Run(Run("--stats", "--", "no-such-program"));
         Assert.Equal((127, ""), (ended.Code, ended.Output));
+        Assert.Matches(@"(?m)^exits +[0-9]+ to user space$", ended.Error);
         Assert.Contains("no-such-program", ended.Error, StringComparison.Ordinal);      // by busybox, which looked for it last
     }
 
@@ -116,11 +123,18 @@ public sealed class RunTests
     [KvmFact]
     public void A_test_that_fails_fails_the_run_with_ktap_and_one_that_cannot_be_executed_is_126()
     {
-        VmmProcess.Ended ended = VmmProcess.Run(Run("--ktap", "--", "printf", @"TAP version 13\n1..2\nok 1 a\nnot ok 2 b # why\n"));
+        using var folder = new TemporaryFolder();
+        VmmProcess.Ended ended = VmmProcess.Run(
+            ["boot-timeline", .. Run("--json", folder["boot.json"], "--ktap", "--", "printf", @"TAP version 13\n1..2\nok 1 a\nnot ok 2 b # why\n")]);
         Assert.Equal(1, ended.Code);
         Assert.Contains("vmm: 2 tests: 1 passed, 1 failed, 0 skipped\nvmm: failed: b (why)\n", ended.Error, StringComparison.Ordinal);
         Assert.StartsWith("TAP version 13\n", ended.Output, StringComparison.Ordinal);
-        Assert.Equal(126, VmmProcess.Run(Run("--", "/etc/passwd")).Code);
+        BootTimeline told = TimelineJson.Read(folder["boot.json"]);
+        Assert.Equal("1 of 2 tests failed", told.Ending);
+        Assert.All((string[])["init", "agent", "command starts", "command ends"], name => Assert.True(told.Find(name)?.IsGuest));
+        VmmProcess.Ended exits = VmmProcess.Run(["exits", .. Run("--", "/etc/passwd")]);
+        Assert.Equal(126, exits.Code);
+        Assert.Contains("exits of 1 vCPU", exits.Error, StringComparison.Ordinal);
     }
 
     [KvmFact]
@@ -193,6 +207,9 @@ public sealed class RunTests
     [InlineData("--keep: there is no root image", "run", "--kernel", "x", "--root", "/", "--keep", "y", "--", "true")]
     [InlineData("--pack: there is no directory to pack", "run", "--kernel", "x", "--root", "none", "--pack", "--", "true")]
     [InlineData("--rw: needs a root that is shared, not packed", "run", "--kernel", "x", "--root", "/tmp", "--pack", "--rw", "--", "true")]
+    [InlineData("vmm exits run: tells of one machine", "exits", "run", "--kernel", "./x", "--each", "/etc/pass*", "--", "true")]
+    [InlineData("--trace /tmp/x: would be the same for every run", "run", "--kernel", "./x", "--trace", "/tmp/x", "--each", "/etc/host*", "--", "true")]
+    [InlineData("--format no: no such format", "exits", "run", "--kernel", "./x", "--root", "none", "--format", "no", "--", "true")]
     [InlineData("--share /tmp: takes a directory of this host", "run", "--kernel", "x", "--share", "/tmp", "--", "true")]
     public void A_mistake_is_one_line_and_64(string message, params string[] words)
     {

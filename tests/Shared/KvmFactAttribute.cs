@@ -39,6 +39,20 @@ internal sealed class VtxFactAttribute : FactAttribute
             Skip = "no VT-x here; firmware/kvm-host/run --vt-x makes a host that has it";
         }
     }
+
+    /// <summary>A parameter of kvm_intel that must be on; null if none has to.</summary>
+    public string? Parameter
+    {
+        get => field;
+        set
+        {
+            field = value;
+            if (Skip is null && File.ReadAllText($"/sys/module/kvm_intel/parameters/{value}").Trim() is not ("Y" or "1"))
+            {
+                Skip = $"kvm_intel's {value} is off here";
+            }
+        }
+    }
 }
 
 /// <summary>As <see cref="KvmFactAttribute"/>, with data.</summary>

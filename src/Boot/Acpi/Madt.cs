@@ -7,9 +7,6 @@ namespace Vmm.Boot.Acpi;
 /// too.</remarks>
 internal static class Madt
 {
-    // APIC ids from here on need an x2APIC entry: 255 is the broadcast id of the old ones.
-    private const int FirstX2Apic = 255;
-
     private const uint Enabled = 1, HasPics = 1;
     private const int ActiveHigh = 1, Level = 3 << 2;
 
@@ -42,7 +39,7 @@ internal static class Madt
 
     private static void Processor(TableWriter w, int id)
     {
-        if (id < FirstX2Apic)
+        if (id < CpuLapic.FirstLongId)
         {
             w.U8(0);
             w.U8(8);
@@ -69,7 +66,7 @@ internal static class Madt
         w.U8(0xff);
         w.U16(0);
         w.U8(1);
-        if (cpus > FirstX2Apic)
+        if (cpus > CpuLapic.FirstLongId)
         {
             w.U8(0xa);
             w.U8(12);

@@ -86,7 +86,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 new("vmm run --all", "all targets of vmm.json"),
             ]),
         "vmm exits" => new(
-            ["--kernel FILE [OPTION...]"],
+            ["--kernel FILE [OPTION...]", "run [OPTION...] -- COMMAND [ARGUMENT...]"],
             [
                 "Boots a machine as vmm without a command does. At its end it tells which accesses made the processor leave the "
                     + "guest, how often, and how long each took in vmm and in KVM: minimum, median, 99 %, 99.9 % and maximum.",
@@ -94,9 +94,17 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             [
                 new("vmm exits -k bzImage -d disk.img,ephemeral", "a table, on standard error"),
                 new("vmm exits -k bzImage -d disk.img,ephemeral -o exits.folded", "stacks for flamegraph.pl"),
+                new("vmm exits run -k bzImage -- make check", "of the machine that vmm run makes for a command"),
             ]),
+        "vmm exits run" => new(
+            ["[OPTION...] -- COMMAND [ARGUMENT...]"],
+            [
+                "Does what vmm run does, with its options and exit codes, and at the end tells of the machine what vmm exits tells: "
+                    + "'vmm help run' and 'vmm help exits' say what that is. vmm run --profile FILE does the same beside other runs.",
+            ],
+            [new("vmm exits run -k bzImage --root none -- true", "a table, on standard error")]),
         "vmm boot-timeline" => new(
-            ["--kernel FILE [OPTION...]", "--compare A.json B.json"],
+            ["--kernel FILE [OPTION...]", "run [OPTION...] -- COMMAND [ARGUMENT...]", "--compare A.json B.json"],
             [
                 "Boots a machine as vmm without a command does, and makes its kernel say all. At its end it tells what "
                     + "happened when: vmm's own steps, the first exit, what the kernel's log says, and long silences.",
@@ -105,6 +113,13 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 new("vmm boot-timeline -k bzImage -d disk.img --until init --html boot.html", "a page for a browser"),
                 new("vmm boot-timeline --compare a.json b.json", "sets two timelines side by side"),
             ]),
+        "vmm boot-timeline run" => new(
+            ["[OPTION...] -- COMMAND [ARGUMENT...]"],
+            [
+                "Does what vmm run does, with its options and exit codes, and at the end tells what happened when: vmm's own steps, what "
+                    + "the kernel's log says, when vmm's agent came, and when the command began and ended.",
+            ],
+            [new("vmm boot-timeline run -k bzImage --html run.html -- true", "where the time until a command goes")]),
         "vmm check" => new(
             [""],
             ["Looks at this host as a doctor would, and says what to do about each lack. Exit code 69 means that vmm cannot run."],

@@ -2,9 +2,12 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Host;
 
-/// <summary>Zeroed memory from the kernel, outside the GC heap, taken only as it is touched.</summary>
+/// <summary>Zeroed memory from the kernel, outside the GC heap, taken only as it is touched. From 2 MiB on it begins at a
+/// multiple of them.</summary>
 internal sealed class AnonymousMemory : SafeHandle
 {
+    private const nint HugePage = 2 << 20;
+
     private readonly nuint _length;
 
     /// <param name="length">Bytes; a multiple of the page size.</param>
@@ -16,13 +19,15 @@ internal sealed class AnonymousMemory : SafeHandle
     {
         _length = (nuint)length;
         Shared = shared ? CreateFile((long)length) : null;
-        nint start = LibC.Mmap(
-            0,
-            _length,
-            LibC.PROT_READ | LibC.PROT_WRITE,
-            (shared ? LibC.MAP_SHARED : LibC.MAP_PRIVATE | LibC.MAP_ANONYMOUS) | LibC.MAP_NORESERVE,
-            Shared?.Number ?? -1,
-            offset: 0);
+        nint start = Map(0);
+        if (start != LibC.MAP_FAILED && (nint)_length >= HugePage && start % HugePage != 0)
+        {
+            // Linux before 6.7 aligns to small pages only, and KVM needs guest and host addresses that are equal modulo
+            // a huge page to map it as one. What lies below is nearly always free.
+            _ = LibC.Munmap(start, _length);
+            start = Map(start & -HugePage);
+        }
+
         if (start == LibC.MAP_FAILED)
         {
             Shared?.Dispose();
@@ -41,6 +46,15 @@ internal sealed class AnonymousMemory : SafeHandle
 
     /// <summary>First byte; valid until the handle is disposed.</summary>
     public nint Start => handle;
+
+    /// <param name="wanted">Where, if that is free; 0 for anywhere.</param>
+    private nint Map(nint wanted) => LibC.Mmap(
+        wanted,
+        _length,
+        LibC.PROT_READ | LibC.PROT_WRITE,
+        (Shared is null ? LibC.MAP_PRIVATE | LibC.MAP_ANONYMOUS : LibC.MAP_SHARED) | LibC.MAP_NORESERVE,
+        Shared?.Number ?? -1,
+        offset: 0);
 
     /// <summary>For fewer page faults and shorter page walks. Where huge pages are switched off this changes nothing.</summary>
     /// <param name="from">The first byte of the part that is meant, a multiple of the page size.</param>

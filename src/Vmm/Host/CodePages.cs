@@ -2,8 +2,8 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Host;
 
-/// <summary>Memory for machine code that vmm writes itself: one memfd mapped twice, so that no page is ever
-/// writable and executable at one address.</summary>
+/// <summary>Memory for machine code that vmm writes itself: the same pages mapped twice, so that none is ever
+/// writable and executable at one address. Not a file: a limit of file sizes (RLIMIT_FSIZE) would hit a memfd, too.</summary>
 internal sealed class CodePages : SafeHandle
 {
     private readonly nuint _length;
@@ -14,9 +14,22 @@ internal sealed class CodePages : SafeHandle
         : base(LibC.MAP_FAILED, ownsHandle: true)
     {
         _length = (nuint)length;
-        using FileDescriptor fd = Create(length);
-        Writable = Map(fd, LibC.PROT_READ | LibC.PROT_WRITE);
-        SetHandle(Map(fd, LibC.PROT_READ | LibC.PROT_EXEC));
+        Writable = Checked(
+            LibC.Mmap(0, _length, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED | LibC.MAP_ANONYMOUS, fd: -1, offset: 0), "mmap");
+        nint again = LibC.MAP_FAILED;
+        try
+        {
+            // An old length of 0 makes a second mapping of the same pages (mremap(2)).
+            again = Checked(LibC.Mremap(Writable, 0, _length, LibC.MREMAP_MAYMOVE), "mremap");
+            Checked(LibC.Mprotect(again, _length, LibC.PROT_READ | LibC.PROT_EXEC), "mprotect");
+            SetHandle(again);
+        }
+        catch (HostException)
+        {
+            _ = LibC.Munmap(Writable, _length);
+            _ = again != LibC.MAP_FAILED ? LibC.Munmap(again, _length) : 0;
+            throw;
+        }
     }
 
     public override bool IsInvalid => handle == LibC.MAP_FAILED;
@@ -32,30 +45,9 @@ internal sealed class CodePages : SafeHandle
     protected override bool ReleaseHandle() =>
         LibC.Munmap(Writable, _length) == 0 && LibC.Munmap(handle, _length) == 0;
 
-    private static FileDescriptor Create(int length)
-    {
-        int number = LibC.MemfdCreate("vmm-code", LibC.MFD_CLOEXEC);
-        if (number < 0)
-        {
-            throw Refused("memfd_create");
-        }
-
-        var fd = new FileDescriptor(number);
-        if (LibC.Ftruncate(number, length) != 0)
-        {
-            throw Refused("ftruncate of a memfd");
-        }
-
-        return fd;
-    }
-
-    private nint Map(FileDescriptor fd, int protection)
-    {
-        nint start = LibC.Mmap(0, _length, protection, LibC.MAP_SHARED, fd.Number, 0);
-        return start != LibC.MAP_FAILED ? start : throw Refused("mmap of a memfd");
-    }
-
-    private static HostException Refused(string call) => new(new ErrnoException(
-        call, Marshal.GetLastPInvokeError(), "vmm runs some instructions of the guest's kernel in memory of its own, " +
-        "which the host must allow to be executable").Message);
+    private static nint Checked(nint result, string call) => result != LibC.MAP_FAILED
+        ? result
+        : throw new HostException(new ErrnoException(
+            call, Marshal.GetLastPInvokeError(), "vmm runs some instructions of the guest's kernel in memory of its own, " +
+            "which the host must allow to be executable").Message);
 }

@@ -4,8 +4,12 @@ using Vmm.Kvm.Abi;
 namespace Vmm.Kvm;
 
 /// <summary>Brings vCPUs into the state in which a PC's firmware hands over.</summary>
-internal sealed class VcpuSetup(CpuidTemplate cpuid)
+/// <param name="cpuid">What they show.</param>
+/// <param name="cpus">How many there are.</param>
+internal sealed class VcpuSetup(CpuidTemplate cpuid, int cpus)
 {
+    private readonly bool _vmx = cpuid.Features.Contains("vmx");
+    private readonly bool _x2apic = cpus > CpuLapic.FirstLongId && cpuid.Features.Contains("x2apic");
     private readonly byte[] _lapic = new byte[CpuLapic.StateSize];
 
     /// <param name="vcpu">As KVM made it.</param>
@@ -15,7 +19,7 @@ internal sealed class VcpuSetup(CpuidTemplate cpuid)
     {
         bool boots = entry is not null;
         vcpu.SetCpuid(cpuid.ForVcpu(vcpu.Id));
-        foreach (MsrEntry msr in MsrInitial.For(boots))
+        foreach (MsrEntry msr in MsrInitial.For(boots, _vmx, _x2apic))
         {
             // What KVM does not know here is what this processor does not have, and then no guest expects it.
             _ = vcpu.TrySetMsr(msr.Index, msr.Data);

@@ -28,6 +28,9 @@ internal sealed class GuestConsole : IDisposable
     // A terminal takes what is left at once; one that does not gets its settings back first, so that Ctrl-C works.
     private static readonly TimeSpan BeforeRestore = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>What the serial port with the kernel's console is called.</summary>
+    public const string FirstPort = "COM1";
+
     private readonly EventLoop _loop;
     private readonly Terminal? _terminal;
     private readonly ConsoleOutput _output;
@@ -55,12 +58,10 @@ internal sealed class GuestConsole : IDisposable
     /// <summary>Makes the serial port between the streams and the guest. Once.</summary>
     /// <param name="machine">Ends when nobody reads the output any more, or the user says so.</param>
     /// <param name="watch">Sees what the guest says.</param>
-    /// <param name="tap">Sees it, too; null for nobody.</param>
-    public void Connect(ISignalled machine, IInterruptLine interrupt, IConsoleTap watch, IConsoleTap? tap)
+    public void Connect(ISignalled machine, IInterruptLine interrupt, IConsoleTap watch)
     {
         _machine = machine;
-        var watched = new TappedOutput(_output, watch);
-        Port = new Serial16550("COM1", tap is null ? watched : new TappedOutput(watched, tap), interrupt);
+        Port = new Serial16550(FirstPort, new TappedOutput(_output, watch), interrupt);
         _output.Drained += Port.OutputDrained;
         _output.Broken += error => machine.End(MachineEnd.OutputClosed(error.Message));
         _input = new ConsoleInput(_loop, _source, _terminal, Port, _output, OnCommand);

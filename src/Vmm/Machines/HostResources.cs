@@ -137,7 +137,7 @@ internal sealed class HostResources : IDisposable
 
     private void SetUpVm(int cpus)
     {
-        if (cpus > 255)
+        if (cpus > CpuLapic.FirstLongId)
         {
             // Needed for x2APIC ids above 254 (KVM API section 7, KVM_CAP_X2APIC_API): 32-bit ids, no broadcast quirk.
             Vm.EnableCapability(KvmCapability.KVM_CAP_X2APIC_API, 3);

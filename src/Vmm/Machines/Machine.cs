@@ -314,17 +314,18 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     private void AddSerialPorts()
     {
         var interrupt = new IrqLine(_host.Vm, Serial16550.Com1Irq);
+        IConsoleTap watch = _observer?.Console is { } tap ? new ConsoleTaps(_complaints, tap) : _complaints;
         Serial16550? second = null;
         if (Guest is null)
         {
-            Console!.Connect(this, interrupt, _complaints, _observer?.Console);
+            Console!.Connect(this, interrupt, watch);
         }
         else
         {
             second = Guest.SecondPort(new IrqLine(_host.Vm, Serial16550.Com2Irq));
         }
 
-        Serial16550 first = Guest?.FirstPort(interrupt, _complaints) ?? Console!.Port;
+        Serial16550 first = Guest?.FirstPort(interrupt, watch) ?? Console!.Port;
         _platform.AddSerial(first, second, State);
         _panicGrace = Own(new PanicGrace(Loop, () => Console?.BytesOut ?? Guest!.ConsoleBytes, () => End(_panic.Stuck())));
     }

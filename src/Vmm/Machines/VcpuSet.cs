@@ -143,7 +143,7 @@ internal sealed class VcpuSet : IDisposable
             Stderr.WriteLine("vmm: this host cannot hide from the guest's programs: " + string.Join(' ', cpuid.HiddenButPresent));
         }
 
-        var setup = new VcpuSetup(cpuid);
+        var setup = new VcpuSetup(cpuid, spec.Cpus);
         int xsaveSize = host.Vm.XsaveSize ?? 4096;
         foreach (Vcpu vcpu in vcpus)
         {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Vmm.Backends.Agent;
 using Vmm.Backends.Console;
 using Vmm.Devices.Bus;
@@ -98,7 +99,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 
     public Serial16550 FirstPort(IInterruptLine interrupt, IConsoleTap watch)
     {
-        _console = new Serial16550("COM1", new TappedOutput(new RunConsole(_recorder.Console, _echo, _recorder.Log), watch), interrupt);
+        _console = new Serial16550(GuestConsole.FirstPort, new TappedOutput(new RunConsole(_recorder.Console, _echo, _recorder.Log), watch), interrupt);
         if (_echo is not null)
         {
             _echo.Drained += _console.OutputDrained;
@@ -131,8 +132,9 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     }
 
     /// <summary>The machine has ended: writes what is left, and says how it went.</summary>
+    /// <param name="tell">Tells what else is to be told, once the command's output is out; gets how it went, for people.</param>
     /// <returns>The exit code.</returns>
-    public int Complete(MachineEnd end)
+    public int Complete(MachineEnd end, Action<string> tell)
     {
         RunVerdict verdict = end.Kind == MachineEndKind.HostFailed || _verdict is null
             ? RunVerdict.Of(end, _options, _session.HasArrived)
@@ -149,6 +151,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 
         IReadOnlyList<string> console = ConsoleExcerpt.Last(_recorder.Console, _consoleMark);
         verdict = _recorder.Finish(verdict, _machine.FirstEntry, console);
+        tell(verdict.Message ?? string.Create(CultureInfo.InvariantCulture, $"the command ended with {verdict.Code}"));
         VerdictText.Write(verdict, _findings, _options.ShowConsole ? null : console, _recorder.Decisive);
         return verdict.Code;
     }

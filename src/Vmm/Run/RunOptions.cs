@@ -51,6 +51,15 @@ internal sealed record RunOptions
 
     public RunReports Reports { get; init; } = new();
 
+    /// <summary>Tell what the exits cost.</summary>
+    public bool HasProfile { get; init; }
+
+    /// <summary>The file for that; null for standard error.</summary>
+    public string? Profile { get; init; }
+
+    /// <summary>The file for trace events; null for none.</summary>
+    public string? Trace { get; init; }
+
     /// <summary>When vmm was started, as a Stopwatch timestamp.</summary>
     public long Exec { get; init; }
 }

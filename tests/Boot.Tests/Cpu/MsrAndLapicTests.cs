@@ -9,7 +9,10 @@ public sealed class MsrAndLapicTests
     {
         MsrEntry[] msrs = MsrInitial.For(boot);
         Assert.Equal(apicBase, Assert.Single(msrs, msr => msr.Index == 0x1b).Data);
-        Assert.Equal(1UL, Assert.Single(msrs, msr => msr.Index == 0x1a0).Data);
+        Assert.Equal(apicBase | 0x400, Assert.Single(MsrInitial.For(boot, x2apic: true), msr => msr.Index == 0x1b).Data);
+        Assert.Equal(0x1801UL, Assert.Single(msrs, msr => msr.Index == 0x1a0).Data);
+        Assert.Equal(1UL, Assert.Single(msrs, msr => msr.Index == 0x3a).Data);
+        Assert.Equal(5UL, Assert.Single(MsrInitial.For(boot, vmx: true), msr => msr.Index == 0x3a).Data);
         Assert.Equal(0x806UL, Assert.Single(msrs, msr => msr.Index == 0x2ff).Data);
         Assert.Equal(msrs.Length, msrs.Select(msr => msr.Index).Distinct().Count());
         Assert.Equal(0x10u, msrs[^1].Index);

@@ -51,9 +51,9 @@ internal static class Qcow2Writer
 
     public static int Main(string[] arguments)
     {
-        if (arguments is [Kvm.KvmCases.Command, .. string[] filter])
+        if (arguments is [Kvm.KvmCases.Command, .. string[] filters])
         {
-            return Kvm.KvmCases.Run(filter is [string only] ? only : "");
+            return Kvm.KvmCases.Run(filters);
         }
 
         if (arguments is not [Command, string image, string seed, string flushes])

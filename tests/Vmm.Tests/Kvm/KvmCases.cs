@@ -13,12 +13,12 @@ internal static class KvmCases
 {
     public const string Command = "kvm-cases";
 
-    /// <param name="filter">Only tests with this in their full name.</param>
+    /// <param name="filters">Only tests with one of these in their full name; all where there is none.</param>
     /// <returns>The exit code: 1 when a test failed or there was none.</returns>
-    public static int Run(string filter)
+    public static int Run(string[] filters)
     {
         int passed = 0, failed = 0;
-        foreach ((MethodInfo method, object?[] arguments, string name, string? why) in Cases(filter))
+        foreach ((MethodInfo method, object?[] arguments, string name, string? why) in Cases(filters))
         {
             if (why is not null)
             {
@@ -45,7 +45,7 @@ internal static class KvmCases
         return failed == 0 && passed != 0 ? 0 : 1;
     }
 
-    private static IEnumerable<(MethodInfo Method, object?[] Arguments, string Name, string? LeftOut)> Cases(string filter)
+    private static IEnumerable<(MethodInfo Method, object?[] Arguments, string Name, string? LeftOut)> Cases(string[] filters)
     {
         foreach (Type type in typeof(KvmCases).Assembly.GetTypes())
         {
@@ -53,9 +53,10 @@ internal static class KvmCases
             {
                 FactAttribute? fact = method.GetCustomAttribute<KvmFactAttribute>();
                 fact ??= method.GetCustomAttribute<VtxFactAttribute>();
+                fact ??= method.GetCustomAttribute<KvmWithXsaveFactAttribute>();
                 fact ??= method.GetCustomAttribute<KvmTheoryAttribute>();
                 string name = $"{type.FullName}.{method.Name}";
-                if (fact is null || !name.Contains(filter, StringComparison.Ordinal))
+                if (fact is null || !(filters.Length == 0 || filters.Any(each => name.Contains(each, StringComparison.Ordinal))))
                 {
                     continue;
                 }

@@ -21,11 +21,11 @@ public sealed class ProcessorsTests
         using var guest = new TestGuest(static code =>
         {
             Label wait = code.CreateLabel();
-            WriteMsr(code, ApicBase, 0xfee0_0000 | 0xd00);              // enabled, x2APIC, boot processor
-            WriteMsr(code, Icr, 0xc4500);                               // INIT to all but this one
-            WriteMsr(code, Icr, 0xc4600 | (uint)(Trampoline >> 12));
+            code.WriteMsr(ApicBase, 0xfee0_0000 | 0xd00);              // enabled, x2APIC, boot processor
+            code.WriteMsr(Icr, 0xc4500);                               // INIT to all but this one
+            code.WriteMsr(Icr, 0xc4600 | (uint)(Trampoline >> 12));
             code.Label(ref wait);
-            code.pause();
+            code.WaitByExit();
             code.cmp(__dword_ptr[(uint)Found], Cpus - 1);
             code.jne(wait);
             code.mov(eax, 1);
@@ -62,7 +62,7 @@ public sealed class ProcessorsTests
         code.xor(ecx, ecx);
         code.cpuid();
         code.mov(__dword_ptr[di + 4], edx);
-        WriteMsr(code, ApicBase, 0xfee0_0000 | 0xc00);
+        code.WriteMsr(ApicBase, 0xfee0_0000 | 0xc00);
         code.mov(ecx, ApicId);
         code.rdmsr();
         code.mov(__dword_ptr[di + 8], eax);
@@ -74,13 +74,5 @@ public sealed class ProcessorsTests
         using var bytes = new MemoryStream();
         code.Assemble(new StreamCodeWriter(bytes), Trampoline & 0xffff);
         return bytes.ToArray();
-    }
-
-    private static void WriteMsr(Assembler code, uint index, uint low)
-    {
-        code.mov(ecx, index);
-        code.mov(eax, low);
-        code.xor(edx, edx);
-        code.wrmsr();
     }
 }

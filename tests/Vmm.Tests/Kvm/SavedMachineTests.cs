@@ -14,7 +14,7 @@ namespace Vmm.Tests.Kvm;
 public sealed class SavedMachineTests
 {
     private const byte ExitPort = 0xf4, Code = 7;
-    private const ulong Trampoline = 0x4_0000, Handler = 0x4_1000, ApData = 0x5_0000, BspData = 0x20_0000, Idt = 0x21_0000;
+    private const ulong Trampoline = 0x4_0000, Handler = 0x4_1000, ApData = 0x5_0000, BspData = 0x20_0000;
     private const uint ApicBase = 0x1b, Eoi = 0x80b, Spurious = 0x80f, Icr = 0x830, LvtTimer = 0x832, InitialCount = 0x838, Divide = 0x83e;
     private const uint TimerTicks = 2_000_000;      // APIC bus cycles of KVM, a nanosecond each
 
@@ -178,28 +178,13 @@ public sealed class SavedMachineTests
     private static void EmitBootProcessor(Assembler code)
     {
         Label loop = code.CreateLabel(), handler = code.CreateLabel();
-        WriteMsr(code, ApicBase, 0xfee0_0000 | 0xd00);          // enabled, x2APIC, boot processor
-        WriteMsr(code, Spurious, 0x1ff);
-
-        // One gate of the IDT, of 16 bytes: offset 15..0, selector, type, offset 31..16, offset 63..32.
-        code.lea(rax, __[handler]);
-        code.mov(rdi, Idt + (0x40 * 16));
-        code.mov(__word_ptr[rdi], ax);
-        code.mov(ebx, cs);
-        code.mov(__word_ptr[rdi + 2], bx);
-        code.mov(__word_ptr[rdi + 4], 0x8e00);
-        code.shr(rax, 16);
-        code.mov(__word_ptr[rdi + 6], ax);
-        code.mov(__qword_ptr[rdi + 8], 0);
-        code.sub(rsp, 16);
-        code.mov(__word_ptr[rsp], 0xfff);
-        code.mov(rax, Idt);
-        code.mov(__qword_ptr[rsp + 2], rax);
-        code.lidt(__[rsp]);
-        code.add(rsp, 16);
+        code.WriteMsr(ApicBase, 0xfee0_0000 | 0xd00);          // enabled, x2APIC, boot processor
+        code.WriteMsr(Spurious, 0x1ff);
+        code.SetGate(0x40, handler);
+        code.LoadIdt();
         StartTimer(code, 0x40);
-        WriteMsr(code, Icr, 0x4500, 1);                         // INIT to APIC id 1
-        WriteMsr(code, Icr, 0x4600 | (uint)(Trampoline >> 12), 1);
+        code.WriteMsr(Icr, 0x4500, 1);                         // INIT to APIC id 1
+        code.WriteMsr(Icr, 0x4600 | (uint)(Trampoline >> 12), 1);
         code.mov(rdi, BspData);
         code.sti();
         code.Label(ref loop);
@@ -215,7 +200,7 @@ public sealed class SavedMachineTests
         code.push(rdx);
         code.mov(rax, BspData);
         code.inc(__qword_ptr[rax + 8]);
-        WriteMsr(code, Eoi, 0);
+        code.WriteMsr(Eoi, 0);
         code.pop(rdx);
         code.pop(rcx);
         code.pop(rax);
@@ -232,8 +217,8 @@ public sealed class SavedMachineTests
             code.mov(ds, ax);
             code.mov(ss, ax);
             code.mov(sp, 0x8000);
-            WriteMsr(code, ApicBase, 0xfee0_0000 | 0xc00);
-            WriteMsr(code, Spurious, 0x1ff);
+            code.WriteMsr(ApicBase, 0xfee0_0000 | 0xc00);
+            code.WriteMsr(Spurious, 0x1ff);
             StartTimer(code, 0x41);
             code.sti();
             code.Label(ref loop);
@@ -246,7 +231,7 @@ public sealed class SavedMachineTests
             code.push(ecx);
             code.push(edx);
             code.inc(__dword_ptr[8]);
-            WriteMsr(code, Eoi, 0);
+            code.WriteMsr(Eoi, 0);
             code.pop(edx);
             code.pop(ecx);
             code.pop(eax);
@@ -266,17 +251,9 @@ public sealed class SavedMachineTests
 
     private static void StartTimer(Assembler code, uint vector)
     {
-        WriteMsr(code, Divide, 0xb);                            // by 1
-        WriteMsr(code, LvtTimer, 0x2_0000 | vector);            // periodic
-        WriteMsr(code, InitialCount, TimerTicks);
-    }
-
-    private static void WriteMsr(Assembler code, uint index, uint low, uint high = 0)
-    {
-        code.mov(ecx, index);
-        code.mov(eax, low);
-        code.mov(edx, high);
-        code.wrmsr();
+        code.WriteMsr(Divide, 0xb);                            // by 1
+        code.WriteMsr(LvtTimer, 0x2_0000 | vector);            // periodic
+        code.WriteMsr(InitialCount, TimerTicks);
     }
 
     private static ulong[] Counters(Machine machine)

@@ -11,7 +11,7 @@ namespace Vmm.Tests.Kvm;
 [Collection(Alone.Name)]
 public sealed class SmallGuestTests
 {
-    private const byte ExitPort = 0xf4;
+    private const byte ExitPort = GuestCode.ExitPort;
 
     [KvmFact]
     public void The_exit_port_ends_the_machine_with_the_guests_code()
@@ -125,7 +125,7 @@ public sealed class SmallGuestTests
             code.@in(al, dx);
             code.test(al, al);
             code.jne(wrong);
-            ExitWithVerdict(code, ref wrong);
+            code.ExitWithVerdict(ref wrong);
         });
         Assert.Equal(MachineEnd.FromGuest(0), Run(guest, Options(guest, cpus: 3) with { CommandLine = "x=!" }));
 
@@ -162,7 +162,7 @@ public sealed class SmallGuestTests
             code.cmp(ebx, 0x0008_1b36);
             code.jne(wrong);
             code.loop(loop);
-            ExitWithVerdict(code, ref wrong);
+            code.ExitWithVerdict(ref wrong);
         });
         using Machine machine = Machine.Build(Options(guest));
         Assert.Equal(MachineEnd.FromGuest(0), machine.Run());
@@ -376,19 +376,9 @@ public sealed class SmallGuestTests
             code.jne(wrong);
             code.dec(r8d);
             code.jnz(loop);
-            ExitWithVerdict(code, ref wrong);
+            code.ExitWithVerdict(ref wrong);
         });
         Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
-    }
-
-    /// <summary>The guest's code is 0 where it comes here, and 1 where it jumps to <paramref name="wrong"/>.</summary>
-    private static void ExitWithVerdict(Assembler code, ref Label wrong)
-    {
-        code.mov(al, 0);
-        code.@out(ExitPort, al);
-        code.Label(ref wrong);
-        code.mov(al, 1);
-        code.@out(ExitPort, al);
     }
 
     /// <summary>To the serial port, which always has room in time.</summary>

@@ -134,13 +134,13 @@ public sealed class RunFileTests
     [Fact]
     public void A_command_line_is_put_together_again_as_it_was()
     {
-        string[] args = ["run", "-m", "1G", "--rng", "--env=A=b=c", "-e", "B=", "--cmdline", "", "one", "two", "--", "sh", "--each", "--"];
+        string[] args = ["run", "-m", "1G", "--rng", "--env=A=b=c", "-e", "B=", "--profile", "--cmdline", "", "one", "two", "--", "sh", "--each", "--"];
         ParseResult result = _tree.Root.Parse(args, CommandTree.Parsing);
         var words = RunWords.Of(result, (Argument<string[]>)RunCommand.Arguments[0]);
         Assert.Equal(["one", "two"], words.Targets);
         Assert.Equal(["sh", "--each", "--"], words.Command);
         Assert.Equal(
-            ["--cmdline", "", "--env=A=b=c", "--env=B=", "--mem=1G", "--rng"], RunWords.Join(words.Options.OrderBy(each => each.Option.Name)));
+            ["--cmdline", "", "--env=A=b=c", "--env=B=", "--mem=1G", "--profile", "--rng"], RunWords.Join(words.Options.OrderBy(each => each.Option.Name)));
     }
 
     [Theory]

@@ -8,8 +8,6 @@ using Vmm.Backends.Sockets;
 using Vmm.Boot;
 using Vmm.Host;
 using Vmm.Insight.Profile;
-using Vmm.Insight.Timeline;
-using Vmm.Insight.Trace;
 using Vmm.Kernels;
 using Vmm.Machines;
 using Vmm.Text;
@@ -199,10 +197,9 @@ internal sealed class BootCommand
         root.SetAction(result =>
         {
             MachineSpec options = Read(result);
-            using ProfileOutput? profile = result.GetResult(_profile) is null
-                ? null
-                : ProfileOutput.Open(result.GetValue(_profile), null, "--profile");
-            return Run(options, clock, profile, result.GetValue(_trace));
+            (bool isAsked, string? file) = ProfileOf(result);
+            using var figures = new MachineFigures(clock, OpenProfile(isAsked, file), TraceOf(result));
+            return figures.Observer is null ? RunLives(options, clock) : RunObserved(options, clock, figures);
         });
     }
 
@@ -218,7 +215,7 @@ internal sealed class BootCommand
     /// <summary>Gives <c>vmm run</c> those that it shares with a plain machine.</summary>
     public void AddRunOptionsTo(Command command)
     {
-        foreach (Option option in Shared.Where(option => option != _initrd && option != _commandLineOnly && option != _trace
+        foreach (Option option in Shared.Append(_profile).Where(option => option != _initrd && option != _commandLineOnly
             && option != _entry && option != _onReboot && option != _stopTimeout))
         {
             command.Options.Add(option);
@@ -227,6 +224,14 @@ internal sealed class BootCommand
 
     /// <summary>The file that --trace names; null for none.</summary>
     public string? TraceOf(ParseResult result) => result.GetValue(_trace);
+
+    /// <summary>Whether --profile is there, and the file that it names; null for none.</summary>
+    public (bool IsAsked, string? File) ProfileOf(ParseResult result) => (result.GetResult(_profile) is not null, result.GetValue(_profile));
+
+    /// <returns>Null where it is not asked for.</returns>
+    /// <exception cref="UsageException">The file cannot be written.</exception>
+    public static ProfileOutput? OpenProfile(bool isAsked, string? file) =>
+        isAsked ? ProfileOutput.Open(file, null, "--profile") : null;
 
     /// <exception cref="UsageException">Something is missing or wrong; with the command's help.</exception>
     public MachineSpec Read(ParseResult result)
@@ -316,32 +321,6 @@ internal sealed class BootCommand
         _ => throw new UsageException($"--on-reboot {name}: no such action; there are end, restart and fail"),
     };
 
-    /// <summary>Makes the machine, runs it, and says what it was asked to say.</summary>
-    /// <param name="profile">Where a profile goes; null for none.</param>
-    /// <param name="trace">The file for trace events; null for none.</param>
-    /// <returns>The exit code.</returns>
-    public static int Run(MachineSpec options, StartClock clock, ProfileOutput? profile, string? trace)
-    {
-        if (profile is null && trace is null)
-        {
-            return RunLives(options, clock);
-        }
-
-        CheckOneLife(options);
-
-        return RunObserved(options, clock, profile, trace);
-    }
-
-    /// <exception cref="UsageException">The machine is to start anew, and what is told of it is told of one.</exception>
-    public static void CheckOneLife(MachineSpec options)
-    {
-        if (options.OnReboot == RebootAction.Restart)
-        {
-            throw new UsageException(
-                "--on-reboot restart: not where exits, a trace or a timeline are told, which are of one machine; use end");
-        }
-    }
-
     /// <summary>One machine, and with --on-reboot restart another one after each reboot.</summary>
     private static int RunLives(MachineSpec options, StartClock clock)
     {
@@ -370,18 +349,26 @@ internal sealed class BootCommand
         }
     }
 
-    private static int RunObserved(MachineSpec options, StartClock clock, ProfileOutput? profile, string? trace)
+    /// <summary>One machine, of which figures are told at its end.</summary>
+    /// <returns>The exit code.</returns>
+    public static int RunObserved(MachineSpec options, StartClock clock, MachineFigures figures)
     {
-        using TraceWriter? writer = trace is null ? null : new TraceWriter(trace, clock.Exec);
-        using Machine machine = Machine.Build(options, new RunObserver { Trace = writer });
+        if (options.OnReboot == RebootAction.Restart)
+        {
+            throw new UsageException(
+                "--on-reboot restart: not where exits, a trace or a timeline are told, which are of one machine; use end");
+        }
+
+        using Machine machine = Machine.Build(figures.For(options), figures.Observer);
+        figures.Watch(machine);
         MachineEnd end = RunToEnd(machine);
-        profile?.Write(RunObserver.ProfileOf(machine));
-        writer?.Finish();
-        return Report(machine, end, options, clock, profile?.File, writer?.File);
+        bool isWhole = figures.Tell(options, machine, end.Summary);
+        int code = Report(machine, end, options, clock);
+        return isWhole ? code : ExitCodes.HostCannot;
     }
 
     /// <summary>Until the guest, the user or a signal ends it; the terminal is as it was afterwards.</summary>
-    public static MachineEnd RunToEnd(Machine machine)
+    private static MachineEnd RunToEnd(Machine machine)
     {
         using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);
         Stderr.BeginRun();
@@ -403,20 +390,8 @@ internal sealed class BootCommand
     }
 
     /// <summary>The last words, and the exit code.</summary>
-    /// <param name="results">What was to be written: where it could not be, that is said and is the exit code's reason.</param>
-    public static int Report(
-        Machine machine, MachineEnd end, MachineSpec options, StartClock clock, params ReadOnlySpan<OutputFile?> results)
+    private static int Report(Machine machine, MachineEnd end, MachineSpec options, StartClock clock)
     {
-        int code = end.ExitCode;
-        foreach (OutputFile? result in results)
-        {
-            if (result?.Failure is { } failure)
-            {
-                Stderr.WriteLine($"vmm: {failure}");
-                code = ExitCodes.HostCannot;
-            }
-        }
-
         foreach (string error in machine.DiskErrors)
         {
             Stderr.WriteLine($"vmm: {error}");
@@ -434,6 +409,6 @@ internal sealed class BootCommand
             Stderr.WriteLine($"vmm: {message}");
         }
 
-        return code;
+        return end.ExitCode;
     }
 }

@@ -1,11 +1,6 @@
 using System.CommandLine;
-using System.Text;
-using Vmm.Host;
 using Vmm.Insight.Profile;
-using Vmm.Insight.Recorder;
 using Vmm.Insight.Timeline;
-using Vmm.Insight.Trace;
-using Vmm.Kvm;
 using Vmm.Machines;
 using Vmm.Text;
 
@@ -14,10 +9,6 @@ namespace Vmm.Cli.Commands;
 /// <summary><c>vmm boot-timeline</c>: boots a machine and tells what happened when; or compares two such boots.</summary>
 internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
 {
-    /// <summary>The whole kernel log, with its clock: what comes last wins over quiet.</summary>
-    private const string Talkative = "loglevel=7 printk.time=1";
-    private const int StandardError = 2;
-
     private readonly Option<string?> _until = new("--until")
     {
         Description = "End the machine when it has come so far: init, shell, or when TEXT comes up on its console",
@@ -54,6 +45,9 @@ internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
         command.Options.Add(_json);
         command.Options.Add(_html);
         command.Options.Add(_compare);
+        command.Subcommands.Add(RunCommand.Create(
+            run, clock, new RunFigures("Run one command as vmm run does, and tell what happened when", [_json, _html],
+                (result, one) => Figures(result, BootCommand.OpenProfile(one.HasProfile, one.Profile), one.Trace, until: null))));
         command.SetAction(result => result.GetResult(_compare) is null ? Boot(result) : Compare(result.GetValue(_compare)!));
         return command;
     }
@@ -71,79 +65,11 @@ internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
         Until? until = result.GetValue(_until) is { } text
             ? CommandLineCheck.Read(result.CommandResult.Command, () => Until.Parse(text))
             : null;
-        MachineSpec options = WithTalkativeKernel(run.Read(result));
-        BootCommand.CheckOneLife(options);
-        using OutputFile? json = Open(result, _json);
-        using OutputFile? html = Open(result, _html);
-        long origin = clock.Exec;
-        using TraceWriter? trace = run.TraceOf(result) is { } path ? new TraceWriter(path, origin) : null;
-        var phases = new PhaseLog();
-        phases.Done("start vmm");
-        var console = new ConsoleLines(origin, until);
-        using Machine machine = Machine.Build(
-            options, new RunObserver { Trace = trace, Phases = phases, Console = console });
-        console.Reached += () => machine.End(MachineEnd.Reached(until!.Name));
-        MachineEnd end = BootCommand.RunToEnd(machine);
-
-        BootTimeline timeline = Tell(options, machine, phases, console, origin, end);
-        trace?.Finish((format, track) => TimelineTrace.Write(timeline, format, origin, track));
-        Stderr.Write(TimelineText.Format(timeline, TextStyle.Of(StandardError)));
-        if (json is not null)
-        {
-            TimelineJson.Write(json, timeline);
-        }
-
-        html?.Write(Encoding.UTF8.GetBytes(TimelineHtml.Format(timeline)));
-        if (until is not null && console.ReachedAt is null)
-        {
-            Stderr.WriteLine($"vmm: the machine ended before '{until.Name}' came");
-        }
-
-        return BootCommand.Report(machine, end, options, clock, trace?.File, json, html);
+        MachineSpec options = run.Read(result);
+        using MachineFigures figures = Figures(result, profile: null, run.TraceOf(result), until);
+        return BootCommand.RunObserved(options, clock, figures);
     }
 
-    private static MachineSpec WithTalkativeKernel(MachineSpec options) => options.CommandLineOnly
-        ? options
-        : options with { CommandLine = string.IsNullOrWhiteSpace(options.CommandLine) ? Talkative : Insert(options.CommandLine) };
-
-    /// <summary>Behind what the user gave, but before a lone "--": what follows that is init's.</summary>
-    private static string Insert(string commandLine)
-    {
-        int end = $"{commandLine} ".IndexOf(" -- ", StringComparison.Ordinal);
-        return end < 0 ? $"{commandLine} {Talkative}" : $"{commandLine[..end]} {Talkative}{commandLine[end..]}";
-    }
-
-    private static OutputFile? Open(ParseResult result, Option<string?> option) =>
-        result.GetValue(option) is { } path ? OutputFile.Open(path, option.Name) : null;
-
-    private static BootTimeline Tell(
-        MachineSpec options, Machine machine, PhaseLog phases, ConsoleLines console, long origin, MachineEnd end)
-    {
-        ExitProfile profile = RunObserver.ProfileOf(machine);
-        long firstEntry = machine.FirstEntry - origin;
-        long total = machine.Ended - origin;
-        ExitRecorder[] recorders = [.. machine.Observer!.Recorders.Where(recorder => recorder.FirstExit != 0)];
-        long? firstExit = recorders.Length == 0 ? null : recorders.Min(recorder => recorder.FirstExit) - origin;
-        IEnumerable<(string, long)> done = phases.Steps.Select(step => (step.Name, step.End - origin)).Append(("start threads", firstEntry));
-        return new BootTimeline
-        {
-            Kernel = Path.GetFileName(options.Kernel),
-            Host = $"{HostKinds.Detect().Describe().Split(':')[0]}, {options.Cpus} vCPU{(options.Cpus == 1 ? "" : "s")}, "
-                + $"{ByteSize.Format(options.Memory)}",
-            Ending = end.Summary,
-            FirstEntry = firstEntry,
-            Total = total,
-            Steps =
-            [
-                .. BootTimeline.StepsOfVmm(done),
-                .. BootTimeline.StepsOfGuest(firstEntry, firstExit, console.FirstByte, console.PromptAt, console.Lines, total),
-            ],
-            Lines = console.Lines,
-            Gaps = BootTimeline.FindGaps(firstEntry, console.Lines, total),
-            DroppedLines = console.Dropped,
-            Exits = profile.Exits,
-            ConsoleExits = profile.ByDevice.FirstOrDefault(device => device.Name == machine.Console!.Port.Name)?.Exits ?? 0,
-            InVmm = profile.InVmm,
-        };
-    }
+    private MachineFigures Figures(ParseResult result, ProfileOutput? profile, string? trace, Until? until) => new(
+        clock, profile, trace, new TimelineReport(clock, until, result.GetValue(_json), result.GetValue(_html)));
 }

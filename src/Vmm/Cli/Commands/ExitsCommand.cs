@@ -25,22 +25,29 @@ internal static class ExitsCommand
         run.AddOptionsTo(command);
         command.Options.Add(format);
         command.Options.Add(output);
+        command.Subcommands.Add(RunCommand.Create(
+            run, clock, new RunFigures("Run one command as vmm run does, and tell what made its machine leave the guest", [format, output],
+                (result, one) => Figures(result, one.Profile, one.Trace))));
         command.SetAction(result =>
         {
-            ProfileFormat? chosen = ParseFormat(command, result.GetValue(format));
-            MachineSpec options = run.Read(result);
-            using var profile = ProfileOutput.Open(result.GetValue(output), chosen, "--output");
-            return BootCommand.Run(options, clock, profile, run.TraceOf(result));
+            using MachineFigures figures = Figures(result, file: null, run.TraceOf(result));
+            return BootCommand.RunObserved(run.Read(result), clock, figures);
         });
         return command;
+
+        MachineFigures Figures(ParseResult result, string? file, string? trace)
+        {
+            ProfileFormat? chosen = ParseFormat(result, format);
+            return new MachineFigures(clock, ProfileOutput.Open(result.GetValue(output) ?? file, chosen, "--output"), trace);
+        }
     }
 
-    private static ProfileFormat? ParseFormat(Command command, string? name) => name switch
+    private static ProfileFormat? ParseFormat(ParseResult result, Option<string?> format) => result.GetValue(format) switch
     {
         null => null,
         "table" => ProfileFormat.Table,
         "json" => ProfileFormat.Json,
         "folded" => ProfileFormat.Folded,
-        _ => throw CommandLineCheck.Wrong(command, $"--format {name}: no such format; there are table, json and folded"),
+        { } name => throw CommandLineCheck.Wrong(result.CommandResult.Command, $"--format {name}: no such format; there are table, json and folded"),
     };
 }

@@ -15,7 +15,7 @@ using Vmm.Text;
 namespace Vmm.Cli.Commands;
 
 /// <summary><c>vmm run -- COMMAND</c>: one command in a throw-away machine.</summary>
-internal sealed class RunCommand(BootCommand boot, StartClock clock)
+internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures? figures)
 {
     private const string DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -93,17 +93,18 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
         Description = "Exit codes as virtme-ng has them: 255 for a kernel panic",
     };
 
-    public static Command Create(BootCommand boot, StartClock clock)
+    /// <param name="figures">What is told of each machine; null for what --profile and --trace ask for.</param>
+    public static Command Create(BootCommand boot, StartClock clock, RunFigures? figures = null)
     {
-        var command = new Command("run", "Run one command in a throw-away machine, and end with its exit code");
-        new RunCommand(boot, clock).Fill(command);
+        var command = new Command("run", figures?.Description ?? "Run one command in a throw-away machine, and end with its exit code");
+        new RunCommand(boot, clock, figures).Fill(command);
         return command;
     }
 
     private void Fill(Command command)
     {
         foreach (Option option in (Option[])
-            [.. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes, .. _reports.All, .. _many.All])
+            [.. figures?.Options ?? [], .. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes, .. _reports.All, .. _many.All])
         {
             command.Options.Add(option);
         }
@@ -116,15 +117,26 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
     private int Execute(ParseResult result)
     {
         (RunOptions? one, ManyOptions? many) = CommandLineCheck.Read(result.CommandResult.Command, () => _many.Read(result, _command, Read));
-        return one is not null ? RunOne(one) : RunMany(many!);
+        if (one is not null)
+        {
+            return RunOne(one, () => figures?.Open(result, one)
+                ?? new MachineFigures(clock, BootCommand.OpenProfile(one.HasProfile, one.Profile), one.Trace));
+        }
+
+        return figures is null
+            ? RunMany(many!)
+            : throw new UsageException(
+                $"{CommandTree.PathOf(result.CommandResult.Command)}: tells of one machine; with several each writes its own: "
+                    + "vmm run --profile=exits-{#}.json --trace=trace-{#}.json --each ...");
     }
 
-    private int RunOne(RunOptions options)
+    private int RunOne(RunOptions options, Func<MachineFigures> open)
     {
         using var recorder = new RunRecorder(options);
         try
         {
-            return Run(options, recorder);
+            using MachineFigures told = open();
+            return Run(options, recorder, told);
         }
         catch (UsageException error)
         {
@@ -156,19 +168,24 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
         return runs.Run();
     }
 
-    private int Run(RunOptions options, RunRecorder recorder)
+    private int Run(RunOptions options, RunRecorder recorder, MachineFigures told)
     {
         using var packed = PackedRoot.Make(options.Root);
-        MachineSpec asked = options.Machine;
+        MachineSpec asked = told.For(options.Machine);
         var run = new GuestRun(options, recorder);
-        using Machine machine = Machine.Build(packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] }, guest: run);
+        using Machine machine = Machine.Build(
+            packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] }, told.Observer, guest: run);
         MachineEnd end = machine.Run();
-        if (options.Machine.Stats)
+        bool isWhole = true;
+        int code = run.Complete(end, verdict =>
         {
-            Stderr.Write(RunStatistics.Format(machine, clock));
-        }
-
-        return run.Complete(end);
+            isWhole = told.Tell(asked, machine, verdict, recorder.Marks);
+            if (asked.Stats)
+            {
+                Stderr.Write(RunStatistics.Format(machine, clock));
+            }
+        });
+        return isWhole || code != ExitCodes.Success ? code : RunVerdict.VmmFailed;
     }
 
     private RunOptions Read(ParseResult result)
@@ -186,6 +203,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
 
         MachineSpec machine = boot.ReadUnresolved(result) with { Initrds = BootCommand.All(result, _initrd) };
         RunRoot root = _root.Read(result);
+        (bool hasProfile, string? profile) = boot.ProfileOf(result);
         RunOptions options = new()
         {
             Machine = RunRootOptions.AddTo(machine, root),
@@ -201,6 +219,9 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock)
             ShowConsole = result.GetValue(_console),
             VirtmeCodes = result.GetValue(_virtmeCodes),
             Reports = _reports.Read(result),
+            HasProfile = hasProfile,
+            Profile = profile,
+            Trace = boot.TraceOf(result),
             Exec = clock.Exec,
         };
         return WithKernel(options);

@@ -16,8 +16,12 @@ internal sealed class RunManyOptions
 
     private const string Parallel = "--parallel", FailFast = "--fail-fast", Shard = "--shard", On = "--on";
 
+    /// <summary>Of vmm exits run and vmm boot-timeline run, beside those of vmm run.</summary>
+    private static readonly string[] OfFigures = ["--format", "--output", "--json", "--html"];
+
     // Of a call of vmm, not of one of its runs. Of reports each run gets its own.
-    private static readonly string[] OfCall = [Parallel, FailFast, Shard, On, "--config", "--all"];
+    private static readonly string[] OfCall =
+        [Parallel, FailFast, Shard, On, "--config", "--all", .. OfFigures];
     private static readonly string[] Reports = ["--junit", "--result", "--log", "--bundle"];
 
     private readonly Option<string[]> _each = new("--each")
@@ -64,7 +68,7 @@ internal sealed class RunManyOptions
     public static RunFileKeys KeysOf(Command run) => new(
         run,
         ofCall: Named(run, [Parallel, FailFast, On, .. Reports]),
-        notInFile: Named(run, [Shard, "--config", "--all", "--tty", "--interactive"]));
+        notInFile: Named(run, [Shard, "--config", "--all", "--tty", "--interactive", .. OfFigures]));
 
     /// <param name="words">The argument that holds targets and the command.</param>
     /// <param name="read">Checks and reads the options of one run.</param>
@@ -138,7 +142,7 @@ internal sealed class RunManyOptions
 
     private static ParseResult Parse(ParseResult outer, IEnumerable<string> options, IEnumerable<string> command)
     {
-        string[] args = ["run", $"--config={NoFile}", .. options, "--", .. command];
+        string[] args = [.. CommandTree.PathOf(outer.CommandResult.Command).Split(' ')[1..], $"--config={NoFile}", .. options, "--", .. command];
         ParseResult result = outer.RootCommandResult.Command.Parse(args, CommandTree.Parsing);
         CommandLineCheck.Check(args, result);
         return result;

@@ -43,7 +43,7 @@ internal sealed record RunWords(
 
     /// <summary>As words of a command line: <c>--mem=1G</c>.</summary>
     public static IEnumerable<string> Join(IEnumerable<(Option Option, IReadOnlyList<string> Values)> options) => options.SelectMany(
-        given => given.Option.Arity.MaximumNumberOfValues == 0
+        given => given.Values.Count == 0        // a flag, or --profile without a file
             ? [given.Option.Name]
             : given.Values.SelectMany<string, string>(value =>
                 value.Length == 0 ? [given.Option.Name, ""] : [$"{given.Option.Name}={value}"]));

@@ -67,8 +67,10 @@ internal sealed record BootTimeline
     /// <param name="firstExit">When the guest first needed vmm; null if it never did.</param>
     /// <param name="firstByte">When it first said something.</param>
     /// <param name="prompt">When a shell's prompt came.</param>
+    /// <param name="others">What is known from elsewhere.</param>
     public static IEnumerable<TimelineStep> StepsOfGuest(
-        long firstEntry, long? firstExit, long? firstByte, long? prompt, IReadOnlyList<KernelLine> lines, long total)
+        long firstEntry, long? firstExit, long? firstByte, long? prompt, IReadOnlyList<KernelLine> lines, long total,
+        params IEnumerable<(string Name, long Time)> others)
     {
         var marks = new List<(string Name, long Time, double? Guest)>();
         Mark("first exit", firstExit, null);
@@ -83,6 +85,11 @@ internal sealed record BootTimeline
         }
 
         Mark(Milestones.Shell, prompt, null);
+        foreach ((string name, long time) in others)
+        {
+            Mark(name, time, null);
+        }
+
         Mark("end", total, null);
         long start = firstEntry;
         foreach ((string name, long time, double? guest) in marks.OrderBy(mark => mark.Time))

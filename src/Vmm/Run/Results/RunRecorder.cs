@@ -22,7 +22,7 @@ internal sealed class RunRecorder : IDisposable
     private readonly FailureBundle? _bundle;
     private readonly TapParser? _tests;
     private readonly ByteTail? _output, _error;
-    private long _entered, _commandBegan, _commandEnded;
+    private long _entered, _arrived, _commandBegan, _commandEnded;
     private string? _release;
     private bool _isFinished;
 
@@ -56,12 +56,19 @@ internal sealed class RunRecorder : IDisposable
 
     public ConsoleLog? Log { get; }
 
+    /// <summary>What was reached when, as Stopwatch timestamps; 0 for what was not.</summary>
+    public IEnumerable<(string Name, long Time)> Marks => [("agent", _arrived), ("command starts", _commandBegan), ("command ends", _commandBegan == 0 ? 0 : _commandEnded)];
+
     /// <summary>The complaint that became the verdict; null where none did.</summary>
     public RunComplaint? Decisive { get; private set; }
 
     /// <summary>The agent has greeted.</summary>
     /// <param name="system">System, release and machine, as uname has them.</param>
-    public void Arrived(string system) => _release = system.Split(' ') is [_, var release, ..] ? release : system;
+    public void Arrived(string system)
+    {
+        _arrived = Stopwatch.GetTimestamp();
+        _release = system.Split(' ') is [_, var release, ..] ? release : system;
+    }
 
     public void CommandBegan() => _commandBegan = Stopwatch.GetTimestamp();
 

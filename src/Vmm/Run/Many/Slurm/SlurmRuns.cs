@@ -61,6 +61,8 @@ internal sealed class SlurmRuns : IDisposable
             _loop.Turn((int)Look.TotalMilliseconds);
         }
 
+        // What had ended before the signal counts.
+        _jobs.ForEach(Collect);
         Cancel();
         return _reports.Conclude(_results, _progress, clock.Elapsed, _signal);
     }

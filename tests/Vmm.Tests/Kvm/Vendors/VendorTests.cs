@@ -6,12 +6,11 @@ using Vmm.Machines;
 using Vmm.Tests.Shared;
 using static Iced.Intel.AssemblerRegisters;
 
-namespace Vmm.Tests.Kvm;
+namespace Vmm.Tests.Kvm.Vendors;
 
 /// <summary>What Intel's and AMD's processors, and PVM, do in ways of their own and a guest must not notice.</summary>
 public sealed class VendorTests
 {
-    private const byte ExitPort = 0xf4;
     private const uint Unclaimed = 0xd200_0000;
 
     /// <summary>An EPT violation (VT-x), a nested page fault (AMD-V): KVM emulates the instruction.</summary>
@@ -23,15 +22,15 @@ public sealed class VendorTests
             Label wrong = code.CreateLabel();
             code.mov(edi, Unclaimed);           // reads as all ones
             code.movzx(eax, __byte_ptr[rdi]);
-            ExpectRax(code, 0xff, ref wrong);
+            code.ExpectRax(0xff, ref wrong);
             code.movsx(rax, __word_ptr[rdi + 2]);
-            ExpectRax(code, -1, ref wrong);
+            code.ExpectRax(-1, ref wrong);
             code.mov(rax, 1);
             code.xchg(__dword_ptr[rdi], eax);
-            ExpectRax(code, 0xffff_ffff, ref wrong);
+            code.ExpectRax(0xffff_ffff, ref wrong);
             code.mov(eax, 5);
             code.add(eax, __dword_ptr[rdi + 4]);
-            ExpectRax(code, 4, ref wrong);
+            code.ExpectRax(4, ref wrong);
             code.mov(eax, 0x1234);
             code.and(__dword_ptr[rdi], eax);
             code.or(__byte_ptr[rdi + 1], al);
@@ -45,7 +44,7 @@ public sealed class VendorTests
             code.cld();
             code.rep.movsd();
             code.mov(rax, __qword_ptr[0x20_0038]);
-            ExpectRax(code, -1, ref wrong);
+            code.ExpectRax(-1, ref wrong);
             code.mov(edi, Unclaimed);           // and zeros into the device
             code.xor(eax, eax);
             code.mov(ecx, 16);
@@ -54,32 +53,27 @@ public sealed class VendorTests
             code.jne(wrong);
             code.cmp(edi, unchecked((int)Unclaimed) + 64);
             code.jne(wrong);
-            Exit(code, 0);
-            code.Label(ref wrong);
-            Exit(code, 1);
+            code.mov(edi, Unclaimed);
+            code.xor(eax, eax);                 // compared with all ones, which go to EAX
+            code.mov(ecx, 1);
+            code.cmpxchg(__dword_ptr[rdi], ecx);
+            code.jz(wrong);
+            code.ExpectRax(0xffff_ffff, ref wrong);
+            code.bts(__dword_ptr[rdi], 3);
+            code.jnc(wrong);
+            code.push(__qword_ptr[rdi]);
+            code.pop(rax);
+            code.ExpectRax(-1, ref wrong);
+            code.mov(rax, cr4);
+            code.or(eax, 1 << 9);               // OSFXSR
+            code.mov(cr4, rax);
+            code.movdqu(xmm1, __xmmword_ptr[rdi + 16]);
+            code.movdqu(__xmmword_ptr[rdi + 32], xmm1);
+            code.movq(rax, xmm1);
+            code.ExpectRax(-1, ref wrong);
+            code.ExitWithVerdict(ref wrong);
         });
-        Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
-    }
-
-    /// <summary>Leaf 1 and 0x80000001 lack VMX and SVM, whatever KVM could nest; CR4.VMXE stays what it was.</summary>
-    [KvmFact]
-    public void Nested_virtualisation_is_off()
-    {
-        using var guest = new TestGuest(code =>
-        {
-            code.mov(eax, 1);
-            code.cpuid();
-            code.shr(ecx, 5);                   // VMX
-            code.and(ecx, 1);
-            code.mov(esi, ecx);
-            code.mov(eax, 0x8000_0001);
-            code.cpuid();
-            code.and(ecx, 4);                   // SVM
-            code.or(esi, ecx);
-            code.mov(eax, esi);
-            code.@out(ExitPort, al);
-        });
-        Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
+        Assert.Equal(MachineEnd.FromGuest(0), GuestCode.Run(guest));
     }
 
     /// <summary>Where the leaf is there, by Intel's and AMD's manuals alike: the number at the second level covers all
@@ -115,11 +109,9 @@ public sealed class VendorTests
             code.cmp(ebx, 4);
             code.jne(wrong);
             code.Label(ref done);
-            Exit(code, 0);
-            code.Label(ref wrong);
-            Exit(code, 1);
+            code.ExitWithVerdict(ref wrong);
         });
-        Assert.Equal(MachineEnd.FromGuest(0), Run(guest, cpus: 4));
+        Assert.Equal(MachineEnd.FromGuest(0), GuestCode.Run(guest, cpus: 4));
     }
 
     /// <summary>Leaf 4 (Intel SDM volume 2, CPUID): four cores of one thread each share what is of the third level, and nothing
@@ -157,11 +149,9 @@ public sealed class VendorTests
             code.cmp(esi, 16);
             code.jb(next);
             code.Label(ref done);
-            Exit(code, 0);
-            code.Label(ref wrong);
-            Exit(code, 1);
+            code.ExitWithVerdict(ref wrong);
         });
-        Assert.Equal(MachineEnd.FromGuest(0), Run(guest, cpus: 4));
+        Assert.Equal(MachineEnd.FromGuest(0), GuestCode.Run(guest, cpus: 4));
     }
 
     /// <summary>Leaf 0xD (Intel SDM volume 1, "Enumeration of CPU support for XSAVE"): each part of the state that is offered lies
@@ -204,11 +194,9 @@ public sealed class VendorTests
             code.cmp(esi, 32);
             code.jb(next);
             code.Label(ref done);
-            Exit(code, 0);
-            code.Label(ref wrong);
-            Exit(code, 1);
+            code.ExitWithVerdict(ref wrong);
         });
-        Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
+        Assert.Equal(MachineEnd.FromGuest(0), GuestCode.Run(guest));
     }
 
     /// <summary>Leaf 0x15 gives the TSC's frequency as crystal times ratio, leaf 0x16 the same in MHz (Intel SDM volume 2, CPUID);
@@ -244,51 +232,28 @@ public sealed class VendorTests
             code.add(rax, 1000);                // within a MHz
             code.cmp(rax, 2000);
             code.ja(wrong);
+            code.xor(eax, eax);
+            code.cpuid();
+            code.cmp(eax, 0x16);
+            code.jb(done);
+            code.mov(eax, 0x16);
+            code.cpuid();
+            code.imul(eax, eax, 1000);
+            code.sub(rax, rsi);
+            code.add(rax, 1000);
+            code.cmp(rax, 2000);
+            code.ja(wrong);
             code.Label(ref done);
-            Exit(code, 0);
-            code.Label(ref wrong);
-            Exit(code, 1);
+            code.ExitWithVerdict(ref wrong);
         });
-        Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
-    }
-
-    /// <summary>Linux reads these early: IA32_MISC_ENABLE, IA32_PAT, IA32_MTRRCAP and IA32_MTRR_DEF_TYPE (Intel SDM volume 4).
-    /// None may fault, which without an IDT would be a triple fault; MTRRs are on with write-back as the default, as firmware
-    /// leaves them, and PAT is as after reset.</summary>
-    [KvmFact]
-    public void Memory_types_are_as_firmware_leaves_them()
-    {
-        using var guest = new TestGuest(code =>
-        {
-            Label wrong = code.CreateLabel();
-            code.mov(ecx, 0x1a0);
-            code.rdmsr();
-            code.mov(ecx, 0xfe);
-            code.rdmsr();
-            code.mov(ecx, 0x277);
-            code.rdmsr();
-            code.cmp(eax, 0x0007_0406);
-            code.jne(wrong);
-            code.cmp(edx, 0x0007_0406);
-            code.jne(wrong);
-            code.mov(ecx, 0x2ff);
-            code.rdmsr();
-            code.and(eax, 0x8ff);
-            code.cmp(eax, 0x806);
-            code.jne(wrong);
-            Exit(code, 0);
-            code.Label(ref wrong);
-            Exit(code, 1);
-        });
-        Assert.Equal(MachineEnd.FromGuest(0), Run(guest));
+        Assert.Equal(MachineEnd.FromGuest(0), GuestCode.Run(guest));
     }
 
     /// <summary>A read-only data segment as CS (Intel SDM volume 3, "Checks on guest segment registers"). Without unrestricted guests KVM
     /// emulates such a state instead.</summary>
-    [VtxFact]
+    [VtxFact(Parameter = "unrestricted_guest")]
     public unsafe void A_state_that_VT_x_refuses_is_told_in_words()
     {
-        Assert.Equal("Y", File.ReadAllText("/sys/module/kvm_intel/parameters/unrestricted_guest").Trim());
         using var memory = new TestMemory(1UL << 20);
         using KvmSystem kvm = KvmSystem.Open();
         using KvmVm vm = kvm.CreateVm();
@@ -300,24 +265,5 @@ public sealed class VendorTests
         Assert.Equal(0, vcpu.Enter());
         Assert.Equal(KvmExitReason.KVM_EXIT_FAIL_ENTRY, vcpu.Run->ExitReason);
         Assert.Equal("VT-x: the guest's state is invalid", EntryFailure.Explain(vcpu.Run->FailEntryHardwareEntryFailureReason));
-    }
-
-    private static void ExpectRax(Assembler code, long value, ref Label wrong)
-    {
-        code.mov(rbx, value);
-        code.cmp(rax, rbx);
-        code.jne(wrong);
-    }
-
-    private static void Exit(Assembler code, sbyte verdict)
-    {
-        code.mov(al, verdict);
-        code.@out(ExitPort, al);
-    }
-
-    private static MachineEnd Run(TestGuest guest, int cpus = 1)
-    {
-        using Machine machine = Machine.Build(new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20, Cpus = cpus });
-        return machine.Run();
     }
 }

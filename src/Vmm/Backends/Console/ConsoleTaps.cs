@@ -1,0 +1,13 @@
+using Vmm.Devices.Legacy;
+
+namespace Vmm.Backends.Console;
+
+/// <summary>Shows two of them the same.</summary>
+internal sealed class ConsoleTaps(IConsoleTap first, IConsoleTap second) : IConsoleTap
+{
+    public void Sent(ReadOnlySpan<byte> bytes)
+    {
+        first.Sent(bytes);
+        second.Sent(bytes);
+    }
+}
