@@ -9,7 +9,7 @@ static u16 next_sent, next_received;
 
 static u8 out[4 * (FRAME_HEADER + FRAME_MOST)];
 static usize out_used;
-static u8 in[2 * (FRAME_HEADER + FRAME_MOST)];
+static u8 in[8 * (FRAME_HEADER + FRAME_MOST)];
 static usize in_used;
 
 static u16 check_of(const struct frame *header)

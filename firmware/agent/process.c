@@ -1,7 +1,7 @@
 /* Processes: what vmm has started, each with its streams. */
 #include "agent.h"
 
-enum { DRAIN_MS = 1000, PATH_MOST = 4096, STRINGS_MOST = 32768 };
+enum { DRAIN_MS = 1000, PATH_MOST = 4096, STRINGS_MOST = 32768, PULLS_AT_ONCE = 4 };
 
 struct process {
     u32 id;                         /* vmm's number for it; 0: this entry is free */
@@ -12,6 +12,7 @@ struct process {
     u32 out_left, err_left;         /* of a process that ended: what is still in its pipes */
     u32 out_credit, err_credit;
     u32 first, used;                /* of the ring */
+    u32 unreported;                 /* input that it has read and vmm does not know of */
     int in_ends;                    /* nothing comes behind what is in the ring */
     struct rusage usage;
     u8 ring[WINDOW_VSOCK];          /* input that it has not read */
@@ -198,12 +199,16 @@ static long make_terminal(int *ends, u16 rows, u16 columns)
     return error;
 }
 
-/* Pipes by stream, [0] to read from and [1] to write to. */
+/* Pipes by stream, [0] to read from and [1] to write to. Standard input and output hold a window each, for fewer turns
+   between the agent and the process; where that is too much to ask for they hold what pipes hold. */
 static long make_pipes(int pipes[3][2])
 {
     long error = 0;
-    for (int i = 0; i < 3 && error == 0; i++)
+    for (int i = 0; i < 3 && error == 0; i++) {
         error = CALL(pipe2, pipes[i], O_CLOEXEC);
+        if (error == 0 && i < 2)
+            CALL(fcntl, pipes[i][0], F_SETPIPE_SZ, WINDOW_VSOCK);
+    }
     return error;
 }
 
@@ -245,7 +250,7 @@ static void start(u32 id, u32 flags, u16 rows, u16 columns, u32 window)
     process->pid = (int)error;
     process->terminal = is_terminal;
     process->ended = process->in_ends = process->draining = 0;
-    process->first = process->used = 0;
+    process->first = process->used = process->unreported = 0;
     process->out_left = process->err_left = 0xffffffff;
     process->out_credit = process->err_credit = window;
     if (is_terminal) {
@@ -261,6 +266,8 @@ static void start(u32 id, u32 flags, u16 rows, u16 columns, u32 window)
         close_one(&pipes[2][1]);
     }
     CALL(fcntl, process->in, F_SETFL, O_RDWR | O_NONBLOCK);
+    if (!is_terminal)
+        CALL(fcntl, process->out, F_SETFL, O_RDONLY | O_NONBLOCK);
     send_u32(id, FRAME_STARTED, (u32)process->pid);
 }
 
@@ -285,8 +292,15 @@ static void take_input(struct process *process, const char *bytes, usize length)
         process->in_ends = !process->terminal;
         return;
     }
-    for (; length != 0 && process->used < sizeof process->ring; bytes++, length--)
-        process->ring[(process->first + process->used++) % sizeof process->ring] = (u8)*bytes;
+    while (length != 0 && process->used < sizeof process->ring) {
+        u32 end = (process->first + process->used) % (u32)sizeof process->ring;
+        u32 room = (end < process->first ? process->first : (u32)sizeof process->ring) - end;
+        u32 part = length < room ? (u32)length : room;
+        memcpy(process->ring + end, bytes, part);
+        process->used += part;
+        bytes += part;
+        length -= part;
+    }
 }
 
 static void push_input(struct process *process)
@@ -303,13 +317,17 @@ static void push_input(struct process *process)
     }
     process->first = (process->first + (u32)done) % (u32)sizeof process->ring;
     process->used -= (u32)done;
-    send_u32(process->id, FRAME_INPUT_CREDIT, (u32)done);
+    process->unreported += (u32)done;
+    if (process->unreported >= link_window / 4) {
+        send_u32(process->id, FRAME_INPUT_CREDIT, process->unreported);
+        process->unreported = 0;
+    }
     if (process->used == 0 && process->in_ends)
         close_input(process);
 }
 
-/* Carries what a stream has, as far as vmm has room. */
-static void pull(struct process *process, int *fd, enum frame_type type, u32 *credit, u32 *left)
+/* Carries what a stream has, a frame of it, as far as vmm has room. Returns how many bytes. */
+static usize pull(struct process *process, int *fd, enum frame_type type, u32 *credit, u32 *left)
 {
     usize room;
     u8 *at = link_reserve(&room);
@@ -319,19 +337,28 @@ static void pull(struct process *process, int *fd, enum frame_type type, u32 *cr
         room = *left;
     long count = room != 0 ? CALL(read, *fd, at, room) : 0;
     if (count == -EINTR || count == -EAGAIN)
-        return;
+        return 0;
     if (count > 0) {
         link_put(process->id, type, (usize)count);
         *credit -= (u32)count;
         if (process->ended && !process->terminal)
             *left -= (u32)count;
         if (*left != 0)
-            return;                         /* there may be more */
+            return (usize)count;            /* there may be more */
     }
     close_one(fd);
     if (process->terminal)
         process->in = -1;
     link_send(process->id, type, "", 0);
+    return 0;
+}
+
+/* A few frames at once of what has much to say. (Standard error's pipe would wait for more.) */
+static void pull_output(struct process *process)
+{
+    for (int i = 0; i < PULLS_AT_ONCE && process->out >= 0 && process->out_credit != 0; i++)
+        if (pull(process, &process->out, FRAME_OUTPUT, &process->out_credit, &process->out_left) < FRAME_MOST)
+            return;
 }
 
 /* vmm has no use for a stream any more. */
@@ -438,7 +465,7 @@ void processes_serve(const struct pollfd *watched, usize count)
         if (watched[next++].revents != 0 && process->in >= 0)
             push_input(process);
         if (watched[next++].revents != 0 && process->out >= 0)
-            pull(process, &process->out, FRAME_OUTPUT, &process->out_credit, &process->out_left);
+            pull_output(process);
         if (watched[next++].revents != 0 && process->err >= 0)
             pull(process, &process->err, FRAME_ERROR, &process->err_credit, &process->err_left);
         settle(process);

@@ -13,7 +13,9 @@ namespace Vmm.Host;
 /// </remarks>
 internal sealed unsafe class WriterThread : IDisposable
 {
-    private const int ChunkSize = 4096;
+    /// <summary>Bytes written at once. A terminal may be anybody's after each.</summary>
+    private const int TerminalChunk = 4096, Chunk = 65536;
+
     private const int StackSize = 128 * 1024;
     private static readonly TimeSpan BackgroundLook = TimeSpan.FromMilliseconds(200);
 
@@ -220,7 +222,7 @@ internal sealed unsafe class WriterThread : IDisposable
                 }
 
                 first = _first;
-                length = Math.Min(Math.Min(_count, _capacity - _first), ChunkSize);
+                length = Math.Min(Math.Min(_count, _capacity - _first), _isTerminal ? TerminalChunk : Chunk);
             }
 
             if (_isTerminal && HoldsBack())
