@@ -62,9 +62,16 @@ internal static class DistributionKernels
             throw new ArgumentException($"no kernel of a distribution: {name}");
         }
 
+        DateTimeOffset asked = DateTimeOffset.UtcNow;
+        using FileDescriptor turn = store.LockForFetching(
+            () => Stderr.WriteLine($"vmm: another vmm is fetching a kernel; waiting for it before {name}"));
+        if (store.Find(name) is { } found && found.Added >= asked)
+        {
+            return found;       // that was the same
+        }
+
         Stderr.WriteLine($"vmm: fetching the kernel {name} (a package, not installed)");
         var clock = Stopwatch.StartNew();
-        Directory.CreateDirectory(store.Root);
         string work = Path.Combine(store.Root, $".fetch.{Environment.ProcessId}");
         Directory.CreateDirectory(work);
         try

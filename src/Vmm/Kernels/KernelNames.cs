@@ -40,7 +40,7 @@ internal static class KernelNames
     /// <exception cref="UsageException">There is none.</exception>
     public static string Default(KernelStore store, HostKernel? host)
     {
-        if (host is { CannotBeRead: null })
+        if (IsHostDefault(host))
         {
             return AddHost(store).KernelPath;
         }
@@ -48,6 +48,14 @@ internal static class KernelNames
         return store.Newest?.KernelPath
             ?? throw new UsageException($"no kernel given, and none is kept here; this fetches one: {HowToGetOne}");
     }
+
+    /// <summary>The release of the kernel that is kept and is the default: this host's comes first, once it was taken in.</summary>
+    /// <returns>Null where none of those that are kept is.</returns>
+    public static string? DefaultRelease(KernelStore store, HostKernel? host) =>
+        IsHostDefault(host) ? HostKernel.Release : store.Newest?.Release;
+
+    /// <summary>Is this host's own kernel what a run takes when nothing is said?</summary>
+    public static bool IsHostDefault(HostKernel? host) => host is { CannotBeRead: null };
 
     private static string Suggest(string text, KernelStore store)
     {

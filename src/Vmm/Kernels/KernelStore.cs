@@ -159,13 +159,30 @@ internal sealed class KernelStore(string root)
         return all;
     }
 
-    /// <summary>One at a time changes it. The lock's file stays: whoever waits for it has it open.</summary>
-    private FileDescriptor Lock()
+    /// <summary>One at a time fetches: who asks for the same meanwhile takes what comes of it.</summary>
+    /// <param name="waiting">Called once where another process has it.</param>
+    /// <returns>The lock, until it is disposed of.</returns>
+    public FileDescriptor LockForFetching(Action waiting)
     {
-        var file = new FileDescriptor(ErrnoException.Check(
-            LibC.Open(Path.Combine(Root, ".lock"), LibC.O_RDWR | LibC.O_CREAT | LibC.O_CLOEXEC, 0x180), Path.Combine(Root, ".lock")));
-        while (!FileLock.TryTake(file, shared: false))
+        Directory.CreateDirectory(Root);
+        return Lock(".fetching", waiting);
+    }
+
+    /// <summary>One at a time changes it.</summary>
+    private FileDescriptor Lock() => Lock(".lock", static () => { });
+
+    /// <summary>The lock's file stays: whoever waits for it has it open.</summary>
+    private FileDescriptor Lock(string name, Action waiting)
+    {
+        string path = Path.Combine(Root, name);
+        var file = new FileDescriptor(ErrnoException.Check(LibC.Open(path, LibC.O_RDWR | LibC.O_CREAT | LibC.O_CLOEXEC, 0x180), path));
+        for (bool isFirst = true; !FileLock.TryTake(file, shared: false); isFirst = false)
         {
+            if (isFirst)
+            {
+                waiting();
+            }
+
             Thread.Sleep(100);
         }
 

@@ -172,6 +172,27 @@ public sealed class KernelStoreTests : IDisposable
     }
 
     [Fact]
+    public async Task Who_asks_for_what_another_is_fetching_waits_and_takes_it()
+    {
+        using var waits = new ManualResetEventSlim();
+        Task<StoredKernel> second;
+        using (_store.LockForFetching(static () => Assert.Fail("nobody has it")))
+        {
+            second = Task.Run(() =>
+            {
+                waits.Set();
+                return DistributionKernels.Fetch("debian", _store);        // by apt it would be another release
+            });
+            waits.Wait();
+            await Task.Delay(200);
+            Assert.False(second.IsCompleted);
+            _store.Add("debian", MakeKernel(), "6.1.0-1-fetched", null, "a package");
+        }
+
+        Assert.Equal("6.1.0-1-fetched", (await second).Release);
+    }
+
+    [Fact]
     public void Where_nothing_says_what_is_built_in_nothing_is_said_to_be_missing()
     {
         string tree = MakeTree([]);

@@ -112,7 +112,7 @@ internal static class KernelCommand
     {
         HostKernel? host = HostKernel.Find();
         IReadOnlyList<StoredKernel> all = store.List();
-        string? taken = host is { CannotBeRead: null } ? HostKernel.Release : store.Newest?.Release;
+        string? taken = KernelNames.DefaultRelease(store, host);
         if (all.Count == 0)
         {
             Stderr.WriteLine($"vmm: no kernels are kept in {store.Root}; this fetches one: {KernelNames.HowToGetOne}");
