@@ -95,7 +95,7 @@ public sealed class ManualTests
             Assert.Contains(".SH EXIT STATUS\n", page, StringComparison.Ordinal);
             Assert.All(page.Split('\n'), line => Assert.False(line.StartsWith('\''), line));
             Assert.DoesNotContain("\n\n", page, StringComparison.Ordinal);
-            foreach (Option option in CommandTree.OptionsOf(command))
+            foreach (Option option in CommandTree.OptionsOf(command).Where(static option => !option.Hidden))
             {
                 Assert.Contains(option.Name.Replace("-", "\\-", StringComparison.Ordinal), page, StringComparison.Ordinal);
             }

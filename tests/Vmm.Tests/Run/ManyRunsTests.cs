@@ -151,8 +151,8 @@ public sealed class ManyRunsTests : IDisposable
 
     private (int Code, RunResult[] Results) Run(string[] items, string script, int parallel = 4, bool failFast = false, ulong? available = null)
     {
-        // Called as vmm is: OPTIONS --result FILE -- COMMAND ITEM
-        File.WriteAllText(At("fake"), "while [ \"$1\" != --result ]; do shift; done; file=$2; for item; do :; done; code=0 verdict=passed\n"
+        // Called as vmm is: OPTIONS --one-of-many FILE -- COMMAND ITEM
+        File.WriteAllText(At("fake"), "while [ \"$1\" != --one-of-many ]; do shift; done; file=$2; for item; do :; done; code=0 verdict=passed\n"
             + "result() { printf '{\"format\":1,\"name\":\"x\",\"command\":[\"x\"],\"verdict\":\"%s\",\"code\":%s,\"started\":\"2026-11-27T00:00:00Z\","
             + "\"times\":{\"total\":1},\"kernel\":{\"path\":\"k\"},\"complaints\":[],\"tests\":[],\"console\":[]}' $verdict $code >$file; exit $code; }\n"
             + script + "\n");

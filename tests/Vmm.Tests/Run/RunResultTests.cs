@@ -141,7 +141,7 @@ public sealed class RunResultTests : IDisposable
     [Fact]
     public void What_a_run_of_many_repeats_is_without_the_file_of_the_others() => Assert.Equal(
         ["run", "--bundle", "b", "--", "x", "--result", "/proc/1/fd/2"],
-        FailureBundle.WithoutResultOfEach(["run", "--bundle", "b", "--result", "/proc/1/fd/2", "--", "x", "--result", "/proc/1/fd/2"]));
+        FailureBundle.WithoutOneOfMany(["run", "--bundle", "b", "--one-of-many", "/proc/1/fd/2", "--", "x", "--result", "/proc/1/fd/2"]));
 
     [Fact]
     public void A_log_has_the_time_before_each_line()

@@ -25,6 +25,12 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         Arity = ArgumentArity.ZeroOrMore,
     };
 
+    /// <summary>The file of each kernel that was asked for: targets may share one.</summary>
+    private readonly Dictionary<string, string> _kernels = new(StringComparer.Ordinal);
+
+    /// <summary>Kernels of which was said that they boot slowly.</summary>
+    private readonly HashSet<string> _slow = new(StringComparer.Ordinal);
+
     private readonly RunRootOptions _root = new();
 
     private readonly RunReportOptions _reports = new();
@@ -228,18 +234,22 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
     }
 
     /// <summary>Last, because a kernel by name may have to be fetched.</summary>
-    private static RunOptions WithKernel(RunOptions options)
+    private RunOptions WithKernel(RunOptions options)
     {
         KernelStore store = KernelStore.Default;
         string given = options.Machine.Kernel;
-        string path = given.Length > 0 ? KernelNames.Resolve(given, store) : KernelNames.Default(store, HostKernel.Find());
+        if (!_kernels.TryGetValue(given, out string? path))
+        {
+            _kernels[given] = path = given.Length > 0 ? KernelNames.Resolve(given, store) : KernelNames.Default(store, HostKernel.Find());
+        }
+
         options = options with { Machine = options.Machine with { Kernel = path } };
         if (store.Owner(path) is not { } kernel)
         {
             return options;
         }
 
-        if (HostKinds.Detect() == HostKind.Pvm)
+        if (HostKinds.Detect() == HostKind.Pvm && !options.Reports.IsOneOfMany && _slow.Add(path))
         {
             Stderr.WriteLine($"vmm: this PVM host emulates guests' kernels: {kernel.Release} may take a quarter of an hour to boot; "
                 + "'make guest' in vmm's source tree builds one that takes seconds (--kernel reference)");

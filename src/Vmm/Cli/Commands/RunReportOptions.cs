@@ -45,14 +45,22 @@ internal sealed class RunReportOptions
         HelpName = "DIRECTORY",
     };
 
-    public IEnumerable<Option> All => [_failOn, _ktap, _result, _junit, _log, _bundle];
+    private readonly Option<string> _oneOfMany = new(RunReports.OneOfMany)
+    {
+        Description = "Given by a vmm that does many runs to each of them: where its result goes",
+        HelpName = "FILE",
+        Hidden = true,
+    };
+
+    public IEnumerable<Option> All => [_failOn, _ktap, _result, _junit, _log, _bundle, _oneOfMany];
 
     /// <exception cref="UsageException">There is no such complaint.</exception>
     public RunReports Read(ParseResult result) => new()
     {
         FailOn = result.GetValue(_failOn) is { } list ? ParseKinds(list) : RunReports.Usual,
         Ktap = result.GetValue(_ktap),
-        Result = result.GetValue(_result),
+        Result = result.GetValue(_oneOfMany) ?? result.GetValue(_result),
+        IsOneOfMany = result.GetResult(_oneOfMany) is not null,
         JUnit = result.GetValue(_junit),
         Log = result.GetValue(_log),
         Bundle = result.GetValue(_bundle),

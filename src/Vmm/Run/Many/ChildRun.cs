@@ -35,7 +35,7 @@ internal sealed class ChildRun : IDisposable
         string[] arguments =
         [
             "--pdeathsig", "KILL", "--", .. item.Vmm, .. more,
-            "--result", string.Create(CultureInfo.InvariantCulture, $"/proc/{Environment.ProcessId}/fd/{result.Number}"), "--", .. item.Command,
+            RunReports.OneOfMany, string.Create(CultureInfo.InvariantCulture, $"/proc/{Environment.ProcessId}/fd/{result.Number}"), "--", .. item.Command,
         ];
         int pid = ChildProcess.Start("setpriv", arguments, output.Number, output.Number, ownGroup: true, output.Number)
             ?? throw new HostException("--each: setpriv is not installed; it is in the package util-linux");

@@ -79,7 +79,7 @@ internal sealed class FailureBundle
         }
 
         script.Append($"cd {ShellWord.Quote(Environment.CurrentDirectory)} &&\nexec");
-        foreach (string word in own.Program.Concat(WithoutResultOfEach(own.Arguments)))
+        foreach (string word in own.Program.Concat(WithoutOneOfMany(own.Arguments)))
         {
             script.Append($" {ShellWord.Quote(word)}");
         }
@@ -87,21 +87,10 @@ internal sealed class FailureBundle
         return script.Append('\n').ToString();
     }
 
-    /// <summary>A run of --each writes its result to a file of the vmm or the Slurm job that started it, which is gone by then.</summary>
-    internal static IEnumerable<string> WithoutResultOfEach(IReadOnlyList<string> words)
+    /// <summary>Without what the vmm that did it among others told it for itself.</summary>
+    internal static IEnumerable<string> WithoutOneOfMany(IReadOnlyList<string> words)
     {
-        for (int i = 0; i < words.Count; i++)
-        {
-            if (words[i] == "--")
-            {
-                return words.Take(i).Where((_, at) => !IsResult(at)).Concat(words.Skip(i));
-            }
-        }
-
-        return words;
-
-        bool IsResult(int at) => IsPair(at) || (at > 0 && IsPair(at - 1));
-        bool IsPair(int at) => words[at] == "--result" && at + 1 < words.Count && (words[at + 1].StartsWith("/proc/", StringComparison.Ordinal)
-            || words[at + 1].Contains("/.vmm-slurm-", StringComparison.Ordinal));
+        int at = words.ToList().IndexOf(RunReports.OneOfMany), end = words.ToList().IndexOf("--");
+        return at < 0 || end < at ? words : words.Where((_, i) => i != at && i != at + 1);
     }
 }

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Vmm.Host;
+using Vmm.Run.Results;
 
 namespace Vmm.Run.Many.Slurm;
 
@@ -46,7 +47,7 @@ internal sealed class SlurmJob
             RunItem item = options.Items[number];
             return
             [
-                .. item.Vmm, .. reports.OptionsFor(item, number), "--result", Path.Combine(directory, $"{number}.json"), "--", .. item.Command,
+                .. item.Vmm, .. reports.OptionsFor(item, number), RunReports.OneOfMany, Path.Combine(directory, $"{number}.json"), "--", .. item.Command,
             ];
         }));
         ulong memory = options.Items.Max(static item => item.MemoryNeeded);
