@@ -10,8 +10,6 @@ public sealed class KilledRunsTests
 {
     /// <summary>The script lists processes, files of temporary directories, mounts, network name spaces and devices, sockets and locks in
     /// name spaces of its own.</summary>
-    /// <remarks>Without passt (WITH_NET=1): a vmm that is killed while its passt starts leaves passt's pid file in /tmp, now and then, as
-    /// this script has found. TODO: find passt's process without a file (Passt.Start).</remarks>
     [KvmFact]
     public void Killed_by_SIGKILL_in_rounds_of_eight_nothing_is_left()
     {
@@ -20,6 +18,7 @@ public sealed class KilledRunsTests
             "env",
             [
                 "--default-signal=INT,QUIT,TERM", .. HasShares ? (string[])["WITH_SHARE=1"] : [],
+                .. HasProgram("passt") ? (string[])["WITH_NET=1"] : [],
                 Path.Combine(SourceTree.Root, "scripts/kill-rounds"), Product.Vmm, guest.Path, Rounds,
             ]);
         Assert.True(code == 0, said);

@@ -7,7 +7,8 @@ namespace Vmm.Backends.Networks;
 /// <remarks>passt goes to the background once it is ready and its ports are open, or ends with an error before; that is
 /// how both are told apart. The process in the background is vmm's child again, because vmm is made the reaper of its
 /// descendants (PR_SET_CHILD_SUBREAPER), and so none is left as a zombie. Which one it is, passt writes into a file: vmm may
-/// have other children, those that a shell had before it became vmm.</remarks>
+/// have other children, those that a shell had before it became vmm. A shell between the two reads the file and deletes it, so
+/// that it goes whatever becomes of vmm meanwhile.</remarks>
 internal sealed class Passt
 {
     // For hosts without any network: the guest reaches this host only. The numbers are those of QEMU's user network.
@@ -15,17 +16,28 @@ internal sealed class Passt
         ["--ipv4-only", "--interface", "lo", "--address", "10.0.2.15", "--netmask", "24", "--gateway", "10.0.2.2",
             "--mac-addr", "52:55:0a:00:02:02"];
 
+    /// <summary>$1 the file, or nothing for none; the rest are passt's arguments. First the file goes: whoever reads what is said may
+    /// be gone.</summary>
+    private const string Script = """
+        file=$1 pid=; shift
+        passt ${file:+--pid "$file"} "$@"; code=$?
+        [ -n "$file" ] && { read -r pid <"$file"; rm -f -- "$file"; } 2>/dev/null
+        echo "vmm-passt-process $pid" >&2
+        exit $code
+        """;
+
+    private const string Said = "vmm-passt-process ";
+    private const int NotFound = 127;
+
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
     private readonly int _pid;
-    private readonly string? _pidFile;
     private readonly FileDescriptor _errors;
     private bool _waited;
 
-    private Passt(int pid, string? pidFile, FileDescriptor errors, FileDescriptor socket)
+    private Passt(int pid, FileDescriptor errors, FileDescriptor socket)
     {
         _pid = pid;
-        _pidFile = pidFile;
         _errors = errors;
         Socket = socket;
     }
@@ -48,21 +60,21 @@ internal sealed class Passt
 
         // Nobody can guess the name; passt makes the file itself, as root does so under another user.
         string? directory = FindDirectory(Directories);
-        string? pidFile = directory is null ? null : $"{directory}/vmm-passt-{Guid.NewGuid():N}.pid";
-        string[] arguments = [.. Arguments(ports, localOnly), .. pidFile is null ? (string[])[] : ["--pid", pidFile]];
+        string pidFile = directory is null ? "" : $"{directory}/vmm-passt-{Guid.NewGuid():N}.pid";
+        string[] arguments = ["-c", Script, "vmm-passt", pidFile, .. Arguments(ports, localOnly)];
         (FileDescriptor ours, FileDescriptor theirs) = UnixSocket.CreatePair();
         (FileDescriptor read, FileDescriptor write) = Pipe.Create();
         using (theirs)
         using (write)
         {
-            if (ChildProcess.Start("passt", arguments, write.Number, theirs.Number) is { } pid)
+            if (ChildProcess.Start("sh", arguments, write.Number, theirs.Number) is { } pid)
             {
-                return new Passt(pid, pidFile, read, ours) { IsLocalOnly = localOnly };
+                return new Passt(pid, read, ours) { IsLocalOnly = localOnly };
             }
 
             ours.Dispose();
             read.Dispose();
-            throw new HostException("--net user: passt is not installed; on Debian or Ubuntu: apt-get install passt");
+            throw new HostException("--net user: there is no sh to start passt with");
         }
     }
 
@@ -76,7 +88,14 @@ internal sealed class Passt
             _ = LibC.Kill(_pid, LibC.SIGKILL);
         }
 
-        int? code = WaitForForeground();
+        int? code = ChildProcess.Wait(_pid);
+        _waited = true;
+        ProcessId = code == 0 ? FindProcess(said) : null;
+        if (code == NotFound)
+        {
+            throw new HostException("--net user: passt is not installed; on Debian or Ubuntu: apt-get install passt");
+        }
+
         if (said is null)
         {
             throw new HostException($"--net user: passt was not ready after {Patience.TotalSeconds:0} seconds");
@@ -94,7 +113,7 @@ internal sealed class Passt
     {
         if (wait && !_waited)
         {
-            WaitForForeground();
+            ProcessId = ChildProcess.Wait(_pid) == 0 ? FindProcess(ChildProcess.ReadToEnd(_errors, TimeSpan.Zero)) : null;
         }
 
         if (wait && ProcessId is { } background)
@@ -135,32 +154,14 @@ internal sealed class Passt
             && (status.Mode & LibC.S_IFMT) == LibC.S_IFDIR
             && (LibC.Geteuid() != 0 || (status.Mode & LibC.S_IWOTH) != 0));
 
-    /// <summary>The process that was started ends once the one in the background is there, or with an error.</summary>
-    private int? WaitForForeground()
-    {
-        int? code = ChildProcess.Wait(_pid);
-        _waited = true;
-        if (_pidFile is null)
-        {
-            return code;    // it ends with its socket, and whoever is the reaper after vmm takes note
-        }
-
-        try
-        {
-            ProcessId = code == 0 && int.TryParse(File.ReadAllText(_pidFile), out int number) && number > 0 ? number : null;
-            File.Delete(_pidFile);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            ProcessId = null;       // whoever it is, it ends with its socket, and somebody else reaps it after vmm
-        }
-
-        return code;
-    }
+    /// <returns>Null where it is not known: then it ends with its socket, and whoever is the reaper after vmm takes note.</returns>
+    private static int? FindProcess(string? said) => said?.Split('\n').FirstOrDefault(static line => line.StartsWith(Said, StringComparison.Ordinal)) is { } line
+        && int.TryParse(line.AsSpan(Said.Length), out int number) && number > 0 ? number : null;
 
     /// <summary>The line that tells why; the others are about its log and its user.</summary>
     private static string LastLine(string said) => said
         .Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
         .LastOrDefault(line => !line.StartsWith("Failed to send ", StringComparison.Ordinal)
+            && !line.StartsWith(Said.TrimEnd(), StringComparison.Ordinal)
             && !line.StartsWith("Don't run as root", StringComparison.Ordinal)) ?? "it ended";
 }
