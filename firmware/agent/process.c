@@ -14,6 +14,7 @@ struct process {
     u32 first, used;                /* of the ring */
     u32 unreported;                 /* input that it has read and vmm does not know of */
     int in_ends;                    /* nothing comes behind what is in the ring */
+    int wide_in, wide_out;          /* what widen() was called for; a terminal has no pipes */
     struct rusage usage;
     u8 ring[WINDOW_VSOCK];          /* input that it has not read */
 };
@@ -199,17 +200,21 @@ static long make_terminal(int *ends, u16 rows, u16 columns)
     return error;
 }
 
-/* Pipes by stream, [0] to read from and [1] to write to. Standard input and output hold a window each, for fewer turns
-   between the agent and the process; where that is too much to ask for they hold what pipes hold. */
+/* Pipes by stream, [0] to read from and [1] to write to. */
 static long make_pipes(int pipes[3][2])
 {
     long error = 0;
-    for (int i = 0; i < 3 && error == 0; i++) {
+    for (int i = 0; i < 3 && error == 0; i++)
         error = CALL(pipe2, pipes[i], O_CLOEXEC);
-        if (error == 0 && i < 2)
-            CALL(fcntl, pipes[i][0], F_SETPIPE_SZ, WINDOW_VSOCK);
-    }
     return error;
+}
+
+/* Once a stream proves to be one of much: its pipe holds a window, for fewer turns between the agent and the process, and
+   the agent's end does not wait. Where that is too much to ask for the pipe holds what pipes hold. */
+static void widen(int fd, int mode)
+{
+    CALL(fcntl, fd, F_SETFL, mode | O_NONBLOCK);
+    CALL(fcntl, fd, F_SETPIPE_SZ, WINDOW_VSOCK);
 }
 
 static void start(u32 id, u32 flags, u16 rows, u16 columns, u32 window)
@@ -265,9 +270,9 @@ static void start(u32 id, u32 flags, u16 rows, u16 columns, u32 window)
         close_one(&pipes[1][1]);
         close_one(&pipes[2][1]);
     }
-    CALL(fcntl, process->in, F_SETFL, O_RDWR | O_NONBLOCK);
-    if (!is_terminal)
-        CALL(fcntl, process->out, F_SETFL, O_RDONLY | O_NONBLOCK);
+    process->wide_in = process->wide_out = is_terminal;
+    if (is_terminal)
+        CALL(fcntl, process->in, F_SETFL, O_RDWR | O_NONBLOCK);
     send_u32(id, FRAME_STARTED, (u32)process->pid);
 }
 
@@ -307,6 +312,10 @@ static void push_input(struct process *process)
 {
     u32 room = (u32)sizeof process->ring - process->first;
     u32 length = process->used < room ? process->used : room;
+    if (!process->wide_in) {                /* before the first write, which is not to wait */
+        widen(process->in, O_WRONLY);
+        process->wide_in = 1;
+    }
     long done = CALL(write, process->in, process->ring + process->first, length);
     if (done == -EAGAIN || done == -EINTR)
         return;
@@ -353,12 +362,17 @@ static usize pull(struct process *process, int *fd, enum frame_type type, u32 *c
     return 0;
 }
 
-/* A few frames at once of what has much to say. (Standard error's pipe would wait for more.) */
+/* A few frames at once of what has much to say. */
 static void pull_output(struct process *process)
 {
-    for (int i = 0; i < PULLS_AT_ONCE && process->out >= 0 && process->out_credit != 0; i++)
-        if (pull(process, &process->out, FRAME_OUTPUT, &process->out_credit, &process->out_left) < FRAME_MOST)
+    for (int i = 0; i < PULLS_AT_ONCE && process->out >= 0 && process->out_credit != 0; i++) {
+        if (pull(process, &process->out, FRAME_OUTPUT, &process->out_credit, &process->out_left) < FRAME_MOST || process->out < 0)
             return;
+        if (!process->wide_out) {
+            widen(process->out, O_RDONLY);
+            process->wide_out = 1;
+        }
+    }
 }
 
 /* vmm has no use for a stream any more. */

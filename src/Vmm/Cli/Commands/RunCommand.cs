@@ -19,6 +19,13 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
 {
     private const string DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+    /// <summary>Where there is busybox alone: it is in /bin, and its root's home is there.</summary>
+    private static readonly Dictionary<string, string> OfBusybox = new(StringComparer.Ordinal)
+    {
+        ["PATH"] = "/bin:/sbin:/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin",
+        ["HOME"] = "/root",
+    };
+
     private readonly Argument<string[]> _command = new("COMMAND")
     {
         Description = "The program and its arguments, behind --; in front of it targets of vmm.json",
@@ -215,7 +222,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
             Machine = RunRootOptions.AddTo(machine, root),
             Root = root,
             Command = command,
-            Environment = EnvironmentOf(result),
+            Environment = EnvironmentOf(result, isBusybox: root.Kind == RootKind.Busybox),
             User = result.GetValue(_user),
             Directory = result.GetValue(_workdir) ?? RunRootOptions.WorkDirectory(root),
             Hostname = CheckHostname(result.GetValue(_hostname) ?? "vmm"),
@@ -264,9 +271,16 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
             : throw new UsageException($"--hostname {name}: takes 1 to 64 letters, digits, '-' and '.'");
 
     /// <summary>What every command gets, and what the user gave; of a name that came twice the last.</summary>
-    private string[] EnvironmentOf(ParseResult result)
+    private string[] EnvironmentOf(ParseResult result, bool isBusybox)
     {
-        var values = new Dictionary<string, string>(StringComparer.Ordinal) { ["PATH"] = DefaultPath };
+        Dictionary<string, string> values = isBusybox
+            ? new(OfBusybox, StringComparer.Ordinal)
+            : new(StringComparer.Ordinal) { ["PATH"] = DefaultPath };
+        if (result.GetValue(_user) is not null)
+        {
+            values.Remove("HOME");      // the agent looks up whose it is
+        }
+
         if (result.GetValue(_tty))
         {
             values["TERM"] = Environment.GetEnvironmentVariable("TERM") ?? "linux";
