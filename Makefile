@@ -6,9 +6,9 @@ export DOTNET_NOLOGO = 1
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
 SOURCES := $(shell find src -name '*.cs' -o -name '*.csproj') Directory.Build.props Directory.Packages.props global.json
 
-.PHONY: demo test test-distro build publish guest install deb check-package reference deps start-order bench-start bench-boot check-timeline format check-format clean bench bench-allocations bench-peers bench-devices
+.PHONY: demo test test-distro build publish guest install deb check-package reference deps start-order bench-start bench-boot bench-run check-timeline format check-format clean bench bench-allocations bench-peers bench-devices
 
-## demo: boot Debian's own kernel to a shell (runs a few commands and ends when standard input is no terminal)
+## demo: run a shell in a machine under Debian's own kernel (a few commands when standard input is no terminal)
 demo:
 	@scripts/demo
 
@@ -50,6 +50,10 @@ bench-start: publish guest
 bench-boot: publish guest
 	@scripts/bench-boot
 
+## bench-run: what vmm run adds to a boot, its streams beside socat, its shares beside QEMU, eight at once
+bench-run: publish guest
+	@scripts/bench-run
+
 ## check-timeline: boot the reference guest, write its timeline as a page, open it in headless Chromium (a big install)
 check-timeline: publish guest
 	@scripts/check-timeline
@@ -75,7 +79,7 @@ bench-peers: publish guest
 bench-devices: build publish guest
 	@scripts/bench-devices
 
-## test-distro: boot Debian's stock cloud kernel (or PACKAGE=linux-image-rt-amd64) to a shell; a quarter of an hour on PVM
+## test-distro: boot Debian's stock cloud kernel (or KERNEL=debian-rt) to a shell; a quarter of an hour on PVM
 test-distro: publish
 	@scripts/test-distro
 
