@@ -211,6 +211,29 @@ public sealed class RunTests
         Assert.Contains("ls: /made/written: Input/output error", ended.Error, StringComparison.Ordinal);
     }
 
+    [KvmFact]
+    public void A_virtiofsd_that_hangs_is_told_and_the_run_ends_all_the_same()
+    {
+        using var tree = new TemporaryFolder();
+        using var vmm = VmmProcess.Start(Run(
+            "--share", $"{tree.Path}:/tree", "--timeout", "18s", "--", "sh", "-c", "echo ready; read line; ls /tree/new"));
+        vmm.Output.WaitFor("ready\n");
+        string child = File.ReadAllText($"/proc/{vmm.Id}/task/{vmm.Id}/children").Split(' ')[0];
+        foreach (string each in (string[])[child, .. File.ReadAllText($"/proc/{child}/task/{child}/children").Split(' ')])
+        {
+            if (each.Length > 0)
+            {
+                HostTool.Do("kill", "-STOP", each);
+            }
+        }
+
+        vmm.Type("\n");
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.Equal(124, ended.Code);
+        Assert.Contains($"virtiofsd of {tree.Path}: it has answered nothing for 10 s, 1 of the guest's requests wait\n", ended.Error, StringComparison.Ordinal);
+        Assert.Contains("vmm: timed out after 18 s: ", ended.Error, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("no command given", "run", "--kernel", "x")]
     [InlineData("--kernel nosuch: no such file, and no kernel of that name", "run", "--kernel", "nosuch", "--", "true")]

@@ -88,6 +88,28 @@ public sealed class VhostUserTests
     }
 
     [Fact]
+    public void What_a_back_end_has_not_answered_is_counted_and_told_when_nothing_moves()
+    {
+        using FakeBackend fake = new FakeBackend().Start();
+        using VhostRig rig = RigFor(fake);
+        rig.Start();
+        Assert.Equal((0, 0), rig.Backend.Progress());
+        rig.Request(1, place: 0, opcode: 15, unique: 100);
+        rig.Request(1, place: 1, opcode: 15, unique: 101);
+        Assert.Equal((2, 0), rig.Backend.Progress());
+        rig.Use(1, head: 0);
+        Assert.Equal((1, 1), rig.Backend.Progress());
+        rig.Device.Status = 0;
+        Assert.Equal((0, 0), rig.Backend.Progress());
+
+        var watch = new StallWatch(TimeSpan.FromSeconds(5));
+        (int Waiting, int Answered)[] looks = [(0, 0), (2, 0), (2, 0), (2, 0), (2, 0), (3, 1), (1, 2), (1, 3), (0, 4), (0, 4)];
+        string[] said = [.. looks.Select(each => watch.Look(each.Waiting, each.Answered) ?? "")];
+        Assert.Equal(
+            ["", "", "", "it has answered nothing for 10 s, 2 of the guest's requests wait", "", "it answers again", "", "", "", ""], said);
+    }
+
+    [Fact]
     public void A_back_end_that_ends_is_told_once_and_all_requests_end_as_I_O_errors()
     {
         using FakeBackend fake = new FakeBackend().Start();

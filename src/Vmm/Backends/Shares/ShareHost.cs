@@ -6,14 +6,29 @@ using Vmm.Host;
 namespace Vmm.Backends.Shares;
 
 /// <summary>The host's side of all shared directories of a machine.</summary>
-internal sealed class ShareHost(EventLoop loop, MemoryTable memory, IDeviceLog log) : IDisposable
+internal sealed class ShareHost : IDisposable
 {
     private const int Queues = 2;
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
+    private static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(5);
+
+    private readonly EventLoop _loop;
+    private readonly MemoryTable _memory;
+    private readonly IDeviceLog _log;
+    private readonly LoopTimer _look;
     private readonly List<Share> _shares = [];
 
-    private sealed record Share(ShareSpec Spec, string Directory, Virtiofsd Program, VhostUserBackend Backend);
+    public ShareHost(EventLoop loop, MemoryTable memory, IDeviceLog log)
+    {
+        (_loop, _memory, _log) = (loop, memory, log);
+        _look = new LoopTimer(loop, Look);
+    }
+
+    private sealed record Share(string Name, ShareSpec Spec, string Directory, Virtiofsd Program, VhostUserBackend Backend)
+    {
+        public StallWatch Stall { get; } = new(BetweenLooks);
+    }
 
     /// <summary>Starts the program that serves a share. It becomes ready while vmm does other things.</summary>
     /// <exception cref="UsageException">There is no such directory.</exception>
@@ -23,12 +38,12 @@ internal sealed class ShareHost(EventLoop loop, MemoryTable memory, IDeviceLog l
         string name = $"virtio-fs{_shares.Count}";
         string directory = spec.FindDirectory();
         Virtiofsd program = Virtiofsd.Start(directory, spec.IsWritable, "namespace");
-        var backend = new VhostUserBackend(program.Socket, loop, memory, Patience, fault =>
+        var backend = new VhostUserBackend(program.Socket, _loop, _memory, Patience, fault =>
         {
             program.Kill();         // should it only have stopped to answer
-            log.Warn(name, $"virtiofsd: {fault}; the guest gets I/O errors from {spec.HostPath}");
+            _log.Warn(name, $"virtiofsd: {fault}; the guest gets I/O errors from {spec.HostPath}");
         });
-        _shares.Add(new Share(spec, directory, program, backend));
+        _shares.Add(new Share(name, spec, directory, program, backend));
         return new FileSystem(name, spec.Tag!, backend);
     }
 
@@ -49,11 +64,29 @@ internal sealed class ShareHost(EventLoop loop, MemoryTable memory, IDeviceLog l
                     $"--share {share.Spec.HostPath}: virtiofsd: {(words.Length > 0 ? words : error.Message)}");
             }
         }
+
+        _look.Set(BetweenLooks);
     }
 
     public void Dispose()
     {
+        _look.Dispose();
         _shares.ForEach(static share => share.Backend.Dispose());
         _shares.ForEach(static share => share.Program.Dispose());
+    }
+
+    /// <summary>A program that hangs ends nothing: the guest's programs wait, as they would for a disk. But it is told.</summary>
+    private void Look()
+    {
+        foreach (Share share in _shares)
+        {
+            (int waiting, int answered) = share.Backend.Progress();
+            if (share.Stall.Look(waiting, answered) is { } line)
+            {
+                _log.Warn(share.Name, $"virtiofsd of {share.Spec.HostPath}: {line}");
+            }
+        }
+
+        _look.Set(BetweenLooks);
     }
 }

@@ -25,6 +25,8 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
     private Action? _watchKicks;
     private string? _fault;
     private bool _knowsMemory;
+    private readonly Lock _ringsTurn = new();
+    private readonly List<VhostRing> _rings = [];
 
     /// <param name="socket">Connected to the program; does not block.</param>
     /// <param name="loop">Where its end is noticed, and interrupts are passed on.</param>
@@ -145,17 +147,52 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
             {
                 SendState(VhostUserRequest.SetVringEnable, queue, 1);
             }
+
+            lock (_ringsTurn)
+            {
+                _rings.Add(started);
+            }
         });
     }
 
     /// <inheritdoc/>
     public void StopQueue(int queue) => Try(() =>
     {
+        lock (_ringsTurn)
+        {
+            _rings.RemoveAll(ring => ring.Queue == queue);
+        }
+
         Span<byte> request = stackalloc byte[8], answer = stackalloc byte[8];
         BinaryPrimitives.WriteUInt32LittleEndian(request, (uint)queue);
         BinaryPrimitives.WriteUInt32LittleEndian(request[4..], 0);
         _channel.Ask(VhostUserRequest.GetVringBase, request, answer);
     });
+
+    /// <summary>How far it is with what the guest asks, by the rings' indices (virtio 1.2, 2.7.6 and 2.7.8): for split rings.</summary>
+    /// <returns>Requests that wait for an answer, and a number that every answer changes. Any thread.</returns>
+    public unsafe (int Waiting, int Answered) Progress()
+    {
+        const int Index = 2;        // behind the flags of either ring
+        int waiting = 0, answered = 0;
+        lock (_ringsTurn)
+        {
+            foreach (VhostRing ring in _rings)
+            {
+                ulong available = _memory.UserAddress(ring.Driver), used = _memory.UserAddress(ring.Device);
+                if (available != 0 && used != 0)
+                {
+                    // SAFETY: both rings lie in guest memory, which was checked when the driver enabled the queue and is there as long
+                    // as this; the guest and the program write to them meanwhile, and whatever they write is only counted.
+                    ushort done = Volatile.Read(ref *(ushort*)(used + Index));
+                    waiting += (ushort)(Volatile.Read(ref *(ushort*)(available + Index)) - done);
+                    answered += done;
+                }
+            }
+        }
+
+        return (waiting, answered);
+    }
 
     public void Dispose()
     {
