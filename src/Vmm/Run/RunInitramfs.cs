@@ -26,10 +26,14 @@ internal static class RunInitramfs
     /// <param name="withBusybox">There is no other root file system.</param>
     /// <param name="modules">Files of modules that the agent loads before all else, in this order.</param>
     /// <exception cref="UsageException">This host has no static busybox.</exception>
-    public static byte[] Make(bool withBusybox, IReadOnlyList<string> modules)
+    public static ReadOnlyMemory<byte> Make(bool withBusybox, IReadOnlyList<string> modules)
     {
-        using var archive = new CpioArchive();
-        archive.Directory("vmm").Program(Agent[1..], AgentBinary.Read());
+        const int Rest = 64 << 10;
+        using FileStream? busybox = withBusybox ? OpenBusybox() : null;
+        byte[] agent = AgentBinary.Read();
+        long size = agent.Length + Rest + (busybox?.Length ?? 0) + modules.Sum(static module => new FileInfo(module).Length);
+        var archive = new CpioArchive((int)size);
+        archive.Directory("vmm").Program(Agent[1..], agent);
         foreach (string directory in (string[])["dev", "proc", "sys", "run", NewRoot[1..]])
         {
             archive.Directory(directory);
@@ -38,12 +42,12 @@ internal static class RunInitramfs
         // What the kernel gives process 1 as standard streams; there is one in every kernel's own initramfs, too.
         archive.Device("dev/console", 5, 1);
         AddModules(archive, modules);
-        if (withBusybox)
+        if (busybox is not null)
         {
-            AddBusybox(archive);
+            AddBusybox(archive, busybox);
         }
 
-        return archive.ToArray();
+        return archive.Finish();
     }
 
     /// <summary>The agent reads vmm/modules: a path a line.</summary>
@@ -57,15 +61,16 @@ internal static class RunInitramfs
         archive.Directory("vmm/m");
         foreach (string module in modules)
         {
-            archive.File($"vmm/m/{Path.GetFileName(module)}", File.ReadAllBytes(module));
+            using FileStream file = Open(module);
+            archive.File($"vmm/m/{Path.GetFileName(module)}", file);
         }
 
         archive.File("vmm/modules", Encoding.ASCII.GetBytes(string.Concat(modules.Select(static each => $"/vmm/m/{Path.GetFileName(each)}\n"))));
     }
 
-    private static void AddBusybox(CpioArchive archive)
+    private static void AddBusybox(CpioArchive archive, Stream busybox)
     {
-        archive.SharedDirectory("tmp").Directory("root").Directory("etc").Directory("bin").Program("bin/busybox", ReadBusybox());
+        archive.SharedDirectory("tmp").Directory("root").Directory("etc").Directory("bin").Program("bin/busybox", busybox);
         archive.File("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"u8);
         archive.File("etc/group", "root:x:0:\nnogroup:x:65534:\n"u8);
         archive.File("etc/hosts", "127.0.0.1 localhost\n"u8);
@@ -75,20 +80,27 @@ internal static class RunInitramfs
         }
     }
 
-    private static byte[] ReadBusybox()
+    private static FileStream OpenBusybox()
     {
+        Span<byte> head = stackalloc byte[4096];
         foreach (string place in BusyboxPlaces.Where(File.Exists))
         {
-            byte[] bytes = File.ReadAllBytes(place);
-            if (IsStatic(bytes))
+            FileStream file = Open(place);
+            if (IsStatic(head[..file.ReadAtLeast(head, head.Length, throwOnEndOfStream: false)]))
             {
-                return bytes;
+                file.Position = 0;
+                return file;
             }
+
+            file.Dispose();
         }
 
         throw new UsageException("--root none: takes a static busybox from this host, which has none; install it "
             + "(apt-get install busybox-static), or give a root file system with --root FILE");
     }
+
+    /// <summary>Without a buffer: it is copied in large pieces.</summary>
+    private static FileStream Open(string path) => new(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
 
     /// <summary>Has it no PT_INTERP (ELF-64, System V ABI chapter 5)? One that needs libraries would not start.</summary>
     private static bool IsStatic(ReadOnlySpan<byte> elf)
