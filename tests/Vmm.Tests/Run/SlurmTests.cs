@@ -19,6 +19,8 @@ public sealed class SlurmTests : IDisposable
         echo "$item" >>"$RAN/began"
         case $item in *slow*) sleep 300;; esac
         sleep 0.5
+        turns=0
+        while [ -e "$RAN/hold" ] && [ $turns -lt 600 ]; do sleep 0.1; turns=$((turns + 1)); done
         case $item in *bad*) code=3 verdict=failed; echo "what $item said";; esac
         echo "$item" >>"$RAN/ended"
         printf '{"format":1,"name":"x","command":["x"],"verdict":"%s","code":%s,"started":"2026-11-27T00:00:00Z","times":{"total":1},"kernel":{"path":"k"},"complaints":[],"tests":[],"console":[]}' $verdict $code >"$file"
@@ -46,9 +48,12 @@ public sealed class SlurmTests : IDisposable
         using Process vmm = Start("--on", "slurm:test,shards=8", "--junit", "report.xml", "--result", "result.json");
 
         // In the middle: n2 has ended something, and has something under way.
-        Await(() => OfNode("n2", "code") > 0 && OfNode("n2", "node") > OfNode("n2", "code"));
+        Await(() => OfNode("n2", "code") > 0);
+        File.WriteAllText(At("hold"), "");      // what is under way stays so, however long the kill takes
+        Await(() => OfNode("n2", "node") > OfNode("n2", "code"));
         string[] before = File.ReadAllLines(At("ended"));
         Cluster("kill", "n2");
+        File.Delete(At("hold"));
         string errors = End(vmm);
 
         Assert.True(vmm.ExitCode == 1, errors);
