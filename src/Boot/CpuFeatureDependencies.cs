@@ -5,7 +5,7 @@ namespace Vmm.Boot;
 internal static class CpuFeatureDependencies
 {
     // Each name on the left needs every name on the right.
-    private static readonly (CpuFeatureBit[][] Dependents, CpuFeatureBit[][] Needs)[] Rules =
+    private static readonly (CpuFeature[] Dependents, CpuFeature[] Needs)[] Rules =
     [
         Rule("fxsr mmx", "fpu"),
         Rule("sse fxsr_opt", "fxsr"),
@@ -48,7 +48,7 @@ internal static class CpuFeatureDependencies
     ];
 
     // Components of XCR0 and IA32_XSS (SDM volume 1, 13.1); a component stays when any of its features does.
-    private static readonly (int Component, CpuFeatureBit[][] Features)[] XsaveComponents =
+    private static readonly (int Component, CpuFeature[] Features)[] XsaveComponents =
     [
         (2, Bits("avx")), (3, Bits("mpx")), (4, Bits("mpx")), (5, Bits("avx512f")), (6, Bits("avx512f")),
         (7, Bits("avx512f")), (8, Bits("intel_pt")), (9, Bits("pku")), (10, Bits("enqcmd")), (11, Bits("shstk ibt")),
@@ -57,8 +57,19 @@ internal static class CpuFeatureDependencies
     ];
 
     /// <summary>Components that no feature above goes with (x87 and SSE always, and those not named).</summary>
-    private static readonly ulong OtherComponents =
-        ~XsaveComponents.Aggregate(0UL, (mask, row) => mask | 1UL << row.Component);
+    private static ulong OtherComponents
+    {
+        get
+        {
+            ulong named = 0;
+            foreach ((int component, _) in XsaveComponents)
+            {
+                named |= 1UL << component;
+            }
+
+            return ~named;
+        }
+    }
 
     /// <summary>The set without what lacks something it needs.</summary>
     public static CpuFeatureSet DropUnsupported(CpuFeatureSet features)
@@ -68,14 +79,14 @@ internal static class CpuFeatureDependencies
         do
         {
             changed = false;
-            foreach ((CpuFeatureBit[][] dependents, CpuFeatureBit[][] needs) in Rules)
+            foreach ((CpuFeature[] dependents, CpuFeature[] needs) in Rules)
             {
                 if (set.HasAll(needs))
                 {
                     continue;
                 }
 
-                foreach (CpuFeatureBit[] dependent in dependents)
+                foreach (CpuFeature dependent in dependents)
                 {
                     changed |= set.Has(dependent);
                     set.Clear(dependent);
@@ -95,12 +106,12 @@ internal static class CpuFeatureDependencies
         do
         {
             changed = false;
-            foreach ((CpuFeatureBit[][] dependents, CpuFeatureBit[][] needs) in Rules)
+            foreach ((CpuFeature[] dependents, CpuFeature[] needs) in Rules)
             {
                 if (set.HasAny(dependents) && !set.HasAll(needs))
                 {
                     changed = true;
-                    foreach (CpuFeatureBit[] need in needs)
+                    foreach (CpuFeature need in needs)
                     {
                         set.Set(need);
                     }
@@ -122,7 +133,7 @@ internal static class CpuFeatureDependencies
         }
 
         ulong mask = OtherComponents;
-        foreach ((int component, CpuFeatureBit[][] features) in XsaveComponents)
+        foreach ((int component, CpuFeature[] features) in XsaveComponents)
         {
             mask |= set.HasAny(features) ? 1UL << component : 0;
         }
@@ -134,12 +145,12 @@ internal static class CpuFeatureDependencies
     public static CpuFeatureSet DropWithoutComponents(CpuFeatureSet features, ulong available)
     {
         CpuFeatureSet set = features.Copy();
-        foreach ((int component, CpuFeatureBit[][] needing) in XsaveComponents)
+        foreach ((int component, CpuFeature[] needing) in XsaveComponents)
         {
             // Processor trace and last-branch records work without XSAVE's help.
             if ((available >> component & 1) == 0 && component is not (8 or 15))
             {
-                foreach (CpuFeatureBit[] feature in needing)
+                foreach (CpuFeature feature in needing)
                 {
                     set.Clear(feature);
                 }
@@ -149,8 +160,18 @@ internal static class CpuFeatureDependencies
         return DropUnsupported(set);
     }
 
-    private static (CpuFeatureBit[][] Dependents, CpuFeatureBit[][] Needs) Rule(string dependents, string needs) =>
+    private static (CpuFeature[] Dependents, CpuFeature[] Needs) Rule(string dependents, string needs) =>
         (Bits(dependents), Bits(needs));
 
-    private static CpuFeatureBit[][] Bits(string names) => [.. names.Split(' ').Select(CpuFeatureNames.Find)];
+    private static CpuFeature[] Bits(ReadOnlySpan<char> names)
+    {
+        var features = new CpuFeature[names.Count(' ') + 1];
+        int count = 0;
+        foreach (Range name in names.Split(' '))
+        {
+            features[count++] = CpuFeatureNames.Find(names[name]);
+        }
+
+        return features;
+    }
 }

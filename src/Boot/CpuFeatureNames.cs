@@ -3,12 +3,10 @@ namespace Vmm.Boot;
 /// <summary>Where 32 feature bits are: one register of one CPUID leaf.</summary>
 internal readonly record struct CpuFeatureWord(uint Leaf, uint Index, CpuidRegister Register);
 
-/// <summary>One feature bit: a word of <see cref="CpuFeatureNames.Words"/> and a bit in it.</summary>
-internal readonly record struct CpuFeatureBit(int Word, int Bit);
-
 /// <summary>The names of CPUID's feature bits, spelled as /proc/cpuinfo of Linux spells them.</summary>
 /// <remarks>Sources: SDM volume 2A, CPUID; AMD APM volume 3, appendix E. A name may stand for bits in two words
-/// (Intel's and AMD's way to say the same), and a bit may have several names (its first is the one shown).</remarks>
+/// (Intel's and AMD's way to say the same), and a bit may have several names (its first is the one shown). The table stays
+/// text: part of every start, it is data of the binary, and only <see cref="CpuFeatureIndex"/> is made of it.</remarks>
 internal static class CpuFeatureNames
 {
     // From bit 0 up; "." is a bit without a name, "a/b" a bit with two.
@@ -68,37 +66,44 @@ internal static class CpuFeatureNames
         ("avx512_vbmi", "avx512vbmi"), ("avx512_ifma", "avx512ifma"), ("tsc_deadline", "tsc_deadline_timer"),
     ];
 
-    private static readonly string?[][] FirstNames = new string?[Table.Length][];
-
-    private static readonly Dictionary<string, CpuFeatureBit[]> ByName = Index();
-
     /// <summary>The words that have names.</summary>
-    public static readonly CpuFeatureWord[] Words = Array.ConvertAll(Table, static row => row.Word);
+    public static int Words => Table.Length;
 
     /// <summary>Every name that <see cref="TryFind"/> knows.</summary>
-    public static IEnumerable<string> All => ByName.Keys;
+    public static IEnumerable<string> All => CpuFeatureIndex.Names;
+
+    /// <summary>Where a word is.</summary>
+    public static CpuFeatureWord WordAt(int word) => Table[word].Word;
+
+    /// <summary>The names of a word's bits, as the table has them.</summary>
+    public static string NamesOf(int word) => Table[word].Names;
 
     /// <summary>The name shown for a bit, null when it has none.</summary>
-    public static string? NameOf(CpuFeatureBit bit) => FirstNames[bit.Word][bit.Bit];
-
-    /// <summary>The bits that a name stands for.</summary>
-    public static bool TryFind(string name, out CpuFeatureBit[] bits)
+    public static string? NameOf(int word, int bit)
     {
-        if (ByName.TryGetValue(Normalise(name), out CpuFeatureBit[]? found))
+        ReadOnlySpan<char> row = Table[word].Names;
+        foreach (Range range in row.Split(' '))
         {
-            bits = found;
-            return true;
+            if (bit-- == 0)
+            {
+                ReadOnlySpan<char> names = row[range];
+                int end = names.IndexOf('/');
+                return names is "." ? null : (end < 0 ? names : names[..end]).ToString();
+            }
         }
 
-        bits = [];
-        return false;
+        return null;
     }
+
+    /// <summary>What a name stands for, as people write it.</summary>
+    public static bool TryFind(string name, out CpuFeature feature) => CpuFeatureIndex.TryFind(Normalise(name), out feature);
 
     /// <summary>How a name that <see cref="TryFind"/> found is spelled here.</summary>
     public static string Canonical(string name) => Normalise(name);
 
     /// <summary>As <see cref="TryFind"/> for names in this program's own text.</summary>
-    public static CpuFeatureBit[] Find(string name) => ByName[name];
+    public static CpuFeature Find(ReadOnlySpan<char> name) =>
+        CpuFeatureIndex.TryFind(name, out CpuFeature feature) ? feature : throw new KeyNotFoundException(name.ToString());
 
     /// <summary>The known name nearest to a wrong one, if any is near.</summary>
     public static string? Nearest(string wrong)
@@ -110,7 +115,7 @@ internal static class CpuFeatureNames
         }
 
         (string? best, int least) = (null, Math.Max(1, name.Length / 3) + 1);
-        foreach (string known in ByName.Keys.Order(StringComparer.Ordinal))
+        foreach (string known in All.Order(StringComparer.Ordinal))
         {
             int distance = Distance(name, known);
             if (distance < least)
@@ -134,37 +139,6 @@ internal static class CpuFeatureNames
         }
 
         return plain;
-    }
-
-    /// <summary>Fills <see cref="FirstNames"/> as well: one pass over the table without strings in between, since it is
-    /// part of every start.</summary>
-    private static Dictionary<string, CpuFeatureBit[]> Index()
-    {
-        var index = new Dictionary<string, CpuFeatureBit[]>(capacity: 512, StringComparer.Ordinal);
-        for (int word = 0; word < Table.Length; word++)
-        {
-            string?[] first = FirstNames[word] = new string?[32];
-            ReadOnlySpan<char> row = Table[word].Names;
-            int bit = 0;
-            foreach (Range range in row.Split(' '))
-            {
-                ReadOnlySpan<char> names = row[range];
-                foreach (Range part in names.Split('/'))
-                {
-                    if (names[part] is not ".")
-                    {
-                        string name = names[part].ToString();
-                        var found = new CpuFeatureBit(word, bit);
-                        first[bit] ??= name;
-                        index[name] = index.TryGetValue(name, out CpuFeatureBit[]? others) ? [.. others, found] : [found];
-                    }
-                }
-
-                bit++;
-            }
-        }
-
-        return index;
     }
 
     /// <summary>Levenshtein's distance: letters to add, drop or change.</summary>

@@ -3,7 +3,7 @@ namespace Vmm.Boot;
 /// <summary>A set of CPU features: the named bits of CPUID.</summary>
 public sealed class CpuFeatureSet
 {
-    private readonly uint[] _words = new uint[CpuFeatureNames.Words.Length];
+    private readonly uint[] _words = new uint[CpuFeatureNames.Words];
 
     internal CpuFeatureSet()
     {
@@ -15,7 +15,7 @@ public sealed class CpuFeatureSet
         var table = new CpuidTable(entries);
         for (int word = 0; word < _words.Length; word++)
         {
-            CpuFeatureWord where = CpuFeatureNames.Words[word];
+            CpuFeatureWord where = CpuFeatureNames.WordAt(word);
             _words[word] = table.Get(where.Leaf, where.Index)[where.Register];
         }
     }
@@ -39,12 +39,11 @@ public sealed class CpuFeatureSet
             var set = new CpuFeatureSet();
             for (int word = 0; word < set._words.Length; word++)
             {
-                for (int bit = 0; bit < 32; bit++)
+                int bit = 0;
+                foreach (char letter in CpuFeatureNames.NamesOf(word))
                 {
-                    if (CpuFeatureNames.NameOf(new CpuFeatureBit(word, bit)) is not null)
-                    {
-                        set._words[word] |= 1u << bit;
-                    }
+                    bit += letter == ' ' ? 1 : 0;
+                    set._words[word] |= letter is ' ' or '.' ? 0 : 1u << bit;
                 }
             }
 
@@ -63,7 +62,7 @@ public sealed class CpuFeatureSet
                 for (int bit = 0; bit < 32; bit++)
                 {
                     if ((_words[word] >> bit & 1) != 0
-                        && CpuFeatureNames.NameOf(new CpuFeatureBit(word, bit)) is { } name
+                        && CpuFeatureNames.NameOf(word, bit) is { } name
                         && seen.Add(name))
                     {
                         yield return name;
@@ -74,17 +73,20 @@ public sealed class CpuFeatureSet
     }
 
     /// <summary>Is a feature of that name (as in /proc/cpuinfo) in the set? False for unknown names.</summary>
-    public bool Contains(string name) => CpuFeatureNames.TryFind(name, out CpuFeatureBit[] bits) && Has(bits);
+    public bool Contains(string name) => CpuFeatureNames.TryFind(name, out CpuFeature feature) && Has(feature);
 
     /// <summary>A word of the set: the bits for one register of CPUID.</summary>
     internal uint this[int word] => _words[word];
 
-    /// <summary>Is any of the bits that one name stands for in the set?</summary>
-    internal bool Has(CpuFeatureBit[] feature)
+    /// <summary>Is any of the bits that the name stands for in the set?</summary>
+    internal bool Has(CpuFeature feature) =>
+        (_words[feature.First >> 5] >> feature.First | _words[feature.Second >> 5] >> feature.Second) % 2 != 0;
+
+    internal bool HasAny(ReadOnlySpan<CpuFeature> features)
     {
-        foreach (CpuFeatureBit bit in feature)
+        foreach (CpuFeature feature in features)
         {
-            if ((_words[bit.Word] >> bit.Bit & 1) != 0)
+            if (Has(feature))
             {
                 return true;
             }
@@ -93,24 +95,29 @@ public sealed class CpuFeatureSet
         return false;
     }
 
-    internal bool HasAny(CpuFeatureBit[][] features) => Array.Exists(features, Has);
-
-    internal bool HasAll(CpuFeatureBit[][] features) => Array.TrueForAll(features, Has);
-
-    internal void Set(CpuFeatureBit[] feature)
+    internal bool HasAll(ReadOnlySpan<CpuFeature> features)
     {
-        foreach (CpuFeatureBit bit in feature)
+        foreach (CpuFeature feature in features)
         {
-            _words[bit.Word] |= 1u << bit.Bit;
+            if (!Has(feature))
+            {
+                return false;
+            }
         }
+
+        return true;
     }
 
-    internal void Clear(CpuFeatureBit[] feature)
+    internal void Set(CpuFeature feature)
     {
-        foreach (CpuFeatureBit bit in feature)
-        {
-            _words[bit.Word] &= ~(1u << bit.Bit);
-        }
+        _words[feature.First >> 5] |= 1u << feature.First;
+        _words[feature.Second >> 5] |= 1u << feature.Second;
+    }
+
+    internal void Clear(CpuFeature feature)
+    {
+        _words[feature.First >> 5] &= ~(1u << feature.First);
+        _words[feature.Second >> 5] &= ~(1u << feature.Second);
     }
 
     internal CpuFeatureSet Copy() => Combine(this, static (mine, _) => mine);

@@ -72,6 +72,9 @@ public sealed class CpuModel
     /// <summary>Features taken away by name.</summary>
     public IReadOnlyList<string> Removed { get; }
 
+    /// <summary>Nothing is hidden or added.</summary>
+    internal bool IsWholeHost => !_baseline && Added.Count == 0 && Removed.Count == 0;
+
     /// <summary>Reads "host" or "baseline", then any number of ",+feature" and ",-feature".</summary>
     /// <exception cref="CpuModelException">The text says something else, or names a feature nobody knows.</exception>
     public static CpuModel Parse(string text)
@@ -99,7 +102,7 @@ public sealed class CpuModel
             }
 
             string name = part[1..].Trim();
-            if (!CpuFeatureNames.TryFind(name, out CpuFeatureBit[] bits))
+            if (!CpuFeatureNames.TryFind(name, out CpuFeature feature))
             {
                 string hint = CpuFeatureNames.Nearest(name) is { } near ? $" (did you mean {near}?)" : "";
                 unknown.Add(Show(name) + hint);
@@ -108,7 +111,7 @@ public sealed class CpuModel
 
             (List<string> mine, List<string> others) = part[0] == '+' ? (added, removed) : (removed, added);
             string known = CpuFeatureNames.Canonical(name);
-            if (others.Exists(other => CpuFeatureNames.Find(other).SequenceEqual(bits)))
+            if (others.Exists(other => CpuFeatureNames.Find(other) == feature))
             {
                 throw new CpuModelException($"--cpu: {known} is both added and taken away");
             }
@@ -132,14 +135,19 @@ public sealed class CpuModel
     /// needs one which is taken away; or one was taken away that a 64-bit guest cannot do without.</exception>
     internal CpuFeatureSet Select(CpuFeatureSet supported, ulong components)
     {
+        CpuFeatureSet usable = CpuFeatureDependencies.DropWithoutComponents(
+            supported.Without(CpuFeatureSet.Of(NeverGiven)), components);
+        if (IsWholeHost)
+        {
+            return CpuFeatureDependencies.DropUnsupported(usable.Without(CpuFeatureSet.Of(Nested)));
+        }
+
         if (Removed.FirstOrDefault(Required.Contains) is { } required)
         {
             throw new CpuModelException(
                 $"--cpu: {required} cannot be taken away: a 64-bit guest does not start without it");
         }
 
-        CpuFeatureSet usable = CpuFeatureDependencies.DropWithoutComponents(
-            supported.Without(CpuFeatureSet.Of(NeverGiven)), components);
         CheckOffered(Added, "not offered by vmm", name => !NeverGiven.Contains(name));
         CheckOffered(Added, "not supported by this host's KVM", usable.Contains);
         if (_baseline)

@@ -35,7 +35,7 @@ public sealed class CpuidTemplate
         offered = always is null ? offered : offered.Or(always);
         ulong components = CpuXsave.Components(table);
         Features = options.Model.Select(offered, components);
-        HiddenButPresent = always is null
+        HiddenButPresent = always is null || options.Model.IsWholeHost
             ? []
             : [.. CpuModel.Host.Select(offered, components).And(always).Without(Features).Names];
 
@@ -80,9 +80,9 @@ public sealed class CpuidTemplate
 
     private void ApplyFeatures(CpuidTable table, bool amd)
     {
-        for (int word = 0; word < CpuFeatureNames.Words.Length; word++)
+        for (int word = 0; word < CpuFeatureNames.Words; word++)
         {
-            CpuFeatureWord where = CpuFeatureNames.Words[word];
+            CpuFeatureWord where = CpuFeatureNames.WordAt(word);
             if (table.TryFind(where.Leaf, where.Index, out int at) && table.Entries[at].Index == where.Index)
             {
                 table.Entries[at].Set(where.Register, Features[word]);

@@ -29,8 +29,8 @@ internal sealed unsafe class SignalPipe : IDisposable
 
     // Handlers' code and their pipe: never let go of, since one may be at work in some thread, but used again. A signal
     // that nobody read before the end of one is for the next: with --on-reboot restart that is the next machine's.
-    private static readonly ConcurrentBag<(FileDescriptor Read, CodePages Page)> Spare = [];
-    private static readonly ConcurrentBag<SafeHandle> Kept = [];
+    private static readonly ConcurrentStack<(FileDescriptor Read, CodePages Page)> Spare = [];
+    private static readonly ConcurrentStack<SafeHandle> Kept = [];
 
     private readonly FileDescriptor _read;
     private readonly CodePages _page;
@@ -40,7 +40,7 @@ internal sealed unsafe class SignalPipe : IDisposable
     /// <param name="signals">Their numbers, below 256.</param>
     public SignalPipe(params ReadOnlySpan<int> signals)
     {
-        (_read, _page) = Spare.TryTake(out (FileDescriptor, CodePages) spare) ? spare : Create();
+        (_read, _page) = Spare.TryPop(out (FileDescriptor, CodePages) spare) ? spare : Create();
         foreach (int signal in signals)
         {
             Take(signal, _page.Executable);
@@ -87,14 +87,14 @@ internal sealed unsafe class SignalPipe : IDisposable
         {
             _isDisposed = true;
             _taken.Clear();
-            Spare.Add((_read, _page));
+            Spare.Push((_read, _page));
         }
     }
 
     private static (FileDescriptor Read, CodePages Page) Create()
     {
         (FileDescriptor read, FileDescriptor write) = Pipe.Create();
-        Kept.Add(write);
+        Kept.Push(write);
         SetNonblocking(read);
         SetNonblocking(write); // a handler must not wait, either
         var page = new CodePages(length: 4096);

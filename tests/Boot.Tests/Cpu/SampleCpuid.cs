@@ -102,9 +102,9 @@ internal static class SampleCpuid
 
     private static CpuidEntry[] Finish(CpuidTable table, CpuFeatureSet features)
     {
-        for (int word = 0; word < CpuFeatureNames.Words.Length; word++)
+        for (int word = 0; word < CpuFeatureNames.Words; word++)
         {
-            CpuFeatureWord where = CpuFeatureNames.Words[word];
+            CpuFeatureWord where = CpuFeatureNames.WordAt(word);
             foreach (ref CpuidEntry entry in table.Entries)
             {
                 if (entry.Function == where.Leaf && entry.Index == where.Index)
