@@ -212,6 +212,24 @@ public sealed class RunTests
     }
 
     [KvmFact]
+    public void A_network_card_that_another_program_serves_carries_frames_both_ways()
+    {
+        using var folder = new TemporaryFolder();
+        HostTool.Do(
+            "gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", folder["server"],
+            Path.Combine(SourceTree.Root, "tests/Guest.Tests/Harness/vhost-user-net.c"));
+        using var server = Process.Start(new ProcessStartInfo(folder["server"], [folder["socket"]]) { RedirectStandardOutput = true })!;
+        Assert.True(SpinWait.SpinUntil(() => File.Exists(folder["socket"]), Product.Patience));
+        VmmProcess.Ended ended = VmmProcess.Run(Run(
+            "--vhost-user-net", folder["socket"], "--", "sh", "-c",
+            "ip addr add 10.9.9.1/24 dev eth0; ip link set eth0 up; ping -c 2 -W 20 10.9.9.2"));
+        Assert.True(ended.Code == 0, ended.Output + ended.Error);
+        Assert.Contains("2 packets transmitted, 2 packets received", ended.Output, StringComparison.Ordinal);
+        Assert.True(server.WaitForExit(Product.Patience));
+        Assert.Equal((0, "2\n"), (server.ExitCode, server.StandardOutput.ReadToEnd()));
+    }
+
+    [KvmFact]
     public void A_virtiofsd_that_hangs_is_told_and_the_run_ends_all_the_same()
     {
         using var tree = new TemporaryFolder();
