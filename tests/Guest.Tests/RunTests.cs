@@ -260,6 +260,7 @@ public sealed class RunTests
     [InlineData("--timeout soon: not a duration", "run", "--kernel", "x", "--timeout", "soon", "--", "true")]
     [InlineData("--hostname", "run", "--kernel", "x", "--hostname", "a b", "--", "true")]
     [InlineData("--keep: there is no root image", "run", "--kernel", "x", "--keep", "y", "--", "true")]
+    [InlineData("--root /nothing: No such file or directory", "run", "--kernel", "x", "--root", "/nothing", "--", "true")]
     [InlineData("--env =x: no name", "run", "--kernel", "x", "--env", "=x", "--", "true")]
     [InlineData("-t: standard input is no terminal", "run", "--kernel", "./x", "-t", "--", "true")]
     [InlineData("--rw: only with a directory as root", "run", "--kernel", "x", "--root", "none", "--rw", "--", "true")]

@@ -83,7 +83,7 @@ internal static unsafe partial class LibC
     public static partial int Linkat(int oldDirectory, string oldPath, int newDirectory, string newPath, int flags);
 
     public const int X_OK = 1;
-    public const int R_OK = 4;
+    public const int F_OK = 0, R_OK = 4;
     public const int W_OK = 2;
 
     [LibraryImport(

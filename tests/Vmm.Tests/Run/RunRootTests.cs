@@ -23,7 +23,6 @@ public sealed class RunRootTests : IDisposable
     [InlineData("/tmp", false, false, RootKind.PackedDirectory)]
     [InlineData("/tmp", true, true, RootKind.PackedDirectory)]
     [InlineData(null, true, true, RootKind.PackedDirectory)]
-    [InlineData("/no/such/file", false, true, RootKind.Disk)]
     [InlineData("/etc/passwd", false, true, RootKind.Disk)]
     internal void Chooses(string? root, bool pack, bool canShare, RootKind expected) =>
         Assert.Equal(expected, RunRoot.Choose(root, pack, canShare).Kind);

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vmm.Host;
 
 namespace Vmm.Run.Roots;
@@ -55,6 +56,11 @@ internal sealed record RunRoot(RootKind Kind, string Path = "")
         string path = root ?? "/";
         if (!Directory.Exists(path))
         {
+            if (LibC.Access(path, LibC.F_OK) != 0)
+            {
+                throw new UsageException($"--root {path}: {Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError())}");
+            }
+
             return new RunRoot(ArchiveFile.Claims(path) ? RootKind.Archive : RootKind.Disk, path);
         }
 
