@@ -32,7 +32,8 @@ public sealed class LargePagesTests
         Assert.Equal(0, vcpu.Enter());
         Assert.Equal(KvmExitReason.KVM_EXIT_IO, vcpu.Run->ExitReason);
 
-        int huge = HugePages(ram.HostStart, (nint)End);
+        // Not those with code: some Intel processors get small pages for it (kvm's nx_huge_pages).
+        int huge = HugePages(ram.HostStart + (nint)First, (nint)(End - First));
         if (Available)
         {
             Assert.InRange(huge, 1, (int)(End / LargePage));
