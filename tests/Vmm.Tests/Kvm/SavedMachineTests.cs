@@ -143,13 +143,18 @@ public sealed class SavedMachineTests
             }
 
             machine.Resume();
+            if (round % 100 == 0)
+            {
+                // On a busy host the next round may begin before the guest has run at all.
+                Assert.True(SpinWait.SpinUntil(() => tap.Count > heard, Patience), $"nothing came after {heard} characters");
+            }
         }
 
         machine.Ram.Memory.Write(new GuestAddress(BspData + 24), 1UL);
         Assert.Equal(MachineEnd.FromGuest(Code), run.GetAwaiter().GetResult());
         Assert.Equal(machine.Ram.Memory.Read<ulong>(new GuestAddress(BspData)), (ulong)tap.Count);
         Assert.Equal((0, 0), (tap.Wrong, machine.Console!.Port.OutputLost));
-        Assert.True(tap.Count > 100, $"the guest wrote {tap.Count} characters only");
+        Assert.True(tap.Count >= Rounds / 100, $"the guest wrote {tap.Count} characters only");
     }
 
     [KvmFact]
