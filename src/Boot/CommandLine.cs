@@ -8,7 +8,12 @@ public static class CommandLine
 {
     /// <summary>What a guest of this machine wants: a serial console; reset by the keyboard controller, which ends
     /// vmm; and a panic that ends it at once.</summary>
-    public const string Default = "console=ttyS0 reboot=k panic=-1";
+    public const string Default = $"console=ttyS0 {Ends}";
+
+    /// <summary>The same with the console of virtio-console.</summary>
+    public const string WithVirtioConsole = $"console=hvc0 {Ends}";
+
+    private const string Ends = "reboot=k panic=-1";
 
     /// <summary>COMMAND_LINE_SIZE of Linux on x86, without the terminating zero, for kernels without a header that
     /// says it.</summary>
@@ -19,14 +24,19 @@ public static class CommandLine
     /// <param name="given">--cmdline, or null.</param>
     /// <param name="only">--cmdline-only: take it as it is.</param>
     /// <param name="added">What the machine adds of its own, such as virtio_mmio.device=...</param>
-    public static string Compose(string? given, bool only, params ReadOnlySpan<string> added)
+    public static string Compose(string? given, bool only, params ReadOnlySpan<string> added) =>
+        ComposeFrom(Default, given, only, added);
+
+    /// <inheritdoc cref="Compose"/>
+    /// <param name="start">Instead of <see cref="Default"/>.</param>
+    public static string ComposeFrom(string start, string? given, bool only, params ReadOnlySpan<string> added)
     {
         if (only)
         {
             return given ?? "";
         }
 
-        var line = new StringBuilder(Default);
+        var line = new StringBuilder(start);
         foreach (string word in added)
         {
             line.Append(' ').Append(word);

@@ -15,7 +15,7 @@ namespace Vmm.Devices.Legacy;
 /// </list>
 /// OUT2 does not gate the interrupt, as small guests forget to set it. Safe to use from any thread.
 /// </remarks>
-public sealed partial class Serial16550 : IBusDevice, IBankedRegisters, ISavedState
+public sealed partial class Serial16550 : ISerialInput, IBusDevice, IBankedRegisters, ISavedState
 {
     /// <summary>COM1 is at this port.</summary>
     public const ushort Com1Port = 0x3f8;

@@ -17,7 +17,7 @@ internal static class OptionManual
     public static IEnumerable<(string Title, string[] Options)> Groups =>
     [
         ("Machine", ["--kernel", "--initrd", "--cmdline", "--cmdline-only", "--mem", "--cpus", "--cpu", "--name"]),
-        ("Devices", ["--disk", "--net", "--vsock", "--share", "--vhost-user-blk", "--vhost-user-net", "--rng", "--balloon", "--transport", "--packed"]),
+        ("Devices", ["--disk", "--net", "--vsock", "--share", "--vhost-user-blk", "--vhost-user-net", "--rng", "--balloon", "--console", "--port", "--transport", "--packed"]),
         ("Begin and end", ["--entry", "--no-kaslr", "--no-unpack", "--on-reboot", "--stop-timeout"]),
         ("Figures", ["--stats", "--profile", "--trace"]),
         ("With every command", ["--emulated", "--help", "--version"]),

@@ -1,3 +1,4 @@
+using Vmm.Backends.Console;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
 using Vmm.Backends.Shares;
@@ -15,6 +16,7 @@ internal sealed class DeviceBackends : IDisposable
     private readonly List<IDisposable> _owned = [];
     private readonly List<OpenDisk> _disks = [];
     private readonly List<OpenNet> _nets = [];
+    private readonly List<ConsolePort> _ports = [];
     private readonly List<VirtioDevice> _served = [];
     private DiskHost? _diskHost;
     private NetHost? _netHost;
@@ -29,6 +31,9 @@ internal sealed class DeviceBackends : IDisposable
 
     /// <summary>Where the guest's sockets lead; null where it has none.</summary>
     public IVsockHost? Sockets { get; private set; }
+
+    /// <summary>The ports of <see cref="MachineSpec.Ports"/>.</summary>
+    public IReadOnlyList<ConsolePort> Ports => _ports;
 
     /// <summary>Devices that other programs serve: shares, disks, cards, in the order in which the guest finds them.</summary>
     public IReadOnlyList<VirtioDevice> Served => _served;
@@ -54,6 +59,7 @@ internal sealed class DeviceBackends : IDisposable
             backends.OpenDisks(spec, loop, before);
             backends.OpenNets(spec, loop);
             backends.OpenSockets(spec, loop, guest);
+            backends.OpenPorts(spec, loop);
             backends.OpenShares(spec, loop, ram);
             backends.OpenServed(spec, loop, ram);
             return backends;
@@ -122,6 +128,14 @@ internal sealed class DeviceBackends : IDisposable
     {
         VsockHost? sockets = spec.Vsock is { } vsock ? Own(new VsockHost(loop, vsock)) : null;
         Sockets = guest?.Sockets(sockets) ?? sockets;
+    }
+
+    private void OpenPorts(MachineSpec spec, EventLoop loop)
+    {
+        foreach (PortSpec port in spec.Ports)
+        {
+            _ports.Add(Own(new PortSocket(loop, port)).Port);
+        }
     }
 
     private void OpenShares(MachineSpec spec, EventLoop loop, GuestRam ram)

@@ -35,6 +35,7 @@ internal static class GuestCommandLine
             added.AddRange(PvmKernel.Words);
         }
 
-        return CommandLine.Compose(options.CommandLine, options.CommandLineOnly, [.. added]);
+        string start = options.Console == ConsoleKind.Virtio ? CommandLine.WithVirtioConsole : CommandLine.Default;
+        return CommandLine.ComposeFrom(start, options.CommandLine, options.CommandLineOnly, [.. added]);
     }
 }

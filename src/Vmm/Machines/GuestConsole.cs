@@ -1,11 +1,13 @@
 using Vmm.Backends.Console;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
+using Vmm.Devices.Virtio;
 using Vmm.Host;
 
 namespace Vmm.Machines;
 
-/// <summary>COM1 wired to standard input and output: a terminal in raw mode, or pipes and files.</summary>
+/// <summary>COM1, or the console of virtio-console, wired to standard input and output: a terminal in raw mode, or pipes and files.
+/// </summary>
 internal sealed class GuestConsole : IDisposable
 {
     private const int StandardInput = 0;
@@ -49,7 +51,11 @@ internal sealed class GuestConsole : IDisposable
         _look = _terminal is null ? null : new LoopTimer(loop, TakeTerminal);
     }
 
+    /// <summary>COM1; where there is <see cref="VirtioPort"/> it only says what comes before that.</summary>
     public Serial16550 Port { get; private set; } = null!;
+
+    /// <summary>The port of virtio-console that has the input; null where <see cref="Port"/> has it.</summary>
+    public ConsolePort? VirtioPort { get; private set; }
 
     public long BytesOut => _output.TotalBytes;
 
@@ -58,13 +64,22 @@ internal sealed class GuestConsole : IDisposable
     /// <summary>Makes the serial port between the streams and the guest. Once.</summary>
     /// <param name="machine">Ends when nobody reads the output any more, or the user says so.</param>
     /// <param name="watch">Sees what the guest says.</param>
-    public void Connect(ISignalled machine, IInterruptLine interrupt, IConsoleTap watch)
+    /// <param name="virtio">The guest's console is hvc0.</param>
+    public void Connect(ISignalled machine, IInterruptLine interrupt, IConsoleTap watch, bool virtio = false)
     {
         _machine = machine;
-        Port = new Serial16550(FirstPort, new TappedOutput(_output, watch), interrupt);
+        ISerialOutput output = new TappedOutput(_output, watch);
+        output = virtio ? new LockedOutput(output) : output;
+        Port = new Serial16550(FirstPort, output, interrupt);
         _output.Drained += Port.OutputDrained;
+        if (virtio)
+        {
+            VirtioPort = new ConsolePort("", output, isConsole: true);
+            _output.Drained += VirtioPort.OutputDrained;
+        }
+
         _output.Broken += error => machine.End(MachineEnd.OutputClosed(error.Message));
-        _input = new ConsoleInput(_loop, _source, _terminal, Port, _output, OnCommand);
+        _input = new ConsoleInput(_loop, _source, _terminal, (ISerialInput?)VirtioPort ?? Port, _output, OnCommand);
         _input.TerminalLost += TakeTerminal;
     }
 
@@ -76,6 +91,9 @@ internal sealed class GuestConsole : IDisposable
         TakeTerminal();
         _loop.Post(_input.Start);
     }
+
+    /// <summary>How large the terminal is; zeros where there is none.</summary>
+    public (ushort Rows, ushort Columns) Size => _terminal is null ? default : Terminal.SizeOf(StandardInput);
 
     /// <summary>Has the terminal if vmm is in the foreground; else looks again from time to time.</summary>
     public void TakeTerminal()

@@ -7,7 +7,9 @@ using Vmm.Machines.Slots;
 namespace Vmm.Machines;
 
 /// <summary>The virtio devices that a machine has, in front of what was opened for them.</summary>
-internal sealed class GuestDevices(MachineSpec spec, EventLoop loop, GuestRam ram, DeviceBackends backends) : IDisposable
+/// <param name="console">The port of the console; null where it is a serial one.</param>
+internal sealed class GuestDevices(
+    MachineSpec spec, EventLoop loop, GuestRam ram, DeviceBackends backends, ConsolePort? console = null) : IDisposable
 {
     // Far above what any guest needs, and a limit to what a hostile one costs.
     private const ulong RngBytesPerSecond = 4 << 20;
@@ -27,6 +29,9 @@ internal sealed class GuestDevices(MachineSpec spec, EventLoop loop, GuestRam ra
 
     /// <summary>The memory balloon; null where there is none.</summary>
     public Balloon? Balloon { get; private set; }
+
+    /// <summary>The console and the ports; null where there are none.</summary>
+    public VirtioConsole? Console { get; private set; }
 
     /// <summary>Is nothing that the guest asked for on its way in the host? On the loop's thread.</summary>
     public bool AreQuiet => backends.AreQuiet && _disks.TrueForAll(static disk => !disk.Device.HasRequests);
@@ -61,6 +66,12 @@ internal sealed class GuestDevices(MachineSpec spec, EventLoop loop, GuestRam ra
         {
             Vsock = new Vsock("virtio-vsock0", sockets, spec.Vsock?.Cid ?? VsockSpec.LeastCid) { RingFeatures = RingFeatures };
             slots.Plug(Vsock);
+        }
+
+        if (console is not null || backends.Ports.Count > 0)
+        {
+            Console = new VirtioConsole("virtio-console0", [console, .. backends.Ports]) { RingFeatures = RingFeatures };
+            slots.Plug(Console);
         }
 
         if (spec.Balloon)

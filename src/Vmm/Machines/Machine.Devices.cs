@@ -70,6 +70,16 @@ internal sealed partial class Machine
         device.Grow();
     }
 
+    /// <summary>The terminal may have another size: a console of virtio is told.</summary>
+    public void TakeTerminalSize()
+    {
+        if (Console is { VirtioPort: not null } console)
+        {
+            (ushort rows, ushort columns) = console.Size;
+            _devices.Console!.SetSize(columns, rows);
+        }
+    }
+
     private Balloon RequireBalloon() =>
         Balloon ?? throw new UsageException("the machine has no memory balloon; start it with --balloon");
 }

@@ -294,8 +294,9 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         AddSerialPorts();
         _slots = Own(CreateSlots());
         Own(_host.Backends);        // they end before what they signal
-        _devices = Own(new GuestDevices(_spec, Loop, Ram, _host.Backends));
+        _devices = Own(new GuestDevices(_spec, Loop, Ram, _host.Backends, Console?.VirtioPort));
         _devices.PlugInto(_slots);
+        TakeTerminalSize();
         Done("devices");
         CpuidEntry[] processor = _host.Kvm.GetSupportedCpuid();
         Processor.TellName(processor);
@@ -318,7 +319,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         Serial16550? second = null;
         if (Guest is null)
         {
-            Console!.Connect(this, interrupt, watch);
+            Console!.Connect(this, interrupt, watch, _spec.Console == ConsoleKind.Virtio);
         }
         else
         {

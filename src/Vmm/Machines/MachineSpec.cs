@@ -1,4 +1,5 @@
 using System.Globalization;
+using Vmm.Backends.Console;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
 using Vmm.Backends.Shares;
@@ -40,6 +41,12 @@ internal sealed record MachineSpec
 
     /// <summary>Sockets between the guest and the host; null for none.</summary>
     public VsockSpec? Vsock { get; init; }
+
+    /// <summary>Streams of bytes between programs of the guest and of the host.</summary>
+    public IReadOnlyList<PortSpec> Ports { get; init; } = [];
+
+    /// <summary>Where Linux has its console.</summary>
+    public ConsoleKind Console { get; init; } = ConsoleKind.Serial;
 
     /// <summary>Directories of the host that the guest can mount; each has its tag.</summary>
     public IReadOnlyList<ShareSpec> Shares { get; init; } = [];
@@ -141,6 +148,16 @@ internal enum Transport
 {
     Pci,
     Mmio,
+}
+
+/// <summary>The guest's console: <c>--console</c>.</summary>
+internal enum ConsoleKind
+{
+    /// <summary>ttyS0, COM1.</summary>
+    Serial,
+
+    /// <summary>hvc0, of virtio-console.</summary>
+    Virtio,
 }
 
 /// <summary>What comes of a reset that the guest asked for (--on-reboot).</summary>

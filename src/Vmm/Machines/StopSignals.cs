@@ -18,6 +18,11 @@ internal interface ISignalled
 
     /// <summary>Takes the terminal if vmm is in the foreground.</summary>
     void TakeTerminal();
+
+    /// <summary>The terminal may have another size.</summary>
+    void TakeTerminalSize()
+    {
+    }
 }
 
 /// <summary>Signals to vmm, on the event loop's thread while it runs.</summary>
@@ -38,7 +43,7 @@ internal sealed class StopSignals : IDisposable
     private readonly ISignalled _machine;
     private readonly TimeSpan _stopTimeout;
     private readonly SignalPipe _pipe = new(
-        LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM, LibC.SIGXCPU, LibC.SIGTSTP, LibC.SIGCONT);
+        LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM, LibC.SIGXCPU, LibC.SIGTSTP, LibC.SIGCONT, LibC.SIGWINCH);
 
     private readonly IgnoredSignals _ignored = new(LibC.SIGTTIN, LibC.SIGTTOU);
     private readonly EventLoop.Watch _watch;
@@ -70,7 +75,7 @@ internal sealed class StopSignals : IDisposable
             {
                 SignalPipe.DoDefault(signal);
             }
-            else if (signal is not (LibC.SIGCONT or LibC.SIGXCPU))
+            else if (signal is not (LibC.SIGCONT or LibC.SIGXCPU or LibC.SIGWINCH))
             {
                 end = EndBy(signal);
             }
@@ -105,6 +110,9 @@ internal sealed class StopSignals : IDisposable
                     break;
                 case LibC.SIGCONT:
                     _machine.TakeTerminal();
+                    break;
+                case LibC.SIGWINCH:
+                    _machine.TakeTerminalSize();
                     break;
                 default:
                     _machine.End(EndBy(signal));

@@ -14,6 +14,7 @@ internal static class RunModules
         Add(machine.Disks.Count > 0 || machine.ServedDisks.Count > 0 || options.Root.IsOnDisk, "virtio_blk");
         Add(machine.Nets.Count > 0 || machine.ServedNets.Count > 0, "virtio_net");
         Add(machine.Rng, "virtio_rng");
+        Add(machine.Ports.Count > 0, "virtio_console");
         Add(machine.Balloon, "virtio_balloon");
         Add(machine.Shares.Count > 0, "virtiofs");
         Add(options.Root.Kind is RootKind.Share or RootKind.Archive, "overlay");

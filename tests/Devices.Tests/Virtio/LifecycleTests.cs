@@ -235,7 +235,7 @@ public sealed class LifecycleTests
     public void Notifications_of_queues_that_do_not_exist_are_nothing(Variant variant, TargetKind kind)
     {
         using var target = new TestTarget(kind, variant);
-        foreach (uint queue in new uint[] { 5, 64, 0xffff })
+        foreach (uint queue in new[] { (uint)target.Device.QueueSizes.Length, 64u, 0xffffu })
         {
             target.Driver.Transport.Notify(queue);
         }

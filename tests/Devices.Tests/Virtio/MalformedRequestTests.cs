@@ -49,6 +49,8 @@ public sealed class MalformedRequestTests
         MalformedKind.RandomBytesNowhere => TargetKind.Rng,
         MalformedKind.HalfAPageNumber or MalformedKind.NoPageNumbers or MalformedKind.PageOutsideMemory => TargetKind.BalloonInflate,
         MalformedKind.ReportOfNothing => TargetKind.BalloonReport,
+        MalformedKind.NothingToSend => TargetKind.ConsoleTransmit,
+        MalformedKind.ShortControlMessage => TargetKind.ConsoleControl,
         _ => TargetKind.VsockTransmit,
     };
 
@@ -59,6 +61,7 @@ public sealed class MalformedRequestTests
         MalformedKind.RandomBytesNowhere => "no room for a single byte",
         MalformedKind.HalfAPageNumber or MalformedKind.NoPageNumbers => "no page numbers, or a part of one",
         MalformedKind.PageOutsideMemory => "outside the guest's memory",
+        MalformedKind.NothingToSend => "holds nothing",
         MalformedKind.ReportOfNothing => "a report holds no memory",
         MalformedKind.PacketShorterThanItsLength => "shorter than its length says",
         MalformedKind.ReceiveBufferOfAByte => "shorter than the header",
@@ -94,6 +97,7 @@ public sealed class MalformedRequestTests
             case MalformedKind.HalfAPageNumber:
                 return [new Buffer(at, 6, false)];
             case MalformedKind.NoPageNumbers:
+            case MalformedKind.NothingToSend:
                 return [new Buffer(at + 2048, 4, true)];
             case MalformedKind.PageOutsideMemory:
                 target.Rig.Memory.Write(new GuestAddress(at + 4), (uint)(TestRig.LowMemory / 4096));
@@ -119,4 +123,6 @@ public enum MalformedKind
     NoPageNumbers,
     PageOutsideMemory,
     ReportOfNothing,
+    NothingToSend,
+    ShortControlMessage,
 }

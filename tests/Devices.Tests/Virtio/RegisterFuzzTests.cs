@@ -18,6 +18,7 @@ public sealed class RegisterFuzzTests
     [InlineData(TransportKind.Pci, TargetKind.Rng)]
     [InlineData(TransportKind.Pci, TargetKind.VsockTransmit)]
     [InlineData(TransportKind.Pci, TargetKind.BalloonInflate)]
+    [InlineData(TransportKind.Pci, TargetKind.ConsoleControl)]
     public void A_million_random_accesses_do_no_harm_and_the_device_still_serves(TransportKind transport, TargetKind kind)
     {
         using var target = new TestTarget(kind, new Variant(transport, RingKind.Split));

@@ -14,6 +14,8 @@ public enum TargetKind
     VsockTransmit,
     BalloonInflate,
     BalloonReport,
+    ConsoleTransmit,
+    ConsoleControl,
 }
 
 /// <summary>A device, one of its queues, and a request that it serves.</summary>
@@ -22,6 +24,7 @@ internal sealed class TestTarget : IDisposable
     private readonly TargetKind _kind;
     private readonly FakeEntropy _entropy = new();
     private readonly FakeBalloonMemory _balloon = new();
+    private readonly FakeSerialOutput _screen = new();
 
     public TestTarget(TargetKind kind, Variant variant, bool start = true, ulong refuse = 0)
     {
@@ -39,6 +42,11 @@ internal sealed class TestTarget : IDisposable
             },
             TargetKind.BalloonInflate or TargetKind.BalloonReport =>
                 new Balloon("balloon", Rig.Memory, _balloon) { RingFeatures = TestTransports.RingFeatures },
+            TargetKind.ConsoleTransmit or TargetKind.ConsoleControl =>
+                new VirtioConsole("console", new ConsolePort("", _screen, isConsole: true), new ConsolePort("data", _screen))
+                {
+                    RingFeatures = TestTransports.RingFeatures,
+                },
             _ => new Devices.Virtio.Net("net", Net = new FakeNet(pairs: 2), new NetOptions { Mac = new byte[] { 2, 0, 0, 0, 0, 1 }, QueueSize = 64 })
             {
                 RingFeatures = TestTransports.RingFeatures,
@@ -46,7 +54,8 @@ internal sealed class TestTarget : IDisposable
         };
         Queue = kind switch
         {
-            TargetKind.NetTransmit or TargetKind.VsockTransmit => 1,
+            TargetKind.NetTransmit or TargetKind.VsockTransmit or TargetKind.ConsoleTransmit => 1,
+            TargetKind.ConsoleControl => ConsoleRig.ControlTransmit,
             TargetKind.NetControl => 4,
             TargetKind.BalloonReport => BalloonRig.Report,
             _ => 0,
@@ -103,6 +112,11 @@ internal sealed class TestTarget : IDisposable
             case TargetKind.BalloonInflate:
                 Rig.Memory.Write(new GuestAddress(at), BalloonRig.FirstPage);
                 return [new Buffer(at, 4, false)];
+            case TargetKind.ConsoleTransmit:
+                return [new Buffer(at, 100, false)];
+            case TargetKind.ConsoleControl:
+                Rig.Memory.Write(new GuestAddress(at), 0x0001_0000_ffff_ffff);      // DEVICE_READY
+                return [new Buffer(at, 8, false)];
             case TargetKind.BalloonReport:
                 return [new Buffer(BalloonRig.FirstPage * 4096UL, 8192, true)];
             default:
@@ -130,12 +144,14 @@ internal sealed class TestTarget : IDisposable
         TargetKind.NetReceive => Net!.Received,
         TargetKind.Rng => _entropy.Bytes / 2048,
         TargetKind.BalloonInflate or TargetKind.BalloonReport => _balloon.Calls,
+        TargetKind.ConsoleTransmit => _screen.Total / 100,
         _ => long.MaxValue,
     };
 
     public void KeepNoRecord()
     {
         _balloon.KeepNoRecord = true;
+        _screen.KeepNoRecord = true;
         if (Disk is not null)
         {
             Disk.KeepNoRecord = true;
@@ -169,7 +185,8 @@ internal sealed class TestTarget : IDisposable
         {
             TargetKind.Block or TargetKind.NetControl => 1u,
             TargetKind.NetReceive => 72u,
-            TargetKind.NetTransmit or TargetKind.VsockTransmit or TargetKind.BalloonInflate or TargetKind.BalloonReport => 0u,
+            TargetKind.NetTransmit or TargetKind.VsockTransmit or TargetKind.BalloonInflate or TargetKind.BalloonReport
+                or TargetKind.ConsoleTransmit or TargetKind.ConsoleControl => 0u,
             _ => 2048u,
         }, length);
         Assert.False(Ring.TryTake(out _, out _));

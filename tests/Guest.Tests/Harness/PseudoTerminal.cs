@@ -56,6 +56,15 @@ internal sealed unsafe partial class PseudoTerminal : IDisposable
         }
     }
 
+    public void Resize(ushort rows, ushort columns)
+    {
+        const nuint TIOCSWINSZ = 0x5414;
+        var size = new LibC.Winsize { Rows = rows, Columns = columns };
+
+        // SAFETY: a struct on this stack, with the layout of glibc's.
+        _ = Checked(LibC.Ioctl(_master, TIOCSWINSZ, (nint)(&size)), "ioctl(TIOCSWINSZ)");
+    }
+
     /// <summary>Waits for output; 0 when the program and this object have closed the other side.</summary>
     public int Read(byte[] buffer)
     {

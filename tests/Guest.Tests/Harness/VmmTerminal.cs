@@ -46,6 +46,9 @@ internal sealed class VmmTerminal : IDisposable
 
     public void Type(string keys) => _terminal.Write(keys);
 
+    /// <summary>Gives the terminal another size; the kernel sends SIGWINCH.</summary>
+    public void Resize(ushort rows, ushort columns) => _terminal.Resize(rows, columns);
+
     public void Signal(int number) => Signals.Send(_process, number);
 
     /// <returns>The exit code.</returns>

@@ -4,7 +4,7 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Console;
 
-/// <summary>Standard input on its way to the guest's serial port, on the event loop's thread.</summary>
+/// <summary>Standard input on its way to the guest's console port, on the event loop's thread.</summary>
 /// <remarks>
 /// A pipe or file is read only as far as the port took what was read before, so nothing of it is lost. A terminal is read
 /// ahead, because Ctrl-A commands must work whether or not the guest reads. When that queue is full the terminal holds
@@ -27,7 +27,7 @@ internal sealed class ConsoleInput : IDisposable
     private readonly InputDescriptor _source;
     private readonly Terminal? _terminal;
     private readonly EscapeFilter? _escapes;
-    private readonly Serial16550 _port;
+    private readonly ISerialInput _port;
     private readonly ConsoleOutput _output;
     private readonly Action _pump;
     private byte[] _queue = new byte[ChunkSize];
@@ -49,15 +49,15 @@ internal sealed class ConsoleInput : IDisposable
     /// <param name="output">Tells whether the guest is quiet.</param>
     /// <param name="command">Gets what follows Ctrl-A, on a terminal only: <c>x</c>, <c>h</c> ...</param>
     public ConsoleInput(
-        EventLoop loop, int fd, Terminal? terminal, Serial16550 port, ConsoleOutput output, Action<byte> command)
+        EventLoop loop, int fd, Terminal? terminal, ISerialInput port, ConsoleOutput output, Action<byte> command)
         : this(loop, new InputDescriptor(fd, terminal is not null), terminal, port, output, command)
     {
     }
 
-    /// <inheritdoc cref="ConsoleInput(EventLoop, int, Terminal?, Serial16550, ConsoleOutput, Action{byte})"/>
+    /// <inheritdoc cref="ConsoleInput(EventLoop, int, Terminal?, ISerialInput, ConsoleOutput, Action{byte})"/>
     /// <param name="source">Owned from now on.</param>
     public ConsoleInput(
-        EventLoop loop, InputDescriptor source, Terminal? terminal, Serial16550 port, ConsoleOutput output, Action<byte> command)
+        EventLoop loop, InputDescriptor source, Terminal? terminal, ISerialInput port, ConsoleOutput output, Action<byte> command)
     {
         _loop = loop;
         _terminal = terminal;

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Runtime.InteropServices;
+using Vmm.Backends.Console;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
 using Vmm.Backends.Shares;
@@ -110,6 +111,19 @@ internal sealed class BootCommand
         Description = "Add an entropy device, fed by the host's random numbers: /dev/hwrng",
     };
 
+    private readonly Option<string> _console = new("--console")
+    {
+        Description = "Where Linux has its console: serial (ttyS0; if not given), or virtio (hvc0), which follows the terminal's size",
+        HelpName = "serial|virtio",
+    };
+
+    private readonly Option<string[]> _port = new("--port")
+    {
+        Description = "A stream of bytes between a program of the guest, which opens /dev/virtio-ports/NAME (/dev/vport*p* without udev), "
+            + "and one of this host, which connects to the Unix socket PATH; may be given several times",
+        HelpName = "NAME=PATH",
+    };
+
     private readonly Option<string?> _balloon = new("--balloon")
     {
         Description = "Have memory that the guest does not use go back to the host, by a memory balloon; on if not given for a machine "
@@ -185,7 +199,7 @@ internal sealed class BootCommand
     /// <summary>What describes a machine.</summary>
     private IEnumerable<Option> Shared =>
     [
-        _kernel, _disk, _net, _vsock, _share, _vhostUserBlock, _vhostUserNet, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _balloon, _name, _transport, _packed,
+        _kernel, _disk, _net, _vsock, _share, _vhostUserBlock, _vhostUserNet, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _balloon, _console, _port, _name, _transport, _packed,
         _cpu, _entry, _noKaslr, _noUnpack, _onReboot, _stopTimeout, _stats, _trace,
     ];
 
@@ -216,7 +230,7 @@ internal sealed class BootCommand
     public void AddRunOptionsTo(Command command)
     {
         foreach (Option option in Shared.Append(_profile).Where(option => option != _initrd && option != _commandLineOnly
-            && option != _entry && option != _onReboot && option != _stopTimeout))
+            && option != _console && option != _entry && option != _onReboot && option != _stopTimeout))
         {
             command.Options.Add(option);
         }
@@ -276,6 +290,8 @@ internal sealed class BootCommand
         Name = result.GetValue(_name) is { } name ? MachineSpec.CheckName(name) : null,
         Rng = result.GetValue(_rng),
         Balloon = HasBalloon(result),
+        Ports = PortSpec.Check(Array.ConvertAll(All(result, _port), PortSpec.Parse)),
+        Console = ParseConsole(result.GetValue(_console)),
         Transport = ParseTransport(result.GetValue(_transport)),
         Packed = result.GetValue(_packed),
         CpuModel = result.GetValue(_cpu) is { } model ? CpuModel.Parse(model) : CpuModel.Host,
@@ -296,6 +312,13 @@ internal sealed class BootCommand
     private bool HasBalloon(ParseResult result) => result.GetResult(_balloon) is null
         ? result.GetResult(_name) is not null
         : MachineSpec.ParseSwitch(result.GetValue(_balloon) ?? "on", "--balloon");
+
+    private static ConsoleKind ParseConsole(string? name) => name switch
+    {
+        null or "serial" => ConsoleKind.Serial,
+        "virtio" => ConsoleKind.Virtio,
+        _ => throw new UsageException($"--console {name}: no such console; there are serial and virtio"),
+    };
 
     private static Transport ParseTransport(string? name) => name switch
     {

@@ -1,0 +1,167 @@
+using Vmm.Devices.Legacy;
+using Vmm.Devices.Virtio;
+using Vmm.Host;
+
+namespace Vmm.Backends.Console;
+
+/// <summary>The host's end of a named port: a Unix socket at which one program at a time has it. The next one waits until that one
+/// has gone. On the event loop's thread.</summary>
+internal sealed class PortSocket : ISerialOutput, IDisposable
+{
+    private const int BufferBytes = 4096;
+    private const int RoundsPerTurn = 16;
+
+    private readonly EventLoop _loop;
+    private readonly SocketName _name;
+    private readonly Interest _listening;
+    private readonly byte[] _unread = new byte[BufferBytes];     // from the program, for the guest
+    private readonly Action _pump;
+    private int _first;
+    private int _count;
+    private ConnectedSocket? _socket;
+    private Interest? _interest;
+    private bool _isFull;
+    private bool _hasEnded;     // the program says no more
+    private bool _isHungUp;     // nor listens
+
+    /// <summary>Before the loop starts.</summary>
+    /// <exception cref="UsageException">The path cannot be used.</exception>
+    public PortSocket(EventLoop loop, PortSpec spec)
+    {
+        string option = $"--port {spec.Name}={spec.Path}";
+        FileDescriptor? other = null;
+        SocketName? name = null;
+        int errno = SocketName.TryJoin(spec.Path, ref other, ref name);
+        if (other is not null)
+        {
+            other.Dispose();
+            throw new UsageException($"{option}: somebody listens there already; give another path");
+        }
+
+        _name = name ?? throw SocketName.CannotUse(option, spec.Path, errno);
+        _loop = loop;
+        _pump = Pump;
+        Port = new ConsolePort(spec.Name, this);
+        Port.InputSpaceAvailable += () => loop.Post(_pump);
+        _listening = new Interest(loop, _name.Number, LibC.EPOLLIN, _ => Accept());
+    }
+
+    /// <summary>For the device.</summary>
+    public ConsolePort Port { get; }
+
+    /// <summary>From the guest. Where nobody is at the other end any more it is dropped; the guest is told, or will be.</summary>
+    public int Write(ReadOnlySpan<byte> bytes)
+    {
+        int sent = _socket is null || _isHungUp ? -1 : _socket.Send(bytes);
+        if (sent < 0)
+        {
+            return bytes.Length;
+        }
+
+        _isFull = sent < bytes.Length;
+        _interest!.Set(LibC.EPOLLOUT, _isFull);
+        return sent;
+    }
+
+    /// <summary>After the loop has stopped.</summary>
+    public void Dispose()
+    {
+        _interest?.Dispose();
+        _socket?.Dispose();
+        _listening.Dispose();
+        _name.Dispose();
+    }
+
+    private void Accept()
+    {
+        if (_socket is not null || _name.Accept() is not { } connection)
+        {
+            return;
+        }
+
+        _listening.Set(LibC.EPOLLIN, false);
+        _socket = new ConnectedSocket(connection);
+        _interest = new Interest(_loop, _socket.Number, LibC.EPOLLIN, Serve);
+        _first = _count = 0;
+        _isFull = _hasEnded = _isHungUp = false;
+        Port.SetConnected(true);
+    }
+
+    private void Serve(uint events)
+    {
+        if (_socket is null || _isHungUp)
+        {
+            return;     // an event that was ready when it was taken out
+        }
+
+        _isHungUp = (events & (LibC.EPOLLHUP | LibC.EPOLLERR)) != 0;
+        if (_isHungUp)
+        {
+            _interest!.Dispose();       // it would be told for ever
+        }
+
+        if (_isFull && (_isHungUp || (events & LibC.EPOLLOUT) != 0))
+        {
+            _isFull = false;
+            _interest!.Set(LibC.EPOLLOUT, false);
+            Port.OutputDrained();
+        }
+
+        Pump();
+    }
+
+    /// <summary>What the program said goes to the guest, as far as that takes it: it stays in the socket otherwise. A program that
+    /// said all and went is heard to its end.</summary>
+    private void Pump()
+    {
+        for (int rounds = 0; rounds < RoundsPerTurn && _socket is not null; rounds++)
+        {
+            if (_count == 0)
+            {
+                int got = _hasEnded ? -1 : _socket.Receive(_unread);
+                if (got < 0 && _isHungUp)
+                {
+                    Leave();
+                    return;
+                }
+
+                _hasEnded = got < 0;
+                if (got <= 0)
+                {
+                    _interest!.Set(LibC.EPOLLIN, got == 0);     // at its end it may still listen
+                    return;
+                }
+
+                (_first, _count) = (0, got);
+            }
+
+            int taken = Port.Receive(_unread.AsSpan(_first, _count));
+            _first += taken;
+            _count -= taken;
+            if (_count > 0)
+            {
+                _interest!.Set(LibC.EPOLLIN, false);
+                return;
+            }
+        }
+
+        if (_isHungUp)
+        {
+            _loop.Post(_pump);
+        }
+        else
+        {
+            _interest?.Set(LibC.EPOLLIN, true);
+        }
+    }
+
+    private void Leave()
+    {
+        _interest!.Dispose();
+        _socket!.Dispose();
+        _socket = null;
+        _interest = null;
+        Port.SetConnected(false);
+        _listening.Set(LibC.EPOLLIN, true);
+    }
+}
