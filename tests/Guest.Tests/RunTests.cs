@@ -61,6 +61,24 @@ public sealed class RunTests
     }
 
     [KvmFact]
+    public void An_image_that_cannot_be_completed_is_125_and_nothing_that_was_said_is_lost()
+    {
+        using var folder = new TemporaryFolder();
+        string image = folder["disk.qcow2"];
+        Assert.Equal(0, VmmProcess.Run("disk", "create", image, "64M").Code);
+        using var vmm = VmmProcess.Start(Run(
+            "--disk", image, "--", "sh", "-c", "dd if=/dev/zero of=/dev/vda bs=64k count=16 2>/dev/null; echo written; read x; echo last words"));
+        vmm.Output.WaitFor("written");
+
+        // What was written stands; the image's tables cannot be, when the machine ends.
+        HostTool.Do("prlimit", "--pid", vmm.Id.ToString(CultureInfo.InvariantCulture), "--fsize=0");
+        vmm.Type("go\n");
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.Equal((125, "written\nlast words\n"), (ended.Code, ended.Output));
+        Assert.Contains("disk.qcow2: the image's tables could not all be written", ended.Error, StringComparison.Ordinal);
+    }
+
+    [KvmFact]
     public void A_triple_fault_is_70()
     {
         VmmProcess.Ended ended = VmmProcess.Run(Run("--cmdline", "reboot=t", "--", "reboot", "-f"));

@@ -15,8 +15,6 @@ namespace Vmm.Machines;
 /// <list type="bullet">
 /// <item>accept4, and eventually socket and connect: a connection that somebody asks for while the guest runs
 /// (<c>--vsock</c>), or that is made again because its other end was away (<c>--net socket=</c>);</item>
-/// <item>memfd_create where an instruction of the guest's is finished by vmm on a host other than PVM's: rare there, and
-/// nobody should pay for it at every start;</item>
 /// <item>clone3 and eventfd2 for the thread that writes to standard error, with the first line that vmm says while the guest runs:
 /// most machines never say one;</item>
 /// <item>timerfd_create, and open where it is a terminal, for the standard input of <c>vmm run</c>, which is read once the
