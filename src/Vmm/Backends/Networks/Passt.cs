@@ -67,7 +67,8 @@ internal sealed class Passt
         using (theirs)
         using (write)
         {
-            if (ChildProcess.Start("sh", arguments, write.Number, theirs.Number) is { } pid)
+            // A group of its own: a signal for vmm and its group (Ctrl-C, --each ending its runs) must not end the shell early.
+            if (ChildProcess.Start("sh", arguments, write.Number, theirs.Number, ownGroup: true) is { } pid)
             {
                 return new Passt(pid, read, ours) { IsLocalOnly = localOnly };
             }
