@@ -77,6 +77,23 @@ internal sealed class SocketName : IDisposable
         return errno is ErrnoException.ENOENT or ErrnoException.ECONNREFUSED ? TryListen(path, ref name) : errno;
     }
 
+    /// <summary>Listens at a path that nobody else has.</summary>
+    /// <param name="option">With its value, for the message.</param>
+    /// <exception cref="UsageException">The path cannot be used.</exception>
+    public static SocketName Listen(string option, string path)
+    {
+        FileDescriptor? other = null;
+        SocketName? name = null;
+        int errno = TryJoin(path, ref other, ref name);
+        if (other is not null)
+        {
+            other.Dispose();
+            throw new UsageException($"{option}: somebody listens there already; give another path");
+        }
+
+        return name ?? throw CannotUse(option, path, errno);
+    }
+
     public static UsageException CannotUse(string option, string path, int errno) => new(errno switch
     {
         ErrnoException.ENAMETOOLONG => $"{option}: a path of more than {UnixSocket.MostPathBytes} bytes; give a shorter one",

@@ -28,17 +28,7 @@ internal sealed class PortSocket : ISerialOutput, IDisposable
     /// <exception cref="UsageException">The path cannot be used.</exception>
     public PortSocket(EventLoop loop, PortSpec spec)
     {
-        string option = $"--port {spec.Name}={spec.Path}";
-        FileDescriptor? other = null;
-        SocketName? name = null;
-        int errno = SocketName.TryJoin(spec.Path, ref other, ref name);
-        if (other is not null)
-        {
-            other.Dispose();
-            throw new UsageException($"{option}: somebody listens there already; give another path");
-        }
-
-        _name = name ?? throw SocketName.CannotUse(option, spec.Path, errno);
+        _name = SocketName.Listen($"--port {spec.Name}={spec.Path}", spec.Path);
         _loop = loop;
         _pump = Pump;
         Port = new ConsolePort(spec.Name, this);

@@ -23,17 +23,7 @@ internal sealed class VsockHost : IVsockHost, IDisposable
     /// <exception cref="UsageException">The path cannot be used.</exception>
     public VsockHost(EventLoop loop, VsockSpec spec)
     {
-        string option = $"--vsock {spec.Path}";
-        FileDescriptor? other = null;
-        SocketName? name = null;
-        int errno = SocketName.TryJoin(spec.Path, ref other, ref name);
-        if (other is not null)
-        {
-            other.Dispose();
-            throw new UsageException($"{option}: somebody listens there already; give another path");
-        }
-
-        _name = name ?? throw SocketName.CannotUse(option, spec.Path, errno);
+        _name = SocketName.Listen($"--vsock {spec.Path}", spec.Path);
         (_loop, _spec) = (loop, spec);
         _listening = new Interest(loop, _name.Number, LibC.EPOLLIN, _ => AcceptRequest());
     }
