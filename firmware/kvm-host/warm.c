@@ -139,8 +139,15 @@ static int start_sweeper(void)
         ;
     const char *path = warm_directory(0);
     int fd = path == NULL ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-        remove_traces();
+    /* A killed process gives up its files in no order that can be relied on: its lock may go after this pipe. Who still has
+       the lock after that time is the next host, which removes its traces itself. */
+    for (int tries = 0; fd >= 0 && tries < 500; tries++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            remove_traces();
+            break;
+        }
+        usleep(10000);
+    }
     _exit(0);
 }
 

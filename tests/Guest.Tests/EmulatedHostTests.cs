@@ -124,8 +124,10 @@ public sealed class EmulatedHostTests(WarmHost host) : IClassFixture<WarmHost>
         own.Start();
         (_, string said) = own.Shell($"""
             process=$($kit --warm status | sed 's/.*process \([0-9]*\),.*/\1/'); machine=$(pgrep -P $process | head -n 2)
-            kill -KILL $process; while [ -e {own.State} ]; do sleep 0.1; done
-            for each in $machine; do while grep -q '^State:.[RSD]' /proc/$each/status 2>/dev/null; do sleep 0.1; done; done
+            kill -KILL $process; for try in $(seq 300); do [ -e {own.State} ] && sleep 0.1; done
+            for each in $machine; do for try in $(seq 300); do
+                grep -q '^State:.[RSD]' /proc/$each/status 2>/dev/null && sleep 0.1
+            done; done
             host sh -c 'echo alone; exit 4'; echo $?; ls {own.State} 2>&1 | grep -c 'No such'
             """);
         Assert.Equal("alone\n4\n1\n", said);
