@@ -42,5 +42,7 @@ internal abstract class DiskFilter : DiskNode, IDiskCompletions
         Deliver();
     }
 
+    public override bool Flush() => Inner.Flush();
+
     public override void Dispose() => Inner.Dispose();
 }

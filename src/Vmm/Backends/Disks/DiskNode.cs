@@ -55,6 +55,11 @@ internal abstract class DiskNode : IDiskBackend, IDisposable
         _delivering = false;
     }
 
+    /// <summary>Makes all that was completed durable, an image's own tables among it. While nothing is in flight and the event loop is
+    /// held. Blocks.</summary>
+    /// <returns>False: the host could not.</returns>
+    public abstract bool Flush();
+
     /// <summary>Ends it well: waits for what is in flight and makes an image's own tables complete. Once, when the
     /// guest and the event loop have stopped.</summary>
     /// <exception cref="HostException">The image could not be completed.</exception>

@@ -154,6 +154,8 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
         Complete(slot.Disk.Tag, errno);
     }
 
+    public override bool Flush() => IsReadOnly || _file.TryFlush();
+
     public override void Close() => _file.Drain();
 
     public override void Dispose()

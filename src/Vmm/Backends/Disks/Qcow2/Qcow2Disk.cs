@@ -160,17 +160,15 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         Submit();
     }
 
+    public override bool Flush()
+    {
+        WriteTables();
+        return !IsMetadataDirty && !_broken && (IsReadOnly || _file.TryFlush());
+    }
+
     public override void Close()
     {
-        Settle();
-
-        // Twice and more: what a flush frees is itself written by the next.
-        for (int turn = 0; turn < 1000 && IsMetadataDirty && !_broken; turn++)
-        {
-            BeginFlush();
-            Settle();
-        }
-
+        WriteTables();
         bool lost = IsMetadataDirty;
         _backing?.Close();
         if (lost)
@@ -188,6 +186,18 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
     }
 
     private bool IsBusy => _free.Count < _requests.Count || _flushing || _refcounts?.IsScanning == true;
+
+    private void WriteTables()
+    {
+        Settle();
+
+        // Twice and more: what a flush frees is itself written by the next.
+        for (int turn = 0; turn < 1000 && IsMetadataDirty && !_broken; turn++)
+        {
+            BeginFlush();
+            Settle();
+        }
+    }
 
     private void Settle()
     {
