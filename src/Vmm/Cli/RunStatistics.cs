@@ -20,8 +20,12 @@ internal static class RunStatistics
         var text = new StringBuilder();
         Line(text, "time", $"{clock.SinceExec(machine.FirstEntry):0.0} ms from exec to the first guest instruction, "
             + $"{Stopwatch.GetElapsedTime(machine.FirstEntry).TotalSeconds:0.000} s in the guest");
-        UnpackReport? unpacked = machine.Loaded.Unpacked;
-        AppendBoot(text, machine.Describing, machine.Loaded.Loading, unpacked);
+        UnpackReport? unpacked = machine.Loaded?.Unpacked;
+        if (machine.Loaded is { } loaded)
+        {
+            AppendBoot(text, machine.Describing, loaded.Loading, unpacked);
+        }
+
         if (unpacked is { Obstacle: null })
         {
             Line(text, "kernel", $"unpacked by vmm ({unpacked.Compression}, {unpacked.UnpackedSize >> 10} KiB), KASLR "

@@ -2,8 +2,8 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Host;
 
-/// <summary>Zeroed memory from the kernel, outside the GC heap, taken only as it is touched. From 2 MiB on it begins at a
-/// multiple of them.</summary>
+/// <summary>Memory from the kernel, outside the GC heap, taken only as it is touched: zeroed, or with what a file holds. From 2 MiB
+/// on it begins at a multiple of them.</summary>
 internal sealed class AnonymousMemory : SafeHandle
 {
     private const nint HugePage = 2 << 20;
@@ -13,11 +13,14 @@ internal sealed class AnonymousMemory : SafeHandle
     /// <param name="length">Bytes; a multiple of the page size.</param>
     /// <param name="remedy">For the error: what the user can do.</param>
     /// <param name="shared">Other processes are to map it, too: <see cref="Shared"/>.</param>
+    /// <param name="content">A file of that length, which it begins with and which it never changes: a page is read when it is
+    /// touched first. Owned from now on; null for zeros. Not with <paramref name="shared"/>.</param>
     /// <exception cref="HostException">The host has no room for it.</exception>
-    public AnonymousMemory(ulong length, string remedy, bool shared = false)
+    public AnonymousMemory(ulong length, string remedy, bool shared = false, FileDescriptor? content = null)
         : base(LibC.MAP_FAILED, ownsHandle: true)
     {
         _length = (nuint)length;
+        Content = content;
         Shared = shared ? CreateFile((long)length) : null;
         nint start = Map(0);
         if (start != LibC.MAP_FAILED && (nint)_length >= HugePage && start % HugePage != 0)
@@ -31,6 +34,7 @@ internal sealed class AnonymousMemory : SafeHandle
         if (start == LibC.MAP_FAILED)
         {
             Shared?.Dispose();
+            Content?.Dispose();
             throw new HostException(
                 new ErrnoException($"mmap of {length >> 20} MiB", Marshal.GetLastPInvokeError(), remedy).Message);
         }
@@ -42,6 +46,9 @@ internal sealed class AnonymousMemory : SafeHandle
     /// can change the file's length.</summary>
     public FileDescriptor? Shared { get; }
 
+    /// <summary>The file that it began with; null where that were zeros.</summary>
+    public FileDescriptor? Content { get; }
+
     public override bool IsInvalid => handle == LibC.MAP_FAILED;
 
     /// <summary>First byte; valid until the handle is disposed.</summary>
@@ -52,8 +59,8 @@ internal sealed class AnonymousMemory : SafeHandle
         wanted,
         _length,
         LibC.PROT_READ | LibC.PROT_WRITE,
-        (Shared is null ? LibC.MAP_PRIVATE | LibC.MAP_ANONYMOUS : LibC.MAP_SHARED) | LibC.MAP_NORESERVE,
-        Shared?.Number ?? -1,
+        (Shared is not null ? LibC.MAP_SHARED : LibC.MAP_PRIVATE | (Content is null ? LibC.MAP_ANONYMOUS : 0)) | LibC.MAP_NORESERVE,
+        (Shared ?? Content)?.Number ?? -1,
         offset: 0);
 
     /// <summary>For fewer page faults and shorter page walks. Where huge pages are switched off this changes nothing.</summary>
@@ -77,6 +84,14 @@ internal sealed class AnonymousMemory : SafeHandle
         ArgumentOutOfRangeException.ThrowIfGreaterThan(offset, _length);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(length, _length - offset);
 
+        if (Content is not null)
+        {
+            // After madvise they would read as the file does. (mmap has nothing for a length of 0.)
+            const int Flags = LibC.MAP_PRIVATE | LibC.MAP_ANONYMOUS | LibC.MAP_NORESERVE | LibC.MAP_FIXED;
+            return length == 0
+                || LibC.Mmap(address, length, LibC.PROT_READ | LibC.PROT_WRITE, Flags, -1, offset: 0) != LibC.MAP_FAILED;
+        }
+
         // madvise would take pages of a file out of this process only; the file would keep them.
         return Shared is { } file
             ? LibC.Fallocate(file.Number, LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE, (long)offset, (long)length) == 0
@@ -90,6 +105,7 @@ internal sealed class AnonymousMemory : SafeHandle
         if (disposing)
         {
             Shared?.Dispose();
+            Content?.Dispose();
         }
 
         base.Dispose(disposing);

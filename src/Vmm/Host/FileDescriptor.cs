@@ -16,5 +16,8 @@ internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
     public static FileDescriptor Open(string path, int flags, string? remedy = null) =>
         new(ErrnoException.Check(LibC.Open(path, flags | LibC.O_CLOEXEC, 0), path, remedy));
 
+    /// <summary>The same number for .NET's methods, for as long as this is open.</summary>
+    public SafeFileHandle Borrow() => new(handle, ownsHandle: false);
+
     protected override bool ReleaseHandle() => LibC.Close((int)handle) == 0;
 }

@@ -28,6 +28,7 @@ internal static partial class LibC
     public const short F_RDLCK = 0;
     public const short F_WRLCK = 1;
     public const short SEEK_SET = 0;
+    public const int SEEK_DATA = 3, SEEK_HOLE = 4;
 
     public const int FALLOC_FL_KEEP_SIZE = 1;
     public const int FALLOC_FL_PUNCH_HOLE = 2;

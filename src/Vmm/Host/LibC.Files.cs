@@ -44,6 +44,9 @@ internal static unsafe partial class LibC
         [FieldOffset(0)]
         public uint Mask;
 
+        [FieldOffset(20)]
+        public uint UserId;
+
         [FieldOffset(28)]
         public ushort Mode;
 
@@ -56,6 +59,13 @@ internal static unsafe partial class LibC
         /// <summary>Of 512 bytes, that it takes on its file system.</summary>
         [FieldOffset(48)]
         public ulong Blocks;
+
+        /// <summary>When its content changed last: seconds and nanoseconds.</summary>
+        [FieldOffset(112)]
+        public long ModifiedSeconds;
+
+        [FieldOffset(120)]
+        public uint ModifiedNanoseconds;
 
         [FieldOffset(136)]
         public uint DeviceMajor;

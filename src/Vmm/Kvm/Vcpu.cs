@@ -89,6 +89,10 @@ internal sealed unsafe class Vcpu : IDisposable
         }
     }
 
+    /// <summary>Sets PVCLOCK_GUEST_STOPPED in the guest's clock page (KVM API 4.70). A guest without that clock has nothing to be
+    /// told (EINVAL).</summary>
+    public void TellPaused() => _ = LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_KVMCLOCK_CTRL, 0);
+
     /// <returns>False where KVM cannot have the counter run at that frequency.</returns>
     public bool TrySetTscKhz(uint khz) => LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_SET_TSC_KHZ, (nint)khz) == 0;
 

@@ -18,12 +18,20 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
 
     /// <param name="size">Bytes, as --mem gives it.</param>
     /// <param name="shared">Other programs are to map it, too.</param>
+    /// <param name="saved">What it begins with; null for zeros.</param>
     /// <exception cref="HostException">The host does not have so much.</exception>
-    public GuestRam(ulong size, bool shared = false)
+    /// <exception cref="UsageException">What was saved is damaged.</exception>
+    public GuestRam(ulong size, bool shared = false, ISavedMachine? saved = null)
     {
         CheckAgainstHost(size);
-        _mapping = new AnonymousMemory(size, "give less --mem", shared);
+        FileDescriptor? content = shared ? null : saved?.MapMemory();
+        _mapping = new AnonymousMemory(size, "give less --mem", shared, content);
         _mapping.WantHugePages(from: SmallPages);
+        if (saved is not null && content is null)
+        {
+            Fill(saved, size);
+        }
+
         (ulong low, ulong high) = Layout.SplitMemory(size);
         var below = new GuestRegion(new GuestAddress(0), low, _mapping.Start);
         Memory = high == 0
@@ -38,6 +46,12 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     public MemoryTable Table => new(
         Memory, _mapping.Shared ?? throw new InvalidOperationException("the guest's memory is not shared"), _mapping.Start);
 
+    /// <summary>The memory as a file; null where it is only this process's.</summary>
+    public FileDescriptor? Shared => _mapping.Shared;
+
+    /// <summary>The file that it began with, and has where nobody wrote; null where that were zeros.</summary>
+    public FileDescriptor? Content => _mapping.Content;
+
     /// <summary>Where the mapping lies in this process, for telling its resident part from vmm's own.</summary>
     public nint HostStart => _mapping.Start;
 
@@ -45,6 +59,19 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     public bool Release(nint address, nuint length) => _mapping.Discard(address, length);
 
     public void Dispose() => _mapping.Dispose();
+
+    private void Fill(ISavedMachine saved, ulong size)
+    {
+        try
+        {
+            saved.ReadMemory(_mapping.Start, size);
+        }
+        catch
+        {
+            _mapping.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>Memory is taken lazily, so Linux would promise any amount and end some process later.</summary>
     private static unsafe void CheckAgainstHost(ulong size)

@@ -30,11 +30,14 @@ internal sealed class HostResources : IDisposable
     {
     }
 
-    /// <summary>The kernel's file. Until <see cref="CloseBootFiles"/>.</summary>
-    public KernelImage Kernel { get; private set; } = null!;
+    /// <summary>The kernel's file. Until <see cref="CloseBootFiles"/>; null where <see cref="Saved"/> goes on.</summary>
+    public KernelImage? Kernel { get; private set; }
 
-    /// <summary>The initramfs's files. Until <see cref="CloseBootFiles"/>.</summary>
-    public InitialRamDisk Initrd { get; private set; } = null!;
+    /// <summary>The initramfs's files. Until <see cref="CloseBootFiles"/>; null where <see cref="Saved"/> goes on.</summary>
+    public InitialRamDisk? Initrd { get; private set; }
+
+    /// <summary>The machine that was saved and goes on; null where a kernel starts.</summary>
+    public ISavedMachine? Saved { get; private init; }
 
     /// <summary>/dev/kvm.</summary>
     public KvmSystem Kvm { get; private set; } = null!;
@@ -64,13 +67,14 @@ internal sealed class HostResources : IDisposable
     /// <param name="observer">Null where nobody looks, which costs nothing.</param>
     /// <param name="before">What the machine left that this one takes the place of; null for none.</param>
     /// <param name="guest">Owned from now on; null for the user at the console.</param>
+    /// <param name="saved">Goes on, instead of a kernel that starts; null for none.</param>
     /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
     /// <exception cref="BootException">The kernel or initramfs is.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
     public static HostResources Open(
-        MachineSpec spec, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null)
+        MachineSpec spec, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null, ISavedMachine? saved = null)
     {
-        var resources = new HostResources { Guest = guest };
+        var resources = new HostResources { Guest = guest, Saved = saved };
         try
         {
             resources.OpenAll(spec, observer, before);
@@ -86,8 +90,8 @@ internal sealed class HostResources : IDisposable
     /// <summary>Guest memory holds what the files did, and all vCPUs are made.</summary>
     public void CloseBootFiles()
     {
-        Kernel.Dispose();
-        Initrd.Dispose();
+        Kernel?.Dispose();
+        Initrd?.Dispose();
     }
 
     public void Dispose()
@@ -107,9 +111,13 @@ internal sealed class HostResources : IDisposable
             Own(Guest);
         }
 
-        Kernel = Own(KernelImage.Open(spec.Kernel));
-        Initrd = Own(InitialRamDisk.Open(spec.Initrds, Guest?.Initramfs ?? default));
-        observer?.Phases?.Done("open kernel");
+        if (Saved is null)
+        {
+            Kernel = Own(KernelImage.Open(spec.Kernel));
+            Initrd = Own(InitialRamDisk.Open(spec.Initrds, Guest?.Initramfs ?? default));
+            observer?.Phases?.Done("open kernel");
+        }
+
         Kvm = Own(KvmSystem.Open());
         if (spec.Cpus > Kvm.MaximumVcpus)
         {
@@ -118,7 +126,7 @@ internal sealed class HostResources : IDisposable
 
         Vm = Own(Kvm.CreateVm());
         observer?.Phases?.Done("create VM");
-        Ram = Own(new GuestRam(spec.Memory, spec.SharesMemory));
+        Ram = Own(new GuestRam(spec.Memory, spec.SharesMemory, Saved));
         foreach (GuestRegion region in Ram.Memory.Regions)
         {
             Vm.AddMemory(region);

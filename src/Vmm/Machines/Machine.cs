@@ -15,7 +15,6 @@ using Vmm.Insight.Complaints;
 using Vmm.Insight.Recorder;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
-using Vmm.Kvm.State;
 using Vmm.Machines.Slots;
 
 namespace Vmm.Machines;
@@ -49,6 +48,9 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         _panic = new PanicWatch(_complaints);
     }
 
+    /// <summary>What it was made to be.</summary>
+    public MachineSpec Spec => _spec;
+
     /// <summary>Who looks on; null where nobody does.</summary>
     public RunObserver? Observer => _observer;
 
@@ -64,10 +66,6 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 
     /// <summary>What finished instructions for each vCPU.</summary>
     public IReadOnlyList<VcpuAssist> Assists => _vcpus!.Assists;
-
-    /// <summary>All but guest memory, once <see cref="TryQuiesce"/> has it stand still; or to be taken over by a machine
-    /// that was built from the same specification and memory has been loaded for, before it runs.</summary>
-    public MachineState State { get; } = new();
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
     public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _devices.Disks;
@@ -89,8 +87,8 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 
     public PowerManagement Power => _platform.Power;
 
-    /// <summary>What the boot loader did.</summary>
-    public LoadedGuest Loaded { get; private set; } = null!;
+    /// <summary>What the boot loader did; null where a saved machine goes on.</summary>
+    public LoadedGuest? Loaded { get; private set; }
 
     /// <summary>How long the firmware's tables took.</summary>
     public TimeSpan Describing { get; private set; }
@@ -164,6 +162,12 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     {
         Loop.Start(_host.Preparation);
         Console?.Start(_before?.Input);
+        if (_host.Saved is not null)
+        {
+            // What waited for the output when the machine was saved waits for nobody now.
+            Loop.Post(DrainConsole);
+        }
+
         Guest?.Starting();
         if (_spec.Stats)
         {
@@ -244,36 +248,6 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         return next;
     }
 
-    /// <summary>Brings all vCPUs out of the guest and holds them there; the devices go on. Not from a vCPU's thread.</summary>
-    public void Pause() => _vcpus!.TryPause(Timeout.InfiniteTimeSpan);
-
-    /// <summary>Brings the whole machine to a standstill: no vCPU runs and KVM has nothing to complete for any, posted
-    /// writes have reached their devices, what the guest asked the host for is done, and the event loop is held, with all
-    /// timers and limits. Then its state can be saved. Not from a vCPU's thread or the loop's.</summary>
-    /// <param name="patience">For how long the host may take to finish requests in flight.</param>
-    /// <returns>False when it took longer, or the machine has ended: all goes on as before.</returns>
-    public bool TryQuiesce(TimeSpan patience)
-    {
-        if (_vcpus!.TryPause(patience))
-        {
-            _vcpus.Posted?.Deliver();
-            if (Loop.TryHold(() => _devices.AreQuiet, patience))
-            {
-                return true;
-            }
-        }
-
-        Resume();
-        return false;
-    }
-
-    /// <summary>Ends <see cref="Pause"/> or <see cref="TryQuiesce"/>.</summary>
-    public void Resume()
-    {
-        Loop.Release();
-        _vcpus!.Resume();
-    }
-
     public void Dispose()
     {
         Loop.Stop();
@@ -300,14 +274,23 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         Done("devices");
         CpuidEntry[] processor = _host.Kvm.GetSupportedCpuid();
         Processor.TellName(processor);
-        IReadOnlyList<E820Range> reserved = WriteTables(processor);
-        Done("firmware tables");
-        Load(reserved);
-        _vcpus = Own(VcpuSet.Create(_spec, _host, _platform, Loaded.Entry, processor, _observer, stop => End(MachineEnd.For(stop))));
+        if (_host.Saved is not null)
+        {
+            (_slots as PciSlots)?.AssignWindows();
+        }
+        else
+        {
+            IReadOnlyList<E820Range> reserved = WriteTables(processor);
+            Done("firmware tables");
+            Loaded = Load(reserved, _host.Kernel!, _host.Initrd!);
+        }
+
+        _vcpus = Own(VcpuSet.Create(_spec, _host, _platform, Loaded?.Entry, processor, _observer, stop => End(MachineEnd.For(stop))));
         State.Add("vm", _vcpus.StateOf(_host));
         State.Add("devices", _slots);
         _host.CloseBootFiles();
         _host.Preparation?.Finish();
+        LoadSaved();
         _host.Backends.WaitUntilReady();
         Done("vCPUs");
     }
@@ -348,16 +331,16 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         return reserved;
     }
 
-    private void Load(IReadOnlyList<E820Range> reserved)
+    private LoadedGuest Load(IReadOnlyList<E820Range> reserved, KernelImage kernel, InitialRamDisk initrd)
     {
         byte[] seed = new byte[RngSeedLength];
         SystemRandom.Fill(seed);
-        string commandLine = GuestCommandLine.Compose(_spec, _host.Kernel, _slots!, _host.Kind, Guest?.KernelWords);
+        string commandLine = GuestCommandLine.Compose(_spec, kernel, _slots!, _host.Kind, Guest?.KernelWords);
         _platform.FwCfg.SetCommandLine(commandLine);
-        Loaded = KernelLoader.Load(Ram.Memory, _host.Kernel, new BootRequest
+        LoadedGuest loaded = KernelLoader.Load(Ram.Memory, kernel, new BootRequest
         {
             CommandLine = commandLine,
-            Initrd = _host.Initrd,
+            Initrd = initrd,
             Protocol = _spec.Entry,
             AcpiRsdp = FirmwareTables.Rsdp,
             Reserved = reserved,
@@ -365,17 +348,18 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
             Kaslr = _spec.Kaslr,
             RngSeed = seed,
         });
-        if (Loaded.Unpacked?.Obstacle is { } obstacle)
+        if (loaded.Unpacked?.Obstacle is { } obstacle)
         {
-            Stderr.WriteLine($"vmm: {KernelNotes.UnpacksItself(_host.Kernel.Name, obstacle)}");
+            Stderr.WriteLine($"vmm: {KernelNotes.UnpacksItself(kernel.Name, obstacle)}");
         }
 
-        Done(Loaded.Unpacked switch
+        Done(loaded.Unpacked switch
         {
             null => "load kernel",
             { Kaslr: KaslrOutcome.Randomized } => "unpack and relocate kernel",
             _ => "unpack kernel",
         });
+        return loaded;
     }
 
     private void Done(string phase) => _observer?.Phases?.Done(phase);

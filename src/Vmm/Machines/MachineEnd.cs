@@ -42,6 +42,9 @@ internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Mes
     /// <summary>The user asked for it at the console (Ctrl-A x).</summary>
     public static MachineEnd Quit { get; } = new(MachineEndKind.Stopped, ExitCodes.Success, null);
 
+    /// <summary>It was saved, to go on another time.</summary>
+    public static MachineEnd Saved { get; } = new(MachineEndKind.Stopped, ExitCodes.Success, "stopped: it is saved");
+
     /// <summary>What a vCPU's end means for the machine.</summary>
     public static MachineEnd For(GuestStop stop) => stop.Kind switch
     {

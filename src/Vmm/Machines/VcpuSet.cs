@@ -28,14 +28,14 @@ internal sealed class VcpuSet : IDisposable
     /// <summary>Writes of the guest to ports that KVM keeps for us; null where it cannot.</summary>
     public PostedPortWrites? Posted { get; private set; }
 
-    /// <param name="entry">Where the first one begins.</param>
+    /// <param name="entry">Where the first one begins; null where a saved state will say.</param>
     /// <param name="processor">What KVM can show to a guest.</param>
     /// <param name="end">The guest stopped, in one of the threads.</param>
     public static VcpuSet Create(
         MachineSpec spec,
         HostResources host,
         Platform platform,
-        EntryState entry,
+        EntryState? entry,
         CpuidEntry[] processor,
         RunObserver? observer,
         Action<GuestStop> end)
@@ -86,6 +86,10 @@ internal sealed class VcpuSet : IDisposable
         return _threads.TrueForAll(vcpu => vcpu.WaitUntilParked(patience));
     }
 
+    /// <summary>Tells guests with KVM's clock that they stood still, so that their watchdogs do not count the time. All are held, or
+    /// have not run yet.</summary>
+    public void TellPaused() => _threads.ForEach(static vcpu => vcpu.Vcpu.TellPaused());
+
     /// <summary>Ends <see cref="TryPause"/>.</summary>
     public void Resume()
     {
@@ -112,7 +116,7 @@ internal sealed class VcpuSet : IDisposable
         MachineSpec spec,
         HostResources host,
         Platform platform,
-        EntryState entry,
+        EntryState? entry,
         CpuidEntry[] processor,
         RunObserver? observer,
         Action<GuestStop> end)

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text.Json.Nodes;
 using Iced.Intel;
 using Vmm.Devices.Legacy;
 using Vmm.Devices.Memory;
@@ -55,6 +56,68 @@ public sealed class SavedMachineTests
         Assert.True(Counters(second).Zip(atSave).All(static pair => pair.First > pair.Second));
         second.Ram.Memory.Write(new GuestAddress(BspData + 24), 1UL);
         Assert.Equal(MachineEnd.FromGuest(Code), again.GetAwaiter().GetResult());
+    }
+
+    /// <summary>The guest halts until its deadline, which is a day away; in the state it is 0, as KVM tells of a timer whose interrupt
+    /// is on its way.</summary>
+    [KvmFact]
+    public void A_deadline_of_zero_of_a_timer_that_is_on_fires()
+    {
+        const uint TscDeadline = 0x6e0, DeadlineMode = 0x4_0000;
+        using var guest = new TestGuest(static code =>
+        {
+            Label loop = code.CreateLabel(), handler = code.CreateLabel();
+            code.WriteMsr(ApicBase, 0xfee0_0000 | 0xd00);
+            code.WriteMsr(Spurious, 0x1ff);
+            code.SetGate(0x40, handler);
+            code.LoadIdt();
+            code.WriteMsr(LvtTimer, DeadlineMode | 0x40);
+            code.rdtsc();
+            code.add(edx, 100_000);
+            code.mov(ecx, TscDeadline);
+            code.wrmsr();
+            code.mov(rdi, BspData);
+            code.inc(__qword_ptr[rdi]);
+            code.sti();
+            code.Label(ref loop);
+            code.hlt();
+            code.jmp(loop);
+
+            code.Label(ref handler);
+            code.Exit((sbyte)Code);
+        });
+        var options = new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20 };
+        JsonNode state;
+        byte[] memory;
+        using (Machine first = Machine.Build(options))
+        {
+            if (first.Kvm.Check(Vmm.Kvm.Abi.KvmCapability.KVM_CAP_TSC_DEADLINE_TIMER) == 0)
+            {
+                return;
+            }
+
+            Task<MachineEnd> run = Task.Run(first.Run);
+            Assert.True(SpinWait.SpinUntil(() => first.Ram.Memory.Read<ulong>(new GuestAddress(BspData)) != 0, Patience));
+            while (!first.TryQuiesce(Patience))
+            {
+                // until its loop runs
+            }
+
+            state = JsonNode.Parse(StateWriter.Save(first.State))!;
+            memory = MemoryOf(first.Ram.Memory).ToArray();
+            first.End(MachineEnd.Quit);
+            run.GetAwaiter().GetResult();
+        }
+
+        JsonNode deadline = state["vm"]!["vcpus"]![0]!["msrs"]!.AsArray().First(static msr => (uint)msr!["index"]! == TscDeadline)!;
+        Assert.NotEqual(0UL, (ulong)deadline["value"]!);
+        deadline["value"] = 0UL;
+        using Machine second = Machine.Build(options);
+        memory.CopyTo(MemoryOf(second.Ram.Memory));
+        StateReader.Load(System.Text.Encoding.UTF8.GetBytes(state.ToJsonString()), "machine", second.State);
+        Task<MachineEnd> again = Task.Run(second.Run);
+        Assert.True(again.Wait(Patience), "the guest waits for its timer");
+        Assert.Equal(MachineEnd.FromGuest(Code), again.Result);
     }
 
     [KvmFact]

@@ -88,7 +88,7 @@ internal sealed class VcpuState(Vcpu vcpu, ISavedAssist? assist, uint[] msrs, bo
         StateReader[] list = state.List("msrs", 0, MostMsrs);
         LoadMsrs(list, late: false);
         Read(state, "lapic", KvmRequest.KVM_SET_LAPIC, LapicBytes);
-        LoadMsrs(list, late: true);
+        LoadMsrs(list, late: true, LapicTimer.MayHaveFired(state.Bytes("lapic", LapicBytes, LapicBytes)));
         Read(state, "events", KvmRequest.KVM_SET_VCPU_EVENTS, EventsBytes);
         Read(state, "regs", KvmRequest.KVM_SET_REGS, RegsBytes);
         Read(state, "mpState", KvmRequest.KVM_SET_MP_STATE, MpStateBytes);
@@ -166,13 +166,16 @@ internal sealed class VcpuState(Vcpu vcpu, ISavedAssist? assist, uint[] msrs, bo
         }
     }
 
-    private void LoadMsrs(StateReader[] list, bool late)
+    /// <param name="late">Those that need the timer's mode and the counter; else all others.</param>
+    /// <param name="timerFired">A deadline of 0 is one that is over.</param>
+    private void LoadMsrs(StateReader[] list, bool late, bool timerFired = false)
     {
         foreach (StateReader msr in list)
         {
             uint index = msr.UInt32("index");
             ulong value = msr.UInt64("value");
             msr.End();
+            value = index == TscDeadline && value == 0 && timerFired ? 1 : value;
             if (index == TscDeadline == late && !TrySetMsr(index, value)
                 && !(vcpu.TryGetMsr(index, out ulong now) && now == value))
             {
