@@ -1,0 +1,203 @@
+using Vmm.Backends.Console;
+using Vmm.Backends.Disks;
+using Vmm.Backends.Networks;
+using Vmm.Backends.Sockets;
+using Vmm.Boot;
+using Vmm.Devices.State;
+using Vmm.Host;
+using Vmm.Machines;
+
+namespace Vmm.Snapshots;
+
+/// <summary>What a machine that was saved was made of, for another one of the same kind.</summary>
+internal sealed record MachineRecord
+{
+    /// <summary>UTF-16 units of an option; longer than two paths.</summary>
+    public const int MostOption = 16 * 1024;
+
+    private const int MostDevices = 1024;
+    private const int MostCpus = 4096;
+    private const ulong MostMemory = 1UL << 46;
+
+    /// <summary>Only told: it is not opened again.</summary>
+    public required string Kernel { get; init; }
+
+    /// <summary>Bytes.</summary>
+    public required ulong Memory { get; init; }
+
+    public required int Cpus { get; init; }
+
+    public required string CpuModel { get; init; }
+
+    public required bool IsPci { get; init; }
+
+    public required bool HasVirtioConsole { get; init; }
+
+    public required bool SharesMemory { get; init; }
+
+    public required bool Rng { get; init; }
+
+    public required bool Balloon { get; init; }
+
+    public required bool Packed { get; init; }
+
+    public required IReadOnlyList<DiskRecord> Disks { get; init; }
+
+    /// <summary>As they would be typed, each with its MAC address.</summary>
+    public required IReadOnlyList<string> Nets { get; init; }
+
+    /// <summary>As it would be typed; empty for none.</summary>
+    public required string Vsock { get; init; }
+
+    /// <inheritdoc cref="Nets"/>
+    public required IReadOnlyList<string> Ports { get; init; }
+
+    /// <param name="machine">Stands still, its disks flushed.</param>
+    public static MachineRecord Of(Machine machine)
+    {
+        MachineSpec spec = machine.Spec;
+        return new MachineRecord
+        {
+            Kernel = spec.Kernel,
+            Memory = spec.Memory,
+            Cpus = spec.Cpus,
+            CpuModel = spec.CpuModel.ToString(),
+            IsPci = spec.Transport == Transport.Pci,
+            HasVirtioConsole = spec.Console == ConsoleKind.Virtio,
+            SharesMemory = spec.WantsSharedMemory,
+            Rng = spec.Rng,
+            Balloon = spec.Balloon,
+            Packed = spec.Packed,
+            Disks = [.. spec.Disks.Select(DiskRecord.Of)],
+            Nets = [.. spec.Nets.Select((net, i) => OptionWords.Of(net, net.Mac ?? MacAddress.Derive(spec.Identity, i)))],
+            Vsock = spec.Vsock is { } vsock ? OptionWords.Of(vsock) : "",
+            Ports = [.. spec.Ports.Select(OptionWords.Of)],
+        };
+    }
+
+    public void Write(StateWriter state)
+    {
+        state.Write("kernel", Kernel);
+        state.Write("memory", Memory);
+        state.Write("cpus", Cpus);
+        state.Write("cpu", CpuModel);
+        state.Write("pci", IsPci);
+        state.Write("virtioConsole", HasVirtioConsole);
+        state.Write("sharedMemory", SharesMemory);
+        state.Write("rng", Rng);
+        state.Write("balloon", Balloon);
+        state.Write("packed", Packed);
+        state.Write("disks", Disks, DiskRecord.Write);
+        state.Write("nets", Nets, static (fields, option) => fields.Write("option", option));
+        state.Write("vsock", Vsock);
+        state.Write("ports", Ports, static (fields, option) => fields.Write("option", option));
+    }
+
+    public static MachineRecord Read(StateReader state)
+    {
+        var record = new MachineRecord
+        {
+            Kernel = state.String("kernel", MostOption),
+            Memory = state.UInt64("memory", MachineSpec.MinimumMemory, MostMemory),
+            Cpus = (int)state.UInt64("cpus", 1, MostCpus),
+            CpuModel = state.String("cpu", MostOption),
+            IsPci = state.Boolean("pci"),
+            HasVirtioConsole = state.Boolean("virtioConsole"),
+            SharesMemory = state.Boolean("sharedMemory"),
+            Rng = state.Boolean("rng"),
+            Balloon = state.Boolean("balloon"),
+            Packed = state.Boolean("packed"),
+            Disks = [.. state.List("disks", 0, MostDevices).Select(DiskRecord.Read)],
+            Nets = Options(state, "nets"),
+            Vsock = state.String("vsock", MostOption),
+            Ports = Options(state, "ports"),
+        };
+        if (record.Memory % MemoryPage != 0)
+        {
+            throw state.Refuse("memory", "is no multiple of 4096");
+        }
+
+        state.End();
+        return record;
+    }
+
+    private const ulong MemoryPage = 4096;
+
+    /// <summary>The machine to make here.</summary>
+    /// <param name="with">What the user gave instead of names of the old host.</param>
+    /// <exception cref="UsageException">A number of devices differs, or an option is none.</exception>
+    public MachineSpec ToSpec(Replacements with)
+    {
+        try
+        {
+            return new MachineSpec
+            {
+                Kernel = Kernel,
+                Memory = Memory,
+                Cpus = Cpus,
+                CpuModel = Boot.CpuModel.Parse(CpuModel),
+                Transport = IsPci ? Transport.Pci : Transport.Mmio,
+                Console = HasVirtioConsole ? ConsoleKind.Virtio : ConsoleKind.Serial,
+                WantsSharedMemory = SharesMemory,
+                Rng = Rng,
+                Balloon = Balloon,
+                Packed = Packed,
+                Disks = Replaced("--disk", [.. Disks.Select(static disk => DiskSpec.Parse(disk.Option))], with.Disks),
+                Nets = ReplacedNets(with.Nets),
+                Vsock = ReplacedVsock(with.Vsock),
+                Ports = PortSpec.Check(Replaced("--port", [.. Ports.Select(PortSpec.Parse)], with.Ports)),
+                Name = with.Name,
+            };
+        }
+        catch (CpuModelException error)
+        {
+            throw new UsageException(error.Message);
+        }
+    }
+
+    private static string[] Options(StateReader state, string name) =>
+    [
+        .. state.List(name, 0, MostDevices).Select(static fields =>
+        {
+            string option = fields.String("option", MostOption);
+            fields.End();
+            return option;
+        }),
+    ];
+
+    private static IReadOnlyList<T> Replaced<T>(string option, T[] saved, IReadOnlyList<T> given) =>
+        given.Count == 0 ? saved
+        : given.Count == saved.Length ? given
+        : throw new UsageException($"{option}: given {given.Count} times, and the machine that was saved has {saved.Length}; replace all or none");
+
+    /// <summary>A card keeps its address, which the guest's driver has read, unless another is asked for.</summary>
+    private IReadOnlyList<NetSpec> ReplacedNets(IReadOnlyList<NetSpec> given)
+    {
+        NetSpec[] saved = [.. Nets.Select(NetSpec.Parse)];
+        return [.. Replaced("--net", saved, given).Select((net, i) => net with { Mac = saved[i].Mac, Mtu = saved[i].Mtu })];
+    }
+
+    private VsockSpec? ReplacedVsock(VsockSpec? given)
+    {
+        if (Vsock.Length == 0)
+        {
+            return given is null ? null : throw new UsageException("--vsock: the machine that was saved has no such device");
+        }
+
+        return given ?? VsockSpec.Parse(Vsock);
+    }
+}
+
+/// <summary>Names of this host that a restored machine gets instead of those that it was saved with.</summary>
+internal sealed record Replacements
+{
+    public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    public IReadOnlyList<NetSpec> Nets { get; init; } = [];
+
+    public VsockSpec? Vsock { get; init; }
+
+    public IReadOnlyList<PortSpec> Ports { get; init; } = [];
+
+    public string? Name { get; init; }
+}

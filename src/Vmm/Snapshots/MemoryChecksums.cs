@@ -1,0 +1,23 @@
+using System.Runtime.InteropServices;
+
+namespace Vmm.Snapshots;
+
+/// <summary>A CRC-32C for each chunk of memory, 0 for one that is all zeros.</summary>
+internal static class MemoryChecksums
+{
+    public const int ChunkBytes = 64 * 1024;
+
+    /// <summary>How many chunks a memory has; the last may be shorter.</summary>
+    public static int Count(ulong memory) => (int)((memory + ChunkBytes - 1) / ChunkBytes);
+
+    /// <summary>Never 0: a chunk that is not all zeros and has that sum has another.</summary>
+    public static uint Of(ReadOnlySpan<byte> chunk) => IsZero(chunk) ? 0 : Math.Max(Crc32C.Of(chunk), 1);
+
+    public static bool IsZero(ReadOnlySpan<byte> bytes) => !bytes.ContainsAnyExcept((byte)0);
+
+    /// <summary>As the file has them: four bytes each, the lowest first.</summary>
+    public static byte[] ToBytes(ReadOnlySpan<uint> checksums) => MemoryMarshal.AsBytes(checksums).ToArray();
+
+    /// <summary>What <see cref="ToBytes"/> wrote; its length has been checked.</summary>
+    public static uint[] FromBytes(ReadOnlySpan<byte> bytes) => MemoryMarshal.Cast<byte, uint>(bytes).ToArray();
+}

@@ -1,0 +1,225 @@
+using System.Runtime.InteropServices;
+using Vmm.Backends.Disks;
+using Vmm.Boot;
+using Vmm.Devices.State;
+using Vmm.Host;
+using Vmm.Kvm;
+using Vmm.Machines;
+using Vmm.Text;
+
+namespace Vmm.Snapshots;
+
+/// <summary>A snapshot's directory, to be restored from: anybody may have written it.</summary>
+internal sealed class Snapshot : ISavedMachine, IDisposable
+{
+    private readonly string _directory;
+    private readonly FileDescriptor _memory;
+    private readonly byte[] _checksums;
+    private readonly bool _isTrusted;
+    private readonly bool _readsAll;
+
+    private Snapshot(string directory, SnapshotHead head, byte[] state, byte[] checksums, FileDescriptor memory, bool isTrusted, bool readsAll)
+    {
+        _directory = directory;
+        Head = head;
+        State = state;
+        _checksums = checksums;
+        _memory = memory;
+        _isTrusted = isTrusted;
+        _readsAll = readsAll;
+    }
+
+    public SnapshotHead Head { get; }
+
+    /// <inheritdoc/>
+    public ReadOnlyMemory<byte> State { get; }
+
+    /// <param name="readsAll">Memory is to be read and checked as a whole, instead of mapped and read as it is touched.</param>
+    /// <exception cref="UsageException">It is none, or damaged; with the field.</exception>
+    public static Snapshot Open(string directory, bool readsAll = false)
+    {
+        string path = Path.Combine(directory, SnapshotFiles.Head);
+        byte[] headBytes = Read(path, SnapshotHead.MostBytes, out uint owner);
+        SnapshotHead head;
+        try
+        {
+            head = SnapshotHead.Parse(headBytes);
+        }
+        catch (StateException error)
+        {
+            throw Wrong(path, error);
+        }
+
+        byte[] state = Read(directory, SnapshotFiles.State, head.State);
+        byte[] checksums = Read(directory, SnapshotFiles.MemoryChecksums, head.Checksums);
+        FileDescriptor memory = OpenFile(Path.Combine(directory, SnapshotFiles.Memory), out LibC.Statx status);
+        if (status.Size != head.Machine.Memory)
+        {
+            memory.Dispose();
+            throw new UsageException($"{Path.Combine(directory, SnapshotFiles.Memory)}: has {status.Size} bytes, and the machine's memory "
+                + $"{head.Machine.Memory}: it is damaged");
+        }
+
+        uint me = LibC.Geteuid();
+        return new Snapshot(directory, head, state, checksums, memory, isTrusted: owner == me || owner == 0, readsAll);
+    }
+
+    /// <summary>Makes the machine, which goes on when it runs.</summary>
+    /// <param name="with">Names of this host, instead of those of the snapshot.</param>
+    /// <param name="adjust">What else the user wants of it.</param>
+    /// <exception cref="UsageException">The snapshot is damaged, or does not fit to what was given or to this host; with the
+    /// field.</exception>
+    /// <exception cref="HostException">The host cannot.</exception>
+    public Machine Restore(Replacements with, Func<MachineSpec, MachineSpec>? adjust = null, RunObserver? observer = null)
+    {
+        MachineSpec spec = Head.Machine.ToSpec(with);
+        CheckNames(with);
+        using var overlays = new NextLife();
+        if (with.Disks.Count == 0)
+        {
+            TakeOverlays(overlays);
+        }
+
+        try
+        {
+            return Machine.Restore(adjust?.Invoke(spec) ?? spec, this, observer, overlays);
+        }
+        catch (StateException error)
+        {
+            throw Wrong(Path.Combine(_directory, error.Field.StartsWith("host.", StringComparison.Ordinal) ? SnapshotFiles.Head : SnapshotFiles.State), error);
+        }
+    }
+
+    /// <inheritdoc/>
+    public FileDescriptor? MapMemory() => _readsAll ? null : new FileDescriptor(ErrnoException.Check(
+        LibC.Fcntl(_memory.Number, LibC.F_DUPFD_CLOEXEC, 3), Path.Combine(_directory, SnapshotFiles.Memory)));
+
+    /// <inheritdoc/>
+    public void ReadMemory(nint start, ulong length)
+    {
+        string name = Path.Combine(_directory, SnapshotFiles.Memory);
+        try
+        {
+            MemoryFile.Read(_memory, name, start, length, MemoryChecksums.FromBytes(_checksums));
+        }
+        catch (IOException error)
+        {
+            throw new HostException($"{name}: {FileErrors.Describe(error)}");
+        }
+    }
+
+    /// <inheritdoc/>
+    public void CheckHost(Vcpu vcpu, KvmSystem kvm) => Head.Host.Check(vcpu, kvm);
+
+    public void Dispose() => _memory.Dispose();
+
+    private static UsageException Wrong(string path, StateException error) => new($"{path}: {PrintableText.Of(error.Message)}");
+
+    /// <summary>A guest goes on with what it knows of its disks, so they must be what they were.</summary>
+    private void CheckNames(Replacements with)
+    {
+        bool usesNames = (with.Disks.Count == 0 && Head.Machine.Disks.Count > 0) || (with.Nets.Count == 0 && Head.Machine.Nets.Count > 0)
+            || (with.Vsock is null && Head.Machine.Vsock.Length > 0) || (with.Ports.Count == 0 && Head.Machine.Ports.Count > 0);
+        if (usesNames && !_isTrusted)
+        {
+            throw new UsageException($"{_directory}: is somebody else's, so no file, network or socket is opened that it names: give --disk, --net, "
+                + "--vsock and --port for all that the machine has");
+        }
+
+        for (int i = 0; with.Disks.Count == 0 && i < Head.Machine.Disks.Count; i++)
+        {
+            foreach (FileIdentity file in Head.Machine.Disks[i].Files)
+            {
+                if (!file.IsUnchanged)
+                {
+                    throw new UsageException($"disk {i}, {PrintableText.Of(file.Path)}: is missing, another file, or was written to since the snapshot, whose "
+                        + "guest would not know; put it back as it was, or give a copy of then with --disk");
+                }
+            }
+        }
+    }
+
+    /// <summary>Copies of the writes to ephemeral disks: several machines may be restored at once.</summary>
+    private void TakeOverlays(NextLife overlays)
+    {
+        for (int i = 0; i < Head.Machine.Disks.Count; i++)
+        {
+            if (!Head.Machine.Disks[i].HasOverlay)
+            {
+                continue;
+            }
+
+            string path = Path.Combine(_directory, SnapshotFiles.Overlay(i));
+            using FileDescriptor saved = OpenFile(path, out _);
+            FileDescriptor copy = DiskFiles.CreateNameless();
+            overlays.Overlays[i] = copy;
+            try
+            {
+                FileExtents.Copy(saved, copy);
+            }
+            catch (IOException error)
+            {
+                throw new HostException($"{path}: {FileErrors.Describe(error)}: it cannot be copied");
+            }
+        }
+    }
+
+    private static byte[] Read(string directory, string name, FileRecord expected)
+    {
+        string path = Path.Combine(directory, name);
+        byte[] content = Read(path, StateReader.MostBytes, out _);
+        return FileRecord.Of(content) == expected
+            ? content
+            : throw new UsageException($"{path}: is damaged: it is not what {SnapshotFiles.Head} says of it");
+    }
+
+    private static byte[] Read(string path, int most, out uint owner)
+    {
+        using FileDescriptor file = OpenFile(path, out LibC.Statx status);
+        owner = status.UserId;
+        if (status.Size > (ulong)most)
+        {
+            throw new UsageException($"{path}: has {status.Size} bytes; the most is {most}");
+        }
+
+        using Microsoft.Win32.SafeHandles.SafeFileHandle handle = file.Borrow();
+        byte[] content = new byte[status.Size];
+        try
+        {
+            int done = 0;
+            while (done < content.Length && RandomAccess.Read(handle, content.AsSpan(done), done) is > 0 and int read)
+            {
+                done += read;
+            }
+
+            return content[..done];
+        }
+        catch (IOException error)
+        {
+            throw new HostException($"{path}: {FileErrors.Describe(error)}");
+        }
+    }
+
+    private static FileDescriptor OpenFile(string path, out LibC.Statx status)
+    {
+        // Not to wait for a writer, were it a pipe.
+        int number = LibC.Open(path, LibC.O_RDONLY | LibC.O_CLOEXEC | LibC.O_NONBLOCK | LibC.O_NOCTTY, 0);
+        if (number < 0)
+        {
+            int errno = Marshal.GetLastPInvokeError();
+            throw FileErrors.IsHostsFault(errno)
+                ? new HostException($"{path}: {FileErrors.Describe(errno)}")
+                : new UsageException($"{path}: {FileErrors.Describe(errno)}; 'vmm snapshot' makes a directory with all that is needed");
+        }
+
+        var file = new FileDescriptor(number);
+        status = HostFile.Status(file, path);
+        if ((status.Mode & LibC.S_IFMT) == LibC.S_IFREG)
+        {
+            return file;
+        }
+
+        file.Dispose();
+        throw new UsageException($"{path}: not a regular file");
+    }
+}

@@ -1,0 +1,20 @@
+namespace Vmm.Snapshots;
+
+/// <summary>The files of a snapshot's directory (docs/snapshots.md).</summary>
+internal static class SnapshotFiles
+{
+    /// <summary>What the machine is and what it needs: <see cref="SnapshotHead"/>.</summary>
+    public const string Head = "snapshot.json";
+
+    /// <summary>All of the machine but its memory: <see cref="Machines.MachineState"/>.</summary>
+    public const string State = "state.json";
+
+    /// <summary>Guest memory, as long as the machine's, with holes where it is zero.</summary>
+    public const string Memory = "memory";
+
+    /// <summary>A checksum for each chunk of it: <see cref="MemoryChecksums"/>.</summary>
+    public const string MemoryChecksums = "memory.crc32c";
+
+    /// <summary>The writes to an ephemeral disk.</summary>
+    public static string Overlay(int disk) => $"disk{disk}.qcow2";
+}

@@ -1,0 +1,125 @@
+using Vmm.Backends.Disks;
+using Vmm.Devices.Memory;
+using Vmm.Host;
+using Vmm.Machines;
+using Vmm.Snapshots;
+
+namespace Vmm.Tests.Snapshots;
+
+/// <summary>Guest memory in a file with holes.</summary>
+public sealed class MemoryFileTests
+{
+    private const ulong Size = 40 << 20;
+
+    private static readonly ulong[] Places = [0, 4096, 65536 - 1, 65536, 17 << 20, (17 << 20) + 4096, (33 << 20) + 100, Size - 1];
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void It_is_written_with_holes_and_read_again(bool shared)
+    {
+        using GuestRam ram = Filled(shared);
+        using FileDescriptor file = DiskFiles.CreateNameless();
+        uint[] checksums = MemoryFile.Write(file, ram, out ulong written);
+
+        Assert.Equal(8UL * 4096, written);
+        Assert.Equal(5, checksums.Count(static sum => sum != 0));
+        LibC.Statx status = HostFile.Status(file, "memory");
+        Assert.Equal(Size, status.Size);
+        Assert.InRange(status.Blocks * 512, written, written + (128 << 10));
+        using var again = new GuestRam(Size);
+        MemoryFile.Read(file, "memory", again.HostStart, Size, checksums);
+        Assert.True(Bytes(ram).SequenceEqual(Bytes(again)));
+    }
+
+    [Fact]
+    public void Memory_that_nobody_touched_is_not_touched()
+    {
+        using var ram = new GuestRam(Size);
+        using FileDescriptor file = DiskFiles.CreateNameless();
+        uint[] checksums = MemoryFile.Write(file, ram, out ulong written);
+        Assert.Equal(0UL, written);
+        Assert.All(checksums, static sum => Assert.Equal(0u, sum));
+        Assert.DoesNotContain(true, HeldMemory.Find(ram));
+    }
+
+    /// <summary>A machine that was restored without a copy is saved once more: what it never wrote is in the first file only.</summary>
+    [Fact]
+    public void Memory_that_is_mapped_from_a_file_is_saved_whole()
+    {
+        using FileDescriptor first = DiskFiles.CreateNameless();
+        using GuestRam ram = Filled(shared: false);
+        MemoryFile.Write(first, ram, out _);
+        using var mapped = new GuestRam(Size, saved: new FileOnly(first));
+        mapped.Memory.Write(new GuestAddress(20 << 20), 77UL);
+        mapped.Memory.Write(new GuestAddress(17 << 20), 0UL);
+        Assert.True(mapped.Release(mapped.HostStart + (33 << 20), 1 << 20));
+        Assert.Equal(0, Bytes(mapped)[(33 << 20) + 100]);       // and not what the file has
+        using FileDescriptor second = DiskFiles.CreateNameless();
+        uint[] checksums = MemoryFile.Write(second, mapped, out _);
+        using var again = new GuestRam(Size);
+        MemoryFile.Read(second, "memory", again.HostStart, Size, checksums);
+        Assert.True(Bytes(mapped).SequenceEqual(Bytes(again)));
+        Assert.Equal(77, Bytes(again)[20 << 20]);
+        using var unchanged = new GuestRam(Size);
+        MemoryFile.Read(first, "memory", unchanged.HostStart, Size, MemoryFile.Write(DiskFiles.CreateNameless(), ram, out _));
+    }
+
+    [Fact]
+    public void A_bit_that_is_flipped_is_found_wherever_it_is()
+    {
+        using GuestRam ram = Filled(shared: false);
+        using FileDescriptor file = DiskFiles.CreateNameless();
+        uint[] checksums = MemoryFile.Write(file, ram, out _);
+        var random = new Random(5);
+        foreach (ulong at in Places.Concat(Enumerable.Range(0, 20).Select(_ => (ulong)random.NextInt64((long)Size))))
+        {
+            Flip(file, at);
+            using var again = new GuestRam(Size);
+            UsageException error = Assert.Throws<UsageException>(() => MemoryFile.Read(file, "memory", again.HostStart, Size, checksums));
+            ulong chunk = at / MemoryChecksums.ChunkBytes * MemoryChecksums.ChunkBytes;
+            Assert.Equal($"memory: is damaged between its bytes {chunk} and {chunk + MemoryChecksums.ChunkBytes}", error.Message);
+            Flip(file, at);
+        }
+    }
+
+    [Fact]
+    public void The_checksum_is_the_one_of_the_specification()
+    {
+        Assert.Equal(0xe3069283u, Crc32C.Of("123456789"u8));
+        Assert.Equal(0x8a9136aau, Crc32C.Of(new byte[32]));     // RFC 3720, B.4
+    }
+
+    private static GuestRam Filled(bool shared)
+    {
+        var ram = new GuestRam(Size, shared);
+        foreach (ulong place in Places)
+        {
+            ram.Memory.Write(new GuestAddress(place), (byte)(1 + (place % 251)));
+        }
+
+        return ram;
+    }
+
+    private static void Flip(FileDescriptor file, ulong at)
+    {
+        using Microsoft.Win32.SafeHandles.SafeFileHandle handle = file.Borrow();
+        byte[] one = new byte[1];
+        RandomAccess.Read(handle, one, (long)at);
+        one[0] ^= 0x10;
+        RandomAccess.Write(handle, one, (long)at);
+    }
+
+    private static unsafe ReadOnlySpan<byte> Bytes(GuestRam ram) => new((void*)ram.HostStart, (int)Size);
+
+    private sealed class FileOnly(FileDescriptor file) : ISavedMachine
+    {
+        public ReadOnlyMemory<byte> State => throw new NotSupportedException();
+
+        public FileDescriptor MapMemory() => new(LibC.Fcntl(file.Number, LibC.F_DUPFD_CLOEXEC, 3));
+
+        public void ReadMemory(nint start, ulong length) => throw new NotSupportedException();
+
+        public void CheckHost(Vmm.Kvm.Vcpu vcpu, Vmm.Kvm.KvmSystem kvm) => throw new NotSupportedException();
+    }
+}
