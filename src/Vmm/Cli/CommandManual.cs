@@ -120,6 +120,19 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                     + "the kernel's log says, when vmm's agent came, and when the command began and ended.",
             ],
             [new("vmm boot-timeline run -k bzImage --html run.html -- true", "where the time until a command goes")]),
+        "vmm restore" => new(
+            ["[OPTION...] DIR"],
+            [
+                "Makes the machine that was saved in DIR once more and lets it go on: same memory, same devices, nothing booted. Memory is "
+                    + "mapped from the snapshot, which is only read, so that any number may be restored from one at once.",
+                "Disks, sockets and networks are those of the snapshot unless others are given. A disk that was written to since is refused: "
+                    + "the guest would not know. Options of a kind replace all of that kind.",
+                "docs/snapshots.md tells what is safe to restore twice, and what is not: two machines from one snapshot share their secrets.",
+            ],
+            [
+                new("vmm restore warm", "goes on where the machine was saved"),
+                new("vmm restore warm --disk copy.qcow2 --vsock /tmp/v2.sock", "with another disk and socket, beside the first"),
+            ]),
         "vmm check" => new(
             [""],
             ["Looks at this host as a doctor would, and says what to do about each lack. Exit code 69 means that vmm cannot run."],

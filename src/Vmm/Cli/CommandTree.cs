@@ -57,6 +57,7 @@ internal sealed class CommandTree
         root.Subcommands.Add(Named("boot-timeline", () => BootTimelineCommand.Create(run, clock)));
         root.Subcommands.Add(Named("check", CheckCommand.Create));
         root.Subcommands.Add(Named("inspect", InspectCommand.Create));
+        root.Subcommands.Add(Named("restore", () => RestoreCommand.Create(clock)));
         root.Subcommands.Add(Named("disk", DiskCommand.Create));
         root.Subcommands.Add(Named("kernel", KernelCommand.Create));
         root.Subcommands.Add(Named("junit", JUnitCommand.Create));
@@ -137,6 +138,10 @@ internal sealed class CommandTree
 
         return null;
     }
+
+    /// <summary>Does it make a machine, with a console and an end of its own?</summary>
+    public static bool RunsMachine(Command command) =>
+        FindOption(command, "--kernel") is not null || FindOption(command, "--stop-timeout") is not null;
 
     /// <summary>What can be given to a command, those that go with all last.</summary>
     public static IEnumerable<Option> OptionsOf(Command command)

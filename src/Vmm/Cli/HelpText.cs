@@ -37,7 +37,7 @@ internal sealed class HelpText(TextStyle style, bool isFull)
         Options(command);
         if (isFull)
         {
-            bool boots = CommandTree.FindOption(command, "--kernel") is not null;
+            bool boots = CommandTree.RunsMachine(command);
             Rows("Keys at the console", boots ? CommandManual.Keys : []);
             Rows("Exit codes", ExitCodes.Of(boots));
             Rows("Environment", boots ? CommandManual.Environment : []);

@@ -20,7 +20,7 @@ internal sealed class ManPage
         CommandManual manual = CommandManual.Of(command);
         string name = NameOf(command);
         string path = CommandTree.PathOf(command);
-        bool boots = CommandTree.FindOption(command, "--kernel") is not null;
+        bool boots = CommandTree.RunsMachine(command);
         _text.Append(".\\\" Made by 'vmm manual' from the descriptions that 'vmm --help' prints.\n");
         _text.Append($".TH {Text(name.ToUpperInvariant())} 1 \"\" \"vmm {Text(version)}\" \"User Commands\"\n");
 

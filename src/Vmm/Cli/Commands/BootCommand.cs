@@ -391,7 +391,7 @@ internal sealed class BootCommand
     }
 
     /// <summary>Until the guest, the user or a signal ends it; the terminal is as it was afterwards.</summary>
-    private static MachineEnd RunToEnd(Machine machine)
+    public static MachineEnd RunToEnd(Machine machine)
     {
         using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);
         Stderr.BeginRun();
@@ -413,7 +413,7 @@ internal sealed class BootCommand
     }
 
     /// <summary>The last words, and the exit code.</summary>
-    private static int Report(Machine machine, MachineEnd end, MachineSpec options, StartClock clock)
+    public static int Report(Machine machine, MachineEnd end, MachineSpec options, StartClock clock)
     {
         foreach (string error in machine.DiskErrors)
         {
