@@ -18,10 +18,17 @@ internal static unsafe class ChildProcess
     /// <param name="ownGroup">Its process group is its own, with its process id as number: the terminal's signals do not
     /// reach it, and <see cref="KillGroup"/> reaches it and all that it starts.</param>
     /// <param name="output">Its standard output; nothing if not given.</param>
+    /// <param name="ownSession">It leads a session of its own, without a terminal.</param>
     /// <returns>Its process id; null when there is no such program.</returns>
     /// <exception cref="ErrnoException">It cannot be started.</exception>
     public static int? Start(
-        string program, IReadOnlyList<string> arguments, int errors, int handOver, bool ownGroup = false, int output = -1)
+        string program,
+        IReadOnlyList<string> arguments,
+        int errors,
+        int handOver,
+        bool ownGroup = false,
+        int output = -1,
+        bool ownSession = false)
     {
         using var nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR);
         LibC.SpawnFileActions actions;
@@ -46,7 +53,7 @@ internal static unsafe class ChildProcess
 
             // The runtime ignores SIGPIPE and vmm blocks a signal; neither is the child's business.
             int flags = LibC.POSIX_SPAWN_SETSIGDEF | LibC.POSIX_SPAWN_SETSIGMASK
-                | (ownGroup ? LibC.POSIX_SPAWN_SETPGROUP : 0);
+                | (ownGroup ? LibC.POSIX_SPAWN_SETPGROUP : 0) | (ownSession ? LibC.POSIX_SPAWN_SETSID : 0);
             Check(LibC.SpawnAttributesSetFlags(&attributes, (short)flags), program);
             Check(LibC.SpawnAttributesSetSigdefault(&attributes, &all), program);
             Check(LibC.SpawnAttributesSetSigmask(&attributes, &none), program);

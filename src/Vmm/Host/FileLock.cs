@@ -11,13 +11,24 @@ internal static class FileLock
     public static bool TryTake(FileDescriptor fd, bool shared) =>
         Set(fd, shared ? LibC.F_RDLCK : LibC.F_WRLCK) is not (ErrnoException.EAGAIN or ErrnoException.EACCES);
 
+    /// <summary>The same for one byte of the file, which need not be there, against everybody else.</summary>
+    public static bool TryTakeByte(FileDescriptor fd, long at) =>
+        Set(fd, LibC.F_WRLCK, at, 1) is not (ErrnoException.EAGAIN or ErrnoException.EACCES);
+
+    /// <summary>Does somebody have that byte? Whoever asks takes nothing.</summary>
+    public static bool IsByteTaken(FileDescriptor fd, long at)
+    {
+        var request = new LibC.Flock { Type = LibC.F_WRLCK, Whence = LibC.SEEK_SET, Start = at, Length = 1 };
+        return LibC.Fcntl(fd.Number, LibC.F_OFD_GETLK, ref request) == 0 && request.Type != LibC.F_UNLCK;
+    }
+
     /// <summary>Before the descriptor is closed, where something else may still hold the open file.</summary>
     public static void Release(FileDescriptor fd) => _ = Set(fd, LibC.F_UNLCK);
 
-    private static int Set(FileDescriptor fd, short type)
+    /// <param name="length">0: to the end, wherever that will be.</param>
+    private static int Set(FileDescriptor fd, short type, long start = 0, long length = 0)
     {
-        // From byte 0 to the end, wherever that will be: a length of 0.
-        var request = new LibC.Flock { Type = type, Whence = LibC.SEEK_SET };
+        var request = new LibC.Flock { Type = type, Whence = LibC.SEEK_SET, Start = start, Length = length };
         return LibC.Fcntl(fd.Number, LibC.F_OFD_SETLK, ref request) == 0 ? 0 : Marshal.GetLastPInvokeError();
     }
 }

@@ -8,6 +8,7 @@ internal static unsafe partial class LibC
     public const short POSIX_SPAWN_SETPGROUP = 2;
     public const short POSIX_SPAWN_SETSIGDEF = 4;
     public const short POSIX_SPAWN_SETSIGMASK = 8;
+    public const short POSIX_SPAWN_SETSID = 0x80;
 
     public const int PR_SET_CHILD_SUBREAPER = 36;
     public const int SIGKILL = 9;
@@ -69,5 +70,8 @@ internal static unsafe partial class LibC
     /// <summary>pidfd_open(2): readable when the process has ended. glibc has it since 2.36 only.</summary>
     public static int PidfdOpen(int pid) => (int)Syscall(SYS_pidfd_open, pid, 0, 0, 0, 0, 0);
 
-    private const nint SYS_pidfd_open = 434;
+    /// <summary>pidfd_send_signal(2).</summary>
+    public static int PidfdSendSignal(int process, int signal) => (int)Syscall(SYS_pidfd_send_signal, process, signal, 0, 0, 0, 0);
+
+    private const nint SYS_pidfd_open = 434, SYS_pidfd_send_signal = 424;
 }
