@@ -39,27 +39,9 @@ try
 
     return result.Invoke(CommandTree.Invoking);
 }
-catch (UsageException error)
-{
-    Stderr.WriteLine($"vmm: {error.Line}");
-    return ExitCodes.Usage;
-}
-catch (Exception error) when (error is CpuModelException or BootException { IsHostsFault: false })
-{
-    Stderr.WriteLine($"vmm: {error.Message}");
-    return ExitCodes.Usage;
-}
 catch (Exception error)
 {
-    // Caught whatever it is: uncaught, nothing on the way out would be put right, the terminal among it.
-    Stderr.WriteLine($"vmm: {Failures.Describe(error)}");
-    if (Failures.IsExpected(error))
-    {
-        return ExitCodes.HostCannot;
-    }
-
-    Stderr.WriteLine(error.ToString());
-    return ExitCodes.InternalError;
+    return LastWords.Tell(error);
 }
 finally
 {
