@@ -9,6 +9,8 @@ namespace Vmm.Cli;
 /// <param name="Examples">Command lines, and what each does.</param>
 internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, ManualRow[] Examples)
 {
+    private const string OneOfSeveral = "Prints the name of each that it has done; where one cannot be, says why, goes on, and ends with 1.";
+
     /// <summary>Keys at the console.</summary>
     public static IReadOnlyList<ManualRow> Keys =>
     [
@@ -24,6 +26,8 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
         new("COLUMNS", "how wide reports are where they do not go to a terminal; 100 if not set"),
         new("VMM_EMULATED", "if it is neither empty nor 0, the same as --emulated"),
         new("VMM_RUN_PROGRAM", "with many runs: a program in vmm's place for each of them, for tests of what is around it"),
+        new("XDG_STATE_HOME", "machines with a name are kept in vmm/machines below it; ~/.local/state if not set"),
+        new("XDG_RUNTIME_DIR", "their sockets are in vmm below it; /run/user/UID if not set, else /tmp/vmm-UID"),
         new("TMPDIR", "where the writes of an ephemeral disk go; else /var/tmp or /tmp"),
         new("PATH", "where passt is looked for (--net user)"),
     ];
@@ -72,6 +76,8 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                     + "vmm run TARGET, vmm run --all. The command line takes the place of what a target says, and that of a default; variables "
                     + "of --env are added up. Words behind -- are added to a target's command. docs/many.md shows one, and how many runs, one "
                     + "for each file or on several machines, are done.",
+                "With -d the machine stays in the background, under its --name or one of two words; without a command it stays until 'vmm stop' ends "
+                    + "it. Its command has no input, and what it says is in 'vmm logs'. docs/machines.md tells all of it.",
                 "In the guest nothing is needed: vmm's agent is its process 1. docs/agent-protocol.md tells how the two speak.",
             ],
             [
@@ -83,6 +89,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 new("tar c . | vmm run -k bzImage -- tar t | sort", "standard streams are real streams"),
                 new("vmm run -k bzImage -it -- sh", "on a terminal"),
                 new("vmm run --each 'tests/*.sh' --parallel 4 --junit report.xml -- sh {}", "a machine for each test, four at a time"),
+                new("vmm run -d --name db -k bzImage", "a machine that stays, with nothing in it but vmm's agent"),
                 new("vmm run --all", "all targets of vmm.json"),
             ]),
         "vmm exits" => new(
@@ -137,10 +144,76 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             [""],
             ["Looks at this host as a doctor would, and says what to do about each lack. Exit code 69 means that vmm cannot run."],
             [new("vmm check", "tells whether this host can run vmm")]),
+        "vmm ps" => new(
+            ["[OPTION...]"],
+            [
+                "Lists machines that were started with --detach and run; with --all those that have ended, too. A machine whose vmm was killed "
+                    + "is dead: 'vmm rm' removes what it left. EXITS/S is how often its processors came out of the guest a second, on "
+                    + "average since it started, or with --watch since the last look. One that does not answer within a second is silent.",
+            ],
+            [
+                new("vmm ps -a", "all machines"),
+                new("vmm ps -aq | xargs vmm rm -f", "removes all"),
+            ]),
+        "vmm logs" => new(
+            ["[OPTION...] MACHINE"],
+            [
+                "Prints the machine's console, or the output and errors of its command, each on the stream on which it came. The last 8 to "
+                    + "16 MiB are kept.",
+            ],
+            [new("vmm logs -f --since 5m db", "what was said in the last five minutes, and what comes")]),
+        "vmm start" => new(
+            ["MACHINE..."],
+            [
+                "Starts machines that have ended, with the command line that each had, in the directory in which it was given, and with the "
+                    + "environment of now. What a guest had in memory is gone; what it wrote to disks is there, as far as they are kept. " + OneOfSeveral,
+            ],
+            [new("vmm start db", "the same machine again")]),
+        "vmm stop" => new(
+            ["[--timeout TIME] MACHINE..."],
+            [
+                "Has each shut down: presses its power button, sends its command SIGTERM, or, where it has none, has vmm's agent end it. One "
+                    + "that takes too long is killed. No --restart starts it again. " + OneOfSeveral,
+            ],
+            [new("vmm stop -t 10s db", "kills it after ten seconds")]),
+        "vmm restart" => new(
+            ["[--timeout TIME] MACHINE..."],
+            ["Does what 'vmm stop' does, and then what 'vmm start' does; starts those that do not run, too. " + OneOfSeveral],
+            [new("vmm restart db web", "one after the other")]),
+        "vmm kill" => new(
+            ["MACHINE..."],
+            ["Ends each at once, as if it lost its power; what the guest had not written to its disks is lost. " + OneOfSeveral],
+            [new("vmm kill db", "when it does not stop")]),
+        "vmm rm" => new(
+            ["[-f] MACHINE..."],
+            [
+                "Removes machines that do not run: their logs, and what a vmm that was killed left. Disks stay. With -f those that run are "
+                    + "killed first, and names of no machine are no mistake. " + OneOfSeveral,
+            ],
+            [new("vmm rm -f db", "whatever it is doing")]),
+        "vmm wait" => new(
+            ["MACHINE..."],
+            ["Waits until each has ended, and prints the exit code of its vmm; 137 if that was killed. " + OneOfSeveral],
+            [new("vmm wait build", "the code of the command in it")]),
+        "vmm rename" => new(
+            ["MACHINE NAME"],
+            ["Calls a machine something else, whether it runs or not. MAC addresses stay what --name made them."],
+            [new("vmm rename db old-db", "makes room for a new db")]),
+        "vmm port" => new(
+            ["MACHINE"],
+            ["Lists ports of the guest, and what of this host leads to each, as --net user,publish= asked for."],
+            [new("vmm port db", "5432 -> 127.0.0.1:15432")]),
         "vmm inspect" => new(
-            ["[--json] FILE"],
-            ["Tells what a kernel image is: its format, version, ways in, and what its configuration lacks for vmm."],
-            [new("vmm inspect /boot/vmlinuz-$(uname -r)", "tells whether vmm can boot this host's own kernel")]),
+            ["[--json] FILE", "MACHINE"],
+            [
+                "Tells what a kernel image is: its format, version, ways in, and what its configuration lacks for vmm.",
+                "Of a machine that stays in the background: all that is kept of it, and how it is now, as JSON. A file comes first, then a "
+                    + "machine of that name, then a kernel.",
+            ],
+            [
+                new("vmm inspect /boot/vmlinuz-$(uname -r)", "tells whether vmm can boot this host's own kernel"),
+                new("vmm inspect db | jq .now.state", "how a machine is"),
+            ]),
         "vmm disk" => new(
             ["create [OPTION...] PATH [SIZE]"],
             ["Makes disk images; 'vmm disk create' is the one command."],

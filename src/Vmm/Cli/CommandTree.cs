@@ -53,6 +53,7 @@ internal sealed class CommandTree
         var run = new BootCommand();
         run.AddTo(root, clock);
         root.Subcommands.Add(Named("run", () => RunCommand.Create(run, clock)));
+        MachineCommands.AddTo(root, Named);
         root.Subcommands.Add(Named("exits", () => ExitsCommand.Create(run, clock)));
         root.Subcommands.Add(Named("boot-timeline", () => BootTimelineCommand.Create(run, clock)));
         root.Subcommands.Add(Named("check", CheckCommand.Create));

@@ -1,5 +1,7 @@
 using System.CommandLine;
 using Vmm.Backends.Networks;
+using Vmm.Cli.Commands;
+using Vmm.Named;
 using Vmm.Text;
 
 namespace Vmm.Cli;
@@ -68,8 +70,16 @@ internal static class Completions
                 : [];
         }
 
-        return positional < command.Arguments.Count
-            ? Choices(command.Arguments[positional].HelpName).Select(choice => new ManualRow(choice, ""))
+        // The last argument may take several words.
+        Argument? argument = positional < command.Arguments.Count ? command.Arguments[positional]
+            : command.Arguments is [.., { Arity.MaximumNumberOfValues: > 1 } several] ? several : null;
+        if (argument?.Name.EndsWith(MachineCommands.Argument, StringComparison.Ordinal) ?? false)
+        {
+            return (MachineStore.TryDefault?.List() ?? []).Select(static machine => new ManualRow(machine.Name, ""));
+        }
+
+        return argument is not null
+            ? Choices(argument.HelpName).Select(choice => new ManualRow(choice, ""))
             : command.Subcommands.Where(each => !each.Hidden).Select(each => new ManualRow(each.Name, each.Description!));
     }
 

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Vmm.Cli.Commands;
 using Vmm.Host;
 using Vmm.Kernels;
 using Vmm.Machines;
@@ -20,12 +21,12 @@ internal static unsafe class EmulatedHost
         "Run this command in an emulated host that has KVM: slower, but everywhere (also VMM_EMULATED=1)";
 
     /// <summary>Set by the emulated host for what runs in it.</summary>
-    private const string InsideVariable = "VMM_KVM_EMULATED";
+    public const string InsideVariable = "VMM_KVM_EMULATED";
 
     private const string Script = "kvm-host/run";
 
     // These need no KVM, so they run here, as does what shells ask for completion.
-    private static readonly string[] WithoutKvm = ["inspect", "disk", "kernel", "junit", "completion", "host", "help", "version", "complete", "manual"];
+    private static readonly string[] WithoutKvm = ["inspect", "disk", "kernel", "junit", "completion", "host", "help", "version", "complete", "manual", .. MachineCommands.Names];
 
     private static readonly string[] Questions = ["--help", "-h", "-?", "--version", "-V"];
 

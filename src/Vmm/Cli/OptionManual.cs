@@ -2,6 +2,7 @@ using System.CommandLine;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
 using Vmm.Backends.Sockets;
+using Vmm.Named;
 using Vmm.Run.Many.Slurm;
 using Vmm.Text;
 
@@ -19,6 +20,7 @@ internal static class OptionManual
         ("Machine", ["--kernel", "--initrd", "--cmdline", "--cmdline-only", "--mem", "--cpus", "--cpu", "--name"]),
         ("Devices", ["--disk", "--net", "--vsock", "--share", "--vhost-user-blk", "--vhost-user-net", "--rng", "--balloon", "--console", "--port", "--transport", "--packed"]),
         ("Begin and end", ["--entry", "--no-kaslr", "--no-unpack", "--on-reboot", "--stop-timeout"]),
+        ("In the background", ["--detach", "--restart", MachineStart.Option]),
         ("Figures", ["--stats", "--profile", "--trace"]),
         ("With every command", ["--emulated", "--help", "--version"]),
     ];

@@ -15,7 +15,7 @@ namespace Vmm.Run;
 /// <summary>One command in one throw-away machine, from the options to the verdict.</summary>
 /// <remarks>All but the constructor, <see cref="Complete"/> and Dispose runs on the event loop's thread, or before it
 /// starts.</remarks>
-internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
+internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 {
     /// <summary>Most kernels look for four or for 32 serial ports. COM2 is the agent's way where there is no vsock.</summary>
     private const string SecondPortWord = "8250.nr_uarts=2";
@@ -35,6 +35,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     private Serial16550 _console = null!;
     private FileDescriptor _socketEnd = null!, _serialEnd = null!;
     private readonly Terminal? _terminal;
+    private readonly Action? _up;
     private LoopTimer _timer = null!;
     private RunSignals _signals = null!;
     private StreamOutput _output = null!, _error = null!;
@@ -46,9 +47,10 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     private long _consoleMark;
 
     /// <param name="recorder">Hears all; not owned.</param>
-    public GuestRun(RunOptions options, RunRecorder recorder)
+    /// <param name="up">Called once the command runs, or the machine is ready where there is none.</param>
+    public GuestRun(RunOptions options, RunRecorder recorder, Action? up = null)
     {
-        (_options, _recorder) = (options, recorder);
+        (_options, _recorder, _up) = (options, recorder, up);
         _session = new AgentSession(this);
         Initramfs = RunInitramfs.Make(withBusybox: !options.HasRoot, options.Modules);
         _terminal = options.Terminal
@@ -171,6 +173,12 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
     {
         _recorder.Arrived(kernel);
         RunSetup.Send(_session, _options);
+        if (_options.Command.Count == 0)
+        {
+            Stay();
+            return;
+        }
+
         (ushort rows, ushort columns) = Terminal.SizeOf(StandardInput);
         AgentStartFlags flags = (_options.Terminal ? AgentStartFlags.Terminal : 0)
             | (_options.HasRoot ? 0 : AgentStartFlags.Applets);
@@ -203,7 +211,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
             return;
         }
 
-        if (!_session.HasArrived || _process is null || _process.GuestPid == 0)
+        if (!_session.HasArrived || (_process is null ? _phase == RunPhase.Booting : _process.GuestPid == 0))
         {
             Finish(RunVerdict.NotStarted(why, showConsole: true));
             return;
@@ -225,6 +233,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
         }
 
         _phase = RunPhase.Running;
+        _up?.Invoke();
         _recorder.CommandBegan();
         if (_options.Timeout is { } timeout)
         {
@@ -261,9 +270,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
             return;
         }
 
-        _phase = RunPhase.Leaving;
-        _timer.Set(BootTimeout);
-        _session.Shutdown();
+        Leave();
     }
 
     /// <summary>The command notices, as it would on this host: SIGPIPE.</summary>
@@ -289,7 +296,15 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
             return false;
         }
 
-        _process!.Signal(signal);
+        if (_process is null)
+        {
+            Stop($"stopped by {SignalNames.Of(signal)}");
+        }
+        else
+        {
+            _process.Signal(signal);
+        }
+
         return true;
     }
 
@@ -313,7 +328,7 @@ internal sealed class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
                 _phase = RunPhase.TimedOut;
                 _timer.Set(Patience);
                 break;
-            case RunPhase.Running when _options.Timeout is null:
+            case RunPhase.Running when _options.Timeout is null || _process is null:
                 break;      // what was set for the boot
             case RunPhase.Running:
                 Investigate();

@@ -17,6 +17,11 @@ internal interface IAgentOwner
     /// <summary>The machine cannot be set up as it was asked to be, or the agent is lost: nothing more comes.</summary>
     void Failed(string why);
 
+    /// <summary>It answers a ping: all that it was told before is done.</summary>
+    void Answered()
+    {
+    }
+
     /// <summary>It answers <see cref="AgentSession.Shutdown"/>: everything is written.</summary>
     void SaidGoodbye();
 }
@@ -181,6 +186,7 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
                 Fail($"{Text(content[sizeof(uint)..])}: {System.Runtime.InteropServices.Marshal.GetPInvokeErrorMessage(errno)}");
                 return true;
             case AgentFrameType.Ready:
+                owner.Answered();
                 return true;
             case AgentFrameType.Bye:
                 owner.SaidGoodbye();

@@ -11,6 +11,7 @@ using Vmm.Host;
 using Vmm.Insight.Profile;
 using Vmm.Kernels;
 using Vmm.Machines;
+using Vmm.Named;
 using Vmm.Text;
 
 namespace Vmm.Cli.Commands;
@@ -64,6 +65,9 @@ internal sealed class BootCommand
             + "format=raw|qcow2, ephemeral, overlay=PATH, cache=MODE, iops=N, bw=SIZE and more",
         HelpName = "PATH[,OPTION...]",
     };
+
+    /// <summary>The same for vmm run, where -d is --detach.</summary>
+    private readonly Option<string[]> _runDisk;
 
     private readonly Option<string[]> _net = new("--net")
     {
@@ -196,6 +200,10 @@ internal sealed class BootCommand
         HelpName = "FILE",
     };
 
+    private readonly BackgroundOptions _background = new(hasShort: false);
+
+    public BootCommand() => _runDisk = new(_disk.Name) { Description = _disk.Description, HelpName = _disk.HelpName };
+
     /// <summary>What describes a machine.</summary>
     private IEnumerable<Option> Shared =>
     [
@@ -208,12 +216,20 @@ internal sealed class BootCommand
     {
         AddOptionsTo(root);
         root.Options.Add(_profile);
+        foreach (Option option in _background.All)
+        {
+            root.Options.Add(option);
+        }
+
         root.SetAction(result =>
         {
             MachineSpec options = Read(result);
-            (bool isAsked, string? file) = ProfileOf(result);
-            using var figures = new MachineFigures(clock, OpenProfile(isAsked, file), TraceOf(result));
-            return figures.Observer is null ? RunLives(options, clock) : RunObserved(options, clock, figures);
+            return _background.Run(result, options, hasAgent: false, life =>
+            {
+                (bool isAsked, string? file) = ProfileOf(result);
+                using var figures = new MachineFigures(clock, OpenProfile(isAsked, file), TraceOf(result));
+                return figures.Observer is null ? RunLives(options, clock, life) : RunObserved(options, clock, figures, life);
+            });
         });
     }
 
@@ -232,7 +248,7 @@ internal sealed class BootCommand
         foreach (Option option in Shared.Append(_profile).Where(option => option != _initrd && option != _commandLineOnly
             && option != _console && option != _entry && option != _onReboot && option != _stopTimeout))
         {
-            command.Options.Add(option);
+            command.Options.Add(option == _disk ? _runDisk : option);
         }
     }
 
@@ -281,7 +297,7 @@ internal sealed class BootCommand
             : MachineSpec.DefaultMemory,
         WantsSharedMemory = result.GetValue(_memory)?.EndsWith(SharedSuffix, StringComparison.Ordinal) ?? false,
         Cpus = result.GetValue(_cpus) is { } cpus ? MachineSpec.ParseCpus(cpus) : 1,
-        Disks = Array.ConvertAll(All(result, _disk), DiskSpec.Parse),
+        Disks = Array.ConvertAll([.. All(result, _disk), .. All(result, _runDisk)], DiskSpec.Parse),
         Nets = Array.ConvertAll(All(result, _net), NetSpec.Parse),
         Vsock = result.GetValue(_vsock) is { } vsock ? VsockSpec.Parse(vsock) : null,
         Shares = ShareSpec.WithTags(Array.ConvertAll(All(result, _share), ShareSpec.Parse)),
@@ -345,7 +361,7 @@ internal sealed class BootCommand
     };
 
     /// <summary>One machine, and with --on-reboot restart another one after each reboot.</summary>
-    private static int RunLives(MachineSpec options, StartClock clock)
+    private static int RunLives(MachineSpec options, StartClock clock, MachineLife? life)
     {
         NextLife? next = null;
         try
@@ -353,7 +369,7 @@ internal sealed class BootCommand
             while (true)
             {
                 using Machine machine = Machine.Build(options, before: next);
-                MachineEnd end = RunToEnd(machine);
+                MachineEnd end = RunToEnd(machine, life);
                 int code = Report(machine, end, options, clock);
                 bool isOver = end.Kind != MachineEndKind.Reset || machine.IsButtonPressed;
                 if (isOver || options.OnReboot != RebootAction.Restart)
@@ -374,7 +390,7 @@ internal sealed class BootCommand
 
     /// <summary>One machine, of which figures are told at its end.</summary>
     /// <returns>The exit code.</returns>
-    public static int RunObserved(MachineSpec options, StartClock clock, MachineFigures figures)
+    public static int RunObserved(MachineSpec options, StartClock clock, MachineFigures figures, MachineLife? life = null)
     {
         if (options.OnReboot == RebootAction.Restart)
         {
@@ -384,20 +400,22 @@ internal sealed class BootCommand
 
         using Machine machine = Machine.Build(figures.For(options), figures.Observer);
         figures.Watch(machine);
-        MachineEnd end = RunToEnd(machine);
+        MachineEnd end = RunToEnd(machine, life);
         bool isWhole = figures.Tell(options, machine, end.Summary);
         int code = Report(machine, end, options, clock);
         return isWhole ? code : ExitCodes.HostCannot;
     }
 
     /// <summary>Until the guest, the user or a signal ends it; the terminal is as it was afterwards.</summary>
-    public static MachineEnd RunToEnd(Machine machine)
+    public static MachineEnd RunToEnd(Machine machine, MachineLife? life = null)
     {
         using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);
         Stderr.BeginRun();
         try
         {
+            life?.Up();
             MachineEnd end = machine.Run(signals);
+            life?.Tell(end.Summary);
             if (end.Kind == MachineEndKind.Stopped)
             {
                 Stderr.Patience = TimeSpan.FromSeconds(1);

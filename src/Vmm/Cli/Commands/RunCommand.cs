@@ -5,6 +5,7 @@ using Vmm.Host;
 using Vmm.Kernels;
 using Vmm.Kvm;
 using Vmm.Machines;
+using Vmm.Named;
 using Vmm.Run;
 using Vmm.Run.Many;
 using Vmm.Run.Many.Slurm;
@@ -43,6 +44,8 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
     private readonly RunReportOptions _reports = new();
 
     private readonly RunManyOptions _many = new();
+
+    private readonly BackgroundOptions _background = new(hasShort: true);
 
     private readonly Option<string[]> _initrd = new("--initrd")
     {
@@ -117,7 +120,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
     private void Fill(Command command)
     {
         foreach (Option option in (Option[])
-            [.. figures?.Options ?? [], .. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes, .. _reports.All, .. _many.All])
+            [.. figures?.Options ?? [], .. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes, .. _reports.All, .. _many.All, .. figures is null ? _background.All : []])
         {
             command.Options.Add(option);
         }
@@ -130,10 +133,20 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
     private int Execute(ParseResult result)
     {
         (RunOptions? one, ManyOptions? many) = CommandLineCheck.Read(result.CommandResult.Command, () => _many.Read(result, _command, Read));
+        if (one is not null && figures is not null)
+        {
+            return RunOne(one, () => figures.Open(result, one), life: null);
+        }
+
         if (one is not null)
         {
-            return RunOne(one, () => figures?.Open(result, one)
-                ?? new MachineFigures(clock, BootCommand.OpenProfile(one.HasProfile, one.Profile), one.Trace));
+            return _background.Run(result, one.Machine, hasAgent: true, life => RunOne(
+                one, () => new MachineFigures(clock, BootCommand.OpenProfile(one.HasProfile, one.Profile), one.Trace), life));
+        }
+
+        if (figures is null && _background.IsAsked(result))
+        {
+            throw new UsageException("--detach: leaves one machine in the background, not many");
         }
 
         return figures is null
@@ -143,13 +156,13 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
                     + "vmm run --profile=exits-{#}.json --trace=trace-{#}.json --each ...");
     }
 
-    private int RunOne(RunOptions options, Func<MachineFigures> open)
+    private int RunOne(RunOptions options, Func<MachineFigures> open, MachineLife? life)
     {
         using var recorder = new RunRecorder(options);
         try
         {
             using MachineFigures told = open();
-            return Run(options, recorder, told);
+            return Run(options, recorder, told, life);
         }
         catch (UsageException error)
         {
@@ -159,6 +172,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         catch (Exception error) when (error is HostException or ErrnoException or IOException)
         {
             string why = Failures.Describe(error);
+            life?.Tell(why);
             Stderr.WriteLine($"vmm: {why}");
             return recorder.Finish(RunVerdict.Failed(why), entered: 0, console: []).Code;
         }
@@ -181,17 +195,18 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         return runs.Run();
     }
 
-    private int Run(RunOptions options, RunRecorder recorder, MachineFigures told)
+    private int Run(RunOptions options, RunRecorder recorder, MachineFigures told, MachineLife? life)
     {
         using var packed = PackedRoot.Make(options.Root);
         MachineSpec asked = told.For(options.Machine);
-        var run = new GuestRun(options, recorder);
+        var run = new GuestRun(options, recorder, life is null ? null : life.Up);
         using Machine machine = Machine.Build(
             packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] }, told.Observer, guest: run);
         MachineEnd end = machine.Run();
         bool isWhole = true;
         int code = run.Complete(end, verdict =>
         {
+            life?.Tell(verdict);
             isWhole = told.Tell(asked, machine, verdict, recorder.Marks);
             if (asked.Stats)
             {
@@ -204,7 +219,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
     private RunOptions Read(ParseResult result)
     {
         string[] command = result.GetValue(_command) ?? [];
-        if (command.Length == 0)
+        if (command.Length == 0 && !(figures is null && _background.IsAsked(result)))
         {
             throw new UsageException("no command given: vmm run --kernel bzImage -- uname -a");
         }
@@ -216,6 +231,11 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
 
         MachineSpec machine = boot.ReadUnresolved(result) with { Initrds = BootCommand.All(result, _initrd) };
         RunRoot root = _root.Read(result);
+        if (result.GetValue(_tty) && figures is null && _background.IsAsked(result))
+        {
+            throw new UsageException("-t: a machine in the background has no terminal; leave it out");
+        }
+
         (bool hasProfile, string? profile) = boot.ProfileOf(result);
         RunOptions options = new()
         {

@@ -68,7 +68,7 @@ internal sealed class RunManyOptions
     public static RunFileKeys KeysOf(Command run) => new(
         run,
         ofCall: Named(run, [Parallel, FailFast, On, .. Reports]),
-        notInFile: Named(run, [Shard, "--config", "--all", "--tty", "--interactive", .. OfFigures]));
+        notInFile: Named(run, [Shard, "--config", "--all", "--tty", "--interactive", .. BackgroundOptions.Names, .. OfFigures]));
 
     /// <param name="words">The argument that holds targets and the command.</param>
     /// <param name="read">Checks and reads the options of one run.</param>

@@ -1,0 +1,156 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+using Vmm.Backends.Networks;
+using Vmm.Host;
+using Vmm.Machines;
+using Vmm.Named;
+
+namespace Vmm.Cli.Commands;
+
+/// <summary>What has a machine stay in the background under a name: --detach, --restart. The same for a plain machine and one of
+/// vmm run.</summary>
+internal sealed class BackgroundOptions
+{
+    private const string Detach = "--detach", Restart = "--restart";
+
+    private readonly Option<bool> _detach;
+
+    private readonly Option<string> _restart = new(Restart)
+    {
+        Description = "With --detach, when the machine ends: no (if not given), on-failure, N times at most in a row, or always: start it "
+            + "again, after a while that grows, until 'vmm stop' ends it",
+        HelpName = "no|on-failure[:N]|always",
+    };
+
+    private readonly Option<string> _directory = new(MachineStart.Option)
+    {
+        Description = "Given by vmm to a machine that it starts in the background: where its state is",
+        HelpName = "DIRECTORY",
+        Hidden = true,
+    };
+
+    /// <param name="hasShort">Is -d free for it? In front of a command it is --disk.</param>
+    public BackgroundOptions(bool hasShort) => _detach = new Option<bool>(Detach, hasShort ? ["-d"] : [])
+    {
+        Description = "Leave the machine in the background, under its --name or one of two words, and print that once it is up",
+    };
+
+    public IEnumerable<Option> All => [_detach, _restart, _directory];
+
+    /// <summary>Of the command line only: no target of vmm.json has them.</summary>
+    public static IReadOnlyList<string> Names => [Detach, Restart, MachineStart.Option];
+
+    /// <summary>Is the machine to stay, so that nothing of it belongs to who starts it?</summary>
+    public bool IsAsked(ParseResult result) => result.GetValue(_detach);
+
+    /// <summary>Runs a machine here, or leaves it in the background.</summary>
+    /// <param name="spec">The machine, checked.</param>
+    /// <param name="hasAgent">Is it one of vmm run?</param>
+    /// <param name="live">Runs it here to its end.</param>
+    /// <returns>The exit code.</returns>
+    public int Run(ParseResult result, MachineSpec spec, bool hasAgent, Func<MachineLife?, int> live)
+    {
+        if (result.GetValue(_directory) is { } directory)
+        {
+            return Live(directory, live);
+        }
+
+        if (!IsAsked(result))
+        {
+            return result.GetResult(_restart) is null ? live(null) : throw new UsageException($"{Restart}: goes with {Detach}");
+        }
+
+        return StartNew(spec, hasAgent, RestartPolicy.Parse(result.GetValue(_restart) ?? RestartPolicy.NoText));
+    }
+
+    /// <summary>This process is the machine's: whatever happens is told in its log and its record.</summary>
+    private static int Live(string directory, Func<MachineLife?, int> live)
+    {
+        using MachineLife life = MachineLife.Enter(MachineStart.Option, directory);
+        int code;
+        try
+        {
+            code = live(life);
+        }
+        catch (Exception error)
+        {
+            code = LastWords.Tell(error);
+            life.Tell(Failures.Describe(error));
+        }
+
+        return life.Finish(code);
+    }
+
+    private static int StartNew(MachineSpec spec, bool hasAgent, RestartPolicy policy)
+    {
+        MachineStore store = MachineStore.Default;
+        if (Environment.GetEnvironmentVariable(EmulatedHost.InsideVariable) is "1")
+        {
+            throw new UsageException($"{Detach}: not in an emulated host, which ends with this command");
+        }
+
+        IReadOnlyList<string> words = Words();
+        MachineRecord Record(string name) => new()
+        {
+            Version = MachineRecord.CurrentVersion,
+            Name = name,
+            CommandLine = spec.Name is not null ? words
+                : words is ["run", ..] ? ["run", "--name", name, .. words.Skip(1)] : ["--name", name, .. words],
+            Directory = Environment.CurrentDirectory,
+            HasAgent = hasAgent,
+            Kernel = spec.Kernel,
+            Memory = spec.Memory,
+            Cpus = spec.Cpus,
+            Ports = [.. spec.Nets.SelectMany(static net => net.Published).Select(static port => port.ToPasst().Replace('/', ':'))],
+            Restart = policy.ToString(),
+            StopTimeout = spec.StopTimeout.TotalSeconds,
+            Runtime = store.Runtime,
+            Created = DateTimeOffset.UtcNow,
+        };
+
+        MachineRecord record;
+        (MachineFolder Folder, FileDescriptor Life)? made;
+        if (spec.Name is { } given)
+        {
+            record = Record(MachineName.Check(given, "--name"));
+            made = store.TryCreate(record)
+                ?? throw new UsageException($"--name {given}: there is such a machine already; give another name, or remove it: vmm rm {given}");
+        }
+        else
+        {
+            do
+            {
+                record = Record(MachineName.Invent(store.Has));
+                made = store.TryCreate(record);
+            }
+            while (made is null);
+        }
+
+        return Finish(store, made.Value.Folder, MachineStart.Start(made.Value.Folder, record, made.Value.Life));
+    }
+
+    /// <summary>This command line, to be kept as text.</summary>
+    private static IReadOnlyList<string> Words()
+    {
+        IReadOnlyList<string> words = OwnCommandLine.Read().Arguments;
+        return words.FirstOrDefault(static word => word.Contains('\ufffd', StringComparison.Ordinal)) is { } strange
+            ? throw new UsageException($"{Detach}: '{strange}' is not UTF-8, and cannot be kept; give the file another name")
+            : words;
+    }
+
+    private static int Finish(MachineStore store, MachineFolder folder, MachineStarted started)
+    {
+        if (started.Code is not { } code)
+        {
+            Stdout.WriteLine(folder.Name);
+            return ExitCodes.Success;
+        }
+
+        // Nothing came of it, and nothing is left of it.
+        store.Remove(folder);
+        Stderr.Write(started.LastWords);
+        Stderr.WriteLine(string.Create(CultureInfo.InvariantCulture, $"vmm: {folder.Name}: {started.Why}"));
+        return code;
+    }
+}

@@ -1,0 +1,155 @@
+using Vmm.Host;
+
+namespace Vmm.Named;
+
+/// <summary>What is done to one machine with a name, from outside its process.</summary>
+/// <param name="control">Asks a machine something over its control socket, at a path: <c>resume</c>. Throws where that fails.</param>
+internal sealed class MachineActions(MachineStore store, Action<MachineFolder, string, string> control)
+{
+    /// <summary>What a machine that was killed ended with, as a shell says it.</summary>
+    public const int KilledCode = 128 + LibC.SIGKILL;
+
+    private static readonly TimeSpan KillPatience = TimeSpan.FromSeconds(5);
+
+    /// <summary>Has the guest shut down: the power button is pressed, or the command gets SIGTERM. If it takes too long it is killed.
+    /// </summary>
+    /// <param name="timeout">For how long; null for what the machine was started with, zero for as long as it likes.</param>
+    /// <exception cref="HostException">It cannot be stopped.</exception>
+    public void Stop(MachineFolder folder, TimeSpan? timeout)
+    {
+        using MachineProcess? process = MachineProcess.TryFind(folder);
+        if (process is null)
+        {
+            return;
+        }
+
+        folder.IsToStop = true;
+        MachineRecord record = MachineStore.ReadOrExplain(folder);
+        ResumeIfPaused(folder);
+        process.Signal(LibC.SIGTERM);
+        TimeSpan patience = timeout ?? TimeSpan.FromSeconds(record.StopTimeout);
+        if (!process.WaitForEnd(patience == TimeSpan.Zero ? Timeout.InfiniteTimeSpan : patience))
+        {
+            Kill(folder, process);
+        }
+
+        CompleteRecord(folder, "stopped");
+    }
+
+    /// <summary>Ends it at once, as if it lost its power.</summary>
+    /// <exception cref="HostException">It does not run.</exception>
+    public void Kill(MachineFolder folder)
+    {
+        using MachineProcess process = MachineProcess.TryFind(folder) ?? throw NotRunning(folder);
+        folder.IsToStop = true;
+        Kill(folder, process);
+        CompleteRecord(folder, "killed");
+    }
+
+    /// <summary>Starts one that has ended, with the command line that it had.</summary>
+    /// <exception cref="HostException">It runs, or cannot be started.</exception>
+    public MachineStarted Start(MachineFolder folder)
+    {
+        FileDescriptor life;
+        MachineRecord record;
+        using (folder.LockForChange())
+        {
+            record = MachineStore.ReadOrExplain(folder) with
+            {
+                Pid = 0, Started = null, Ended = null, Verdict = null, ExitCode = null, Again = null, Restarts = 0, Runtime = store.Runtime,
+            };
+            if (folder.IsRunning)
+            {
+                throw new HostException($"{folder.Name}: it runs already");
+            }
+
+            // Before the lock is taken: who sees it taken uses the process number that it finds.
+            record.Write(folder.Path);
+            life = folder.TryTakeLife() ?? throw new HostException($"{folder.Name}: it runs already");
+        }
+
+        MachineStarted started = MachineStart.Start(folder, record, life);
+        if (started.Code is { } code)
+        {
+            CompleteRecord(folder, started.Why, code);
+        }
+
+        return started;
+    }
+
+    /// <summary>Waits until it does not run any more.</summary>
+    /// <param name="stop">Readable when the wait is to end.</param>
+    /// <returns>What its vmm ended with; null when the wait was ended.</returns>
+    public static int? Wait(MachineFolder folder, int stop)
+    {
+        while (MachineProcess.TryFind(folder) is { } process)
+        {
+            using (process)
+            {
+                if (!process.WaitForEnd(Timeout.InfiniteTimeSpan, stop))
+                {
+                    return null;
+                }
+            }
+        }
+
+        return MachineStore.ReadOrExplain(folder).ExitCode ?? KilledCode;
+    }
+
+    public static HostException NotRunning(MachineFolder folder) => new($"{folder.Name}: it does not run");
+
+    private void Kill(MachineFolder folder, MachineProcess process)
+    {
+        try
+        {
+            // In good order: its disks are closed, what it left is removed.
+            control(folder, folder.ControlPath(MachineStore.ReadOrExplain(folder)), "kill");
+        }
+        catch (HostException)
+        {
+            process.Signal(LibC.SIGKILL);
+        }
+
+        if (!process.WaitForEnd(KillPatience))
+        {
+            process.Signal(LibC.SIGKILL);
+            if (!process.WaitForEnd(KillPatience))
+            {
+                throw new HostException($"{folder.Name}: its process does not end, though it was killed; it waits for the host, for a disk for instance");
+            }
+        }
+    }
+
+    private void ResumeIfPaused(MachineFolder folder)
+    {
+        if (MachinePoll.Look([folder], TimeSpan.FromSeconds(1)) is [{ State: MachineStateName.Paused, Record: { } record }])
+        {
+            control(folder, folder.ControlPath(record), "resume");
+        }
+    }
+
+    /// <summary>Where its process could not write down how it ended: it was killed, between two lives or at once.</summary>
+    private static void CompleteRecord(MachineFolder folder, string verdict, int code = KilledCode)
+    {
+        using FileDescriptor change = folder.LockForChange();
+        if (folder.IsRunning || MachineStore.ReadOrExplain(folder) is not { } record)
+        {
+            return;
+        }
+
+        if (record.ExitCode is null)
+        {
+            (record with { Ended = DateTimeOffset.UtcNow, Verdict = verdict, ExitCode = code, Again = null }).Write(folder.Path);
+        }
+        else if (record.Again is not null)
+        {
+            (record with { Again = null }).Write(folder.Path);
+        }
+
+        string runtime = folder.RuntimePath(record);
+        if (Directory.Exists(runtime))
+        {
+            MachineStore.Delete(runtime);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Vmm.Host;
+using Vmm.Named.Logs;
+
+namespace Vmm.Named;
+
+/// <summary>The directory of one machine with a name: machine.json, its log, and a lock that its process holds while it lives.
+/// </summary>
+/// <param name="path">It may vanish at any time, or get another name.</param>
+internal sealed class MachineFolder(string path)
+{
+    private const string LockFile = "lock", StopFile = "stop", ControlFile = "control.sock";
+
+    /// <summary>Bytes of the lock's file. The first is the machine's: its process has it, and nobody else ever does. The second is
+    /// for who changes the directory: starts, renames or removes the machine.</summary>
+    private const long Life = 0, Change = 1;
+
+    private static readonly TimeSpan ChangePatience = TimeSpan.FromSeconds(10);
+
+    public string Path { get; } = path;
+
+    public string Name => System.IO.Path.GetFileName(Path);
+
+    public string LogPath => System.IO.Path.Combine(Path, LogFormat.FileName);
+
+    /// <summary>Does a process have it? No process number is needed for that: the lock ends with its last holder.</summary>
+    public bool IsRunning
+    {
+        get
+        {
+            using FileDescriptor? file = TryOpenLock(create: false);
+            return file is not null && FileLock.IsByteTaken(file, Life);
+        }
+    }
+
+    /// <summary>Where its control socket is.</summary>
+    public string ControlPath(MachineRecord record) => System.IO.Path.Combine(RuntimePath(record), ControlFile);
+
+    /// <summary>The directory for that; this machine's only.</summary>
+    public string RuntimePath(MachineRecord record) => System.IO.Path.Combine(record.Runtime, Name);
+
+    /// <exception cref="RecordException">There is none, or none that can be used.</exception>
+    public MachineRecord Read() => MachineRecord.Read(Path);
+
+    /// <summary>Makes the machine's lock and takes it, for a directory that nobody else knows yet.</summary>
+    public FileDescriptor CreateLife()
+    {
+        FileDescriptor file = TryOpenLock(create: true)
+            ?? throw new ErrnoException(Path, Marshal.GetLastPInvokeError());
+        FileLock.TryTakeByte(file, Life);
+        return file;
+    }
+
+    /// <summary>Takes it for a new life.</summary>
+    /// <returns>Null while the machine runs.</returns>
+    public FileDescriptor? TryTakeLife()
+    {
+        FileDescriptor? file = TryOpenLock(create: true);
+        if (file is not null && FileLock.TryTakeByte(file, Life))
+        {
+            return file;
+        }
+
+        file?.Dispose();
+        return null;
+    }
+
+    /// <summary>From now on nobody else starts, renames or removes it, until what is returned is disposed of.</summary>
+    /// <exception cref="HostException">It is gone, or somebody takes long.</exception>
+    public FileDescriptor LockForChange()
+    {
+        long end = Environment.TickCount64 + (long)ChangePatience.TotalMilliseconds;
+        while (true)
+        {
+            FileDescriptor file = TryOpenLock(create: Directory.Exists(Path)) ?? throw NoSuchMachine(Marshal.GetLastPInvokeError());
+            if (FileLock.TryTakeByte(file, Change))
+            {
+                // Whoever had it before may have moved the directory away.
+                if (IsLockAt(file.Number))
+                {
+                    return file;
+                }
+
+                file.Dispose();
+                throw NoSuchMachine(ErrnoException.ENOENT);
+            }
+
+            file.Dispose();
+            if (Environment.TickCount64 > end)
+            {
+                throw new HostException($"{Name}: somebody else starts, renames or removes it");
+            }
+
+            Thread.Sleep(20);
+        }
+    }
+
+    /// <summary>Is a descriptor of this process the lock of this directory?</summary>
+    public bool IsLockAt(int number) =>
+        HostFile.TryStatus(System.IO.Path.Combine(Path, LockFile), out LibC.Statx there)
+        && HostFile.TryStatus(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{number}"), out LibC.Statx mine)
+        && mine.Inode == there.Inode && mine.DeviceMajor == there.DeviceMajor && mine.DeviceMinor == there.DeviceMinor;
+
+    /// <summary>Whoever stops it says so here: then it is not started again by itself.</summary>
+    public bool IsToStop
+    {
+        get => File.Exists(System.IO.Path.Combine(Path, StopFile));
+        set
+        {
+            string file = System.IO.Path.Combine(Path, StopFile);
+            if (value)
+            {
+                PrivateFiles.Create(file).Dispose();
+            }
+            else
+            {
+                File.Delete(file);
+            }
+        }
+    }
+
+    private FileDescriptor? TryOpenLock(bool create)
+    {
+        int flags = LibC.O_RDWR | LibC.O_CLOEXEC | (create ? LibC.O_CREAT : 0);
+        int number = LibC.Open(System.IO.Path.Combine(Path, LockFile), flags, (uint)PrivateFiles.OwnerOnly);
+        return number < 0 ? null : new FileDescriptor(number);
+    }
+
+    private HostException NoSuchMachine(int errno) => new(errno is ErrnoException.ENOENT
+        ? $"{Name}: no such machine; 'vmm ps -a' lists them"
+        : new ErrnoException(Path, errno).Message);
+}

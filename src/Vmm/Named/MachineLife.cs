@@ -1,0 +1,206 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Vmm.Host;
+using Vmm.Named.Logs;
+
+namespace Vmm.Named;
+
+/// <summary>This process as the one that runs a machine with a name in the background: it holds the machine's lock, writes its log and
+/// record, and starts it anew where <c>--restart</c> says so.</summary>
+/// <remarks>It is its own supervisor: for a new life the process executes itself, so its number stays, and the lock is never let go.
+/// The directory may be renamed at any time; it is reached by its descriptor.</remarks>
+internal sealed unsafe class MachineLife : IDisposable
+{
+    private const int StandardOutput = 1, LockNumber = ChildProcess.HandedOver;
+    private const ushort S_IFIFO = 0x1000;
+
+    private readonly FileDescriptor _directory;
+    private readonly FileDescriptor _lock;
+    private readonly LogWriter _log;
+    private readonly bool _isWaitedFor;
+    private FileDescriptor? _ready;
+    private MachineRecord _record;
+    private long _up;
+    private string? _verdict;
+
+    private MachineLife(string directory)
+    {
+        _directory = FileDescriptor.Open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY);
+        _lock = TakeOver(LockNumber);
+        _isWaitedFor = HostFile.TryStatus("/proc/self/fd/1", out LibC.Statx output) && (output.Mode & LibC.S_IFMT) == S_IFIFO;
+        _ready = TakeOver(StandardOutput, keep: true);
+        _log = LogWriter.OfThisProcess(Place);
+        _record = MachineRecord.Read(Place) with
+        {
+            Pid = LibC.Getpid(), Boot = MachineRecord.BootOfHost, Started = null, Ended = null, Verdict = null, ExitCode = null, Again = null,
+        };
+        Save();
+    }
+
+    /// <summary>Where its control socket is to be.</summary>
+    public string ControlPath => new MachineFolder(Current).ControlPath(_record);
+
+    /// <summary>The directory, whatever it is called.</summary>
+    private string Place => string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{_directory.Number}");
+
+    /// <summary>What it is called now.</summary>
+    private string Current => new FileInfo(Place).LinkTarget ?? Place;
+
+    /// <summary>Takes over what <see cref="MachineStart"/> has prepared.</summary>
+    /// <param name="option">For the error, where somebody gave it by hand.</param>
+    /// <param name="directory">Of the machine.</param>
+    /// <exception cref="UsageException">Nothing was prepared.</exception>
+    public static MachineLife Enter(string option, string directory)
+    {
+        // A number that was not handed over may be anything of the runtime's.
+        if (LibC.Fcntl(LockNumber, LibC.F_GETFD, 0) != 0 || !new MachineFolder(directory).IsLockAt(LockNumber))
+        {
+            throw new UsageException($"{option}: is for vmm itself, which gives it to machines that run in the background");
+        }
+
+        try
+        {
+            return new MachineLife(directory);
+        }
+        catch (RecordException error)
+        {
+            throw new HostException(error.Message);
+        }
+    }
+
+    /// <summary>It is up: whoever waits for that goes on. Any thread.</summary>
+    public void Up()
+    {
+        _up = Environment.TickCount64;
+        _record = _record with { Started = DateTimeOffset.UtcNow };
+        Save();
+        if (Interlocked.Exchange(ref _ready, null) is { } ready)
+        {
+            byte one = (byte)'+';
+
+            // SAFETY: one byte on this stack.
+            _ = LibC.Write(ready.Number, &one, 1);
+            ready.Dispose();
+        }
+    }
+
+    /// <summary>How it ended, for people.</summary>
+    public void Tell(string verdict) => _verdict = verdict;
+
+    /// <summary>The machine has ended, and all is said: writes that down, or starts it anew and does not return.</summary>
+    /// <returns>The exit code.</returns>
+    public int Finish(int code)
+    {
+        Stderr.Finish();
+        TimeSpan lasted = _up == 0 ? TimeSpan.Zero : TimeSpan.FromMilliseconds(Environment.TickCount64 - _up);
+        var policy = RestartPolicy.Parse(_record.Restart);      // checked when the record was read
+
+        // Whoever started it is told that it never was up, and may try again.
+        bool isGivenUp = _up == 0 && _isWaitedFor;
+        TimeSpan? delay = isGivenUp || IsToStop ? null : policy.Next(code, lasted, _record.Restarts);
+        _record = _record with
+        {
+            Ended = DateTimeOffset.UtcNow,
+            ExitCode = code,
+            Verdict = _verdict ?? string.Create(CultureInfo.InvariantCulture, $"vmm ended with code {code}"),
+            Again = delay is { } wait ? DateTimeOffset.UtcNow + wait : null,
+            Restarts = delay is null ? _record.Restarts : RestartPolicy.Count(lasted, _record.Restarts),
+        };
+        if (delay is not null)
+        {
+            Stderr.WriteLine(string.Create(
+                CultureInfo.InvariantCulture, $"vmm: starting it again in {delay.Value.TotalSeconds:0.#} s (--restart {policy})"));
+            Stderr.Finish();
+        }
+
+        _log.Finish();
+        Save();
+        RemoveRuntime();
+        if (delay is { } pause)
+        {
+            // Signals do here what they do by default: SIGTERM ends the process, and what is written stays true.
+            Thread.Sleep(pause);
+            if (!IsToStop)
+            {
+                Again();
+            }
+
+            _record = _record with { Again = null };
+            Save();
+        }
+
+        return code;
+    }
+
+    public void Dispose()
+    {
+        _ready?.Dispose();
+        _log.Dispose();
+        _lock.Dispose();
+        _directory.Dispose();
+    }
+
+    private bool IsToStop => new MachineFolder(Place).IsToStop;
+
+    /// <summary>Becomes the next life of the machine; returns only where that fails, which is said in the log.</summary>
+    private void Again()
+    {
+        byte[] line = File.ReadAllBytes("/proc/self/cmdline");
+        int count = line.AsSpan().Count((byte)0);
+        byte** words = (byte**)NativeMemory.AllocZeroed((nuint)count + 1, (nuint)sizeof(byte*));
+
+        // SAFETY: never freed or moved: this process becomes another one, or ends.
+        byte* all = (byte*)NativeMemory.Alloc((nuint)line.Length);
+        line.CopyTo(new Span<byte>(all, line.Length));
+        for (int word = 0, at = 0; word < count; word++)
+        {
+            words[word] = all + at;
+            at += line.AsSpan(at).IndexOf((byte)0) + 1;
+        }
+
+        using FileDescriptor nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR);
+        ErrnoException.Check(LibC.Dup3(nothing.Number, StandardOutput, 0), "dup3");
+        ErrnoException.Check(LibC.Dup3(_lock.Number, LockNumber, 0), "dup3");
+        _ = LibC.Execv("/proc/self/exe", words);
+        Stderr.WriteLine($"vmm: {new ErrnoException("execv", Marshal.GetLastPInvokeError()).Message}");
+    }
+
+    /// <summary>Another number for a descriptor, which no program that is started from here gets.</summary>
+    private static FileDescriptor TakeOver(int number, bool keep = false)
+    {
+        const int Above = 10;
+        var taken = new FileDescriptor(ErrnoException.Check(LibC.Fcntl(number, LibC.F_DUPFD_CLOEXEC, Above), "fcntl"));
+        if (!keep)
+        {
+            _ = LibC.Close(number);
+        }
+
+        return taken;
+    }
+
+    private void Save()
+    {
+        try
+        {
+            string name = Path.GetFileName(Current);
+            (MachineName.IsValid(name) ? _record with { Name = name } : _record).Write(Place);
+        }
+        catch (HostException error)
+        {
+            // The machine goes on; the log, or nothing, tells.
+            Stderr.WriteLine($"vmm: {error.Message}");
+        }
+    }
+
+    private void RemoveRuntime()
+    {
+        try
+        {
+            Directory.Delete(new MachineFolder(Current).RuntimePath(_record), recursive: true);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // There is none.
+        }
+    }
+}

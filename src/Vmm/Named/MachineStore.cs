@@ -1,0 +1,240 @@
+using Vmm.Boot;
+using Vmm.Host;
+using Vmm.Named.Logs;
+
+namespace Vmm.Named;
+
+/// <summary>Where machines with a name are kept: <c>$XDG_STATE_HOME/vmm/machines/NAME/</c>, ~/.local/state where that is not set.
+/// No daemon: whoever looks reads the directories, and locks tell which machines live.</summary>
+/// <param name="root">The directory; it need not be there.</param>
+/// <param name="runtime">Where new machines' sockets go: <see cref="RuntimeRoot"/>.</param>
+internal sealed class MachineStore(string root, Func<string> runtime)
+{
+    private const char Hidden = '.';
+
+    public static MachineStore Default => new(DefaultRoot(), RuntimeRoot.Find);
+
+    /// <summary>Null where there is no place for one.</summary>
+    public static MachineStore? TryDefault
+    {
+        get
+        {
+            try
+            {
+                return Default;
+            }
+            catch (HostException)
+            {
+                return null;
+            }
+        }
+    }
+
+    public string Root { get; } = root;
+
+    /// <summary>All machines by name, those with a damaged record, too.</summary>
+    public IReadOnlyList<MachineFolder> List()
+    {
+        try
+        {
+            return
+            [
+                .. Directory.EnumerateDirectories(Root)
+                    .Where(static path => MachineName.IsValid(Path.GetFileName(path)))
+                    .Order(StringComparer.Ordinal)
+                    .Select(static path => new MachineFolder(path)),
+            ];
+        }
+        catch (DirectoryNotFoundException)
+        {
+            return [];
+        }
+        catch (Exception error) when (FileErrors.Describe(error) is { } why)
+        {
+            throw new HostException($"{Root}: {why}");
+        }
+    }
+
+    /// <summary>The directory of a machine, whether it is there or not.</summary>
+    /// <param name="name">A valid one.</param>
+    public MachineFolder Folder(string name) => new(Path.Combine(Root, name));
+
+    public bool Has(string name) => Directory.Exists(Path.Combine(Root, name));
+
+    /// <exception cref="UsageException">It is no name.</exception>
+    /// <exception cref="HostException">There is no such machine.</exception>
+    public MachineFolder Find(string name)
+    {
+        MachineName.Check(name, "");
+        return Has(name) ? Folder(name) : throw new HostException($"{name}: no such machine; 'vmm ps -a' lists them");
+    }
+
+    /// <summary>Where a new machine's socket goes.</summary>
+    public string Runtime => runtime();
+
+    /// <summary>Makes the directory of a new machine, whole or not at all.</summary>
+    /// <param name="record">Its name is valid.</param>
+    /// <returns>The machine's lock, taken, for the process that will run it; null if the name is taken.</returns>
+    public (MachineFolder Folder, FileDescriptor Life)? TryCreate(MachineRecord record)
+    {
+        PrivateFiles.MakeDirectory(Root);
+        Sweep();
+        MachineFolder folder = Folder(record.Name);
+        string work = Path.Combine(Root, $"{Hidden}{record.Name}.{Environment.ProcessId}");
+        FileDescriptor? life = null;
+        try
+        {
+            Directory.CreateDirectory(work, PrivateFiles.DirectoryMode);
+            life = new MachineFolder(work).CreateLife();
+            record.Write(work);
+            PrivateFiles.Create(Path.Combine(work, LogFormat.FileName)).Dispose();
+            if (!Has(record.Name))
+            {
+                Directory.Move(work, folder.Path);
+                return (folder, life);
+            }
+
+            life.Dispose();
+            Delete(work);
+            return null;
+        }
+        catch (Exception error) when (error is HostException or ErrnoException || FileErrors.Describe(error) is not null)
+        {
+            life?.Dispose();
+            Delete(work);
+            if (error is IOException && Has(record.Name))
+            {
+                return null;        // somebody else was faster
+            }
+
+            throw error is HostException or ErrnoException
+                ? error
+                : new HostException($"{Root}: {FileErrors.Describe(error)}{FileErrors.Remedy(error.HResult)}");
+        }
+    }
+
+    /// <summary>Removes a machine that does not run, with all that it left.</summary>
+    /// <exception cref="HostException">It runs, is gone, or cannot be removed.</exception>
+    public void Remove(MachineFolder folder)
+    {
+        using FileDescriptor change = folder.LockForChange();
+        using FileDescriptor life = folder.TryTakeLife()
+            ?? throw new HostException($"{folder.Name}: it runs; stop it first, or remove it with rm -f");
+        string? runtimePath = TryRuntimePath(folder);
+        string away = Path.Combine(Root, $"{Hidden}{folder.Name}.{Environment.ProcessId}");
+        try
+        {
+            Directory.Move(folder.Path, away);
+        }
+        catch (Exception error) when (FileErrors.Describe(error) is { } why)
+        {
+            throw new HostException($"{folder.Path}: {why}");
+        }
+
+        Delete(away);
+        if (runtimePath is not null)
+        {
+            Delete(runtimePath);
+        }
+    }
+
+    /// <summary>Gives a machine another name, whether it runs or not.</summary>
+    /// <exception cref="HostException">It is gone, damaged, or the name is taken.</exception>
+    public void Rename(MachineFolder folder, string name)
+    {
+        using FileDescriptor change = folder.LockForChange();
+        MachineRecord record = ReadOrExplain(folder);
+        MachineFolder renamed = Folder(name);
+        if (Has(name))
+        {
+            throw new HostException($"{name}: there is such a machine already; give another name");
+        }
+
+        string from = folder.RuntimePath(record), to = renamed.RuntimePath(record);
+        bool hasRuntime = Directory.Exists(from);
+        try
+        {
+            if (hasRuntime)
+            {
+                Delete(to);         // what a machine of that name left
+                Directory.Move(from, to);
+            }
+
+            Directory.Move(folder.Path, renamed.Path);
+        }
+        catch (Exception error) when (FileErrors.Describe(error) is { } why)
+        {
+            if (hasRuntime && !Directory.Exists(from) && Directory.Exists(to))
+            {
+                Directory.Move(to, from);
+            }
+
+            throw new HostException($"{folder.Name}: {why}");
+        }
+
+        // The machine writes its own record with the name that the directory has then; this is for readers until then.
+        (ReadOrExplain(renamed) with { Name = name }).Write(renamed.Path);
+    }
+
+    /// <exception cref="HostException">It is damaged, of another version, or gone.</exception>
+    public static MachineRecord ReadOrExplain(MachineFolder folder)
+    {
+        try
+        {
+            return folder.Read();
+        }
+        catch (RecordException error)
+        {
+            throw new HostException(error.IsMissing && !Directory.Exists(folder.Path)
+                ? $"{folder.Name}: no such machine; 'vmm ps -a' lists them"
+                : $"{folder.Name}: {error.Message}; 'vmm rm {folder.Name}' removes the machine");
+        }
+    }
+
+    private static string? TryRuntimePath(MachineFolder folder)
+    {
+        try
+        {
+            return folder.RuntimePath(folder.Read());
+        }
+        catch (RecordException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>XDG Base Directory Specification: a relative path is to be ignored.</summary>
+    private static string DefaultRoot()
+    {
+        string state = Environment.GetEnvironmentVariable("XDG_STATE_HOME") is ['/', ..] chosen ? chosen
+            : Environment.GetEnvironmentVariable("HOME") is ['/', ..] home ? Path.Combine(home, ".local", "state")
+            : throw new HostException("there is no place for machines with a name: neither XDG_STATE_HOME nor HOME is set");
+        return Path.Combine(state, "vmm", "machines");
+    }
+
+    /// <summary>Deletes what others left that were killed while they made or removed a machine.</summary>
+    private void Sweep()
+    {
+        foreach (string path in Directory.EnumerateDirectories(Root, Hidden + "*"))
+        {
+            string owner = Path.GetExtension(path).TrimStart('.');
+            if (owner.Length > 0 && owner.All(char.IsAsciiDigit) && !Directory.Exists($"/proc/{owner}"))
+            {
+                Delete(path);
+            }
+        }
+    }
+
+    /// <summary>As far as that is possible.</summary>
+    internal static void Delete(string directory)
+    {
+        try
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // Gone already; or it stays, and is seen by who lists the machines.
+        }
+    }
+}

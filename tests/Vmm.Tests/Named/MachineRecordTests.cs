@@ -1,0 +1,131 @@
+using System.Text;
+using Vmm.Host;
+using Vmm.Named;
+
+namespace Vmm.Tests.Named;
+
+public sealed class MachineRecordTests : IDisposable
+{
+    private readonly TemporaryStore _place = new();
+
+    public void Dispose() => _place.Dispose();
+
+    [Fact]
+    public void What_is_written_is_read_again()
+    {
+        MachineRecord record = _place.Record("db") with
+        {
+            Ports = ["127.0.0.1:8080:80"], Restart = "on-failure:3", Restarts = 2, Started = DateTimeOffset.UnixEpoch, Pid = 7, Verdict = "it\u00e4", ExitCode = 71,
+        };
+        MachineFolder folder = _place.Add("db", _ => record);
+        MachineRecord read = folder.Read();
+        Assert.Equal(record.CommandLine, read.CommandLine);
+        Assert.Equal(record.Ports, read.Ports);
+        Assert.Equal(record with { CommandLine = read.CommandLine, Ports = read.Ports }, read);
+    }
+
+    [Fact]
+    public void A_record_cut_anywhere_is_an_error_that_names_the_file()
+    {
+        MachineFolder folder = _place.Add("db");
+        string path = Path.Combine(folder.Path, MachineRecord.FileName);
+        byte[] whole = File.ReadAllBytes(path);
+        for (int length = 0; length < whole.Length - 2; length++)
+        {
+            File.WriteAllBytes(path, whole[..length]);
+            AssertRefused(folder);
+        }
+    }
+
+    [Theory]
+    [InlineData("[]")]
+    [InlineData("null")]
+    [InlineData("{\"version\":\"1\"}")]
+    [InlineData("{\"version\":1}")]
+    [InlineData("{\"version\":1,\"name\":null}")]
+    [InlineData("{\"version\":1e99}")]
+    [InlineData("\u0000\u0000")]
+    public void What_is_no_record_is_an_error(string text)
+    {
+        MachineFolder folder = _place.Add("db");
+        File.WriteAllText(Path.Combine(folder.Path, MachineRecord.FileName), text);
+        AssertRefused(folder);
+    }
+
+    [Theory]
+    [InlineData("\"name\": \"db\"", "\"name\": \"../../etc\"")]
+    [InlineData("\"runtime\": \"/", "\"runtime\": \"")]
+    [InlineData("\"log\": \"console.log\"", "\"log\": \"/etc/passwd\"")]
+    [InlineData("\"restart\": \"no\"", "\"restart\": \"sometimes\"")]
+    [InlineData("\"cpus\": 1", "\"cpus\": -1")]
+    public void What_would_lead_elsewhere_is_refused(string before, string after)
+    {
+        MachineFolder folder = _place.Add("db");
+        string path = Path.Combine(folder.Path, MachineRecord.FileName), text = File.ReadAllText(path);
+        Assert.Contains(before, text, StringComparison.Ordinal);
+        File.WriteAllText(path, text.Replace(before, after, StringComparison.Ordinal));
+        AssertRefused(folder);
+    }
+
+    [Fact]
+    public void Another_version_is_told_as_such()
+    {
+        MachineFolder folder = _place.Add("db", static record => record with { Version = 2 });
+        Assert.Contains("version 2; this one knows 1", AssertRefused(folder), StringComparison.Ordinal);
+        Assert.Equal(MachineStateName.Damaged, MachineView.Of(folder).State);
+        _place.Store.Remove(folder);
+        Assert.Empty(_place.Store.List());
+    }
+
+    /// <summary>Somebody may add to it by hand; a later vmm of the same version may, too.</summary>
+    [Fact]
+    public void What_it_has_besides_is_no_mistake()
+    {
+        MachineFolder folder = _place.Add("db");
+        string path = Path.Combine(folder.Path, MachineRecord.FileName);
+        File.WriteAllText(path, File.ReadAllText(path).Replace("\"cpus\": 1", "\"cpus\": 1, \"note\": \"mine\"", StringComparison.Ordinal));
+        Assert.Equal("db", folder.Read().Name);
+    }
+
+    [Fact]
+    public void Nobody_else_can_read_it()
+    {
+        MachineFolder folder = _place.Add("db");
+        Assert.Equal(PrivateFiles.DirectoryMode, File.GetUnixFileMode(folder.Path));
+        Assert.All(Directory.GetFiles(folder.Path), static file => Assert.Equal(PrivateFiles.OwnerOnly, File.GetUnixFileMode(file)));
+    }
+
+    [Theory]
+    [InlineData("no", 1, 0, 0, null)]
+    [InlineData("on-failure", 0, 0, 0, null)]
+    [InlineData("on-failure", 71, 0, 0, 0.1)]
+    [InlineData("on-failure", 71, 0, 3, 0.8)]
+    [InlineData("on-failure", 71, 11, 3, 0.1)]
+    [InlineData("on-failure:3", 71, 0, 2, 0.4)]
+    [InlineData("on-failure:3", 71, 0, 3, null)]
+    [InlineData("on-failure:3", 71, 11, 3, 0.1)]
+    [InlineData("always", 0, 0, 0, 0.1)]
+    [InlineData("always", 0, 0, 1000, 60.0)]
+    public void The_policy_says_whether_and_when_it_starts_again(string policy, int code, int lasted, int restarts, double? delay) => Assert.Equal(
+        delay, RestartPolicy.Parse(policy).Next(code, TimeSpan.FromSeconds(lasted), restarts)?.TotalSeconds);
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("never")]
+    [InlineData("on-failure:")]
+    [InlineData("on-failure:0")]
+    [InlineData("on-failure:-1")]
+    [InlineData("on-failure:x")]
+    [InlineData("always:3")]
+    public void There_is_no_other_policy(string text) => Assert.Throws<UsageException>(() => RestartPolicy.Parse(text));
+
+    private static string AssertRefused(MachineFolder folder)
+    {
+        var error = Assert.Throws<RecordException>(folder.Read);
+        Assert.Contains(MachineRecord.FileName, error.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain(error.Message, char.IsControl);
+        string told = Assert.Throws<HostException>(() => MachineStore.ReadOrExplain(folder)).Message;
+        Assert.Contains("vmm rm db", told, StringComparison.Ordinal);
+        return error.Message;
+    }
+}
