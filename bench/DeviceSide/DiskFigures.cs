@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Vmm.Backends.Disks;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Machines.Slots;
@@ -25,7 +26,7 @@ internal sealed unsafe class DiskFigures : IInterruptTrigger, IDisposable
     private readonly ManualResetEventSlim _over = new();
     private readonly SplitRing _ring;
     private readonly QueueEvents _events;
-    private readonly Block _block;
+    private readonly VirtioBlock _block;
     private readonly ulong _blocks;
     private readonly int _depth;
     private ulong _random = 0x9e37_79b9_7f4a_7c15;
@@ -40,7 +41,7 @@ internal sealed unsafe class DiskFigures : IInterruptTrigger, IDisposable
         _host = new DiskHost(_loop);
         OpenDisk disk = _host.Open(new DiskSpec(path, ReadOnly: true));
         _blocks = disk.Backend.Length / BlockBytes;
-        _block = new Block("virtio-blk0", disk.Backend, disk.Options with { QueueSize = QueueSize });
+        _block = new VirtioBlock("virtio-blk0", disk.Backend, disk.Options with { QueueSize = QueueSize });
         _events = new QueueEvents(_loop, _block);
         _ring = new SplitRing(_ram.Memory, QueueSize, Rings);
         var driver = new MmioDriver(_block, _ram.Memory, this, _events);

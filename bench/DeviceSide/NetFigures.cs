@@ -3,6 +3,7 @@ using Vmm.Backends.Networks;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Net;
 using Vmm.Host;
 using Vmm.Machines;
 
@@ -22,8 +23,8 @@ internal sealed unsafe class NetFigures : IInterruptTrigger, IQueueNotifier, IDe
     private readonly EventLoop _loop = new();
     private readonly TapNet _from;
     private readonly TapNet _to;
-    private readonly Net _sender;
-    private readonly Net _receiver;
+    private readonly VirtioNet _sender;
+    private readonly VirtioNet _receiver;
     private readonly SplitRing _sending;
     private readonly SplitRing _receiving;
 
@@ -36,8 +37,8 @@ internal sealed unsafe class NetFigures : IInterruptTrigger, IQueueNotifier, IDe
         for (int i = 0; i < QueueSize; i++)
         {
             ulong frame = Frames + ((ulong)i * BufferBytes);
-            _ram.Memory.Write(new GuestAddress(frame + Net.HeaderBytes), (ReadOnlySpan<byte>)[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
-            _sending.Describe(i, frame, Net.HeaderBytes + FrameBytes, 0, 0);
+            _ram.Memory.Write(new GuestAddress(frame + VirtioNet.HeaderBytes), (ReadOnlySpan<byte>)[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+            _sending.Describe(i, frame, VirtioNet.HeaderBytes + FrameBytes, 0, 0);
             _receiving.Describe(i, Buffers + ((ulong)i * BufferBytes), BufferBytes, SplitRing.Write, 0);
             _receiving.Add(i);
         }
@@ -76,9 +77,9 @@ internal sealed unsafe class NetFigures : IInterruptTrigger, IQueueNotifier, IDe
         _ram.Dispose();
     }
 
-    private (Net Card, SplitRing Transmit, SplitRing Receive) Card(TapNet tap, ulong rings, byte[] mac)
+    private (VirtioNet Card, SplitRing Transmit, SplitRing Receive) Card(TapNet tap, ulong rings, byte[] mac)
     {
-        var card = new Net("virtio-net", tap, new NetOptions { Mac = mac, QueueSize = QueueSize });
+        var card = new VirtioNet("virtio-net", tap, new NetOptions { Mac = mac, QueueSize = QueueSize });
         var receive = new SplitRing(_ram.Memory, QueueSize, rings);
         var transmit = new SplitRing(_ram.Memory, QueueSize, rings + 0x10000);
         var driver = new MmioDriver(card, _ram.Memory, this, this);

@@ -6,6 +6,7 @@ using Vmm.Backends.Disks;
 using Vmm.Boot.Unpack;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 using Vmm.Machines;
@@ -113,7 +114,7 @@ internal static class RunStatistics
 
     private static void AppendDisks(StringBuilder text, Machine machine)
     {
-        foreach ((Block device, OpenDisk disk) in machine.Disks)
+        foreach ((VirtioBlock device, OpenDisk disk) in machine.Disks)
         {
             long reads = device.Sent(DiskOperation.Read), writes = device.Sent(DiskOperation.Write);
             long zeroed = device.Sent(DiskOperation.WriteZeroes), discarded = device.Sent(DiskOperation.Discard);

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Net;
 
 namespace Vmm.Host;
 
@@ -17,7 +18,7 @@ internal sealed unsafe class FrameStream : IDisposable
 
     private readonly FileDescriptor _socket;
     private readonly byte[] _received = GC.AllocateUninitializedArray<byte>(BufferBytes, pinned: true);
-    private readonly byte[] _unsent = GC.AllocateUninitializedArray<byte>(PrefixBytes + Net.MostFrameBytes, pinned: true);
+    private readonly byte[] _unsent = GC.AllocateUninitializedArray<byte>(PrefixBytes + VirtioNet.MostFrameBytes, pinned: true);
     private readonly byte[] _prefix = GC.AllocateArray<byte>(PrefixBytes, pinned: true);
     private readonly IoVector[] _vectors = GC.AllocateUninitializedArray<IoVector>(LibC.IOV_MAX, pinned: true);
     private int _start;
@@ -78,7 +79,7 @@ internal sealed unsafe class FrameStream : IDisposable
         return false;
     }
 
-    /// <summary>Sends a frame, of up to <see cref="Net.MostFrameBytes"/>, now or not at all.</summary>
+    /// <summary>Sends a frame, of up to <see cref="VirtioNet.MostFrameBytes"/>, now or not at all.</summary>
     /// <returns>False when there is no room: <see cref="Flush"/> once there is, then again. True also when the other end
     /// is gone.</returns>
     public bool TrySend(ReadOnlySpan<IoVector> frame)
@@ -186,7 +187,7 @@ internal sealed unsafe class FrameStream : IDisposable
         {
             IsOver = true;
         }
-        else if (_end >= PrefixBytes && NextLength > Net.MostFrameBytes)
+        else if (_end >= PrefixBytes && NextLength > VirtioNet.MostFrameBytes)
         {
             Break($"a frame of {NextLength} bytes");
         }

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Net;
 
 namespace Vmm.Host;
 
@@ -24,7 +25,7 @@ internal sealed unsafe class TapDevice : IDisposable
         var fd = new FileDescriptor(LibC.Open(ControlPath, LibC.O_RDWR | LibC.O_NONBLOCK | LibC.O_CLOEXEC, 0));
         LibC.Ifreq request = Request(name);
         request.Flags = (ushort)(LibC.IFF_TAP | LibC.IFF_NO_PI | LibC.IFF_VNET_HDR | flags);
-        int headerBytes = Net.HeaderBytes;
+        int headerBytes = VirtioNet.HeaderBytes;
         errno = 0;
 
         // SAFETY: structs on this stack, as the requests want them.

@@ -5,6 +5,8 @@ using Vmm.Backends.Shares;
 using Vmm.Backends.Sockets;
 using Vmm.Backends.VhostUser;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Console;
+using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
 using Vmm.Machines.Slots;
 

@@ -2,6 +2,7 @@ using Vmm.Backends.Console;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Console;
 using Vmm.Host;
 
 namespace Vmm.Machines;

@@ -1,6 +1,12 @@
 using Vmm.Backends.Disks;
 using Vmm.Backends.Sockets;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Balloon;
+using Vmm.Devices.Virtio.Block;
+using Vmm.Devices.Virtio.Console;
+using Vmm.Devices.Virtio.Net;
+using Vmm.Devices.Virtio.Rng;
+using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
 using Vmm.Machines.Slots;
 
@@ -15,20 +21,20 @@ internal sealed class GuestDevices(
     private const ulong RngBytesPerSecond = 4 << 20;
 
     private readonly LoopTime _time = new(loop);
-    private readonly List<(Block Device, OpenDisk Disk)> _disks = [];
-    private readonly List<Net> _nets = [];
+    private readonly List<(VirtioBlock Device, OpenDisk Disk)> _disks = [];
+    private readonly List<VirtioNet> _nets = [];
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
-    public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _disks;
+    public IReadOnlyList<(VirtioBlock Device, OpenDisk Disk)> Disks => _disks;
 
     /// <summary>Network cards, in the order given.</summary>
-    public IReadOnlyList<Net> Nets => _nets;
+    public IReadOnlyList<VirtioNet> Nets => _nets;
 
     /// <summary>The socket device; null where there is none.</summary>
-    public Vsock? Vsock { get; private set; }
+    public VirtioVsock? Vsock { get; private set; }
 
     /// <summary>The memory balloon; null where there is none.</summary>
-    public Balloon? Balloon { get; private set; }
+    public VirtioBalloon? Balloon { get; private set; }
 
     /// <summary>The console and the ports; null where there are none.</summary>
     public VirtioConsole? Console { get; private set; }
@@ -45,26 +51,26 @@ internal sealed class GuestDevices(
         for (int i = 0; i < backends.Disks.Count; i++)
         {
             OpenDisk disk = backends.Disks[i];
-            var block = new Block($"virtio-blk{i}", disk.Backend, disk.Options) { RingFeatures = RingFeatures };
+            var block = new VirtioBlock($"virtio-blk{i}", disk.Backend, disk.Options) { RingFeatures = RingFeatures };
             slots.Plug(block);
             _disks.Add((block, disk));
         }
 
         for (int i = 0; i < backends.Nets.Count; i++)
         {
-            var card = new Net($"virtio-net{i}", backends.Nets[i].Backend, backends.Nets[i].Options, _time) { RingFeatures = RingFeatures };
+            var card = new VirtioNet($"virtio-net{i}", backends.Nets[i].Backend, backends.Nets[i].Options, _time) { RingFeatures = RingFeatures };
             slots.Plug(card);
             _nets.Add(card);
         }
 
         if (spec.Rng)
         {
-            slots.Plug(new Rng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond, _time) { RingFeatures = RingFeatures });
+            slots.Plug(new VirtioRng("virtio-rng0", new SystemEntropy(), RngBytesPerSecond, _time) { RingFeatures = RingFeatures });
         }
 
         if (backends.Sockets is { } sockets)
         {
-            Vsock = new Vsock("virtio-vsock0", sockets, spec.Vsock?.Cid ?? VsockSpec.LeastCid) { RingFeatures = RingFeatures };
+            Vsock = new VirtioVsock("virtio-vsock0", sockets, spec.Vsock?.Cid ?? VsockSpec.LeastCid) { RingFeatures = RingFeatures };
             slots.Plug(Vsock);
         }
 
@@ -76,7 +82,7 @@ internal sealed class GuestDevices(
 
         if (spec.Balloon)
         {
-            Balloon = new Balloon("virtio-balloon0", ram.Memory, ram, _time) { RingFeatures = RingFeatures };
+            Balloon = new VirtioBalloon("virtio-balloon0", ram.Memory, ram, _time) { RingFeatures = RingFeatures };
             slots.Plug(Balloon);
         }
 

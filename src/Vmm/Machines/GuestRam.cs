@@ -2,6 +2,7 @@ using Vmm.Backends.VhostUser;
 using Vmm.Boot;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Balloon;
 using Vmm.Host;
 using Vmm.Text;
 

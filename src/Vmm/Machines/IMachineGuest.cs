@@ -1,6 +1,7 @@
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
 
 namespace Vmm.Machines;

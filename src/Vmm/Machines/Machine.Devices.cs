@@ -1,5 +1,7 @@
 using Vmm.Backends.Disks;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Balloon;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Host;
 using Vmm.Text;
 
@@ -9,7 +11,7 @@ namespace Vmm.Machines;
 internal sealed partial class Machine
 {
     /// <summary>The memory balloon; null where there is none.</summary>
-    public Balloon? Balloon => _devices.Balloon;
+    public VirtioBalloon? Balloon => _devices.Balloon;
 
     /// <summary>Asks the guest to make do with less memory, or lets it have more again. It gives what it can, and takes back what
     /// it needs before it would end programs for want of memory.</summary>
@@ -17,7 +19,7 @@ internal sealed partial class Machine
     /// <exception cref="UsageException">There is no balloon, or the size is wrong.</exception>
     public void SetBalloonTarget(ulong bytes)
     {
-        Balloon balloon = RequireBalloon();
+        VirtioBalloon balloon = RequireBalloon();
         if (bytes == 0 || bytes > Ram.Memory.Size || bytes % 4096 != 0)
         {
             throw new UsageException(
@@ -32,7 +34,7 @@ internal sealed partial class Machine
     /// <exception cref="UsageException">There is no balloon.</exception>
     public BalloonStatistics? BalloonStatistics()
     {
-        Balloon balloon = RequireBalloon();
+        VirtioBalloon balloon = RequireBalloon();
         BalloonStatistics? last = balloon.Statistics;
         balloon.AskForStatistics();
         return last;
@@ -49,7 +51,7 @@ internal sealed partial class Machine
             throw new UsageException($"disk {index}: the machine has {Disks.Count} that vmm serves, counted from 0");
         }
 
-        (Block device, OpenDisk disk) = Disks[index];
+        (VirtioBlock device, OpenDisk disk) = Disks[index];
         string name = $"disk {index}, {disk.Backend.File.Path}";
         if (disk.Options.ReadOnly || disk.Backend.IsReadOnly)
         {
@@ -80,6 +82,6 @@ internal sealed partial class Machine
         }
     }
 
-    private Balloon RequireBalloon() =>
+    private VirtioBalloon RequireBalloon() =>
         Balloon ?? throw new UsageException("the machine has no memory balloon; start it with --balloon");
 }

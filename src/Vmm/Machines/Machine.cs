@@ -10,6 +10,9 @@ using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
+using Vmm.Devices.Virtio.Net;
+using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
 using Vmm.Insight.Complaints;
 using Vmm.Insight.Recorder;
@@ -68,13 +71,13 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     public IReadOnlyList<VcpuAssist> Assists => _vcpus!.Assists;
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
-    public IReadOnlyList<(Block Device, OpenDisk Disk)> Disks => _devices.Disks;
+    public IReadOnlyList<(VirtioBlock Device, OpenDisk Disk)> Disks => _devices.Disks;
 
     /// <summary>Network cards, in the order given.</summary>
-    public IReadOnlyList<Net> Nets => _devices.Nets;
+    public IReadOnlyList<VirtioNet> Nets => _devices.Nets;
 
     /// <summary>The socket device; null where there is none.</summary>
-    public Vsock? Vsock => _devices.Vsock;
+    public VirtioVsock? Vsock => _devices.Vsock;
 
     /// <summary>The console on standard input and output; null where <see cref="Guest"/> has it.</summary>
     public GuestConsole? Console => _host.Console;

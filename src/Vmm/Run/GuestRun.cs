@@ -4,6 +4,7 @@ using Vmm.Backends.Console;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Machines;

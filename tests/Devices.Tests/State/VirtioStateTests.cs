@@ -1,6 +1,7 @@
 using Vmm.Devices.State;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 
 namespace Vmm.Devices.Tests.State;
 

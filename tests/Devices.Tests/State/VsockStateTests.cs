@@ -1,6 +1,7 @@
 using Vmm.Devices.State;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vsock;
 using Buffer = Vmm.Devices.Tests.Virtio.Buffer;
 
 namespace Vmm.Devices.Tests.State;
@@ -36,7 +37,7 @@ public sealed class VsockStateTests : IDisposable
         _rig.RunLoop();
         Assert.False(guest.Driver.Queues[EventQueue].TryTake(out _, out _));
 
-        Vsock other = TakeOver(guest, variant, TestDriverVsock.Cid);
+        VirtioVsock other = TakeOver(guest, variant, TestDriverVsock.Cid);
         _other.RunLoop();
         _rig.Test.CopyFrom(_other.Test);        // where the driver looks
         Assert.True(guest.Driver.Queues[EventQueue].TryTake(out _, out uint length));
@@ -84,11 +85,11 @@ public sealed class VsockStateTests : IDisposable
     private TestTransport? _taken;
 
     private TestDriverVsock Guest(Variant variant) =>
-        new(_rig, new Vsock("vsock", _host, TestDriverVsock.Cid) { RingFeatures = TestTransports.RingFeatures }, variant);
+        new(_rig, new VirtioVsock("vsock", _host, TestDriverVsock.Cid) { RingFeatures = TestTransports.RingFeatures }, variant);
 
-    private Vsock TakeOver(TestDriverVsock guest, Variant variant, uint cid)
+    private VirtioVsock TakeOver(TestDriverVsock guest, Variant variant, uint cid)
     {
-        var device = new Vsock("vsock", _otherHost, cid) { RingFeatures = TestTransports.RingFeatures };
+        var device = new VirtioVsock("vsock", _otherHost, cid) { RingFeatures = TestTransports.RingFeatures };
         _taken = TestTransports.Create(variant.Transport, _other, device);
         byte[] state = StateWriter.Save(guest.Driver.Transport.State);
         _other.Test.CopyFrom(_rig.Test);

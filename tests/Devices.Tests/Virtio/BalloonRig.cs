@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Balloon;
 
 namespace Vmm.Devices.Tests.Virtio;
 
@@ -21,7 +22,7 @@ internal sealed class BalloonRig : IDisposable
 
     public BalloonRig(Variant variant, ulong refuse = 0, bool start = true)
     {
-        Device = new Balloon("balloon", Rig.Memory, Host, Time) { RingFeatures = TestTransports.RingFeatures };
+        Device = new VirtioBalloon("balloon", Rig.Memory, Host, Time) { RingFeatures = TestTransports.RingFeatures };
         Driver = new TestDriver(Rig, Device, variant);
         if (start)
         {
@@ -35,7 +36,7 @@ internal sealed class BalloonRig : IDisposable
 
     public ManualTime Time { get; } = new();
 
-    public Balloon Device { get; }
+    public VirtioBalloon Device { get; }
 
     public TestDriver Driver { get; }
 

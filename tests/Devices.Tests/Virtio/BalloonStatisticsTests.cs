@@ -1,5 +1,6 @@
 using Vmm.Devices.State;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Balloon;
 
 namespace Vmm.Devices.Tests.Virtio;
 

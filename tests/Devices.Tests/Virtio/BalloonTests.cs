@@ -1,6 +1,7 @@
 using Vmm.Devices.Memory;
 using Vmm.Devices.State;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Balloon;
 
 namespace Vmm.Devices.Tests.Virtio;
 
@@ -60,7 +61,7 @@ public sealed class BalloonTests
     public void More_page_numbers_than_any_driver_sends_are_refused(Variant variant)
     {
         using var rig = new BalloonRig(variant);
-        uint[] pages = new uint[Balloon.MostPages];
+        uint[] pages = new uint[VirtioBalloon.MostPages];
         Array.Fill(pages, BalloonRig.FirstPage);
         Buffer[] request = rig.Request(pages);
         rig.Send(BalloonRig.Inflate, request);

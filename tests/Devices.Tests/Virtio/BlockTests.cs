@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 
 namespace Vmm.Devices.Tests.Virtio;
 
@@ -20,7 +21,7 @@ internal sealed class BlockRig : IDisposable
         bool waitsForResets = false)
     {
         Disk = disk ?? new FakeDisk(1 << 20);
-        Block = new Block("virtio-blk0", Disk, options ?? new BlockOptions()) { RingFeatures = TestTransports.RingFeatures };
+        Block = new VirtioBlock("virtio-blk0", Disk, options ?? new BlockOptions()) { RingFeatures = TestTransports.RingFeatures };
         Driver = new TestDriver(Rig, Block, variant, waitsForResets);
         if (start)
         {
@@ -32,7 +33,7 @@ internal sealed class BlockRig : IDisposable
 
     public FakeDisk Disk { get; }
 
-    public Block Block { get; }
+    public VirtioBlock Block { get; }
 
     public TestDriver Driver { get; }
 
@@ -287,7 +288,7 @@ public sealed class BlockTests
     public void Options_that_cannot_be_are_refused_with_a_reason()
     {
         static void Refused(BlockOptions options, string word) => Assert.Contains(
-            word, Assert.Throws<ArgumentException>(() => new Block("disk", new FakeDisk(1536), options)).Message,
+            word, Assert.Throws<ArgumentException>(() => new VirtioBlock("disk", new FakeDisk(1536), options)).Message,
             StringComparison.Ordinal);
 
         Refused(new BlockOptions { Serial = "123456789012345678901" }, "serial");

@@ -3,6 +3,7 @@ using System.Text;
 using Vmm.Devices.Legacy;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Console;
 
 namespace Vmm.Devices.Tests.Virtio;
 

@@ -1,4 +1,5 @@
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Balloon;
 
 namespace Vmm.Devices.Tests.Virtio;
 

@@ -1,5 +1,6 @@
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vsock;
 
 namespace Vmm.Devices.Tests.Virtio;
 
@@ -88,7 +89,7 @@ public sealed class MalformedRequestTests
                 target.Rig.Memory.Write(new GuestAddress(at), new VsockHeader
                 {
                     SrcCid = TestDriverVsock.Cid,
-                    DstCid = Vsock.HostCid,
+                    DstCid = VirtioVsock.HostCid,
                     Type = 1,
                     Op = VsockOp.Rw,
                     Len = 2,

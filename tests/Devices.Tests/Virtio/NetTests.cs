@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Net;
 
 namespace Vmm.Devices.Tests.Virtio;
 
@@ -14,7 +15,7 @@ internal sealed class NetRig : IDisposable
         TimeProvider? time = null, bool start = true)
     {
         Backend = new FakeNet(pairs, offloads);
-        Card = new Net("net0", Backend, options ?? new NetOptions { Mac = Mac }, time) { RingFeatures = TestTransports.RingFeatures };
+        Card = new VirtioNet("net0", Backend, options ?? new NetOptions { Mac = Mac }, time) { RingFeatures = TestTransports.RingFeatures };
         Driver = new TestDriver(Rig, Card, variant);
         Rig.Poller = Backend.Poll;
         if (start)
@@ -29,7 +30,7 @@ internal sealed class NetRig : IDisposable
 
     public FakeNet Backend { get; }
 
-    public Net Card { get; }
+    public VirtioNet Card { get; }
 
     public TestDriver Driver { get; }
 
@@ -510,13 +511,13 @@ public sealed class NetTests
     public void Options_that_cannot_be_are_refused_with_a_reason()
     {
         static void Refused(NetOptions options, string word) => Assert.Contains(
-            word, Assert.Throws<ArgumentException>(() => new Net("net", new FakeNet(), options)).Message, StringComparison.Ordinal);
+            word, Assert.Throws<ArgumentException>(() => new VirtioNet("net", new FakeNet(), options)).Message, StringComparison.Ordinal);
 
         Refused(new NetOptions { Mac = new byte[5] }, "mac");
         Refused(new NetOptions { Mac = new byte[] { 1, 0, 0, 0, 0, 0 } }, "mac");
         Refused(new NetOptions { Mac = NetRig.Mac, QueueSize = 17 }, "queue size");
         Refused(new NetOptions { Mac = NetRig.Mac, Mtu = 67 }, "mtu");
-        Assert.Throws<ArgumentException>(() => new Net("net", new FakeNet(17), new NetOptions { Mac = NetRig.Mac }));
+        Assert.Throws<ArgumentException>(() => new VirtioNet("net", new FakeNet(17), new NetOptions { Mac = NetRig.Mac }));
     }
 
     private static byte Command(NetRig rig, byte[] command)

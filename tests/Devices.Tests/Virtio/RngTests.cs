@@ -1,4 +1,5 @@
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Rng;
 
 namespace Vmm.Devices.Tests.Virtio;
 
@@ -10,7 +11,7 @@ public sealed class RngTests
     {
         using var rig = new TestRig();
         var source = new FakeEntropy();
-        var device = new Rng("rng", source) { RingFeatures = TestTransports.RingFeatures };
+        var device = new VirtioRng("rng", source) { RingFeatures = TestTransports.RingFeatures };
         var driver = new TestDriver(rig, device, variant);
         driver.Start();
         Assert.Equal(4u, driver.Transport.DeviceId);
@@ -35,7 +36,7 @@ public sealed class RngTests
         using var rig = new TestRig();
         var source = new FakeEntropy();
         var time = new ManualTime();
-        var device = new Rng("rng", source, 10_000, time) { RingFeatures = TestTransports.RingFeatures };
+        var device = new VirtioRng("rng", source, 10_000, time) { RingFeatures = TestTransports.RingFeatures };
         var driver = new TestDriver(rig, device, variant);
         driver.Start();
         ulong at = driver.Allocate(100);
@@ -74,7 +75,7 @@ public sealed class RngTests
     {
         using var rig = new TestRig();
         var source = new FakeEntropy();
-        var driver = new TestDriver(rig, new Rng("rng", source) { RingFeatures = TestTransports.RingFeatures }, variant);
+        var driver = new TestDriver(rig, new VirtioRng("rng", source) { RingFeatures = TestTransports.RingFeatures }, variant);
         driver.Start();
         ulong at = driver.Allocate(64);
         for (int i = 0; i < 64; i++)

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vsock;
 
 namespace Vmm.Devices.Tests.Virtio;
 
@@ -23,7 +24,7 @@ internal sealed class TestDriverVsock
     private readonly Queue<ulong> _shortPackets = new();
     private readonly Dictionary<int, ulong> _sent = [];
 
-    public TestDriverVsock(TestRig rig, Vsock device, Variant variant)
+    public TestDriverVsock(TestRig rig, VirtioVsock device, Variant variant)
         : this(rig, device, new TestDriver(rig, device, variant))
     {
     }
@@ -34,7 +35,7 @@ internal sealed class TestDriverVsock
     {
     }
 
-    private TestDriverVsock(TestRig rig, Vsock device, TestDriver driver)
+    private TestDriverVsock(TestRig rig, VirtioVsock device, TestDriver driver)
     {
         (_rig, Device, Driver) = (rig, device, driver);
         Driver.Start();
@@ -45,7 +46,7 @@ internal sealed class TestDriverVsock
         }
     }
 
-    public Vsock Device { get; }
+    public VirtioVsock Device { get; }
 
     public TestDriver Driver { get; }
 
@@ -76,7 +77,7 @@ internal sealed class TestDriverVsock
     public VsockHeader Header(VsockOp op, uint hostPort, int length = 0, VsockShutdown flags = VsockShutdown.None) => new()
     {
         SrcCid = Cid,
-        DstCid = Vsock.HostCid,
+        DstCid = VirtioVsock.HostCid,
         SrcPort = GuestPort,
         DstPort = hostPort,
         Len = (uint)length,
@@ -146,7 +147,7 @@ internal sealed class TestDriverVsock
 
         free.Push(buffer.Address);
         VsockHeader header = MemoryMarshal.Read<VsockHeader>(packet);
-        Assert.Equal((Vsock.HostCid, Cid, length - VsockHeader.Length), (header.SrcCid, header.DstCid, header.Len));
+        Assert.Equal((VirtioVsock.HostCid, Cid, length - VsockHeader.Length), (header.SrcCid, header.DstCid, header.Len));
         return (header, packet[VsockHeader.Length..]);
     }
 

@@ -1,5 +1,11 @@
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Balloon;
+using Vmm.Devices.Virtio.Block;
+using Vmm.Devices.Virtio.Console;
+using Vmm.Devices.Virtio.Net;
+using Vmm.Devices.Virtio.Rng;
+using Vmm.Devices.Virtio.Vsock;
 
 namespace Vmm.Devices.Tests.Virtio;
 
@@ -31,23 +37,23 @@ internal sealed class TestTarget : IDisposable
         _kind = kind;
         Device = kind switch
         {
-            TargetKind.Block => new Block("blk", Disk = new FakeDisk(1 << 20), new BlockOptions { QueueSize = 64 })
+            TargetKind.Block => new VirtioBlock("blk", Disk = new FakeDisk(1 << 20), new BlockOptions { QueueSize = 64 })
             {
                 RingFeatures = TestTransports.RingFeatures,
             },
-            TargetKind.Rng => new Rng("rng", _entropy) { RingFeatures = TestTransports.RingFeatures },
-            TargetKind.VsockTransmit => new Vsock("vsock", new FakeVsockHost(), TestDriverVsock.Cid)
+            TargetKind.Rng => new VirtioRng("rng", _entropy) { RingFeatures = TestTransports.RingFeatures },
+            TargetKind.VsockTransmit => new VirtioVsock("vsock", new FakeVsockHost(), TestDriverVsock.Cid)
             {
                 RingFeatures = TestTransports.RingFeatures,
             },
             TargetKind.BalloonInflate or TargetKind.BalloonReport =>
-                new Balloon("balloon", Rig.Memory, _balloon) { RingFeatures = TestTransports.RingFeatures },
+                new VirtioBalloon("balloon", Rig.Memory, _balloon) { RingFeatures = TestTransports.RingFeatures },
             TargetKind.ConsoleTransmit or TargetKind.ConsoleControl =>
                 new VirtioConsole("console", new ConsolePort("", _screen, isConsole: true), new ConsolePort("data", _screen))
                 {
                     RingFeatures = TestTransports.RingFeatures,
                 },
-            _ => new Devices.Virtio.Net("net", Net = new FakeNet(pairs: 2), new NetOptions { Mac = new byte[] { 2, 0, 0, 0, 0, 1 }, QueueSize = 64 })
+            _ => new VirtioNet("net", Net = new FakeNet(pairs: 2), new NetOptions { Mac = new byte[] { 2, 0, 0, 0, 0, 1 }, QueueSize = 64 })
             {
                 RingFeatures = TestTransports.RingFeatures,
             },
@@ -103,7 +109,7 @@ internal sealed class TestTarget : IDisposable
                 return [new Buffer(at, 12 + 60, false)];
             case TargetKind.VsockTransmit:
                 // The end of a connection that there is not, to which there is no answer.
-                var header = new VsockHeader { SrcCid = TestDriverVsock.Cid, DstCid = Vsock.HostCid, Type = 1, Op = VsockOp.Rst };
+                var header = new VsockHeader { SrcCid = TestDriverVsock.Cid, DstCid = VirtioVsock.HostCid, Type = 1, Op = VsockOp.Rst };
                 Rig.Memory.Write(new GuestAddress(at), header);
                 return [new Buffer(at, VsockHeader.Length, false)];
             case TargetKind.NetControl:
@@ -170,7 +176,7 @@ internal sealed class TestTarget : IDisposable
         Device.Notify(Queue);
         if (_kind == TargetKind.NetReceive)
         {
-            ((Devices.Virtio.Net)Device).ReceiveReady(0);
+            ((VirtioNet)Device).ReceiveReady(0);
         }
     }
 

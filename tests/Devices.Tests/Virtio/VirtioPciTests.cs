@@ -1,6 +1,7 @@
 using Vmm.Devices.Pci;
 using Vmm.Devices.Tests.Legacy;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Devices.Virtio.Transport;
 using Vmm.Tests.Shared;
 
@@ -12,7 +13,7 @@ public sealed class VirtioPciTests : IDisposable
     private const ulong Window = TestTransportPci.WindowAddress;
 
     private readonly TestRig _rig = new();
-    private readonly Block _block = new("virtio-blk0", new FakeDisk(1 << 20), new BlockOptions { Queues = 2 });
+    private readonly VirtioBlock _block = new("virtio-blk0", new FakeDisk(1 << 20), new BlockOptions { Queues = 2 });
     private readonly TestTransportPci _transport;
     private readonly TestDriver _driver;
 

@@ -1,6 +1,7 @@
 using Vmm.Devices.Bus;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Rng;
 using Vmm.Devices.Virtio.Transport;
 using Vmm.Tests.Shared;
 
@@ -114,7 +115,7 @@ public sealed class VirtioRaceTests
         const int Requests = 4000;
         using var rig = new TestRig();
         using var signals = new Signals();
-        var device = new Rng("rng", new FakeEntropy()) { RingFeatures = TestTransports.RingFeatures };
+        var device = new VirtioRng("rng", new FakeEntropy()) { RingFeatures = TestTransports.RingFeatures };
         var transport = new VirtioMmioTransport(device, rig.Memory, signals, signals, rig);
         var driver = new TestDriver(rig, new TestTransportMmio(transport), kind);
         driver.Start(eventIndex ? 0 : VirtioFeatures.EventIndex);

@@ -1,4 +1,5 @@
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vsock;
 
 namespace Vmm.Devices.Tests.Virtio;
 
@@ -80,15 +81,15 @@ public sealed partial class VsockTests
     public void There_is_an_end_to_connections()
     {
         TestDriverVsock guest = Guest();
-        for (uint i = 0; i <= Vsock.MostConnections; i++)
+        for (uint i = 0; i <= VirtioVsock.MostConnections; i++)
         {
             guest.Offer(1, 64);
             guest.Send(guest.Header(VsockOp.Request, Port) with { SrcPort = i });
-            guest.Expect(i < Vsock.MostConnections ? VsockOp.Response : VsockOp.Rst);
+            guest.Expect(i < VirtioVsock.MostConnections ? VsockOp.Response : VsockOp.Rst);
         }
 
         Assert.False(_host.Device.Connect(new FakeVsockPeer(), 1));
-        Assert.Equal(Vsock.MostConnections, _host.Peers.Count);
+        Assert.Equal(VirtioVsock.MostConnections, _host.Peers.Count);
     }
 
     [Fact]
@@ -99,7 +100,7 @@ public sealed partial class VsockTests
         {
             guest.Send(guest.Header(VsockOp.Request, Port) with { SrcPort = i });
             guest.Send(guest.Header(VsockOp.Rst, Port) with { SrcPort = i });
-            Assert.InRange(guest.Device.Waiting, 0, 2 * Vsock.MostConnections);
+            Assert.InRange(guest.Device.Waiting, 0, 2 * VirtioVsock.MostConnections);
         }
 
         Assert.Equal(0, guest.Device.Connections);
@@ -183,7 +184,7 @@ public sealed partial class VsockTests
 
             if (i % 1000 == 999)
             {
-                Assert.InRange(guest.Device.Connections, 0, Vsock.MostConnections);
+                Assert.InRange(guest.Device.Connections, 0, VirtioVsock.MostConnections);
                 _host.Peers.RemoveAll(peer => peer.IsDisposed);
                 guest = Guest(guest);
             }

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vsock;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Devices.Tests.Virtio;
@@ -404,7 +405,7 @@ public sealed partial class VsockTests : IDisposable
     }
 
     private TestDriverVsock Guest(Variant? variant = null) => new(
-        _rig, new Vsock("vsock", _host, TestDriverVsock.Cid) { RingFeatures = TestTransports.RingFeatures }, variant ?? Variant.Default);
+        _rig, new VirtioVsock("vsock", _host, TestDriverVsock.Cid) { RingFeatures = TestTransports.RingFeatures }, variant ?? Variant.Default);
 
     /// <summary>The same device under a driver that starts anew, which has all memory to itself again.</summary>
     private TestDriverVsock Guest(TestDriverVsock before)

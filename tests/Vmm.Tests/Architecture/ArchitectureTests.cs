@@ -61,12 +61,6 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
             string folder = Path.GetRelativePath(source, Path.GetDirectoryName(file)!);
             Match declared = Namespace().Match(File.ReadAllText(file));
             string expected = folder == "Vmm" || folder.StartsWith("Vmm/", StringComparison.Ordinal) ? folder : $"Vmm/{folder}";
-            // The folders of the virtio devices are named like their classes, which stay in their parent's namespace.
-            if (IsVirtioDevice().IsMatch(folder))
-            {
-                expected = "Vmm/Devices/Virtio";
-            }
-
             if (declared.Success && declared.Groups[1].Value != expected.Replace('/', '.'))
             {
                 wrong.Add($"{folder}/{Path.GetFileName(file)} says {declared.Groups[1].Value}");
@@ -81,9 +75,6 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
         name == "Vmm" ? "Vmm"
         : name.StartsWith("Vmm.", StringComparison.Ordinal) ? name.Split('.')[1]
         : null;
-
-    [GeneratedRegex("^Devices/Virtio/(Balloon|Block|Console|Net|Rng|Vsock)$")]
-    private static partial Regex IsVirtioDevice();
 
     [GeneratedRegex(@"^namespace ([\w.]+);", RegexOptions.Multiline)]
     private static partial Regex Namespace();

@@ -4,6 +4,7 @@ using Vmm.Backends.Console;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Console;
 using Vmm.Host;
 using Buffer = Vmm.Devices.Tests.Virtio.Buffer;
 

@@ -1,6 +1,7 @@
 using Vmm.Backends.Disks;
 using Vmm.Boot;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Host;
 
 namespace Vmm.Tests.Disks;

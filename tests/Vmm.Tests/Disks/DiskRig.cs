@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Vmm.Backends.Disks;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Host;
 
 namespace Vmm.Tests.Disks;

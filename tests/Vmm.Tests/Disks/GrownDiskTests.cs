@@ -1,6 +1,7 @@
 using Vmm.Backends.Disks;
 using Vmm.Backends.Disks.Qcow2;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 
 namespace Vmm.Tests.Disks;
 

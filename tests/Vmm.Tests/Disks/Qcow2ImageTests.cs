@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Disks.Qcow2;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Host;
 
 namespace Vmm.Tests.Disks;

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Disks.Qcow2;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 
 namespace Vmm.Tests.Disks;
 

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Vmm.Backends.Disks;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 
 namespace Vmm.Tests.Disks;
 

@@ -1,5 +1,6 @@
 using Vmm.Backends.Disks;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Host;
 using Vmm.Tests.Shared;
 

@@ -1,5 +1,6 @@
 using Vmm.Backends.Disks;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Host;
 
 namespace Vmm.Tests.Host;

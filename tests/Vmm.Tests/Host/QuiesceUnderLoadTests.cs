@@ -5,7 +5,9 @@ using Vmm.Backends.Sockets;
 using Vmm.Devices.Memory;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Devices.Virtio.Transport;
+using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
 using Vmm.Machines.Slots;
 using Vmm.Tests.Networks;
@@ -46,7 +48,7 @@ public sealed class QuiesceUnderLoadTests : IDisposable
     public void Standing_still_again_and_again_loses_nothing(bool ioUring, int rounds)
     {
         var disks = new DiskHost(_loop, allowIoUring: ioUring);
-        (Action disk, Block block) = DiskDriver(disks);
+        (Action disk, VirtioBlock block) = DiskDriver(disks);
         (Action net, Func<bool> netIsUp) = NetDriver();
         Action vsock = SocketDriver(out Socket listener);
         _loop.Failed += error => _failure = error;
@@ -114,13 +116,13 @@ public sealed class QuiesceUnderLoadTests : IDisposable
     }
 
     /// <summary>Writes blocks that say which they are and how often they were written, and reads others back.</summary>
-    private (Action Step, Block Device) DiskDriver(DiskHost disks)
+    private (Action Step, VirtioBlock Device) DiskDriver(DiskHost disks)
     {
         const int Blocks = 256, BlockBytes = 4096, Header = 16;
         string path = Path.Combine(_directory, "disk.img");
         File.WriteAllBytes(path, new byte[Blocks * BlockBytes]);
         OpenDisk open = disks.Open(DiskSpec.Parse(path));
-        var block = new Block("disk", open.Backend, open.Options);
+        var block = new VirtioBlock("disk", open.Backend, open.Options);
         TestRig rig = Rig();
         var events = new QueueEvents(_loop, block);
         _owned.Add(disks);
@@ -221,7 +223,7 @@ public sealed class QuiesceUnderLoadTests : IDisposable
         Socket listening = listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         listener.Bind(new UnixDomainSocketEndPoint($"{path}_{Port}"));
         listener.Listen();
-        var guest = new TestDriverVsock(Rig(), new Vsock("vsock", host, TestDriverVsock.Cid), Variant.Default);
+        var guest = new TestDriverVsock(Rig(), new VirtioVsock("vsock", host, TestDriverVsock.Cid), Variant.Default);
         guest.Offer(16);
         guest.Send(VsockOp.Request, Port);
         new Thread(() => Echo(listening)) { IsBackground = true }.Start();

@@ -4,6 +4,7 @@ using Vmm.Boot.Acpi;
 using Vmm.Devices.Bus;
 using Vmm.Devices.State;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Rng;
 using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Machines;
@@ -197,7 +198,7 @@ public sealed class SlotsTests : IDeviceLog, IDisposable
         return _vm;
     }
 
-    private Rng Device(int number) => new($"rng{number}", new SystemEntropy(), 1 << 20, _time);
+    private VirtioRng Device(int number) => new($"rng{number}", new SystemEntropy(), 1 << 20, _time);
 
     private uint Read(ulong address)
     {

@@ -1,6 +1,7 @@
 using Vmm.Backends.Networks;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Net;
 using Vmm.Host;
 
 namespace Vmm.Tests.Networks;
@@ -159,7 +160,7 @@ public sealed class FaultyNetTests : IDisposable
     /// <summary>A line in memory.</summary>
     private sealed class Echo : INetBackend
     {
-        private static readonly byte[] NoHeader = new byte[Net.HeaderBytes], Small = NetStand.Frame(60);
+        private static readonly byte[] NoHeader = new byte[VirtioNet.HeaderBytes], Small = NetStand.Frame(60);
 
         public List<byte[]> Sent { get; } = [];
 
@@ -194,7 +195,7 @@ public sealed class FaultyNetTests : IDisposable
 
             Room--;
             byte[] bytes = new byte[1 << 16];
-            int length = IoVectors.CopyFrom(frame, Net.HeaderBytes, bytes);
+            int length = IoVectors.CopyFrom(frame, VirtioNet.HeaderBytes, bytes);
             Sent.Add(bytes[..length]);
             return true;
         }

@@ -1,6 +1,7 @@
 using Vmm.Devices.Memory;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Net;
 using Vmm.Host;
 using Vmm.Machines;
 using Buffer = Vmm.Devices.Tests.Virtio.Buffer;
@@ -23,7 +24,7 @@ internal sealed class NetStand : IDisposable
     public NetStand(EventLoop loop, INetBackend backend, byte[]? mac = null, ulong refuse = 0)
     {
         Loop = loop;
-        Card = new Net("net0", backend, new NetOptions { Mac = mac ?? [2, 0, 0, 0, 0, 1] });
+        Card = new VirtioNet("net0", backend, new NetOptions { Mac = mac ?? [2, 0, 0, 0, 0, 1] });
         _driver = new TestDriver(_rig, Card, Variant.Default);
         _driver.Start(refuse);
         _sendBuffer = _driver.Allocate(1 << 17);
@@ -31,7 +32,7 @@ internal sealed class NetStand : IDisposable
 
     public EventLoop Loop { get; }
 
-    public Net Card { get; }
+    public VirtioNet Card { get; }
 
     public bool LinkIsUp => (_driver.Transport.ReadConfig32(4) >> 16) == 1;
 
@@ -46,7 +47,7 @@ internal sealed class NetStand : IDisposable
     /// <returns>False when it waits for room.</returns>
     public bool Send(ReadOnlySpan<byte> frame)
     {
-        byte[] whole = [.. new byte[Net.HeaderBytes], .. frame];
+        byte[] whole = [.. new byte[VirtioNet.HeaderBytes], .. frame];
         _rig.Memory.Write(new GuestAddress(_sendBuffer), whole);
         _driver.Queues[Transmit].Add(new Buffer(_sendBuffer, (uint)whole.Length, Writable: false));
         _driver.Kick(Transmit);
@@ -93,7 +94,7 @@ internal sealed class NetStand : IDisposable
             whole.AddRange(Fetch(_buffers[id], length));
         }
 
-        return [.. whole.Skip(Net.HeaderBytes)];
+        return [.. whole.Skip(VirtioNet.HeaderBytes)];
     }
 
     /// <summary>Lets the loop take turns until something is true.</summary>

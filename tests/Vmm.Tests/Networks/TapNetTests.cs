@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Vmm.Backends.Networks;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Net;
 using Vmm.Host;
 using Vmm.Tests.Shared;
 

@@ -3,6 +3,7 @@ using System.Text;
 using Vmm.Backends.Sockets;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
 
 namespace Vmm.Tests.Sockets;
@@ -19,7 +20,7 @@ public sealed class VsockHostTests : IDisposable
     public VsockHostTests()
     {
         _host = new VsockHost(_loop, VsockSpec.Parse(SocketPath));
-        _guest = new TestDriverVsock(_rig, new Vsock("vsock", _host, TestDriverVsock.Cid), Variant.Default);
+        _guest = new TestDriverVsock(_rig, new VirtioVsock("vsock", _host, TestDriverVsock.Cid), Variant.Default);
     }
 
     private string SocketPath => Path.Combine(_directory, "vm.sock");

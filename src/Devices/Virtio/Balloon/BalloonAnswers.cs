@@ -1,10 +1,10 @@
 using System.Buffers.Binary;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Balloon;
 
 /// <summary>Statistics (virtio 1.2, section 5.5.6.3): the driver makes one buffer available, which is an answer to a question
 /// not yet asked. It is given back when somebody asks, and comes again with fresh figures.</summary>
-public sealed partial class Balloon
+public sealed partial class VirtioBalloon
 {
     private const int EntryBytes = 10;      // tag:16, value:64, packed
     private const int MostEntries = 64;     // more than there are tags; others are of no interest

@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Balloon;
 
 /// <summary><c>struct virtio_balloon_config</c> and the feature bits (virtio 1.2, sections 5.5.3 and 5.5.4).</summary>
 internal static class BalloonConfig

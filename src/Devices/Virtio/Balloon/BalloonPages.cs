@@ -1,10 +1,10 @@
 using System.Runtime.InteropServices;
 using Vmm.Devices.Memory;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Balloon;
 
 /// <summary>Pages that come back: by their numbers (virtio 1.2, section 5.5.6.1), and as buffers (section 5.5.6.7).</summary>
-public sealed partial class Balloon
+public sealed partial class VirtioBalloon
 {
     /// <summary>Page numbers of one request. Drivers send 256 to 1024; a bound to what a hostile one costs.</summary>
     public const int MostPages = 16384;

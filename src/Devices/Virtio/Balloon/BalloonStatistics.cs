@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Balloon;
 
 /// <summary>What the guest told about its memory last (virtio 1.2, section 5.5.6.3 and 5.5.6.4). Each is null where the guest does
 /// not tell it. The guest may tell anything.</summary>

@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Balloon;
 
 /// <summary>Gives memory of the guest back to the host.</summary>
 public interface IBalloonMemory

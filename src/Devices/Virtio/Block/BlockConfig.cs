@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Numerics;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Block;
 
 /// <summary><c>struct virtio_blk_config</c> and the features that go with its fields (virtio 1.2, sections 5.2.3 and
 /// 5.2.4).</summary>

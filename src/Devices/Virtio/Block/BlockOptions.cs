@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Block;
 
 /// <summary>What a disk looks like to the guest.</summary>
 public sealed record BlockOptions

@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Block;
 
 /// <summary>A place for one request in flight; all of them exist from the start.</summary>
 internal struct BlockRequest

@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Block;
 
 /// <summary>From a chain to requests for the backend (virtio 1.2, section 5.2.6).</summary>
-public sealed partial class Block
+public sealed partial class VirtioBlock
 {
     private enum BlockStatus : byte
     {

@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Block;
 
 /// <summary>What a disk is asked to do.</summary>
 public enum DiskOperation

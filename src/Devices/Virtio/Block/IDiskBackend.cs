@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Block;
 
 /// <summary>Where a disk's bytes are: a raw file, an image format. Asynchronous; it knows nothing of virtio.</summary>
 /// <remarks>All calls come on one thread at a time (the event loop's; <see cref="Attach"/> before it starts). The disk

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Console;
 
 /// <summary>The control queues (virtio 1.2, section 5.3.6.2): <c>struct virtio_console_control</c> of id:32, event:16, value:16, and
 /// what belongs to the event behind it. What the guest is to be told is a bit for each port, so a guest that asks again and again

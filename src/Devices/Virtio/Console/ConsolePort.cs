@@ -1,6 +1,6 @@
 using Vmm.Devices.Legacy;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Console;
 
 /// <summary>One port of a <see cref="VirtioConsole"/>: the host's end of it.</summary>
 public sealed class ConsolePort : ISerialInput

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using Vmm.Devices.State;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Console;
 
 /// <summary>A console and named ports (virtio 1.2, section 5.3), each a stream of bytes both ways.</summary>
 /// <remarks>Nothing is kept here: what the output does not take stays in the guest's queue, and what finds no buffer stays with the

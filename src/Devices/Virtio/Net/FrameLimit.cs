@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Net;
 
 /// <summary>What one direction of a card may move: bytes and frames a second, either without limit.</summary>
 internal sealed class FrameLimit

@@ -1,8 +1,8 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Net;
 
 /// <summary>Where a network card's frames go to and come from: a tap, passt, a socket.</summary>
 /// <remarks>
-/// Every frame has <see cref="Net.HeaderBytes"/> bytes of <c>struct virtio_net_hdr_v1</c> (virtio 1.2, section 5.1.6;
+/// Every frame has <see cref="VirtioNet.HeaderBytes"/> bytes of <c>struct virtio_net_hdr_v1</c> (virtio 1.2, section 5.1.6;
 /// that of a tap with IFF_VNET_HDR and a header size of 12) in front. A backend that offers no
 /// <see cref="Offloads"/> skips it when sending, and receives one of all zeroes. All calls come with the device's gate
 /// held, most of them on the event-loop thread; none blocks.
@@ -12,7 +12,7 @@ public interface INetBackend
     /// <summary>What it can take from the guest and give to it.</summary>
     NetOffloads Offloads { get; }
 
-    /// <summary>Queue pairs that it can serve, 1 to <see cref="Net.MostPairs"/>.</summary>
+    /// <summary>Queue pairs that it can serve, 1 to <see cref="VirtioNet.MostPairs"/>.</summary>
     int QueuePairs { get; }
 
     /// <summary>Frames of the guest that it threw away: nobody there, the host refused them, or on purpose.</summary>

@@ -1,10 +1,10 @@
 using System.Buffers.Binary;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Net;
 
 /// <summary>Commands of the driver (virtio 1.2, section 5.1.6.5): class:8 command:8, data, and an answer to
 /// write.</summary>
-public sealed partial class Net
+public sealed partial class VirtioNet
 {
     private const byte ClassMq = 4;             // VIRTIO_NET_CTRL_MQ
     private const byte CommandPairsSet = 0;     // VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET

@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Net;
 
 /// <summary>Features of network cards and how they depend on each other (virtio 1.2, sections 5.1.3 and
 /// 5.1.3.1).</summary>

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Net;
 
 /// <summary><c>struct virtio_net_hdr_v1</c> (virtio 1.2, section 5.1.6): flags:8 gso_type:8 hdr_len:16 gso_size:16
 /// csum_start:16 csum_offset:16 num_buffers:16.</summary>

@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Net;
 
 /// <summary>Work on frames that can be left to the other side. A backend says what it can take from the guest and give
 /// to it; the driver says what it takes.</summary>

@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Net;
 
 /// <summary>What a network card looks like to the guest.</summary>
 public sealed record NetOptions

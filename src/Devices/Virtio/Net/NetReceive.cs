@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Net;
 
 /// <summary>Frames for the guest (virtio 1.2, sections 5.1.6.3 and 5.1.6.4).</summary>
-public sealed partial class Net
+public sealed partial class VirtioNet
 {
     // Room for an Ethernet frame without a VLAN tag, which a buffer of Linux's has; and how many frames after a longer one
     // get more.

@@ -1,7 +1,7 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Net;
 
 /// <summary>Frames from the guest (virtio 1.2, section 5.1.6.2).</summary>
-public sealed partial class Net
+public sealed partial class VirtioNet
 {
     private const string ShortFrame = "a frame is shorter than its header";
 

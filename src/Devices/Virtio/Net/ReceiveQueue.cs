@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Net;
 
 /// <summary>Buffers of the guest that wait for frames: taken from the ring, in its order, and not yet given back.</summary>
 internal sealed class ReceiveQueue

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Vmm.Devices.Virtio.Net;
 
 namespace Vmm.Devices.Virtio.Vhost;
 

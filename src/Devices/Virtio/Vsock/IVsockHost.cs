@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Vsock;
 
 /// <summary>What the guest's sockets are connected to: the programs of the host.</summary>
 /// <remarks>All calls, here and on <see cref="IVsockPeer"/>, come with the device's gate held, from any thread; none

@@ -1,12 +1,12 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Vsock;
 
 /// <summary>One connection between a port of the guest and one of the host, with what each side may still send
 /// (virtio 1.2, sections 5.10.6.3 and 5.10.6.5).</summary>
 /// <remarks>The gate of the device is held for all but what <see cref="IVsockConnection"/> says.</remarks>
-internal sealed class VsockConnection(Vsock device, uint guestPort, uint hostPort, IVsockPeer peer) : IVsockConnection
+internal sealed class VsockConnection(VirtioVsock device, uint guestPort, uint hostPort, IVsockPeer peer) : IVsockConnection
 {
     /// <summary>Bytes that the guest may send before the host's program reads them. The buffer for them is made when that
     /// program is slow for the first time.</summary>

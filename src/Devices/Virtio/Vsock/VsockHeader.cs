@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Vsock;
 
 /// <summary>struct virtio_vsock_hdr (virtio 1.2, section 5.10.6), in front of every packet. Little-endian, as x86 is.
 /// </summary>

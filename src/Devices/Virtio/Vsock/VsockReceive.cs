@@ -1,9 +1,9 @@
 using System.Runtime.InteropServices;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Vsock;
 
 /// <summary>Packets for the guest (virtio 1.2, sections 5.10.6.3 to 5.10.6.5).</summary>
-public sealed partial class Vsock
+public sealed partial class VirtioVsock
 {
     // Of a packet; Linux has buffers of 4 KiB and takes up to 64.
     private const int MostDataBytes = 64 << 10;

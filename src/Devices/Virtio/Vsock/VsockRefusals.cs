@@ -1,4 +1,4 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Vsock;
 
 /// <summary>Packets of the guest that are answered with VIRTIO_VSOCK_OP_RST although there is no connection to keep that
 /// in: first in, first out, and no more than fit.</summary>

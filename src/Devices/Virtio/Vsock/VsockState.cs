@@ -1,11 +1,11 @@
 using System.Buffers.Binary;
 using Vmm.Devices.State;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Vsock;
 
 /// <summary>What is saved of a socket device. Connections lead to programs of the host and end with the machine that had
 /// them: where there were any, the guest is told so once it runs again.</summary>
-public sealed partial class Vsock
+public sealed partial class VirtioVsock
 {
     private const int EventBytes = 4;
     private const uint EventTransportReset = 0;     // VIRTIO_VSOCK_EVENT_TRANSPORT_RESET, virtio 1.2, section 5.10.6.7

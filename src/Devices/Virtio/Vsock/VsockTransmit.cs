@@ -1,9 +1,9 @@
 using System.Runtime.InteropServices;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Vsock;
 
 /// <summary>Packets from the guest (virtio 1.2, sections 5.10.6.4 and 5.10.6.5).</summary>
-public sealed partial class Vsock
+public sealed partial class VirtioVsock
 {
     private const ushort TypeStream = 1;
     private const string ShortPacket = "a packet is shorter than its header";

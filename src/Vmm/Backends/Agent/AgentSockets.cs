@@ -1,5 +1,6 @@
 using Vmm.Backends.Sockets;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
 
 namespace Vmm.Backends.Agent;

@@ -1,5 +1,6 @@
 using Vmm.Devices.Legacy;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Console;
 using Vmm.Host;
 
 namespace Vmm.Backends.Console;

@@ -1,5 +1,6 @@
 using Vmm.Boot;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Console;
 using Vmm.Host;
 
 namespace Vmm.Backends.Console;

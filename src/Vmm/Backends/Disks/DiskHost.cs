@@ -1,5 +1,6 @@
 using System.Numerics;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Host;
 
 namespace Vmm.Backends.Disks;

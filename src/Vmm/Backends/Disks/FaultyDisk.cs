@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Host;
 
 namespace Vmm.Backends.Disks;

@@ -1,4 +1,5 @@
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Host;
 
 namespace Vmm.Backends.Disks;

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Net;
 using Vmm.Host;
 
 namespace Vmm.Backends.Networks;
@@ -46,7 +47,7 @@ internal sealed class FaultyNet : INetBackend, INetCard, IDisposable
         {
             _sending = [.. _wants.Select(_ => new FrameRing(RingBytes))];
             _receiving = [.. _wants.Select(_ => new FrameRing(RingBytes))];
-            _frame = GC.AllocateUninitializedArray<byte>(Net.HeaderBytes + Net.MostFrameBytes, pinned: true);
+            _frame = GC.AllocateUninitializedArray<byte>(VirtioNet.HeaderBytes + VirtioNet.MostFrameBytes, pinned: true);
             _timer = createTimer(() =>
             {
                 _timerDue = long.MaxValue;
@@ -161,7 +162,7 @@ internal sealed class FaultyNet : INetBackend, INetCard, IDisposable
             }
 
             var frame = new IoVector(buffer.Base, (nuint)length);
-            if (length < Net.HeaderBytes || IsLost(_receiveRandom)
+            if (length < VirtioNet.HeaderBytes || IsLost(_receiveRandom)
                 || !_receiving[pair].TryAdd(_time.GetTimestamp() + _delay, new ReadOnlySpan<IoVector>(in frame)))
             {
                 _receiveDropped++;

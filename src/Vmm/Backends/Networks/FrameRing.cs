@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Net;
 using Vmm.Host;
 
 namespace Vmm.Backends.Networks;
@@ -27,8 +28,8 @@ internal sealed class FrameRing(int capacity)
     public void Peek(Span<IoVector> frame)
     {
         nint start = Marshal.UnsafeAddrOfPinnedArrayElement(_bytes, _first + RecordBytes);
-        frame[0] = new IoVector(start, Net.HeaderBytes);
-        frame[1] = new IoVector(start + Net.HeaderBytes, (nuint)(Length - Net.HeaderBytes));
+        frame[0] = new IoVector(start, VirtioNet.HeaderBytes);
+        frame[1] = new IoVector(start + VirtioNet.HeaderBytes, (nuint)(Length - VirtioNet.HeaderBytes));
     }
 
     public ReadOnlySpan<byte> First => _bytes.AsSpan(_first + RecordBytes, Length);

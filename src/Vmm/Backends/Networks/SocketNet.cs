@@ -1,4 +1,5 @@
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Net;
 using Vmm.Host;
 
 namespace Vmm.Backends.Networks;

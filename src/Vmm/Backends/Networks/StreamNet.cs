@@ -1,4 +1,5 @@
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Net;
 using Vmm.Host;
 
 namespace Vmm.Backends.Networks;
@@ -11,7 +12,7 @@ internal abstract class StreamNet : INetBackend, IDisposable
 {
     private const int HeaderIndex = 1;      // of the first vector behind the virtio header
 
-    private static readonly byte[] NoHeader = new byte[Net.HeaderBytes];
+    private static readonly byte[] NoHeader = new byte[VirtioNet.HeaderBytes];
 
     private readonly EventFd _more = new();
     private readonly Interest _moreInterest;

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
 
 namespace Vmm.Backends.Sockets;

@@ -1,5 +1,6 @@
 using System.Text;
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
 using Vmm.Text;
 
@@ -11,7 +12,7 @@ namespace Vmm.Backends.Sockets;
 /// <param name="Cid">The guest's address.</param>
 internal sealed record VsockSpec(string Path, uint Cid)
 {
-    public const uint LeastCid = Vsock.HostCid + 1;
+    public const uint LeastCid = VirtioVsock.HostCid + 1;
     private const uint MostCid = uint.MaxValue - 1;
 
     /// <summary>What may follow the path, for help and for errors.</summary>

@@ -1,4 +1,5 @@
 using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Rng;
 using Vmm.Host;
 
 namespace Vmm.Machines.Slots;

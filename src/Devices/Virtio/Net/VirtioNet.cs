@@ -3,12 +3,12 @@ using System.Numerics;
 using System.Runtime.InteropServices;
 using Vmm.Devices.State;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Net;
 
 /// <summary>A network card (virtio 1.2, section 5.1) over an <see cref="INetBackend"/>.</summary>
 /// <remarks>Frames move between guest memory and the backend without a copy. Queues: receive 0, transmit 0, receive 1,
 /// transmit 1 and so on, then control. A turn of the loop moves a bounded number of frames.</remarks>
-public sealed partial class Net : VirtioDevice, INetCard
+public sealed partial class VirtioNet : VirtioDevice, INetCard
 {
     /// <summary>Bytes of the header in front of every frame.</summary>
     public const int HeaderBytes = 12;
@@ -50,7 +50,7 @@ public sealed partial class Net : VirtioDevice, INetCard
     /// <param name="backend">Where frames go.</param>
     /// <param name="options">What the guest sees.</param>
     /// <param name="time">The clock that limits go by.</param>
-    public Net(string name, INetBackend backend, NetOptions options, TimeProvider? time = null)
+    public VirtioNet(string name, INetBackend backend, NetOptions options, TimeProvider? time = null)
         : base(name, DeviceIdNetwork, Checked(backend, options), Sizes(backend, options))
     {
         _backend = backend;

@@ -2,13 +2,13 @@ using System.Runtime.InteropServices;
 using System.Text;
 using Vmm.Devices.State;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Block;
 
 /// <summary>A disk (virtio 1.2, section 5.2) over an <see cref="IDiskBackend"/>.</summary>
 /// <remarks>Requests wait in slots that exist from the start, with their vectors, so that nothing is allocated per
 /// request; when all are taken the queue waits until one is free. Data moves between guest memory and the backend
 /// without a copy.</remarks>
-public sealed partial class Block : VirtioDevice, IDiskCompletions
+public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
 {
     private const uint DeviceIdBlock = 2;
     private const int HeaderBytes = 16;
@@ -36,7 +36,7 @@ public sealed partial class Block : VirtioDevice, IDiskCompletions
     /// <param name="backend">Where the bytes are.</param>
     /// <param name="options">What the guest sees.</param>
     /// <exception cref="ArgumentException">The options do not fit the backend; the message is for the user.</exception>
-    public Block(string name, IDiskBackend backend, BlockOptions options)
+    public VirtioBlock(string name, IDiskBackend backend, BlockOptions options)
         : base(name, DeviceIdBlock, Checked(backend, options), Sizes(options))
     {
         _backend = backend;

@@ -2,13 +2,13 @@ using System.Buffers.Binary;
 using Vmm.Devices.Memory;
 using Vmm.Devices.State;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Balloon;
 
 /// <summary>A memory balloon (virtio 1.2, section 5.5): the guest gives pages back to the host, because it was asked to (the
 /// target), or because it does not use them (free page reporting).</summary>
 /// <remarks>VIRTIO_BALLOON_F_MUST_TELL_HOST is not offered: a page that the guest uses again without a word is filled with zeros
 /// when it is touched.</remarks>
-public sealed partial class Balloon : VirtioDevice
+public sealed partial class VirtioBalloon : VirtioDevice
 {
     private const uint DeviceIdBalloon = 5;
     private const int InflateQueue = 0;
@@ -28,7 +28,7 @@ public sealed partial class Balloon : VirtioDevice
     /// <param name="memory">All of the guest's.</param>
     /// <param name="host">Takes pages.</param>
     /// <param name="time">For the age of statistics.</param>
-    public Balloon(string name, GuestMemory memory, IBalloonMemory host, TimeProvider? time = null)
+    public VirtioBalloon(string name, GuestMemory memory, IBalloonMemory host, TimeProvider? time = null)
         : base(name, DeviceIdBalloon, Offered, QueueLength, QueueLength, QueueLength, QueueLength, QueueLength)
     {
         _memory = memory;

@@ -1,7 +1,7 @@
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Rng;
 
 /// <summary>An entropy device (virtio 1.2, section 5.4).</summary>
-public sealed class Rng : VirtioDevice
+public sealed class VirtioRng : VirtioDevice
 {
     /// <summary>The most that one request gets; section 5.4.6.2 allows less than asked for. Keeps a turn of the loop
     /// short: a queue's worth of requests is 256 KiB, some tenths of a millisecond.</summary>
@@ -19,7 +19,7 @@ public sealed class Rng : VirtioDevice
     /// <param name="source">Of the bytes.</param>
     /// <param name="bytesPerSecond">The guest gets no more; zero for no limit.</param>
     /// <param name="time">The clock that the limit goes by.</param>
-    public Rng(string name, IEntropySource source, ulong bytesPerSecond = 0, TimeProvider? time = null)
+    public VirtioRng(string name, IEntropySource source, ulong bytesPerSecond = 0, TimeProvider? time = null)
         : base(name, DeviceIdEntropy, features: 0, QueueLength)
     {
         _source = source;

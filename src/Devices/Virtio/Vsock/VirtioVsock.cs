@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 
-namespace Vmm.Devices.Virtio;
+namespace Vmm.Devices.Virtio.Vsock;
 
 /// <summary>A socket device (virtio 1.2, section 5.10): stream sockets between programs of the guest and of the host.
 /// </summary>
@@ -10,7 +10,7 @@ namespace Vmm.Devices.Virtio;
 /// is a set of flags on each connection and a short list of refusals, so that it never grows: when the list is full the
 /// guest's packets wait (section 5.10.6.2).
 /// </remarks>
-public sealed partial class Vsock : VirtioDevice, IVsockDevice
+public sealed partial class VirtioVsock : VirtioDevice, IVsockDevice
 {
     /// <summary>Open at the same time; the next one is refused.</summary>
     public const int MostConnections = 256;
@@ -34,7 +34,7 @@ public sealed partial class Vsock : VirtioDevice, IVsockDevice
     /// <param name="host">Where connections lead.</param>
     /// <param name="guestCid">The guest's address, 3 to 0xfffffffe.</param>
     /// <exception cref="ArgumentException">It cannot be that address.</exception>
-    public Vsock(string name, IVsockHost host, uint guestCid)
+    public VirtioVsock(string name, IVsockHost host, uint guestCid)
         : base(name, DeviceIdSocket, FeatureStream, QueueLength, QueueLength, QueueLength)
     {
         if (guestCid is <= HostCid or uint.MaxValue)
