@@ -3,10 +3,10 @@ using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
 
-/// <summary>How the guest's first instruction is reached.</summary>
+/// <summary>The protocol by which the kernel is started.</summary>
 public enum EntryProtocol
 {
-    /// <summary>As suits the image: multiboot if it has that header, the 64-bit entry for Linux, PVH for other ELF
+    /// <summary>Chosen by the image: multiboot if it has that header, the 64-bit entry for Linux, PVH for other ELF
     /// files with that note.</summary>
     Auto,
 
@@ -20,14 +20,14 @@ public enum EntryProtocol
     Multiboot,
 }
 
-/// <summary>What the user and the machine want booted, besides the kernel itself.</summary>
+/// <summary>What is booted, besides the kernel itself.</summary>
 public sealed record BootRequest
 {
     /// <summary>The whole command line: see <see cref="Boot.CommandLine.Compose"/>.</summary>
     public string CommandLine { get; init; } = Boot.CommandLine.Default;
 
-    /// <summary>The initramfs, which Linux gets as one; a multiboot kernel gets each of its files as a module. It belongs to
-    /// the caller.</summary>
+    /// <summary>The initramfs, which Linux gets as one file; a multiboot kernel gets each of its files as a module. It belongs
+    /// to the caller.</summary>
     public InitialRamDisk Initrd { get; init; } = InitialRamDisk.None;
 
     public EntryProtocol Protocol { get; init; }
@@ -38,8 +38,8 @@ public sealed record BootRequest
     /// <summary>More ranges of the memory map that are not to be used as memory; without overlap.</summary>
     public IReadOnlyList<E820Range> Reserved { get; init; } = [];
 
-    /// <summary>Random bytes for the guest's random generator, 32 or so; empty for none. Linux since 6.0 takes them at
-    /// the 64-bit entry and need not gather its own, which costs a slow host seconds.</summary>
+    /// <summary>Random bytes for the guest's random generator, 32 or so; empty for none. Linux since 6.0 takes them at the
+    /// 64-bit entry and does not have to gather its own, which takes seconds on a slow host.</summary>
     public ReadOnlyMemory<byte> RngSeed { get; init; }
 
     /// <summary>Unpack a bzImage, so that the guest need not (--no-unpack says false).</summary>
@@ -67,8 +67,8 @@ public sealed record LoadedGuest(
     (GuestAddress Start, ulong Length) Kernel,
     (GuestAddress Start, ulong Length) Initrd)
 {
-    /// <summary>What vmm did in place of a bzImage's own unpacker; null if it was not asked to, or it is no bzImage.
-    /// If this names an obstacle, the user is to be told.</summary>
+    /// <summary>What vmm did instead of a bzImage's own unpacker; null if it was not asked to, or it is no bzImage. An obstacle
+    /// in it is reported to the user.</summary>
     public UnpackReport? Unpacked { get; init; }
 
     /// <summary>How long all of loading took: unpacking, relocating, initramfs and tables.</summary>

@@ -14,7 +14,7 @@ public sealed class BzImage
 
     private const int SectorSize = 512;
 
-    // cmdline_size ends here: the last field that no loader can do without. Those behind it may be missing or 0
+    // The end of cmdline_size: the last field that every loader needs. Those behind it may be missing or 0
     // (boot.rst marks few of them as obligatory): payload, setup_data, pref_address, init_size, handover_offset,
     // kernel_info_offset. The header does not grow any more: newer kernels publish what is new in kernel_info.
     private const int ShortestHeaderEnd = 0x23c;
@@ -42,11 +42,11 @@ public sealed class BzImage
     /// <summary>Where the (mostly compressed) payload begins, in bytes from the start of the file.</summary>
     public long PayloadOffset => ProtectedModeOffset + Header.payload_offset;
 
-    /// <summary>Bytes of payload. As Linux builds it, the last four hold the unpacked length. 0 where the kernel names
-    /// none, as memtest86+ does: then it is started as it is.</summary>
+    /// <summary>Bytes of payload. As Linux builds it, the last four hold the unpacked length. 0 where the kernel has none, as
+    /// memtest86+: then it is started without unpacking.</summary>
     public long PayloadLength => Header.payload_length;
 
-    /// <summary>Does it name a payload that could be unpacked for it?</summary>
+    /// <summary>Does it have a payload that vmm could unpack?</summary>
     public bool HasPayload => Header.payload_length != 0;
 
     /// <summary>May the kernel be loaded at another address than <see cref="PrefAddress"/>?</summary>
@@ -55,7 +55,7 @@ public sealed class BzImage
     /// <summary>To what the load address of a relocatable kernel must be aligned: a power of two.</summary>
     public ulong KernelAlignment => Header.kernel_alignment;
 
-    /// <summary>Where the kernel prefers to lie; where every bzImage may where it names no place.</summary>
+    /// <summary>The kernel's preferred load address; 1 MiB where it names none.</summary>
     public ulong PrefAddress => Header.pref_address != 0 ? Header.pref_address : Layout.HighMemory;
 
     /// <summary>Bytes of memory that the kernel needs from its runtime start on before it reads the map; its own length

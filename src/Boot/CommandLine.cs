@@ -6,7 +6,7 @@ namespace Vmm.Boot;
 /// <summary>The kernel's command line.</summary>
 public static class CommandLine
 {
-    /// <summary>What a guest of this machine wants: a serial console; reset by the keyboard controller, which ends
+    /// <summary>The default for a guest of this machine: a serial console; reset by the keyboard controller, which ends
     /// vmm; and a panic that ends it at once.</summary>
     public const string Default = $"console=ttyS0 {Ends}";
 

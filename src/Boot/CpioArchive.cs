@@ -5,7 +5,7 @@ namespace Vmm.Boot;
 
 /// <summary>An initramfs made in memory: a cpio archive in the "newc" format (Linux:
 /// driver-api/early-userspace/buffer-format). Directories come before what is in them.</summary>
-/// <param name="capacity">Bytes that it is going to have, or a little more: then nothing is moved as it grows.</param>
+/// <param name="capacity">The expected size in bytes, or a little more: then it is not copied as it grows.</param>
 public sealed class CpioArchive(int capacity = 0) : IDisposable
 {
     private const uint RegularFile = 0x8000, DirectoryEntry = 0x4000, SymbolicLink = 0xa000, CharacterDevice = 0x2000;
@@ -42,7 +42,7 @@ public sealed class CpioArchive(int capacity = 0) : IDisposable
     /// <summary>A character device.</summary>
     public CpioArchive Device(string path, uint major, uint minor) => Add(path, CharacterDevice | Private, [], major, minor);
 
-    /// <summary>The archive, with its trailer: where it was made, so that nothing can be added any more.</summary>
+    /// <summary>The archive, with its trailer, in place: nothing can be added any more.</summary>
     public ReadOnlyMemory<byte> Finish()
     {
         Add("TRAILER!!!", 0, []);
@@ -68,7 +68,7 @@ public sealed class CpioArchive(int capacity = 0) : IDisposable
         AddHead(path, mode, (uint)length, 0, 0);
         long start = _bytes.Length;
         content.CopyTo(_bytes);
-        _bytes.SetLength(start + length);       // whatever somebody did to the file meanwhile
+        _bytes.SetLength(start + length);       // even if the file was changed meanwhile
         _bytes.Position = _bytes.Length;
         Align();
         return this;

@@ -71,7 +71,7 @@ internal static class CpuFeatureDependencies
         }
     }
 
-    /// <summary>The set without what lacks something it needs.</summary>
+    /// <summary>The set without features whose requirements are missing.</summary>
     public static CpuFeatureSet DropUnsupported(CpuFeatureSet features)
     {
         CpuFeatureSet set = features.Copy();

@@ -25,8 +25,8 @@ internal readonly record struct CpuFeature
 }
 
 /// <summary>Finds features by their names.</summary>
-/// <remarks>A hash table of positions in the text of <see cref="CpuFeatureNames"/>. It is made at every start: no string is
-/// cut out, since a dictionary of them cost 20 page faults.</remarks>
+/// <remarks>A hash table of positions in the text of <see cref="CpuFeatureNames"/>. It is made at every start: no substrings
+/// are made, since a dictionary of them would cost 20 page faults.</remarks>
 internal static class CpuFeatureIndex
 {
     private const int Size = 1024;      // a power of two; some 340 names

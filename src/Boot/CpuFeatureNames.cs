@@ -5,8 +5,9 @@ internal readonly record struct CpuFeatureWord(uint Leaf, uint Index, CpuidRegis
 
 /// <summary>The names of CPUID's feature bits, spelled as /proc/cpuinfo of Linux spells them.</summary>
 /// <remarks>Sources: SDM volume 2A, CPUID; AMD APM volume 3, appendix E. A name may stand for bits in two words
-/// (Intel's and AMD's way to say the same), and a bit may have several names (its first is the one shown). The table stays
-/// text: part of every start, it is data of the binary, and only <see cref="CpuFeatureIndex"/> is made of it.</remarks>
+/// (Intel's and AMD's bit for the same feature), and a bit may have several names (its first is the one shown). The table is
+/// kept as text, as constant data of the binary, because it is used at every start; only <see cref="CpuFeatureIndex"/> is made
+/// of it.</remarks>
 internal static class CpuFeatureNames
 {
     // From bit 0 up; "." is a bit without a name, "a/b" a bit with two.
@@ -59,7 +60,7 @@ internal static class CpuFeatureNames
             + ". . . . sbpb ibpb_brtype srso_no"),
     ];
 
-    // What people write when they think of other tools.
+    // Names that other tools use.
     private static readonly (string Alias, string Name)[] Aliases =
     [
         ("sha", "sha_ni"), ("pclmul", "pclmulqdq"), ("aesni", "aes"), ("cmpxchg16b", "cx16"), ("1gb_pages", "pdpe1gb"),
@@ -105,7 +106,7 @@ internal static class CpuFeatureNames
     public static CpuFeature Find(ReadOnlySpan<char> name) =>
         CpuFeatureIndex.TryFind(name, out CpuFeature feature) ? feature : throw new KeyNotFoundException(name.ToString());
 
-    /// <summary>The known name nearest to a wrong one, if any is near.</summary>
+    /// <summary>The known name closest to a wrong one; null if none is similar.</summary>
     public static string? Nearest(string wrong)
     {
         string name = Normalise(wrong);

@@ -9,7 +9,7 @@ public static class CpuLapic
     /// <summary>Bytes of struct kvm_lapic_state.</summary>
     public const int StateSize = 1024;
 
-    /// <summary>APIC ids from here on need x2APIC mode: 255 means everybody in the old one.</summary>
+    /// <summary>APIC ids from here on need x2APIC mode: 255 is the broadcast id in xAPIC mode.</summary>
     public const int FirstLongId = 255;
 
     private const int LvtLint0 = 0x350, LvtLint1 = 0x360;      // SDM volume 3, table 11-1

@@ -1,13 +1,13 @@
 namespace Vmm.Boot;
 
-/// <summary>The processor that the guest shall see: what <c>--cpu</c> takes.</summary>
+/// <summary>The guest's processor: the value of <c>--cpu</c>.</summary>
 /// <remarks>
 /// <para><c>host</c>: everything that KVM supports, except nested virtualisation (vmx, svm), which must be asked for,
 /// and what vmm does not provide (performance counters, SGX, processor trace).</para>
 /// <para><c>baseline</c>: programs see x86-64-v2 and nothing above; what only kernels use (paging, timers, protection,
 /// mitigations of processor faults) stays as the host has it, since hiding it would make the guest less safe.</para>
-/// <para>Features are added or taken away by name: <c>host,-avx512f</c>, <c>baseline,+avx2</c>. What needs a feature
-/// that is taken away goes with it; what an added feature needs comes with it.</para>
+/// <para>Features are added or taken away by name: <c>host,-avx512f</c>, <c>baseline,+avx2</c>. Features that need a removed
+/// one are removed too; features that an added one needs are added too.</para>
 /// </remarks>
 public sealed class CpuModel
 {
@@ -32,13 +32,13 @@ public sealed class CpuModel
         "srso_no", "cr8_legacy", "topoext", "amd_psfd", "fdp_excptn_only", "zero_fcs_fds", "svm_lock",
     ];
 
-    // Without these there is no 64-bit kernel to start.
+    // No 64-bit kernel starts without these.
     private static readonly string[] Required =
         ["fpu", "tsc", "msr", "pae", "cx8", "apic", "cmov", "fxsr", "sse", "sse2", "syscall", "lm"];
 
     private static readonly string[] Nested = ["vmx", "svm"];
 
-    // No counters, tracers, enclaves, power management or debug stores; OSXSAVE and OSPKE mirror CR4, in KVM's hands.
+    // No counters, tracers, enclaves, power management or debug stores; OSXSAVE and OSPKE mirror CR4, and KVM sets them.
     private static readonly string[] NeverGiven =
     [
         "dts", "dtes64", "ds_cpl", "pdcm", "arch_lbr", "arch_perfmon_ext", "intel_pt", "sgx", "sgx_lc", "sgx_keys",
@@ -76,7 +76,7 @@ public sealed class CpuModel
     internal bool IsWholeHost => !_baseline && Added.Count == 0 && Removed.Count == 0;
 
     /// <summary>Reads "host" or "baseline", then any number of ",+feature" and ",-feature".</summary>
-    /// <exception cref="CpuModelException">The text says something else, or names a feature nobody knows.</exception>
+    /// <exception cref="CpuModelException">The text has another form, or names an unknown feature.</exception>
     public static CpuModel Parse(string text)
     {
         string[] parts = text.Split(',', StringSplitOptions.TrimEntries);
@@ -128,7 +128,7 @@ public sealed class CpuModel
                 $"--cpu: unknown feature {string.Join(", ", unknown)}; names are those of /proc/cpuinfo");
     }
 
-    /// <summary>What the guest gets on this host.</summary>
+    /// <summary>The features that the guest gets on this host.</summary>
     /// <param name="supported">What KVM supports, with what the machine provides itself (x2APIC, TSC deadline).</param>
     /// <param name="components">The XSAVE components that KVM supports, XCR0 and IA32_XSS together.</param>
     /// <exception cref="CpuModelException">A feature was asked for that this host or vmm does not have, or that
@@ -195,6 +195,5 @@ public sealed class CpuModel
     }
 }
 
-/// <summary>What the user gave for <c>--cpu</c> cannot be had; the message is one line that says why and what to
-/// write instead.</summary>
+/// <summary>The value of <c>--cpu</c> is not possible; the message is one line that says why and what to write instead.</summary>
 public sealed class CpuModelException(string message) : Exception(message);

@@ -1,6 +1,6 @@
 namespace Vmm.Boot;
 
-/// <summary>What the machine knows and CPUID must tell.</summary>
+/// <summary>Properties of the machine that CPUID shows.</summary>
 public sealed record CpuidOptions
 {
     /// <summary>Number of vCPUs, from 1; vCPU n has APIC id n. They are the single-threaded cores of one

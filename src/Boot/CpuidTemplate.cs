@@ -23,7 +23,7 @@ public sealed class CpuidTemplate
     /// <summary>Makes the table that all vCPUs share.</summary>
     /// <param name="supported">The answer of KVM_GET_SUPPORTED_CPUID.</param>
     /// <param name="options">What the machine knows.</param>
-    /// <exception cref="CpuModelException">The CPU model cannot be had on this host.</exception>
+    /// <exception cref="CpuModelException">The CPU model is not possible on this host.</exception>
     public CpuidTemplate(ReadOnlySpan<CpuidEntry> supported, CpuidOptions options)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Cpus, 1);
@@ -57,8 +57,8 @@ public sealed class CpuidTemplate
     public CpuFeatureSet Features { get; }
 
     /// <summary>Features that the table hides but that programs in the guest see and can use all the same, because
-    /// this host runs user mode with its own CPUID (<see cref="CpuidOptions.AlwaysVisible"/>). To be told to the
-    /// user when it was <c>--cpu</c> that hid them.</summary>
+    /// this host runs user mode with its own CPUID (<see cref="CpuidOptions.AlwaysVisible"/>). Reported to the user when
+    /// <c>--cpu</c> hid them.</summary>
     public IReadOnlyList<string> HiddenButPresent { get; }
 
     /// <summary>The table for KVM_SET_CPUID2 of one vCPU.</summary>
@@ -161,7 +161,7 @@ public sealed class CpuidTemplate
         }
 
         // TSC = crystal * EBX / EAX, and the crystal also drives the APIC timer, so that it must be KVM's 1 GHz.
-        // Linux multiplies kHz in 32 bits: where the reduced fraction would overflow that, say nothing.
+        // Linux multiplies kHz in 32 bits: if the reduced fraction would overflow that, the leaf is left empty.
         uint divisor = GreatestCommonDivisor(tscKhz, ApicBusKhz);
         (uint numerator, uint denominator) = (tscKhz / divisor, ApicBusKhz / divisor);
         if ((ulong)numerator * ApicBusKhz <= uint.MaxValue)
@@ -196,7 +196,7 @@ public sealed class CpuidTemplate
 
     private static uint FourLetters(string text) => BitConverter.ToUInt32(Encoding.ASCII.GetBytes(text));
 
-    /// <summary>Those that add instructions for programs. XSAVES is not one: it needs privilege level 0.</summary>
+    /// <summary>The features that add instructions for programs. XSAVES is not one: it needs privilege level 0.</summary>
     private static CpuFeatureSet ForPrograms(CpuFeatureSet features) =>
         features.And(CpuFeatureSet.Named).Without(CpuModel.NotForPrograms).Without(CpuFeatureSet.Of("xsaves"));
 }

@@ -11,7 +11,7 @@ public enum E820Type
     Nvs = 4,
 }
 
-/// <summary>One stretch of guest-physical addresses and what the guest may use it for.</summary>
+/// <summary>One range of guest-physical addresses and what the guest may use it for.</summary>
 public readonly record struct E820Range(GuestAddress Start, ulong Length, E820Type Type)
 {
     /// <summary>First address behind the range.</summary>
@@ -21,12 +21,12 @@ public readonly record struct E820Range(GuestAddress Start, ulong Length, E820Ty
 /// <summary>The memory map that every boot protocol hands to the guest, each in its own format.</summary>
 public static class E820Map
 {
-    /// <summary>What is never the guest's to use, whatever the machine looks like.</summary>
+    /// <summary>Ranges that are reserved in every machine.</summary>
     private static ReadOnlySpan<E820Range> Fixed => new E820Range[]
     {
         // The end of base memory, the VGA window, the ACPI and MP tables: as in a PC.
         Reserved(Layout.Ebda, Layout.HighMemory - Layout.Ebda),
-        // Nothing may be placed here by a kernel that hands out addresses by itself.
+        // Reserved so that a kernel does not assign these addresses to devices.
         Reserved(Layout.SyscallLanding, Layout.SyscallLandingSize),
         // Linux trusts an MCFG table only if the map says so too (PCI firmware 3.3, 4.1.2).
         Reserved(Layout.PciEcam, Layout.PciEcamSize),

@@ -1,7 +1,7 @@
 namespace Vmm.Boot;
 
 /// <summary>What an ELF kernel's notes (System V ABI, chapter 5, "Note Section") say about how it is started.
-/// Damaged notes matter only to those who need one, so they are no error of the image.</summary>
+/// Damaged notes are an error only where a note is needed, not for every image.</summary>
 /// <param name="IsLinux">Is there a note whose owner is "Linux"? Every Linux since 4.19 has one.</param>
 /// <param name="PvhEntry">XEN_ELFNOTE_PHYS32_ENTRY: the physical address of the 32-bit PVH entry.</param>
 /// <param name="Damage">What is wrong with the notes, or null.</param>
@@ -10,7 +10,7 @@ public readonly record struct ElfNotes(bool IsLinux, uint? PvhEntry, string? Dam
     // <xen/interface/elfnote.h>
     private const uint XEN_ELFNOTE_PHYS32_ENTRY = 18;
 
-    // A kernel has a handful; a file full of empty notes must not keep us busy.
+    // A kernel has a handful; bounds the work for a file full of empty notes.
     private const int MostNotes = 1024;
 
     internal static ElfNotes Read(ImageSource source, ReadOnlySpan<Elf64_Phdr> programs)

@@ -21,8 +21,8 @@ public readonly record struct EntrySegment(
     public byte Present { get; } = 1;
 }
 
-/// <summary>How the first virtual CPU has to look at the guest's first instruction: to be copied into kvm_regs and
-/// kvm_sregs as it is. Registers not named here are 0; there is no IDT (base and limit 0) and no LDT (unusable).
+/// <summary>The registers of the first vCPU at the guest's first instruction, copied into kvm_regs and kvm_sregs. Registers not
+/// named here are 0; there is no IDT (base and limit 0) and no LDT (unusable).
 /// </summary>
 public sealed record EntryState
 {

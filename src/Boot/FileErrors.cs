@@ -2,8 +2,8 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Boot;
 
-/// <summary>Why a file could not be used, in words for the user. The framework's own messages are left out of the binary,
-/// which has their keys instead (UseSystemResourceKeys).</summary>
+/// <summary>Messages for the user about files that could not be used. The framework's own messages are not in the binary, which
+/// has only their keys (UseSystemResourceKeys).</summary>
 public static class FileErrors
 {
     internal const string PermissionDenied = "permission denied";
@@ -44,13 +44,13 @@ public static class FileErrors
         _ => Marshal.GetPInvokeErrorMessage(errno) + Remedy(errno),
     };
 
-    /// <summary>Is it the host that failed, rather than the user who named the wrong file?</summary>
+    /// <summary>Did the host fail, rather than the user name a wrong file?</summary>
     public static bool IsHostsFault(int errno) => errno is EIO or ENOMEM or ENFILE or EMFILE or ENOSPC or EDQUOT;
 
     /// <summary>The same of an exception about a file.</summary>
     public static bool IsHostsFault(Exception error) => error is IOException { HResult: var errno } && IsHostsFault(errno);
 
-    /// <summary>What to do about it, behind its description; empty where there is nothing to say.</summary>
+    /// <summary>What to do about it, to follow the description; empty for nothing.</summary>
     public static string Remedy(int errno) =>
         errno == EMFILE ? ": raise the limit in the shell that starts vmm, for instance: ulimit -n 1024" : "";
 }

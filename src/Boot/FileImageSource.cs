@@ -26,7 +26,7 @@ internal sealed class FileImageSource : ImageSource
             return new FileImageSource(path, file, length);
         }
 
-        // Files in /proc and /sys do not know their length.
+        // Files in /proc and /sys have no length.
         using (file)
         {
             byte[] content = ReadToEnd(file, path, role);

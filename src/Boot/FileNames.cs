@@ -6,8 +6,8 @@ using System.Text;
 
 namespace Vmm.Boot;
 
-/// <summary>File names are bytes to Linux, of which UTF-8 is only the most usual reading, and strings to .NET. Here, and
-/// nowhere else, one becomes the other without loss: a byte that is no part of valid UTF-8 is the lone surrogate U+DC00
+/// <summary>File names are bytes in Linux, mostly but not always UTF-8, and strings in .NET. This class converts between both
+/// without loss: a byte that is no part of valid UTF-8 is the lone surrogate U+DC00
 /// plus its value (as Python's "surrogateescape" does, PEP 383).</summary>
 public static class FileNames
 {
@@ -74,8 +74,8 @@ public static class FileNames
         return [.. bytes];
     }
 
-    /// <summary>The arguments of this process as they were given: .NET reads them as UTF-8 and puts U+FFFD where they are
-    /// not. It costs nothing where there is none.</summary>
+    /// <summary>The arguments of this process as they were given: .NET reads them as UTF-8 and replaces invalid bytes by
+    /// U+FFFD. Costs nothing if there are none.</summary>
     /// <param name="arguments">What .NET made of the last of them.</param>
     public static string[] Arguments(string[] arguments)
     {
@@ -110,7 +110,7 @@ public static class FileNames
     }
 }
 
-/// <summary>Hands a string to the C library as the bytes of a file name (<see cref="FileNames"/>).</summary>
+/// <summary>Passes a string to the C library as the bytes of a file name (<see cref="FileNames"/>).</summary>
 [CustomMarshaller(typeof(string), MarshalMode.ManagedToUnmanagedIn, typeof(In))]
 public static unsafe class FileNameMarshaller
 {

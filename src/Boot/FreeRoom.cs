@@ -2,14 +2,14 @@ using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
 
-/// <summary>Finds places for what a boot loader hands over, out of the way of a kernel that may lie anywhere, below
-/// 1 MiB too.</summary>
+/// <summary>Finds free memory for a boot loader's data structures, outside of a kernel that may be anywhere, even below 1
+/// MiB.</summary>
 internal sealed class FreeRoom
 {
     private readonly List<(ulong Start, ulong End)> _taken = [];
     private readonly ulong _end;
 
-    /// <param name="image">What is loaded already.</param>
+    /// <param name="image">The kernel, which is loaded already.</param>
     public FreeRoom(GuestMemory memory, ElfImage image)
     {
         _end = memory.Regions[0].Length;
@@ -19,7 +19,7 @@ internal sealed class FreeRoom
         }
     }
 
-    /// <summary>First address behind all that lies in high memory: the kernel's end, unless something was put behind
+    /// <summary>First address behind all that lies in high memory: the kernel's end, or the end of what was allocated behind
     /// it.</summary>
     public ulong End => Math.Max(Layout.HighMemory, _taken.Max(range => range.End));
 
@@ -29,11 +29,11 @@ internal sealed class FreeRoom
             ? start <= memoryEnd && length <= memoryEnd - start
             : start >= Layout.PageSize && start <= Layout.Ebda && length <= Layout.Ebda - start;
 
-    /// <summary>Takes room.</summary>
+    /// <summary>Allocates memory.</summary>
     /// <param name="preferred">Where it goes if nothing is there.</param>
     /// <param name="length">Bytes.</param>
     /// <returns>Its address: the preferred one, or else the first of a page behind something.</returns>
-    /// <exception cref="BootException">There is none.</exception>
+    /// <exception cref="BootException">No memory is free.</exception>
     public ulong Take(ulong preferred, ulong length)
     {
         foreach (ulong start in _taken.Select(range => (range.End + Layout.PageSize - 1) & ~(Layout.PageSize - 1))

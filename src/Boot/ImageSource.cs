@@ -14,7 +14,7 @@ public abstract class ImageSource : IDisposable
         Length = length;
     }
 
-    /// <summary>How messages call it: the path that the user gave.</summary>
+    /// <summary>Its name in messages: the path that the user gave.</summary>
     public string Name { get; }
 
     /// <summary>Bytes.</summary>

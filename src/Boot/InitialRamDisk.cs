@@ -2,7 +2,7 @@ using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
 
-/// <summary>What --initrd names: one file, or several that the kernel sees as one.</summary>
+/// <summary>The files of --initrd: one, or several that the kernel sees as one.</summary>
 /// <remarks>Nothing is unpacked or changed, so archives with microcode in front pass as they are. Each file but the
 /// last is padded with zeros to 4 bytes: Linux takes the next archive only from an aligned offset
 /// (Documentation/driver-api/early-userspace/buffer-format.rst).</remarks>
@@ -57,8 +57,8 @@ public sealed class InitialRamDisk : IDisposable
         return new InitialRamDisk(files);
     }
 
-    /// <summary>First address that a kernel of free choice may not touch: where <see cref="Load"/> will put the
-    /// initramfs, or the end of low memory if there is none or it does not fit anyway.</summary>
+    /// <summary>First address that a relocatable kernel must not use: where <see cref="Load"/> will put the initramfs, or the end
+    /// of low memory if there is none or it does not fit anyway.</summary>
     public ulong KernelLimit(GuestMemory memory, ulong highest)
     {
         ulong limit = Limit(memory, highest);
@@ -67,8 +67,8 @@ public sealed class InitialRamDisk : IDisposable
     }
 
     /// <summary>Copies it to the highest page-aligned place in low memory that the kernel can reach, as boot.rst
-    /// ("ramdisk_image") and every loader do, out of the way of a kernel that unpacks itself.</summary>
-    /// <param name="memory">Guest memory that nobody has written to: the padding is not.</param>
+    /// ("ramdisk_image") recommends, so that a kernel that unpacks itself does not overwrite it.</summary>
+    /// <param name="memory">Guest memory that is all zeros: the padding is not written.</param>
     /// <param name="kernelEnd">First address behind what the kernel needs.</param>
     /// <param name="highest">initrd_addr_max: the highest address that its last byte may have.</param>
     /// <exception cref="BootException">It does not fit between the two.</exception>

@@ -16,7 +16,7 @@ public enum KernelKind
     Flat,
 }
 
-/// <summary>A kernel file, opened and checked. Nothing but its headers has been read.</summary>
+/// <summary>A kernel file, opened and checked. Only its headers have been read.</summary>
 public sealed class KernelImage : IDisposable
 {
     private KernelImage(ImageSource source, KernelKind kind)
@@ -134,7 +134,7 @@ public sealed class KernelImage : IDisposable
         return null;
     }
 
-    /// <summary>Names what people give by mistake.</summary>
+    /// <summary>Recognises files that users give by mistake.</summary>
     private static string WhatElse(ImageSource source)
     {
         if (source.TryRead(0, out ushort gzip) && gzip == 0x8b1f)

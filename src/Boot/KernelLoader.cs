@@ -3,14 +3,14 @@ using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
 
-/// <summary>From an opened kernel to a guest that can start.</summary>
+/// <summary>Loads an opened kernel into guest memory and prepares the entry state.</summary>
 public static class KernelLoader
 {
     // Less cannot hold what Layout puts below 1 MiB and a kernel; --mem starts at 32 MiB.
     private const ulong LeastMemory = 0x20_0000;
 
     /// <summary>Writes kernel, initramfs, command line and tables into guest memory.</summary>
-    /// <param name="memory">Memory that nobody has written to yet, all zeros, starting at address 0 (ACPI and MP
+    /// <param name="memory">Memory that is all zeros, starting at address 0 (ACPI and MP
     /// tables may be there already: nothing is written to 0x90000-0xfffff).</param>
     /// <param name="kernel">The kernel; may be disposed afterwards.</param>
     /// <param name="request">What else to load, and how to start.</param>
@@ -49,7 +49,7 @@ public static class KernelLoader
             return EntryProtocol.Multiboot;
         }
 
-        // A Linux with both entries is better off with the one that is in 64-bit mode already.
+        // For a Linux with both entries the one in 64-bit mode is used.
         return kernel.Elf is { } elf && elf.Notes is { IsLinux: false, PvhEntry: not null }
             ? EntryProtocol.Pvh
             : EntryProtocol.Linux64;

@@ -1,6 +1,6 @@
 namespace Vmm.Boot;
 
-/// <summary>What users are told about a kernel that boots in another way than usual.</summary>
+/// <summary>Messages about kernels that boot in another way than usual.</summary>
 public static class KernelNotes
 {
     /// <param name="name">The kernel's file.</param>

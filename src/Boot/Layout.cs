@@ -2,7 +2,7 @@ using Vmm.Devices.Memory;
 
 namespace Vmm.Boot;
 
-/// <summary>Every fixed guest-physical address, each with its reason. Nothing else in vmm invents one.</summary>
+/// <summary>Every fixed guest-physical address, with its reason. No other code of vmm defines one.</summary>
 /// <remarks>
 /// <code>
 /// 0x0000_0500  GDT                          below 1 MiB: what the boot protocols need at the first instruction.
@@ -71,8 +71,8 @@ public static class Layout
     /// <summary>Bytes from <see cref="MpTable"/> that may be used.</summary>
     public const ulong MpTableRoom = 0x1_0000;
 
-    /// <summary>Kernels lie here or above; only multiboot ones also below, where what vmm tells them makes room for
-    /// them (<see cref="FreeRoom"/>).</summary>
+    /// <summary>Kernels are loaded here or above; only multiboot ones also below, where vmm's own data avoids them (<see
+    /// cref="FreeRoom"/>).</summary>
     public const ulong HighMemory = 0x10_0000;
 
     /// <summary>Low memory ends here at the latest; what is left of --mem continues at <see cref="FourGib"/>.</summary>

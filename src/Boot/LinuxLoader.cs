@@ -8,7 +8,7 @@ namespace Vmm.Boot;
 /// <summary>Starts Linux by its 64-bit boot protocol (Documentation/arch/x86/boot.rst).</summary>
 internal static class LinuxLoader
 {
-    // A vmlinux has no header to say so; this is what the header of every x86-64 kernel says.
+    // A vmlinux has no setup header; this is the value in the header of every x86-64 kernel.
     private const uint DefaultInitrdAddrMax = 0x7fff_ffff;
     private const uint DefaultKernelAlignment = 0x100_0000;
     private const ushort DefaultVersion = 0x020f;
@@ -75,7 +75,7 @@ internal static class LinuxLoader
         return new Placement(new GuestAddress(load), new GuestAddress(end), new GuestAddress(load + BzImage.Entry64));
     }
 
-    /// <summary>What a bzImage's own header would say, as far as the kernel behind it reads it.</summary>
+    /// <summary>The setup header of a vmlinux: the fields that the kernel reads.</summary>
     private static SetupHeader HeaderForVmlinux() => new()
     {
         boot_flag = SetupHeader.BootFlag,

@@ -31,8 +31,7 @@ public sealed record MpTableOptions
 /// <remarks>
 /// A kernel finds the floating pointer on a 16-byte boundary in the first KiB of memory, the last KiB of base memory
 /// or 0xf0000 to 0xfffff. ISA interrupts go to the IOAPIC pin of the same number, the timer too: that is KVM's
-/// default routing (GSI n to pin n of the IOAPIC), not the pin 2 of PC boards. IRQ 2 is the PIC cascade and no
-/// source.
+/// default routing (GSI n to pin n of the IOAPIC), not the pin 2 of PC boards. IRQ 2 is the PIC cascade and not listed.
 /// </remarks>
 public static class MpTable
 {

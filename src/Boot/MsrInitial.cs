@@ -1,6 +1,6 @@
 namespace Vmm.Boot;
 
-/// <summary>The MSRs as a PC's firmware leaves them when it hands over to a boot loader.</summary>
+/// <summary>The MSRs as a PC's firmware leaves them when it starts a boot loader.</summary>
 public static class MsrInitial
 {
     public const uint Tsc = 0x10, ApicBase = 0x1b, FeatureControl = 0x3a, SysenterCs = 0x174, SysenterEsp = 0x175, SysenterEip = 0x176,
@@ -24,8 +24,8 @@ public static class MsrInitial
     /// <summary>The list for KVM_SET_MSRS.</summary>
     /// <param name="bootProcessor">Is this the vCPU that starts (id 0)?</param>
     /// <param name="vmx">Does its CPUID show VMX?</param>
-    /// <param name="x2apic">Whether it starts in x2APIC mode: as soon as there are APIC ids of 255 and above, all have to. In the old
-    /// mode 255 is everybody, so who calls one such processor would call all.</param>
+    /// <param name="x2apic">Whether it starts in x2APIC mode: required for all vCPUs as soon as there are APIC ids of 255 and
+    /// above. In xAPIC mode 255 is the broadcast id.</param>
     public static MsrEntry[] For(bool bootProcessor, bool vmx = false, bool x2apic = false) =>
     [
         new(FeatureControl, Locked | (vmx ? VmxOutsideSmx : 0)),
@@ -42,7 +42,7 @@ public static class MsrInitial
         new(FMask, 0),
         new(KernelGsBase, 0),
 
-        // Last and near to each other in time on all vCPUs: KVM then takes equal writes as "keep them together".
+        // Last, and at nearly the same time on all vCPUs: KVM takes equal writes as a request to synchronize the counters.
         new(Tsc, 0),
     ];
 }

@@ -5,8 +5,8 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Vmm.Boot;
 
-/// <summary>A file or block device opened for reading by its name's bytes. Not File.OpenHandle, which knows no other
-/// names than UTF-8 and no length of a block device.</summary>
+/// <summary>A file or block device opened for reading by its name's bytes. Not File.OpenHandle, which supports only UTF-8 names
+/// and does not know the length of a block device.</summary>
 internal static unsafe partial class OpenedFile
 {
     private const int O_RDONLY = 0;
@@ -23,7 +23,7 @@ internal static unsafe partial class OpenedFile
     private const int EAGAIN = 11;
     private const int EISDIR = 21;
 
-    /// <param name="length">Bytes; 0 for a regular file that does not know, as those in /proc.</param>
+    /// <param name="length">Bytes; 0 for a regular file without a length, as those in /proc.</param>
     /// <param name="reason">Why it cannot be used.</param>
     /// <param name="errno">Of open(2), if that is why; else 0.</param>
     /// <returns>Null: it cannot be used.</returns>

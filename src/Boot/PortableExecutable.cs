@@ -1,7 +1,7 @@
 namespace Vmm.Boot;
 
-/// <summary>Tells programs for EFI and Windows by their headers ("PE Format" of Microsoft's documentation; UEFI 2.10,
-/// 2.1.1), because people give them as kernels. A bzImage with an EFI stub is none of these: its setup header goes
+/// <summary>Recognises programs for EFI and Windows by their headers ("PE Format" of Microsoft's documentation; UEFI 2.10,
+/// 2.1.1), because users give them as kernels. A bzImage with an EFI stub is none of these: its setup header goes
 /// first.</summary>
 internal static class PortableExecutable
 {

@@ -32,8 +32,8 @@ public sealed record AcpiOptions
     /// <summary>Are there QEMU's fw_cfg ports at 0x510?</summary>
     public bool FwCfg { get; init; } = true;
 
-    /// <summary>Shall the guest look for a keyboard controller? Off, a kernel saves the probing; the controller's reset
-    /// line works all the same.</summary>
+    /// <summary>Shall the guest look for a keyboard controller? If not, a kernel does not probe it; the controller's reset line
+    /// works in any case.</summary>
     public bool Keyboard { get; init; }
 }
 

@@ -101,8 +101,8 @@ public static class AcpiTables
         }
     }
 
-    /// <summary>The root system description pointer, revision 2 (5.2.5.3). No RSDT: who needs one predates 64-bit
-    /// kernels.</summary>
+    /// <summary>The root system description pointer, revision 2 (5.2.5.3). No RSDT: only kernels older than any 64-bit one need
+    /// it.</summary>
     private static TableWriter Rsdp(ulong xsdt)
     {
         var w = new TableWriter();

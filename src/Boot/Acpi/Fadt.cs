@@ -20,7 +20,7 @@ internal static class Fadt
     private const uint Wbinvd = 1 << 0, C1OnAllProcessors = 1 << 2, NoFixedSleepButton = 1 << 5,
         ClockDoesNotWake = 1 << 6, ResetRegister = 1 << 10, Headless = 1 << 12;
 
-    // Latencies that say "there is no such state".
+    // Latencies that mean that the state does not exist.
     private const int NoC2 = 0xffff, NoC3 = 0xffff;
 
     public static void Write(TableWriter w, AcpiOptions options, ulong facs, ulong dsdt) =>
@@ -75,7 +75,8 @@ internal static class Fadt
             w.Ascii("VMM", 8, 0);                       // hypervisor vendor
         });
 
-    /// <summary>Nothing sleeps here and no firmware shares a lock, but fixed hardware must have one.</summary>
+    /// <summary>There is no sleep state and no lock with firmware here, but machines with fixed hardware must have the
+    /// table.</summary>
     public static void WriteFacs(TableWriter w)
     {
         w.Ascii("FACS", 4);

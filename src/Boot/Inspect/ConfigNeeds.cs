@@ -1,14 +1,14 @@
 namespace Vmm.Boot.Inspect;
 
-/// <summary>What vmm wants of a kernel's configuration.</summary>
+/// <summary>The options of a kernel's configuration that vmm's guests use.</summary>
 internal static class ConfigNeeds
 {
-    /// <summary>One wish.</summary>
+    /// <summary>One option.</summary>
     /// <param name="Option">With its CONFIG_ prefix.</param>
     /// <param name="IsNeeded">Do most guests need it?</param>
-    /// <param name="Missing">What follows if it is not there.</param>
+    /// <param name="Missing">The consequence if it is missing.</param>
     /// <param name="IsDriver">May it be a module in an initramfs?</param>
-    /// <param name="Within">The option without which it is not even asked about; or null.</param>
+    /// <param name="Within">The option that it depends on, without which it is not reported; or null.</param>
     private readonly record struct Need(string Option, bool IsNeeded, string Missing, bool IsDriver, string? Within);
 
     private static readonly Need[] All =

@@ -4,7 +4,7 @@ using Vmm.Boot.Unpack;
 
 namespace Vmm.Boot.Inspect;
 
-/// <summary>Finds out what a kernel file is, without starting it.</summary>
+/// <summary>Examines a kernel file, without starting it.</summary>
 public static class KernelInspector
 {
     private const int MostVersionLength = 256;
@@ -65,7 +65,7 @@ public static class KernelInspector
         };
         if (!image.HasPayload)
         {
-            return report;      // nothing is packed in it: it is what it is
+            return report;      // it has no compressed payload to look into
         }
 
         if (PackedPayload.TryRead(source, image.PayloadOffset, image.PayloadLength, libraries, out PackedPayload? payload)

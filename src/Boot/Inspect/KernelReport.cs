@@ -28,7 +28,7 @@ public sealed record KernelReport
     /// <summary>Why vmm would leave it to the kernel to unpack itself; null if it would not.</summary>
     public string? Obstacle { get; init; }
 
-    /// <summary>What is wrong with what is packed in it: it would not boot.</summary>
+    /// <summary>Why the kernel in its payload would not boot; null for no reason.</summary>
     public string? Problem { get; init; }
 
     public IReadOnlyList<KernelEntry> Entries { get; init; } = [];

@@ -1,9 +1,9 @@
 namespace Vmm.Boot.Kaslr;
 
-/// <summary>What came of address-space randomization of the kernel (KASLR).</summary>
+/// <summary>The result of address-space randomization of the kernel (KASLR).</summary>
 public enum KaslrOutcome
 {
-    /// <summary>Not vmm's to do: the kernel unpacks, or was started, by itself.</summary>
+    /// <summary>Left to the kernel, which unpacks itself or was started without unpacking.</summary>
     LeftToKernel,
 
     /// <summary>Its physical and virtual bases are random.</summary>

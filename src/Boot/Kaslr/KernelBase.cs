@@ -54,11 +54,10 @@ internal readonly record struct KernelBase(ulong Physical, ulong VirtualOffset)
         return (ulong)high << 32 | low;
     }
 
-    /// <summary>In how many places it fits; at least 1, the linked one.</summary>
+    /// <summary>The number of places where it fits; at least 1, the linked one.</summary>
     private static ulong Slots(ulong linked, ulong need, ulong limit, ulong alignment) =>
         linked <= limit && need <= limit - linked ? ((limit - linked - need) / alignment) + 1 : 1;
 
-    /// <summary>As the kernel does it: of at most 2^31 slots a remainder of 64 bits favours none by a measurable
-    /// amount.</summary>
+    /// <summary>As the kernel does it: with at most 2^31 slots the bias of a 64-bit remainder is not measurable.</summary>
     private static ulong Below(ulong count, Func<ulong> random) => random() % count;
 }

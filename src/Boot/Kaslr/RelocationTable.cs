@@ -91,7 +91,7 @@ internal readonly ref struct RelocationTable
     /// <param name="image">The kernel as it lies in memory, from its lowest physical address on.</param>
     /// <param name="linkedStart">The virtual address that it was linked to have there.</param>
     /// <param name="offset">Bytes to move it up by.</param>
-    /// <returns>What is wrong with the table, or null. After an error the image is spoilt.</returns>
+    /// <returns>What is wrong with the table, or null. After an error the image must not be used.</returns>
     public string? Apply(Span<byte> image, ulong linkedStart, ulong offset)
     {
         const string Outside = "has a relocation that points outside the kernel";

@@ -20,7 +20,7 @@ internal static class KernelUnpacker
     /// <summary>Unpacks a bzImage.</summary>
     /// <param name="memory">Guest memory that is all zeros from 1 MiB to the limit.</param>
     /// <param name="kernel">A bzImage.</param>
-    /// <param name="request">Where to, and how.</param>
+    /// <param name="request">The destination and options.</param>
     /// <param name="report">What was done.</param>
     /// <returns>The kernel in memory, or null if the report names an obstacle: then nothing was written.</returns>
     /// <exception cref="BootException">The payload or what is in it is damaged, or does not fit.</exception>
@@ -60,7 +60,7 @@ internal static class KernelUnpacker
                 throw Bad(kernel, damaged);
             }
 
-            payload.Dispose(); // some MiB, of no use any more
+            payload.Dispose(); // some MiB that are no longer needed
             long unpackedAt = Stopwatch.GetTimestamp();
             ElfKernel unpacked = window.Settle(randomize ? chosen : null, need, out bool isRandomized);
             report = report with

@@ -11,7 +11,7 @@ internal sealed unsafe class NativeBuffer : MemoryManager<byte>
     private readonly bool _isOwner;
     private byte* _bytes;
 
-    /// <exception cref="OutOfMemoryException">The host has not that much.</exception>
+    /// <exception cref="OutOfMemoryException">The host does not have that much.</exception>
     public NativeBuffer(int length)
     {
         // SAFETY: freed once, in Dispose.
@@ -20,7 +20,7 @@ internal sealed unsafe class NativeBuffer : MemoryManager<byte>
         _isOwner = true;
     }
 
-    /// <summary>Makes memory of someone else's look like a buffer; it must outlive this.</summary>
+    /// <summary>Wraps memory that the caller owns; it must outlive this.</summary>
     public NativeBuffer(byte* bytes, int length)
     {
         _bytes = bytes;

@@ -91,7 +91,7 @@ public sealed class PackedPayload : IDisposable
         Codec codec = _codec ?? throw new InvalidOperationException(Obstacle);
         ArgumentOutOfRangeException.ThrowIfNotEqual((uint)destination.Length, UnpackedSize, nameof(destination));
 
-        // Not all that a payload declares: it may lie, and make resident what nothing will ever be written to.
+        // Limited by the packed size: a wrong declared size must not make memory resident that is never used.
         Prefault.Populate(destination[..(int)Math.Min((ulong)destination.Length, (ulong)PackedSize * UsualRatio)]);
         return codec.Decode(_payload.GetSpan()[..^codec.AppendedBytes], destination) is string wrong
             ? $"has a payload, compressed by {Name(Compression)}, that {wrong}"
@@ -100,7 +100,7 @@ public sealed class PackedPayload : IDisposable
 
     public void Dispose() => ((IDisposable)_payload).Dispose();
 
-    /// <summary>As users know it.</summary>
+    /// <summary>The name for messages.</summary>
     internal static string Name(Compression compression) => compression switch
     {
         Compression.Gzip => "gzip",

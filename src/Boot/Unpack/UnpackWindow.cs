@@ -37,7 +37,7 @@ internal readonly unsafe ref struct UnpackWindow
     /// <summary>Where to unpack.</summary>
     public Span<byte> Unpacked { get; }
 
-    /// <summary>Puts the segments where they belong, and relocates them.</summary>
+    /// <summary>Moves the segments to their addresses, and relocates them.</summary>
     /// <param name="chosen">Random bases, for a kernel that can be relocated; else null.</param>
     /// <param name="need">Bytes that the chosen bases leave room for.</param>
     /// <param name="isRandomized">Were they used?</param>
@@ -98,10 +98,10 @@ internal readonly unsafe ref struct UnpackWindow
         }
     }
 
-    /// <summary>Do all segments fit, and spare what is still needed?</summary>
+    /// <summary>Do all segments fit, without overwriting what is still needed?</summary>
     /// <param name="elf">The program headers.</param>
     /// <param name="displacement">Added to physical addresses.</param>
-    /// <param name="kept">Bytes from here on of what was unpacked must survive.</param>
+    /// <param name="kept">Bytes of the unpacked data from the start that must be kept.</param>
     private void Check(ElfImage elf, ulong displacement, ulong kept)
     {
         foreach (ref readonly ElfSegment segment in elf.Segments)
@@ -127,7 +127,7 @@ internal readonly unsafe ref struct UnpackWindow
 
     private void Move(ElfImage elf, ulong displacement)
     {
-        // Upwards in memory if all goes down, as it does with the kernel's own unpacker, or the other way round.
+        // In ascending order if all segments move down, as the kernel's own unpacker does, otherwise in descending order.
         ElfSegment[] segments = elf.Segments.ToArray();
         if (!IsOrderly(segments, displacement))
         {
@@ -179,7 +179,7 @@ internal readonly unsafe ref struct UnpackWindow
         return end == 0 ? default : Guest(elf.Start.Value + displacement, end - elf.Start.Value);
     }
 
-    /// <summary>Zeros what was unpacked but is no segment's: it would lie in the kernel's .bss and .brk.</summary>
+    /// <summary>Clears unpacked data that belongs to no segment: it would be in the kernel's .bss and .brk.</summary>
     private void ClearRest(ElfImage elf, ulong displacement)
     {
         ulong position = _start, end = _start + (ulong)Unpacked.Length;

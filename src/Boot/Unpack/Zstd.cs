@@ -31,7 +31,7 @@ public sealed unsafe class Zstd : IDisposable
         _context = isThere ? create() : 0;
     }
 
-    /// <summary>What came of it.</summary>
+    /// <summary>The result of decompression.</summary>
     public enum Result
     {
         /// <summary>The destination is full, and the last frame ended there.</summary>

@@ -13,7 +13,7 @@ namespace Vmm.Devices.Acpi;
 /// 16 GPE0_STS 18 GPE0_EN 16 events, of which none ever happens
 /// </code>
 /// The machine is always in ACPI mode: the FADT says so with SMI_CMD 0. The timer's carry (TMR_STS) is not reported;
-/// software that reads the timer often enough, as all does, has no use for it. Safe to use from any thread.
+/// software that reads the timer at least every 2.3 seconds, as Linux does, does not need it. Safe to use from any thread.
 /// </remarks>
 public sealed class PowerManagement : IBusDevice, ISavedState
 {
@@ -62,7 +62,7 @@ public sealed class PowerManagement : IBusDevice, ISavedState
     private ushort _status, _enable, _control, _eventEnable;
 
     /// <param name="sci">Held up while an enabled event is pending.</param>
-    /// <param name="power">Told when the guest switches itself off.</param>
+    /// <param name="power">Called when the guest powers itself off.</param>
     /// <param name="clock">Its timestamps drive the timer.</param>
     public PowerManagement(IInterruptLine sci, IPowerControl power, TimeProvider clock)
     {
@@ -74,8 +74,8 @@ public sealed class PowerManagement : IBusDevice, ISavedState
 
     public string Name => "ACPI";
 
-    /// <summary>Presses the power button: a guest that listens shuts itself down.</summary>
-    /// <returns>Whether it listens: it has enabled the button's event.</returns>
+    /// <summary>Presses the power button. A guest that handles ACPI's power button event shuts itself down.</summary>
+    /// <returns>False when the guest has not enabled the button's event: nothing will happen.</returns>
     public bool PressPowerButton()
     {
         lock (_lock)
@@ -90,7 +90,7 @@ public sealed class PowerManagement : IBusDevice, ISavedState
     {
         lock (_lock)
         {
-            uint timer = Timer();                           // once, or a byte of it could belong to another moment
+            uint timer = Timer();                           // read once: all four bytes belong to the same moment
             for (int i = 0; i < data.Length && offset + (ulong)i < PortCount; i++)
             {
                 int register = (int)offset + i;

@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Bus;
 
-/// <summary>Who answers at which address: one for ports, one for memory-mapped registers.</summary>
+/// <summary>Finds the device of an address. A machine has two: one for ports, one for memory-mapped registers.</summary>
 /// <remarks>Look-ups take no lock: the table is sorted, never changed in place, and replaced as a whole when a range
 /// is added or moved.</remarks>
 public sealed class AddressBus(string name)
@@ -18,7 +18,7 @@ public sealed class AddressBus(string name)
     /// <summary>How often ranges were added or removed.</summary>
     public int Changes => _changes;
 
-    /// <summary>Accesses that met nobody.</summary>
+    /// <summary>Accesses to addresses without a device.</summary>
     public long Unclaimed => Interlocked.Read(ref _unclaimed);
     private long _unclaimed;
 
@@ -28,7 +28,7 @@ public sealed class AddressBus(string name)
         TryAdd(start, length, device) ?? throw new ArgumentException(
             $"{Name} bus: {device.Name} at 0x{start:x}+0x{length:x} is empty, wraps, or overlaps another device");
 
-    /// <summary>As <see cref="Add"/>, for ranges that the guest chooses (BARs): null when the place is taken.</summary>
+    /// <summary>As <see cref="Add"/>, for ranges that the guest chooses (BARs): null when the range overlaps another.</summary>
     public BusRange? TryAdd(ulong start, ulong length, IBusDevice device)
     {
         lock (_changing)
@@ -59,7 +59,7 @@ public sealed class AddressBus(string name)
         }
     }
 
-    /// <summary>Gives a range up. An access under way on another vCPU may still reach the device once.</summary>
+    /// <summary>Removes a range. An access that another vCPU has begun may still reach the device once.</summary>
     public void Remove(BusRange range)
     {
         lock (_changing)
@@ -96,7 +96,7 @@ public sealed class AddressBus(string name)
         return null;
     }
 
-    /// <summary>A read by the guest; returns who answered, or null (then data is all ones).</summary>
+    /// <summary>A read by the guest; returns the range of the device that answered, or null (then data is all ones).</summary>
     public BusRange? Read(ulong address, Span<byte> data)
     {
         data.Fill(0xff);
@@ -112,7 +112,8 @@ public sealed class AddressBus(string name)
         return range;
     }
 
-    /// <summary>A write by the guest; returns who took it, or null (then it is lost, as on a real bus).</summary>
+    /// <summary>A write by the guest; returns the range of the device that took it, or null (then it is lost, as on a real
+    /// bus).</summary>
     public BusRange? Write(ulong address, ReadOnlySpan<byte> data)
     {
         BusRange? range = Find(address);

@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Bus;
 
-/// <summary>A stretch of a bus that one device answers to.</summary>
+/// <summary>A range of a bus's addresses that belongs to one device.</summary>
 public sealed class BusRange(ulong start, ulong length, IBusDevice device)
 {
     private long _accesses;
@@ -12,7 +12,7 @@ public sealed class BusRange(ulong start, ulong length, IBusDevice device)
 
     public IBusDevice Device { get; } = device;
 
-    /// <summary>How often the guest came here, for --stats.</summary>
+    /// <summary>How often the guest accessed the range, for --stats.</summary>
     public long Accesses => Interlocked.Read(ref _accesses);
 
     internal void CountAccess() => Interlocked.Increment(ref _accesses);

@@ -9,8 +9,8 @@ public interface IBusDevice
     /// <summary>For people: <c>COM1</c>, <c>virtio-blk0</c>.</summary>
     string Name { get; }
 
-    /// <summary>Fills <paramref name="data"/>; little-endian. It arrives filled with ones, which is what a bus with
-    /// nobody on it reads as.</summary>
+    /// <summary>Fills <paramref name="data"/>; little-endian. It arrives filled with ones, which is what a bus reads as where
+    /// no device answers.</summary>
     void Read(ulong offset, Span<byte> data);
 
     void Write(ulong offset, ReadOnlySpan<byte> data);

@@ -1,14 +1,14 @@
 namespace Vmm.Devices.Bus;
 
 /// <summary>What a device may ask of the machine as a whole.</summary>
-/// <remarks>Called on vCPU threads in the middle of an access: an implementation notes the wish and returns; the
-/// machine stops afterwards. The first wish wins. Safe from any thread.</remarks>
+/// <remarks>Called on vCPU threads in the middle of an access: an implementation stores the request and returns; the machine
+/// stops afterwards. The first request counts. Safe from any thread.</remarks>
 public interface IPowerControl
 {
     /// <summary>The guest pulled the reset line (i8042, port 0xcf9, ACPI reset register).</summary>
     void RequestReset();
 
-    /// <summary>The guest switched itself off (ACPI S5).</summary>
+    /// <summary>The guest powered itself off (ACPI S5).</summary>
     void RequestPowerOff();
 
     /// <summary>The guest ended the VM with a code of its own (port 0xf4).</summary>
@@ -16,6 +16,6 @@ public interface IPowerControl
     void RequestExit(byte code);
 
     /// <summary>The guest's kernel panicked (pvpanic).</summary>
-    /// <param name="handledByGuest">A crash kernel of its own goes on from here.</param>
+    /// <param name="handledByGuest">The guest's own crash kernel (kdump) takes over.</param>
     void ReportPanic(bool handledByGuest);
 }

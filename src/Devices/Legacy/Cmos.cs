@@ -22,8 +22,8 @@ public sealed class Cmos : IBusDevice, ISavedState
     private const byte Set = 0x80, Binary = 0x04, TwentyFourHours = 0x02;   // B
     private const byte Afternoon = 0x80;                                    // in the hours, when counting to twelve
 
-    /// <summary>A guest reads the time register by register. It gets all of them from one moment: that of its
-    /// reading the seconds or the update flag, as each careful reader does first.</summary>
+    /// <summary>A guest reads the time register by register. All registers show the time at which it read the seconds or the
+    /// update flag, which drivers read first, for this long.</summary>
     private static readonly TimeSpan ReadingTime = TimeSpan.FromMilliseconds(10);
 
     private readonly Lock _lock = new();
@@ -76,7 +76,7 @@ public sealed class Cmos : IBusDevice, ISavedState
             {
                 if (offset + (ulong)i == 0)
                 {
-                    _index = data[i];                       // bit 7 would mask NMIs, which nobody sends
+                    _index = data[i];                       // bit 7 would mask NMIs; no device sends one
                 }
                 else
                 {
@@ -102,7 +102,7 @@ public sealed class Cmos : IBusDevice, ISavedState
     }
 
     /// <inheritdoc/>
-    /// <remarks>The clock goes on with the host's: what the guest set it apart by is kept.</remarks>
+    /// <remarks>The clock follows the host's; the offset that the guest set is kept.</remarks>
     public void Load(StateReader state)
     {
         const long Longest = 10_000 * 366 * TimeSpan.TicksPerDay;       // all the years that a DateTime has
@@ -193,7 +193,7 @@ public sealed class Cmos : IBusDevice, ISavedState
         _bytes[Century] = Encode(time.Year / 100);
     }
 
-    /// <summary>The guest has set the clock. A date that is none is ignored: the clock goes on as it was.</summary>
+    /// <summary>The guest has set the clock. A date that does not exist is ignored: the clock keeps its time.</summary>
     private void TakeTime()
     {
         byte hours = _bytes[Hours];

@@ -2,13 +2,13 @@ using Vmm.Devices.Bus;
 
 namespace Vmm.Devices.Legacy;
 
-/// <summary>Ports with nobody behind them that guests use all the same: reads give ones, writes vanish, and the
-/// statistics have a name for them.</summary>
+/// <summary>Ports that guests use although no device is there: reads give ones, writes do nothing, and the statistics have a
+/// name for them.</summary>
 public sealed class NullPort(string name) : IBusDevice
 {
     public string Name => name;
 
-    /// <summary>Claims what a PC's kernel pokes at while it boots and what this machine does not have.</summary>
+    /// <summary>Claims the ports that a PC's kernel accesses while it boots and that have no device in this machine.</summary>
     /// <param name="hasSecondSerial">COM2 is there.</param>
     public static void AddAll(AddressBus ports, bool hasSecondSerial = false)
     {

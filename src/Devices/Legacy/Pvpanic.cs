@@ -3,7 +3,7 @@ using Vmm.Devices.Bus;
 namespace Vmm.Devices.Legacy;
 
 /// <summary>The port by which a guest's kernel tells that it panicked (QEMU's docs/specs/pvpanic, ISA device; Linux:
-/// drivers/misc/pvpanic). A read gives the events that may be told; a write tells them.</summary>
+/// drivers/misc/pvpanic). A read gives the events that are supported; a write reports events.</summary>
 /// <remarks>
 /// <code>
 /// 0 PVPANIC_PANICKED      a panic, for the host to deal with
@@ -30,7 +30,7 @@ public sealed class Pvpanic(IPowerControl power) : IBusDevice
         }
     }
 
-    /// <summary>Bits that nobody knows are ignored. Of several the worst counts.</summary>
+    /// <summary>Unknown bits are ignored. Of several events the worst counts.</summary>
     public void Write(ulong offset, ReadOnlySpan<byte> data)
     {
         if (offset != 0 || data.IsEmpty)

@@ -2,7 +2,7 @@ using Vmm.Devices.State;
 
 namespace Vmm.Devices.Legacy;
 
-/// <summary>The 16 received bytes of a <see cref="Serial16550"/>, each with how it came. Not thread-safe.</summary>
+/// <summary>The 16 received bytes of a <see cref="Serial16550"/>, each with flags. Not thread-safe.</summary>
 internal sealed class ReceiveFifo
 {
     /// <summary>Not a byte but a break, which reads as zero.</summary>
@@ -34,10 +34,10 @@ internal sealed class ReceiveFifo
         }
     }
 
-    /// <summary>There must be room.</summary>
+    /// <summary>The FIFO must not be full.</summary>
     public void Put(ushort entry) => _entries[(_first + Count++) % Depth] = entry;
 
-    /// <summary>There must be something to take.</summary>
+    /// <summary>The FIFO must not be empty.</summary>
     public ushort Take()
     {
         ushort entry = _entries[_first];
@@ -46,7 +46,8 @@ internal sealed class ReceiveFifo
         return entry;
     }
 
-    /// <summary>Empties this, putting what came from outside before all that <paramref name="wire"/> holds.</summary>
+    /// <summary>Empties this FIFO. Bytes that came from the host (not by loopback) go to the front of
+    /// <paramref name="wire"/>.</summary>
     public void ReturnTo(ReceiveFifo wire)
     {
         while (Count > 0)

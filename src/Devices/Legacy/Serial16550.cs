@@ -7,10 +7,10 @@ namespace Vmm.Devices.Legacy;
 /// <remarks>
 /// After the National Semiconductor PC16550D data sheet. Three things differ from the chip, so that no byte is lost:
 /// <list type="bullet">
-/// <item>Time does not pass on the wire: a byte is sent as soon as it is written, and what the chip would report
+/// <item>Transmission takes no time: a byte is sent as soon as it is written, and what the chip would report
 /// after four idle character times (character timeout) is reported at once.</item>
-/// <item>The sender outside waits until the guest listens, which is when it has the received-data interrupt on or
-/// polls LSR; while a driver probes and resets the port, nothing arrives that it would throw away.</item>
+/// <item>Bytes for the guest wait on the host until the guest receives: it has the received-data interrupt on, or polls LSR.
+/// While a driver probes and resets the port, no byte arrives that it would throw away.</item>
 /// <item>Resetting a FIFO (FCR) throws away nothing that came from or goes to the outside.</item>
 /// </list>
 /// OUT2 does not gate the interrupt, as small guests forget to set it. Safe to use from any thread.
@@ -44,7 +44,7 @@ public sealed partial class Serial16550 : ISerialInput, IBusDevice, IBankedRegis
     private const byte McrLoop = 0x10, McrMask = 0x1f;
     private const byte LsrDataReady = 0x01, LsrOverrun = 0x02, LsrBreak = 0x10, LsrIdle = 0x60, LsrFifoError = 0x80;
     private const byte MsrTrailingRing = 0x04, MsrRing = 0x40;
-    private const byte CarrierReadyClear = 0xb0;    // DCD, DSR and CTS up, RI down: a cable with someone at its end
+    private const byte CarrierReadyClear = 0xb0;    // DCD, DSR and CTS set, RI clear: as with a connected peer
 
     private const int FifoDepth = 16;
 
@@ -83,7 +83,7 @@ public sealed partial class Serial16550 : ISerialInput, IBusDevice, IBankedRegis
     /// given and now takes more. Comes on a vCPU thread, outside the port's lock: wake the event loop, no more.</summary>
     public event Action? InputSpaceAvailable;
 
-    /// <summary>Bytes that the guest wrote although told that there is no room, and that found none.</summary>
+    /// <summary>Bytes that were lost because the guest wrote them while the transmitter was full.</summary>
     public long OutputLost => _transmitter.Lost;
 
     private bool FifosEnabled => (_fcr & FcrEnable) != 0;
@@ -113,7 +113,7 @@ public sealed partial class Serial16550 : ISerialInput, IBusDevice, IBankedRegis
         }
     }
 
-    /// <summary>A break on the line (Linux: the next byte is a SysRq). False where there was no room for it.</summary>
+    /// <summary>A break on the line (Linux: the next byte is a SysRq). False when the FIFO was full.</summary>
     public bool ReceiveBreak()
     {
         lock (_lock)
@@ -130,7 +130,8 @@ public sealed partial class Serial16550 : ISerialInput, IBusDevice, IBankedRegis
         }
     }
 
-    /// <summary>The output has room again: sends what waits here, and lets the guest go on once all is gone.</summary>
+    /// <summary>The output takes bytes again: sends the pending ones, and tells the guest that the transmitter is empty once all
+    /// are sent.</summary>
     public void OutputDrained()
     {
         lock (_lock)
@@ -222,7 +223,7 @@ public sealed partial class Serial16550 : ISerialInput, IBusDevice, IBankedRegis
     {
         bool divisor = (_lcr & LcrDivisorAccess) != 0;
         _polls = 0;
-        _polled &= register is not (Ier or IirFcr or Lcr or Mcr);    // whoever sets the port up is not yet listening
+        _polled &= register is not (Ier or IirFcr or Lcr or Mcr);    // a driver that is still setting the port up does not poll for input
         switch (register)
         {
             case RbrThr when divisor:

@@ -13,10 +13,10 @@ internal sealed class SerialTransmitter(ISerialOutput output)
     private readonly byte[] _waiting = new byte[Capacity];
     private int _first, _count;
 
-    /// <summary>Nothing waits: THRE and TEMT.</summary>
+    /// <summary>No byte is pending: THRE and TEMT.</summary>
     public bool IsEmpty => _count == 0;
 
-    /// <summary>Bytes that found no room.</summary>
+    /// <summary>Bytes that were lost because the buffer was full.</summary>
     public long Lost => Volatile.Read(ref _lost);
     private long _lost;
 
@@ -37,7 +37,7 @@ internal sealed class SerialTransmitter(ISerialOutput output)
         _waiting[(_first + _count++) % Capacity] = value;
     }
 
-    /// <summary>Writes what waits, the oldest first.</summary>
+    /// <summary>Writes the pending bytes, the oldest first.</summary>
     public void Save(StateWriter state, string name)
     {
         byte[] waiting = [.. Enumerable.Range(0, _count).Select(i => _waiting[(_first + i) % Capacity])];
@@ -52,7 +52,7 @@ internal sealed class SerialTransmitter(ISerialOutput output)
         (_first, _count) = (0, waiting.Length);
     }
 
-    /// <summary>Sends what waits, as far as the output takes it.</summary>
+    /// <summary>Sends pending bytes, as many as the output takes.</summary>
     public void Drain()
     {
         int run, taken;

@@ -3,8 +3,8 @@ using Vmm.Devices.State;
 
 namespace Vmm.Devices.Pci;
 
-/// <summary>INTA# of a function (PCI Local Bus 3.0, sections 2.2.6 and 6.2.2): up while there are reasons for it that
-/// the guest has not taken, unless it is held back.</summary>
+/// <summary>INTA# of a function (PCI Local Bus 3.0, sections 2.2.6 and 6.2.2): asserted while there are causes that the guest
+/// has not read, unless the guest has disabled it.</summary>
 /// <remarks>Safe to use from any thread.</remarks>
 internal sealed class IntxPin(IInterruptLine line)
 {
@@ -12,10 +12,10 @@ internal sealed class IntxPin(IInterruptLine line)
     private int _reasons;
     private bool _disabled;
 
-    /// <summary>Interrupt Status in the status register: up, were it not held back.</summary>
+    /// <summary>Interrupt Status in the status register: there is a cause, whether or not the pin is disabled.</summary>
     public bool IsRaised => Volatile.Read(ref _reasons) != 0;
 
-    /// <summary>Adds reasons, one bit each.</summary>
+    /// <summary>Adds causes, one bit each.</summary>
     public void Raise(int reasons)
     {
         lock (_lock)
@@ -25,7 +25,7 @@ internal sealed class IntxPin(IInterruptLine line)
         }
     }
 
-    /// <summary>Takes all reasons; the pin goes down.</summary>
+    /// <summary>Returns and clears all causes; the pin is deasserted.</summary>
     public int Take()
     {
         lock (_lock)
@@ -47,10 +47,10 @@ internal sealed class IntxPin(IInterruptLine line)
         }
     }
 
-    /// <summary>The reasons that stand, to save them.</summary>
+    /// <summary>The pending causes, for the saved state.</summary>
     public int Reasons => Volatile.Read(ref _reasons);
 
-    /// <summary>Takes reasons over from a saved state, and whether it is held back.</summary>
+    /// <summary>Loads the pending causes, and whether the pin is disabled, from a saved state.</summary>
     public void Restore(int reasons, bool disabled)
     {
         lock (_lock)

@@ -3,7 +3,7 @@ using Vmm.Devices.State;
 namespace Vmm.Devices.Pci;
 
 /// <summary>What is saved of MSI-X: the table and the pending bits. Message Control is part of the configuration space;
-/// where the vectors lead follows from both.</summary>
+/// the vectors' addresses and data follow from both.</summary>
 public sealed partial class Msix
 {
     /// <inheritdoc/>
@@ -39,8 +39,8 @@ public sealed partial class Msix
         }
     }
 
-    /// <summary>After <see cref="Load"/>: takes Message Control over, tells the vectors where they lead, and sends what
-    /// was held back, if anything may go now.</summary>
+    /// <summary>After <see cref="Load"/>: loads Message Control, programs the vectors, and sends the pending interrupts that
+    /// are not masked.</summary>
     internal void Restore(ushort control)
     {
         lock (_lock)

@@ -11,8 +11,8 @@ namespace Vmm.Devices.Pci;
 /// entry    0 Message Address   8 Message Data   12 Vector Control (0 mask)
 /// control  15 enable | 14 function mask | 10..0 table size - 1
 /// </code>
-/// Safe to use from any thread. A trigger and a change of masks exclude each other: once the guest's write that masks
-/// a vector is done, it is silent.
+/// Safe to use from any thread. A trigger and a change of masks exclude each other: once the guest's write that masks a vector
+/// is done, that vector sends no interrupt.
 /// </remarks>
 public sealed partial class Msix : ISavedState
 {
@@ -138,7 +138,7 @@ public sealed partial class Msix : ISavedState
             _functionMasked = masked;
             if (!enabled)
             {
-                _pending.AsSpan().Clear();          // a vector's leftovers are not for who enables MSI-X next
+                _pending.AsSpan().Clear();          // pending bits do not outlive MSI-X being disabled
             }
 
             for (int vector = 0; vector < _vectors.Length; vector++)
@@ -161,7 +161,7 @@ public sealed partial class Msix : ISavedState
         }
     }
 
-    /// <summary>Passes on what changed for a vector, and sends what was held back for it.</summary>
+    /// <summary>Passes a vector's new programming on, and sends its pending interrupt.</summary>
     private void Tell(int vector)
     {
         ReadOnlySpan<byte> entry = _table.AsSpan(vector * EntryLength, EntryLength);

@@ -3,10 +3,10 @@ using Vmm.Devices.Bus;
 
 namespace Vmm.Devices.Pci;
 
-/// <summary>A base address register for memory (PCI Local Bus 3.0, section 6.2.5.1): a window that the guest puts
-/// where it likes.</summary>
-/// <remarks>The guest learns the size by writing ones: the bits below it are fixed at zero. Where the guest puts the
-/// window onto RAM, another window or another device, it is nowhere until it moves, or they do.</remarks>
+/// <summary>A base address register for memory (PCI Local Bus 3.0, section 6.2.5.1): a window at an address that the guest
+/// chooses.</summary>
+/// <remarks>The guest learns the size by writing ones: the bits below it are fixed at zero. A window that the guest puts onto
+/// RAM, another window or another device is not mapped until one of them moves.</remarks>
 public sealed class PciBar
 {
     /// <summary>The smallest window: a page, so that two never share one.</summary>
@@ -51,7 +51,7 @@ public sealed class PciBar
     /// <summary>Takes two registers and may lie above 4 GiB.</summary>
     public bool Is64Bit { get; }
 
-    /// <summary>What the register holds, whether or not the window is there.</summary>
+    /// <summary>What the register holds, whether or not the window is mapped.</summary>
     public ulong Address
     {
         get => (_config.Get32(_register) & ~FlagBits) | (Is64Bit ? (ulong)_config.Get32(_register + 4) << 32 : 0);
@@ -66,7 +66,7 @@ public sealed class PciBar
         }
     }
 
-    /// <summary>Where the window is now; null while it is nowhere.</summary>
+    /// <summary>Where the window is mapped; null while it is not.</summary>
     public ulong? MappedAt => Volatile.Read(ref _range)?.Start;
 
     /// <summary>Raised with the address before and after, on the vCPU thread that moved the window, in
@@ -75,7 +75,7 @@ public sealed class PciBar
 
     internal bool IsDecoded => (_config.Get16(PciConfigSpace.Command) & PciConfigSpace.CommandMemory) != 0;
 
-    /// <summary>Takes the window away when it is not where the guest wants it.</summary>
+    /// <summary>Unmaps the window when the guest has moved it.</summary>
     internal void Unmap(AddressBus bus)
     {
         if (_range is not { } range || (IsDecoded && range.Start == Address))
@@ -88,7 +88,7 @@ public sealed class PciBar
         Moved?.Invoke(range.Start, null);
     }
 
-    /// <summary>Puts the window where the guest wants it, if that is free.</summary>
+    /// <summary>Maps the window at the guest's address, if that is free.</summary>
     internal void Map(AddressBus bus, Func<ulong, ulong, bool> isFree)
     {
         ulong address = Address;

@@ -17,7 +17,7 @@ public sealed class PciBus : ISavedState
 
     /// <param name="memory">Where the windows (BARs) appear.</param>
     /// <param name="isFree">Given a start and a length that do not wrap: may a window lie there, as far as RAM and what
-    /// is not on <paramref name="memory"/> are concerned? Windows and devices on the bus are looked after here.</param>
+    /// is not on <paramref name="memory"/> are concerned? Overlaps with other windows are checked here.</param>
     public PciBus(AddressBus memory, Func<ulong, ulong, bool> isFree)
     {
         _memory = memory;
@@ -44,8 +44,8 @@ public sealed class PciBus : ISavedState
 
     /// <summary>Does what firmware does: gives every window a place, so that the guest finds that done. It answers there
     /// once the guest turns memory decoding on; were it on already, Linux would turn it off and on again for each of
-    /// seven registers that it sizes, and the window, with its ioeventfds, would come and go as often. Windows of 32 bits come first, then those of 64, by slot and
-    /// index, each aligned to its size.</summary>
+    /// seven registers that it sizes, and the window, with its ioeventfds, would come and go as often. Windows of 32 bits come
+    /// first, then those of 64, by slot and index, each aligned to its size.</summary>
     /// <param name="start">First address to use, below 4 GiB for windows of 32 bits.</param>
     /// <param name="length">Bytes.</param>
     /// <exception cref="InvalidOperationException">They do not fit.</exception>
@@ -92,7 +92,7 @@ public sealed class PciBus : ISavedState
     }
 
     /// <inheritdoc/>
-    /// <remarks>Windows appear where the guest had put them.</remarks>
+    /// <remarks>Windows are mapped where the guest had put them.</remarks>
     public void Load(StateReader state)
     {
         lock (_lock)
@@ -155,8 +155,8 @@ public sealed class PciBus : ISavedState
             ? Volatile.Read(ref _functions[deviceFunction >> 3])
             : null;
 
-    /// <summary>First all that moved go away, then each comes to where it should be: two can change places, and a window
-    /// that was in another's way makes room for it.</summary>
+    /// <summary>First all windows that moved are unmapped, then each is mapped at its new address: two windows can swap
+    /// addresses.</summary>
     private void PlaceBars()
     {
         foreach (PciFunction? function in _functions)

@@ -54,7 +54,7 @@ public sealed class PciConfigSpace : ISavedState
     }
 
     /// <inheritdoc/>
-    /// <remarks>What the guest cannot write has to be as it is here: it is another device else.</remarks>
+    /// <remarks>Bits that the guest cannot write must be the same here: otherwise the state is of another device.</remarks>
     public void Load(StateReader state)
     {
         state.Version(1);

@@ -21,7 +21,7 @@ public abstract class PciFunction(string name, PciIdentity identity) : ISavedSta
     public virtual void Save(StateWriter state) => state.Write("config", Config);
 
     /// <inheritdoc/>
-    /// <remarks>The windows come to where they belong when all functions are loaded (<see cref="PciBus"/>).</remarks>
+    /// <remarks>The windows are mapped once all functions are loaded (<see cref="PciBus"/>).</remarks>
     public virtual void Load(StateReader state) => state.Read("config", Config);
 
     /// <summary>Adds a window of <paramref name="size"/> bytes that <paramref name="target"/> answers in.</summary>
@@ -39,7 +39,7 @@ public abstract class PciFunction(string name, PciIdentity identity) : ISavedSta
     protected internal virtual void WriteConfig(int offset, ReadOnlySpan<byte> data) => Config.Write(offset, data);
 }
 
-/// <summary>How a function says what it is (PCI Local Bus 3.0, section 6.2.1).</summary>
+/// <summary>What identifies a function to drivers (PCI Local Bus 3.0, section 6.2.1).</summary>
 /// <param name="Vendor">Vendor ID, assigned by the PCI-SIG.</param>
 /// <param name="Device">Device ID, assigned by the vendor.</param>
 /// <param name="Class">Class code: base class, subclass and interface in the low 24 bits.</param>

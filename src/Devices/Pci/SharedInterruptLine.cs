@@ -2,8 +2,8 @@ using Vmm.Devices.Bus;
 
 namespace Vmm.Devices.Pci;
 
-/// <summary>One input of the interrupt controller for several devices: it is up while any of them holds it up, as
-/// wired-or lines are (INTx, of which there are four for all slots).</summary>
+/// <summary>One input of the interrupt controller for several devices: it is asserted while any of them asserts it, as wired-or
+/// lines are (INTx: four lines for all slots).</summary>
 /// <remarks>Safe to use from any thread. It has no state of its own to save: each device drives its end again when its own
 /// state is loaded.</remarks>
 public sealed class SharedInterruptLine(IInterruptLine line)

@@ -3,8 +3,8 @@ using System.Text.Json;
 
 namespace Vmm.Devices.State;
 
-/// <summary>Reads one object of a saved state, which anybody may have written: each field is there once, of its type and
-/// within its range, or the state is refused with the field's name.</summary>
+/// <summary>Reads one object of a saved state, which is not trusted: each field is there exactly once, with its type and within
+/// its range, or the state is refused with the field's name.</summary>
 public sealed class StateReader
 {
     /// <summary>Bytes of a state; a machine of many devices has some hundred KiB.</summary>
@@ -44,7 +44,7 @@ public sealed class StateReader
         }
     }
 
-    /// <summary>Has a part take over a state of its own.</summary>
+    /// <summary>Loads a part's state.</summary>
     public static void Load(ReadOnlyMemory<byte> state, string name, ISavedState part)
     {
         StateReader reader = Parse(state, name);

@@ -4,9 +4,8 @@ using System.Text.Json;
 namespace Vmm.Devices.State;
 
 /// <summary>Writes a saved state: one JSON object, of named fields.</summary>
-/// <remarks>JSON, because states are small (guest memory is none of their business), and a person can read and compare
-/// them. Written by hand and not by a serializer: what is in it is what a part names, under the name that an error
-/// will have.</remarks>
+/// <remarks>JSON, because states are small (guest memory is not in them) and people can read and compare them. Written by hand
+/// and not by a serializer, so that each field is named in one place, and errors have the same name.</remarks>
 public sealed class StateWriter : IDisposable
 {
     private readonly Utf8JsonWriter _json;

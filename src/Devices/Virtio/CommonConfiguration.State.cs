@@ -10,7 +10,7 @@ public sealed partial class CommonConfiguration : ISavedState
     private const DeviceStatus AnyStatus = DriverMayWrite | DeviceStatus.NeedsReset;
 
     /// <inheritdoc/>
-    /// <exception cref="InvalidOperationException">Requests are in flight: the machine is not quiet.</exception>
+    /// <exception cref="InvalidOperationException">Requests are in flight: the machine is not quiesced.</exception>
     public void Save(StateWriter state)
     {
         lock (_device.Gate)
@@ -54,12 +54,12 @@ public sealed partial class CommonConfiguration : ISavedState
             device.End();
             if (MayServe)
             {
-                Activate();     // which kicks all queues: a notification may have been on its way
+                Activate();     // kicks all queues: a notification may have been pending
             }
         }
     }
 
-    /// <summary>Is a buffer with a backend, or a reset on its way?</summary>
+    /// <summary>Is a request in flight, or a reset not finished?</summary>
     internal bool IsBusy =>
         _resetting || Array.Exists(_current, static queue => queue.Outstanding != 0)
         || Array.Exists(_configurations, static queue => queue.IsResetting);

@@ -4,14 +4,14 @@ using Vmm.Devices.Memory;
 namespace Vmm.Devices.Virtio;
 
 /// <summary>What the driver and any device agree on before the first buffer moves: device status, features, queues,
-/// configuration generation (virtio 1.2, sections 2.1 to 2.6 and 3.1). A transport gives it registers; everything it
-/// means is here, once for all devices and transports.</summary>
+/// configuration generation (virtio 1.2, sections 2.1 to 2.6 and 3.1). A transport maps it to registers; the meaning of each is
+/// here, once for all devices and transports.</summary>
 /// <remarks>Registers are read and written on vCPU threads; each access takes the device's gate. A reset with requests
 /// in flight ends when the last of them came back (until then the status reads as it was): the backend may be
 /// writing into the guest's buffers, and the driver may use those for something else once the reset is done.</remarks>
 public sealed partial class CommonConfiguration : IVirtqueueOwner
 {
-    /// <summary>A reset that takes longer is worth a line.</summary>
+    /// <summary>A reset that takes longer is logged.</summary>
     private const int LongResetMilliseconds = 1000;
 
     private readonly VirtioDevice _device;
@@ -221,8 +221,8 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
         }
     }
 
-    /// <summary>Waits until a reset of the device, or of the selected queue, is done; for transports whose drivers do
-    /// not look (Linux resets over mmio with one write). After <see cref="StopWaiting"/> it waits for nothing.</summary>
+    /// <summary>Waits until a reset of the device, or of the selected queue, is done; for transports whose drivers do not poll
+    /// for it (Linux resets over mmio with one write). Does not wait after <see cref="StopWaiting"/>.</summary>
     public void WaitForReset()
     {
         lock (_device.Gate)
@@ -239,8 +239,7 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
         }
     }
 
-    /// <summary>Lets go whoever waits for a reset now or later: the machine ends, and the guest runs no further. Any
-    /// thread.</summary>
+    /// <summary>Ends all waiting for resets, now and later: the machine ends. Any thread.</summary>
     public void StopWaiting()
     {
         lock (_device.Gate)
@@ -277,7 +276,7 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
         }
     }
 
-    /// <summary>The driver notified a queue by a register write: to the loop with it. Values beyond the last queue are
+    /// <summary>The driver notified a queue by a register write: the event loop serves it. Values beyond the last queue are
     /// ignored.</summary>
     public void NotifyQueue(uint queue)
     {

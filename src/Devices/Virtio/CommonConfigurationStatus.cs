@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Virtio;
 
-/// <summary>The life of a device: from reset to DRIVER_OK, to DEVICE_NEEDS_RESET and back to reset.</summary>
+/// <summary>The device status: from reset to DRIVER_OK, to DEVICE_NEEDS_RESET and back to reset.</summary>
 public sealed partial class CommonConfiguration
 {
     private const DeviceStatus DriverMayWrite = DeviceStatus.Acknowledge | DeviceStatus.Driver
@@ -24,7 +24,7 @@ public sealed partial class CommonConfiguration
         Monitor.PulseAll(_device.Gate);
     }
 
-    /// <summary>Section 3.1.1 as a machine: bits are only ever added, each after the one before it; what the driver may
+    /// <summary>Section 3.1.1 as a state machine: bits are only ever added, each after the one before it; what the driver may
     /// not set, or sets too early, is ignored.</summary>
     private void WriteStatus(uint value)
     {
@@ -119,7 +119,8 @@ public sealed partial class CommonConfiguration
 
     private void Stop(int index)
     {
-        // The device completes what no backend works on while this runs; that is not the moment to be drained.
+        // While this runs the device completes requests that no backend works on; the queue does not count as drained before the
+        // end.
         Virtqueue queue = _current[index];
         queue.Stop();
         _stopping = true;
@@ -155,7 +156,7 @@ public sealed partial class CommonConfiguration
         _interrupts.Reset();
     }
 
-    /// <summary>The one place where a queue that the driver spoiled becomes DEVICE_NEEDS_RESET (section 2.1.2).</summary>
+    /// <summary>The only place where a queue that the driver broke leads to DEVICE_NEEDS_RESET (section 2.1.2).</summary>
     private void Fail(int queue, string fault)
     {
         if (Has(DeviceStatus.NeedsReset) || _resetting)

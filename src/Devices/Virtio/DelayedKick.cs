@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Virtio;
 
-/// <summary>Queues that wait for a limit to let them go on. One timer for a device, made when first needed.</summary>
+/// <summary>Queues that wait for a rate limit. One timer for a device, made when first needed.</summary>
 internal sealed class DelayedKick
 {
     private readonly VirtioDevice _device;
@@ -27,7 +27,7 @@ internal sealed class DelayedKick
         {
             _due = due;
 
-            // Timers count milliseconds; rounded up, or the queue would come just too early and wait again.
+            // Timers count milliseconds; rounded up, or the queue would be served slightly too early and have to wait again.
             _timer.Change(TimeSpan.FromMilliseconds(Math.Ceiling(delay.TotalMilliseconds)), Timeout.InfiniteTimeSpan);
         }
     }

@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Virtio;
 
-/// <summary>How a transport tells the driver. Called with the device's gate held, on any thread.</summary>
+/// <summary>How a transport interrupts the driver. Called with the device's gate held, on any thread.</summary>
 public interface IVirtioInterrupts
 {
     /// <summary>A used buffer notification for this queue.</summary>

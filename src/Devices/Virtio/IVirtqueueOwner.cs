@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Virtio;
 
-/// <summary>Whom a queue tells. Called with the device's gate held.</summary>
+/// <summary>Receives a queue's events. Called with the device's gate held.</summary>
 internal interface IVirtqueueOwner
 {
     /// <summary>The driver is to be interrupted for this queue.</summary>

@@ -14,7 +14,7 @@ public sealed class QueueConfiguration
     /// <summary>The largest size that the device takes, a power of two.</summary>
     public uint MaxSize { get; }
 
-    /// <summary>The size the driver chose; anything at all.</summary>
+    /// <summary>The size that the driver wrote; not checked.</summary>
     public uint Size { get; internal set; }
 
     /// <summary>Descriptor table, or packed ring.</summary>

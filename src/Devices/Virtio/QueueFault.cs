@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Virtio;
 
-/// <summary>What a driver can do wrong with a ring, in words for the log. Each one ends in DEVICE_NEEDS_RESET.</summary>
+/// <summary>What a driver can do wrong with a ring, as messages for the log. Each one leads to DEVICE_NEEDS_RESET.</summary>
 internal static class QueueFault
 {
     public const string AvailIndexJumped = "avail.idx is further ahead than the queue is long";

@@ -1,7 +1,7 @@
 namespace Vmm.Devices.Virtio;
 
-/// <summary>Lets a guest have a few lines of the log and then one every few seconds, whatever it does; what was left out
-/// is counted in the next line.</summary>
+/// <summary>Limits the lines that a guest can cause in the log: a few at once, then one a second. The next line says how many
+/// were left out.</summary>
 /// <param name="inner">Where lines go.</param>
 /// <param name="bucket">The limit, for all devices together.</param>
 public sealed class RateLimitedLog(IDeviceLog inner, TokenBucket bucket) : IDeviceLog
@@ -15,7 +15,7 @@ public sealed class RateLimitedLog(IDeviceLog inner, TokenBucket bucket) : IDevi
     {
     }
 
-    /// <summary>Lines left out so far that no later line has told of.</summary>
+    /// <summary>Lines left out since the last line that was written.</summary>
     public long Suppressed => Interlocked.Read(ref _suppressed);
 
     /// <inheritdoc/>

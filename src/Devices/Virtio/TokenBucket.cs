@@ -2,8 +2,8 @@ namespace Vmm.Devices.Virtio;
 
 /// <summary>Limits a rate: tokens (operations, bytes, log lines) come back evenly, and up to a burst of them are saved
 /// up. Not thread-safe: its owner's lock guards it.</summary>
-/// <remarks>All state is the moment at which the bucket was, or will be, empty. Something larger than the burst is let
-/// through when the bucket is full and leaves it in debt, so that it is neither stuck nor for free.</remarks>
+/// <remarks>The only state is the time at which the bucket was, or will be, empty. A request larger than the burst passes when
+/// the bucket is full and makes the balance negative, so that it is neither blocked for ever nor free.</remarks>
 public sealed class TokenBucket
 {
     private readonly TimeProvider _time;

@@ -58,10 +58,10 @@ public abstract class VirtioDevice
     /// <summary>Bytes of device configuration space; the rest of the transport's window reads as zero.</summary>
     public abstract int ConfigLength { get; }
 
-    /// <summary>Has the host requests of the driver's that are not done? Any thread.</summary>
+    /// <summary>Are requests of the driver in flight on the host? Any thread.</summary>
     public virtual bool HasRequests => false;
 
-    /// <summary>Guards all of the device's state. Held for one turn of the loop at most.</summary>
+    /// <summary>Guards all of the device's state. Held only while one queue is served or one register accessed.</summary>
     internal object Gate { get; } = new();
 
     /// <summary>Device-specific features offered.</summary>
@@ -116,8 +116,8 @@ public abstract class VirtioDevice
     {
     }
 
-    /// <summary>The queue begins to run, with DRIVER_OK or, when it is enabled after that, then. For devices that hand
-    /// their queues over.</summary>
+    /// <summary>The queue starts: at DRIVER_OK, or when it is enabled after that. For devices whose queues another program
+    /// serves.</summary>
     protected internal virtual void StartQueue(Virtqueue queue)
     {
     }
@@ -172,18 +172,18 @@ public abstract class VirtioDevice
     /// <summary>Publishes what was given back on any queue.</summary>
     protected void PublishAll() => Configuration.PublishAll();
 
-    /// <summary>Has <see cref="ProcessQueue"/> called again, after others had their turn.</summary>
+    /// <summary>Has <see cref="ProcessQueue"/> called again, after other queues were served.</summary>
     protected void KickLater(Virtqueue queue) => Configuration.Kick(queue.Index);
 
-    /// <summary>Has <see cref="ProcessQueue"/> called again once some time has passed, for limits. Kicks that wait
-    /// already come no later for it.</summary>
+    /// <summary>Has <see cref="ProcessQueue"/> called again once some time has passed, for limits. Does not delay kicks that
+    /// are pending already.</summary>
     protected void KickAfter(TimeSpan delay, Virtqueue queue)
     {
         _delayed ??= new DelayedKick(this, Time, _queueSizes.Length);
         _delayed.Add(delay, queue.Index);
     }
 
-    /// <summary>The configuration space changed: new generation, and an interrupt. Before the device is plugged in
-    /// nobody has seen the old one.</summary>
+    /// <summary>The configuration space changed: new generation, and an interrupt. Does nothing before the device is plugged
+    /// in.</summary>
     protected void ConfigChanged() => _configuration?.ConfigChanged();
 }

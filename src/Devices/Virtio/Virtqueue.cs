@@ -62,7 +62,7 @@ public abstract unsafe class Virtqueue
         return false;
     }
 
-    /// <summary>Goes on where another program left the rings that served them until now, and ended.</summary>
+    /// <summary>Continues with rings that another program served until it ended.</summary>
     /// <returns>Buffers that it took and did not give back, by their first descriptors; none where that cannot be told
     /// from the rings alone.</returns>
     internal virtual IReadOnlyList<ushort> TakeBack() => [];
@@ -100,7 +100,7 @@ public abstract unsafe class Virtqueue
     public abstract void DisableNotify();
 
     /// <summary>Asks the driver to notify from the next buffer on.</summary>
-    /// <returns>True when a buffer came in between, for which no notification may come: go round again.</returns>
+    /// <returns>True when a buffer was added meanwhile, for which no notification may come: check the queue again.</returns>
     public abstract bool EnableNotify();
 
     /// <summary>A request that is malformed beyond what its status could tell: shorter than its header, or without
@@ -154,7 +154,7 @@ public abstract unsafe class Virtqueue
     /// <summary>DRIVER_OK is set: buffers may be popped.</summary>
     internal void Run() => IsRunning = HasRings;
 
-    /// <summary>No popping until the device is reset; what is in flight is still given back.</summary>
+    /// <summary>No popping until the device is reset; buffers in flight are still completed.</summary>
     internal void Pause() => IsRunning = false;
 
     /// <summary>Lets go of the rings for good.</summary>
@@ -192,7 +192,7 @@ public abstract unsafe class Virtqueue
     private protected static bool Overlap(byte* left, ulong leftBytes, byte* right, ulong rightBytes) =>
         left < right ? (ulong)(right - left) < leftBytes : (ulong)(left - right) < rightBytes;
 
-    /// <summary>Has the device passed the point at which the driver wants to be told (vring_need_event of virtio 1.2,
+    /// <summary>Has the device passed the index at which the driver wants an interrupt (vring_need_event of virtio 1.2,
     /// section 2.7.7.2), all modulo 2^16?</summary>
     private protected static bool NeedsEvent(ushort wanted, ushort now, ushort before) =>
         (ushort)(now - wanted - 1) < (ushort)(now - before);

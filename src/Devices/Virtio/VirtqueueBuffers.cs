@@ -8,7 +8,7 @@ namespace Vmm.Devices.Virtio;
 /// what is there at any time, so what is read is read once.</remarks>
 internal static unsafe class VirtqueueBuffers
 {
-    /// <summary>Copies from the start of the buffers; how many bytes there were.</summary>
+    /// <summary>Copies from the start of the buffers; returns how many bytes there were.</summary>
     public static int CopyFrom(ReadOnlySpan<IoVector> buffers, Span<byte> destination)
     {
         int done = 0;
@@ -28,7 +28,7 @@ internal static unsafe class VirtqueueBuffers
         return done;
     }
 
-    /// <summary>Copies to the start of the buffers; how many bytes found room.</summary>
+    /// <summary>Copies to the start of the buffers; returns how many bytes fit.</summary>
     public static int CopyTo(ReadOnlySpan<IoVector> buffers, ReadOnlySpan<byte> source)
     {
         int done = 0;

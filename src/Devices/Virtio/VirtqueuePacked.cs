@@ -116,13 +116,13 @@ internal sealed unsafe class VirtqueuePacked(IVirtqueueOwner owner, GuestMemory 
         }
 
         // Position and flags are one store: the driver never sees one without the other.
-        uint wish = EventIndex ? _next | (_availWrap ? 1u << 15 : 0) | (EventDescriptor << 16) : EventEnable << 16;
+        uint request = EventIndex ? _next | (_availWrap ? 1u << 15 : 0) | (EventDescriptor << 16) : EventEnable << 16;
 
         // SAFETY: the device area, in memory as checked by Locate; _next is below the size.
-        Volatile.Write(ref *(uint*)_device, wish);
+        Volatile.Write(ref *(uint*)_device, request);
 
-        // Full fence: the wish must be visible before the ring is looked at again. Were the load to go first, the
-        // driver could make a buffer available, read the old wish and stay silent.
+        // Full fence: the request must be visible before the ring is looked at again. Were the load to go first, the
+        // driver could make a buffer available, read the old setting and not notify.
         Interlocked.MemoryBarrier();
         return IsAvailable(Volatile.Read(ref *(ushort*)(_ring + (_next * DescriptorBytes) + 14)));
     }
@@ -182,22 +182,22 @@ internal sealed unsafe class VirtqueuePacked(IVirtqueueOwner owner, GuestMemory 
         var before = (ushort)(_usedNext - _batch);
         _batch = 0;
 
-        // Full fence: the used descriptors must be visible before the driver's wish is read. Were the load to go
-        // first, the driver could ask for an interrupt, see nothing used, and sleep while this side reads its old wish.
+        // Full fence: the used descriptors must be visible before the driver's request is read. Were the load to go
+        // first, the driver could ask for an interrupt, see nothing used, and sleep while this side reads its old request.
         Interlocked.MemoryBarrier();
 
         // SAFETY: the driver area, in memory as checked by Locate. Position and flags are one fetch.
-        uint wish = Volatile.Read(ref *(uint*)_driver);
-        uint flags = wish >> 16;
+        uint request = Volatile.Read(ref *(uint*)_driver);
+        uint flags = request >> 16;
         if (flags != EventDescriptor || !EventIndex)
         {
             return flags != EventDisable;
         }
 
-        uint position = wish & 0x7fff;
-        if (((wish >> 15) & 1) != (_usedWrap ? 1u : 0u))
+        uint position = request & 0x7fff;
+        if (((request >> 15) & 1) != (_usedWrap ? 1u : 0u))
         {
-            position -= (uint)Size;     // it lies in the lap before
+            position -= (uint)Size;     // its wrap counter is the previous one
         }
 
         return NeedsEvent((ushort)position, (ushort)_usedNext, before);

@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Virtio;
 
-/// <summary>Going on with rings that another program has served until now.</summary>
+/// <summary>Continues with rings that another program has served until now.</summary>
 internal sealed unsafe partial class VirtqueueSplit
 {
     internal override bool TryTake(ushort head, Span<IoVector> buffers, out DescriptorChain chain)
@@ -23,10 +23,10 @@ internal sealed unsafe partial class VirtqueueSplit
         return true;
     }
 
-    /// <summary>The rings tell which buffers were made available and which came back, up to the ring's size ago.
-    /// From any moment in that time at which nothing was in flight, the difference is what is in flight now. Nobody
-    /// noted which moments those are: the answer is the one that most of the possible moments give, and there is none
-    /// where no answer has more than half of them.</summary>
+    /// <summary>The rings hold the last entries, up to the ring's size: which buffers were made available and which were used.
+    /// Counted from any moment in that time at which nothing was in flight, the difference is what is in flight now. Those
+    /// moments are not recorded: each possible one is tried, and the result that more than half of them give is taken; if there
+    /// is none, the result is unknown.</summary>
     internal override IReadOnlyList<ushort> TakeBack()
     {
         if (!HasRings)
@@ -67,7 +67,7 @@ internal sealed unsafe partial class VirtqueueSplit
 
     private ushort[]? InFlight(ushort avail, ushort used, int inFlight)
     {
-        // Of each buffer: how often made available, less how often given back, since the moment that is looked at.
+        // For each buffer: how often it was made available minus how often it was used, since the moment that is being tried.
         int[] difference = new int[Size];
         var votes = new List<(HashSet<ushort> Answer, int Count)>();
         int moments = 0;

@@ -88,7 +88,7 @@ internal sealed unsafe partial class VirtqueueSplit(IVirtqueueOwner owner, Guest
     {
         if (HasRings && !EventIndex)
         {
-            // With event indexes nothing need be done: avail_event stays where the driver has already passed it.
+            // With event indexes nothing needs to be done: avail_event stays where the driver has already passed it.
             // SAFETY: used.flags, in memory as checked by Locate.
             Volatile.Write(ref *(ushort*)_used, UsedNoNotify);
         }
@@ -112,7 +112,7 @@ internal sealed unsafe partial class VirtqueueSplit(IVirtqueueOwner owner, Guest
         }
 
         // Full fence: the store above must be visible before avail.idx is read again. Were the load to go first, the
-        // driver could add a buffer, read the old setting and stay silent, and nobody would look at that buffer.
+        // driver could add a buffer, read the old setting and not notify, and the buffer would not be served.
         Interlocked.MemoryBarrier();
         return _nextAvail != _availIdx || FetchAvailIdx();
     }
@@ -147,8 +147,8 @@ internal sealed unsafe partial class VirtqueueSplit(IVirtqueueOwner owner, Guest
         Volatile.Write(ref *(ushort*)(_used + 2), now);
         _published = now;
 
-        // Full fence: the index must be visible before the driver's wish is read. Were the load to go first, the
-        // driver could ask for an interrupt, see no new index, and sleep while this side reads its old wish.
+        // Full fence: the index must be visible before the driver's setting is read. Were the load to go first, the driver
+        // could ask for an interrupt, see no new index, and sleep while this side reads the old setting.
         Interlocked.MemoryBarrier();
 
         // SAFETY: both fields are part of the avail ring as checked by Locate.

@@ -3,12 +3,12 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Assist;
 
-/// <summary>What a kernel does between STAC and CLAC: it moves something to or from user space and goes back. Each of the
-/// two is an exit of its own; done in one go the second is none, and long copies, which KVM's emulator makes an element
-/// at a time, take no longer than a copy takes.</summary>
-/// <remarks>Everything here could as well be left to KVM, and is, as soon as anything is not plain: an exception, memory that
-/// is none, an instruction not named here. Stores from general registers are done here, unlike elsewhere in the assist:
-/// in a window they do not go to page tables, whose changes KVM would have to see.</remarks>
+/// <summary>Executes what a kernel does between STAC and CLAC: it copies data to or from user space. Each of the two
+/// instructions is an exit; executing everything between them here saves the second exit, and long copies, which KVM's emulator
+/// does an element at a time, are done at once.</summary>
+/// <remarks>KVM could execute all of this, and does in special cases: an exception, an address without memory, an instruction
+/// not named here. Stores from general registers are executed here, unlike elsewhere in the assist: in a window they do not go
+/// to page tables, whose changes KVM would have to see.</remarks>
 internal sealed unsafe class AccessWindow(AssistContext context)
 {
     /// <summary>Bytes that all string instructions of a window may move: some microseconds, for which an interrupt waits.
@@ -98,8 +98,8 @@ internal sealed unsafe class AccessWindow(AssistContext context)
         return Step.Jumped;
     }
 
-    /// <summary>MOVS and STOS, upwards, with 64-bit addresses and without a segment's base. What was moved before
-    /// something came in the way stays moved, as with an interrupt between two elements (Intel SDM volume 2, REP).</summary>
+    /// <summary>MOVS and STOS, upwards, with 64-bit addresses and without a segment's base. If it stops early, the elements
+    /// moved so far stay moved, as with an interrupt between two elements (Intel SDM volume 2, REP).</summary>
     private Step Strings(int size, bool isMove)
     {
         ref readonly Instruction instruction = ref context.Instruction;
@@ -143,7 +143,7 @@ internal sealed unsafe class AccessWindow(AssistContext context)
     private static ulong ElementsInPage(ulong address, int size) =>
         (PageSize - (address & (PageSize - 1))) / (uint)size;
 
-    /// <summary>An element that lies in two pages, here or there.</summary>
+    /// <summary>Moves one element that crosses a page boundary at its source or destination.</summary>
     private bool TryMoveOne(ulong to, ulong from, int size, bool isMove, ulong value)
     {
         var element = new Span<byte>(&value, size);
@@ -151,7 +151,7 @@ internal sealed unsafe class AccessWindow(AssistContext context)
             && context.Memory.Write(to, element) == AccessResult.Ok;
     }
 
-    /// <summary>Elements of which none lies in two pages.</summary>
+    /// <summary>Moves elements of which none crosses a page boundary.</summary>
     private bool TryMove(ulong to, ulong from, int size, int count, bool isMove, ulong value)
     {
         int length = size * count;

@@ -3,13 +3,13 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Assist;
 
-/// <summary>How one instruction's work ended.</summary>
+/// <summary>The result of executing one instruction.</summary>
 internal enum Step
 {
-    /// <summary>Done; RIP goes on behind the instruction.</summary>
+    /// <summary>Done; RIP moves behind the instruction.</summary>
     Next,
 
-    /// <summary>Done, RIP included.</summary>
+    /// <summary>Done, and RIP is set already.</summary>
     Jumped,
 
     /// <summary>The guest gets <see cref="AssistContext.Fault"/>, RIP at the instruction.</summary>
@@ -18,7 +18,7 @@ internal enum Step
     /// <summary>The guest gets <see cref="AssistContext.Fault"/>, RIP behind the instruction.</summary>
     Trap,
 
-    /// <summary>Not within the assist's powers; <see cref="AssistContext.Reason"/> may say why.</summary>
+    /// <summary>The assist cannot execute it; <see cref="AssistContext.Reason"/> may say why.</summary>
     Unknown,
 }
 
@@ -38,7 +38,7 @@ internal sealed class AssistContext(IAssistCpu cpu)
     /// <summary>Valid with <see cref="Step.Fault"/> and <see cref="Step.Trap"/>.</summary>
     public GuestFault Fault { get; private set; }
 
-    /// <summary>Why a <see cref="Step.Unknown"/> is unknown, if there is more to say than that.</summary>
+    /// <summary>Details of a <see cref="Step.Unknown"/>; null for none.</summary>
     public string? Reason { get; set; }
 
     public bool Is64Bit => GuestMode.Is64Bit(in Cpu.Sregs);
@@ -53,7 +53,7 @@ internal sealed class AssistContext(IAssistCpu cpu)
     /// <summary>The image of <see cref="IAssistCpu.LoadXsave"/> was changed.</summary>
     public void MarkXsaveDirty() => _isXsaveDirty = true;
 
-    /// <summary>Hands a changed image on, once for all instructions of an exit.</summary>
+    /// <summary>Writes a changed image back, once for all instructions of an exit.</summary>
     public void FlushXsave()
     {
         if (_isXsaveDirty)
@@ -77,7 +77,7 @@ internal sealed class AssistContext(IAssistCpu cpu)
         return Step.Trap;
     }
 
-    /// <summary>From how memory took an access to how the instruction goes on.</summary>
+    /// <summary>Converts the result of a memory access to the result of the instruction.</summary>
     public Step From(AccessResult result)
     {
         switch (result)
@@ -111,7 +111,7 @@ internal sealed class AssistContext(IAssistCpu cpu)
         return register.GetSize() switch { 1 => (byte)value, 2 => (ushort)value, 4 => (uint)value, _ => value };
     }
 
-    /// <summary>Stores into a general register; 32 bits clear the upper half, 8 and 16 leave the rest alone.</summary>
+    /// <summary>Stores into a general register; 32 bits clear the upper half, 8 and 16 bits keep the rest.</summary>
     public void Set(Register register, ulong value)
     {
         bool isHigh = register is >= Register.AH and <= Register.BH;
@@ -146,7 +146,7 @@ internal sealed class AssistContext(IAssistCpu cpu)
         int addressSize = instruction.MemoryDisplSize;
         if (@base is Register.RIP or Register.EIP)
         {
-            // The displacement is the target as of where the instruction was when it was decoded.
+            // The decoder has added the RIP at which the instruction was decoded first.
             offset += Cpu.Regs.Rip - instruction.IP;
             addressSize = @base.GetSize();
         }

@@ -4,8 +4,8 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Assist;
 
-/// <summary>Segment descriptors in the GDT and LDT (Intel SDM volume 3, 3.4.5), and the instructions that only look
-/// at them: VERR, VERW, LAR and LSL.</summary>
+/// <summary>Segment descriptors in the GDT and LDT (Intel SDM volume 3, 3.4.5), and the instructions that only read them: VERR,
+/// VERW, LAR and LSL.</summary>
 internal static class Descriptor
 {
     private const int CodeBit = 8, ConformingBit = 4, ReadableBit = 2, WritableBit = 2;

@@ -3,7 +3,7 @@ using Vmm.Host;
 
 namespace Vmm.Assist;
 
-/// <summary>From a decoded instruction to the code for it.</summary>
+/// <summary>Chooses the code that executes a decoded instruction.</summary>
 internal sealed class Dispatcher(AssistContext context, CodePages? code) : IDisposable
 {
     private readonly XsaveInstructions _xsave = new(context, XsaveLayout.Host);
@@ -12,10 +12,10 @@ internal sealed class Dispatcher(AssistContext context, CodePages? code) : IDisp
     private readonly NativeRunner _native = new(context, code);
     private readonly AccessWindow _window = new(context);
 
-    /// <summary>Executes an instruction that KVM has not been asked for, if that is sensible.</summary>
+    /// <summary>Executes a further instruction, one that KVM did not fail at, if that saves time.</summary>
     public Step ExecuteAhead(ReadOnlySpan<byte> bytes) => _native.RunAhead(bytes, maySetMemory: false);
 
-    /// <summary>Executes an instruction between STAC and CLAC that KVM has not been asked for, if that is sensible.</summary>
+    /// <summary>Executes a further instruction between STAC and CLAC, one that KVM did not fail at, if that saves time.</summary>
     public Step ExecuteInWindow(ReadOnlySpan<byte> bytes)
     {
         Step step = _window.Execute();
@@ -27,7 +27,7 @@ internal sealed class Dispatcher(AssistContext context, CodePages? code) : IDisp
 
     /// <summary>Executes the context's instruction.</summary>
     /// <param name="bytes">The instruction's bytes, no more.</param>
-    /// <param name="canRunAhead">Was it one of those that come in long rows?</param>
+    /// <param name="canRunAhead">Was it one of those that come in long sequences?</param>
     public Step Execute(ReadOnlySpan<byte> bytes, out bool canRunAhead)
     {
         canRunAhead = false;
@@ -127,7 +127,7 @@ internal sealed class Dispatcher(AssistContext context, CodePages? code) : IDisp
             case Mnemonic.Prefetchit0:
             case Mnemonic.Prefetchit1: return Step.Next;
 
-            // Waiting may end at any time (Intel SDM volume 3, 8.10.4): here it ends at once.
+            // MWAIT may return at any time (Intel SDM volume 3, 8.10.4): here it returns at once.
             case Mnemonic.Monitor:
             case Mnemonic.Mwait: return context.Cpl == 0 ? Step.Next : context.Raise(GuestFault.Ud);
             case Mnemonic.Umonitor: return Step.Next;

@@ -2,7 +2,7 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Assist;
 
-/// <summary>In which mode the guest's processor is.</summary>
+/// <summary>The mode of the guest's processor.</summary>
 internal static class GuestMode
 {
     /// <summary>Current privilege level: the RPL of CS in protected mode (Intel SDM volume 3, 5.5).</summary>

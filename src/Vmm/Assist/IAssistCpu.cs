@@ -50,7 +50,7 @@ internal interface IAssistCpu
     /// </summary>
     void InjectException(byte vector, bool hasErrorCode, uint errorCode);
 
-    /// <summary>Forgets all translations of the guest's page tables that KVM holds, where the host side can do that.
+    /// <summary>Flushes all translations that KVM caches of the guest's page tables, where that is possible.
     /// </summary>
     /// <returns>false if it cannot.</returns>
     bool TryFlushTlb() => false;

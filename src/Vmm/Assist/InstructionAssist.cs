@@ -25,7 +25,7 @@ internal sealed class InstructionAssist : IDisposable
     private long _accessFlagCount;
     private long _aheadCount;
 
-    /// <param name="code">Memory for code, where that is not to be made when it is needed; it stays the caller's, too.</param>
+    /// <param name="code">Memory for code, owned by the caller; null to allocate it when it is needed.</param>
     public InstructionAssist(IAssistCpu cpu, CodePages? code = null)
     {
         (_cpu, _code) = (cpu, code);
@@ -38,8 +38,8 @@ internal sealed class InstructionAssist : IDisposable
 
     public StuckHypercall Hypercall { get; }
 
-    /// <summary>The instruction at which the last exit was: a <see cref="Mnemonic"/>. One that landed from SYSCALL is that;
-    /// of a row of vector instructions it is the first.</summary>
+    /// <summary>The instruction at which the last exit was: a <see cref="Mnemonic"/>. For a SYSCALL that was completed it is
+    /// SYSCALL; of a sequence of vector instructions it is the first.</summary>
     public Mnemonic LastMnemonic { get; private set; }
 
     /// <summary>Instructions by name, the commonest first. Any thread.</summary>
@@ -60,7 +60,7 @@ internal sealed class InstructionAssist : IDisposable
     /// <param name="bytes">Its first bytes, as KVM gave them; may be empty.</param>
     public AssistOutcome TryHandle(ReadOnlySpan<byte> bytes)
     {
-        // The commonest by far, in and out of every copy from and to user space.
+        // By far the most common instructions, before and after every copy from and to user space.
         if (IsAccessFlagSetter(bytes, out bool isOpen) && GuestMode.Cpl(_cpu) == 0)
         {
             LastMnemonic = isOpen ? Mnemonic.Stac : Mnemonic.Clac;
@@ -87,7 +87,7 @@ internal sealed class InstructionAssist : IDisposable
 
     private AssistOutcome Execute()
     {
-        // Made when first needed: it asks CPUID many things, and most hosts never get here.
+        // Made when first needed: it executes many CPUID instructions, and most hosts never get here.
         _dispatcher ??= new Dispatcher(_context, _code);
         LastMnemonic = _context.Instruction.Mnemonic;
         Step step = _dispatcher.Execute(_bytes.Seen[.._context.Instruction.Length], out bool canRunAhead);
@@ -115,8 +115,8 @@ internal sealed class InstructionAssist : IDisposable
 
     public void Dispose() => _dispatcher?.Dispose();
 
-    /// <summary>Vector code comes in long rows, each instruction of which would be an exit of its own and two calls
-    /// to move the vector registers: goes on as long as the instructions are of that kind.</summary>
+    /// <summary>Vector code comes in long sequences, of which each instruction would be an exit and two calls to move the
+    /// vector registers: continues as long as the instructions are of that kind.</summary>
     private AssistOutcome RunAhead()
     {
         for (int i = 0; i < AheadLimit && TryDecodeNext(); i++)
@@ -140,8 +140,8 @@ internal sealed class InstructionAssist : IDisposable
         return new AssistOutcome(AssistKind.Handled);
     }
 
-    /// <summary>Goes on behind a STAC until the CLAC, or the first instruction that is better left to KVM: exceptions, too,
-    /// are raised by KVM, which then sees the instruction as if nobody had looked at it before.</summary>
+    /// <summary>Continues after a STAC until the CLAC, or the first instruction that KVM should execute. Exceptions, too, are
+    /// raised by KVM, which then executes the instruction from its start.</summary>
     private void RunWindow()
     {
         _dispatcher ??= new Dispatcher(_context, _code);
@@ -175,8 +175,7 @@ internal sealed class InstructionAssist : IDisposable
         _context.FlushXsave();
     }
 
-    /// <summary>The instruction behind the last one, which KVM has not been asked for; none where each step is the guest's
-    /// (TF).</summary>
+    /// <summary>Decodes the next instruction; false while the guest single-steps (TF).</summary>
     private bool TryDecodeNext()
     {
         if ((_cpu.Regs.Rflags & Bits.FlagTf) != 0)
@@ -275,7 +274,7 @@ internal sealed class InstructionAssist : IDisposable
         return !_context.Instruction.IsInvalid;
     }
 
-    /// <summary>A program of the guest cannot end the VM: it gets the #UD that KVM gives by default.</summary>
+    /// <summary>A program of the guest cannot end the VM: it gets #UD, as it would from KVM by default.</summary>
     private AssistOutcome Unknown(string what, ReadOnlySpan<byte> bytes)
     {
         if (GuestMode.Cpl(_cpu) == 3)
@@ -323,20 +322,20 @@ internal sealed class InstructionAssist : IDisposable
     }
 }
 
-/// <summary>What the assist made of an instruction.</summary>
+/// <summary>The result of the assist for an instruction.</summary>
 /// <param name="Kind">What happened.</param>
-/// <param name="Text">For <see cref="AssistKind.Unknown"/>: the instruction, where it is, its bytes and what is the
-/// matter, on one line for the user. Otherwise null.</param>
+/// <param name="Text">For <see cref="AssistKind.Unknown"/>: the instruction, its address, its bytes and the reason, on one line
+/// for the user. Otherwise null.</param>
 internal readonly record struct AssistOutcome(AssistKind Kind, string? Text = null);
 
 internal enum AssistKind
 {
-    /// <summary>Done; the guest goes on behind it.</summary>
+    /// <summary>Done; the guest continues behind it.</summary>
     Handled,
 
     /// <summary>Done: the guest gets an exception at the next KVM_RUN.</summary>
     Injected,
 
-    /// <summary>The VM cannot go on.</summary>
+    /// <summary>The VM cannot continue.</summary>
     Unknown,
 }

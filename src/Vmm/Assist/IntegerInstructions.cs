@@ -58,7 +58,7 @@ internal static unsafe class IntegerInstructions
         }
         else
         {
-            // It crosses pages, which are not neighbours in this process: then not atomically.
+            // It crosses a page boundary, and the pages are not contiguous in this process: not atomic.
             Span<byte> bytes = stackalloc byte[8];
             step = context.From(context.Memory.Read(linear, bytes, Access.Write));
             if (step != Step.Next)

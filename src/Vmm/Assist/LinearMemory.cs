@@ -85,7 +85,7 @@ internal sealed unsafe class LinearMemory(IAssistCpu cpu)
     }
 
     /// <summary>Fetches instruction bytes.</summary>
-    /// <returns>How many could be had, up to the length of <paramref name="destination"/>. If fewer than that,
+    /// <returns>How many could be read, up to the length of <paramref name="destination"/>. If fewer than that,
     /// <paramref name="result"/> says why.</returns>
     public int Fetch(ulong linear, Span<byte> destination, out AccessResult result)
     {

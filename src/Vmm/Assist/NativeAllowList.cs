@@ -4,7 +4,7 @@ using Iced.Intel;
 namespace Vmm.Assist;
 
 /// <summary>Which instructions may run natively in vmm: those that compute from registers and one memory operand,
-/// and whose every possible fault is foreseen. Everything not named here may not.</summary>
+/// and whose possible faults are all checked before. Everything not named here may not.</summary>
 internal static class NativeAllowList
 {
     /// <summary>EBX of CPUID leaf 0: "Auth".</summary>
@@ -159,7 +159,7 @@ internal static class NativeAllowList
         or Mnemonic.Pcmpestri64 or Mnemonic.Pcmpestrm64
         || (IsAmd && IsSha(mnemonic));
 
-    /// <summary>Intel's manual wants these aligned; AMD's processors do not mind.</summary>
+    /// <summary>Intel's manual wants these aligned; AMD's processors do not require it.</summary>
     private static bool IsSha(Mnemonic mnemonic) => mnemonic
         is Mnemonic.Sha1nexte or Mnemonic.Sha1msg1 or Mnemonic.Sha1msg2 or Mnemonic.Sha1rnds4
         or Mnemonic.Sha256rnds2 or Mnemonic.Sha256msg1 or Mnemonic.Sha256msg2;

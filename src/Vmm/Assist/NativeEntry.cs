@@ -6,7 +6,7 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Assist;
 
-/// <summary>Code memory with a way in that loads a guest's registers, calls one instruction and stores the registers
+/// <summary>Code memory with an entry routine that loads a guest's registers, calls one instruction and stores the registers
 /// again. Not for two threads at a time.</summary>
 /// <remarks>
 /// A signal may arrive at any point: RSP is always this thread's own stack and nothing lies below it, so a handler
@@ -49,10 +49,10 @@ internal sealed unsafe class NativeEntry : IDisposable
     /// <summary>In and out. Valid until <see cref="Dispose"/>.</summary>
     public NativeState* State { get; }
 
-    /// <summary>Is there room for one more instruction?</summary>
+    /// <summary>Is there space for one more instruction?</summary>
     public bool HasRoom => _next + SlotLength <= Length;
 
-    /// <summary>Forgets all instructions.</summary>
+    /// <summary>Removes all instructions.</summary>
     public void Clear() => _next = FirstSlot;
 
     /// <summary>Installs an instruction.</summary>
@@ -132,7 +132,7 @@ internal sealed unsafe class NativeEntry : IDisposable
         a.mov(rdi, __[rdi + (8 * GuestRegisters.Rdi)]);
         a.call(__qword_ptr[rsp]);
 
-        // No instruction up to PUSHFQ changes flags. The code's address has served; its place takes RDI.
+        // No instruction up to PUSHFQ changes flags. The code's address is no longer needed; its stack slot takes RDI.
         a.mov(__[rsp], rdi);
         a.mov(rdi, __[rsp + 8]);
         for (int i = 0; i < registers.Length; i++)

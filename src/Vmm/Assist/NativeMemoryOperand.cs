@@ -23,7 +23,7 @@ internal unsafe ref struct NativeMemoryOperand
         Address = (nint)(&state->Scratch);
     }
 
-    /// <summary>What the instruction is to be given as the operand's address.</summary>
+    /// <summary>The operand's address for the native instruction.</summary>
     public nint Address { get; private set; }
 
     private readonly Span<byte> Scratch => ((Span<byte>)_state->Scratch)[.._plan.Size];
@@ -87,7 +87,7 @@ internal unsafe ref struct NativeMemoryOperand
     {
         if (!_plan.WritesMemory)
         {
-            // Mostly all of it can be read, and what is masked out does not matter.
+            // Usually all of it can be read, and masked elements do not matter.
             AccessResult result = _context.Memory.Read(_linear, Scratch);
             if (result == AccessResult.Ok || _plan.MixesElements)
             {
@@ -100,7 +100,7 @@ internal unsafe ref struct NativeMemoryOperand
         return EachRun(isStore: false);
     }
 
-    /// <summary>Goes through the active elements, as many at a time as lie side by side.</summary>
+    /// <summary>Iterates over the active elements, adjacent ones together.</summary>
     private readonly Step EachRun(bool isStore)
     {
         int size = _plan.ElementSize;

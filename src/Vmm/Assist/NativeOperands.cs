@@ -4,7 +4,7 @@ using Iced.Intel;
 namespace Vmm.Assist;
 
 /// <summary>Which general registers an instruction leaves free, and the instruction rewritten so that one of them
-/// addresses its memory operand and another stands for RSP, which must stay this thread's.</summary>
+/// addresses its memory operand and another replaces RSP, which must stay this thread's.</summary>
 internal readonly struct NativeOperands
 {
     private const uint RspBit = 1 << GuestRegisters.Rsp;
@@ -19,7 +19,7 @@ internal readonly struct NativeOperands
     /// <summary>Number of the register that points at it, or -1.</summary>
     public int Pointer { get; private init; }
 
-    /// <summary>Number of the register that stands for RSP, or -1.</summary>
+    /// <summary>Number of the register that replaces RSP, or -1.</summary>
     public int StackStandIn { get; private init; }
 
     public static NativeOperands Choose(in Instruction instruction, in InstructionInfo info)

@@ -2,7 +2,7 @@ using Iced.Intel;
 
 namespace Vmm.Assist;
 
-/// <summary>Which registers besides the general ones an instruction works on, and so what must be enabled.</summary>
+/// <summary>The register sets besides the general ones that an instruction uses, which must be enabled.</summary>
 [Flags]
 internal enum NativeUnits
 {
@@ -30,11 +30,11 @@ internal enum ElementMask
     Vector,
 }
 
-/// <summary>All that can be known of an instruction before it is run natively: may it be, how is it re-encoded, what
-/// does it need. Made once per encoding.</summary>
+/// <summary>What is known about an instruction before it is run natively: whether it may be, its re-encoded form, its
+/// requirements. Made once per encoding.</summary>
 internal sealed class NativePlan
 {
-    /// <summary>May the instruction run? If not, none of the rest counts.</summary>
+    /// <summary>May the instruction run? If not, the rest is not set.</summary>
     public FeatureAnswer Answer { get; private init; }
 
     /// <summary>The re-encoded instruction: the memory operand, if any, is [<see cref="Pointer"/>].</summary>
@@ -45,7 +45,7 @@ internal sealed class NativePlan
     /// <summary>Number of the general register that points at the memory operand; -1 if there is none.</summary>
     public int Pointer { get; private init; } = -1;
 
-    /// <summary>Number of the general register that stands for RSP; -1 if RSP is no operand.</summary>
+    /// <summary>Number of the general register that replaces RSP; -1 if RSP is no operand.</summary>
     public int StackStandIn { get; private init; } = -1;
 
     /// <summary>Bytes of the memory operand.</summary>
@@ -67,12 +67,12 @@ internal sealed class NativePlan
     /// <summary>Does it wait for pending x87 exceptions?</summary>
     public bool Waits { get; private init; }
 
-    /// <summary>Does it leave instruction and data pointers behind?</summary>
+    /// <summary>Does it change the instruction and data pointers?</summary>
     public bool IsX87 => (Units & NativeUnits.X87) != 0;
 
     public ElementMask Mask { get; private init; }
 
-    /// <summary>Do elements of the result come from others' places in memory? Then a masked operand is read as a
+    /// <summary>Are elements of the result taken from other positions in memory? Then a masked operand is read as a
     /// whole (the exception classes "NF" of Intel SDM volume 2, 2.8).</summary>
     public bool MixesElements { get; private init; }
 
@@ -85,7 +85,7 @@ internal sealed class NativePlan
     /// <summary>Elements of the operation: more than memory holds, if they are broadcast from there.</summary>
     public int Lanes { get; private init; }
 
-    /// <summary>Decides about an instruction and encodes it anew.</summary>
+    /// <summary>Examines an instruction and re-encodes it.</summary>
     /// <param name="instruction">As the guest has it.</param>
     /// <param name="encode">Installs the new one.</param>
     public static NativePlan Make(in Instruction instruction, EncodeInstruction encode)

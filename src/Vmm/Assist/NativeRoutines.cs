@@ -5,7 +5,7 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Assist;
 
-/// <summary>Machine code for what C# cannot say.</summary>
+/// <summary>Machine code for operations that C# does not have.</summary>
 internal sealed unsafe class NativeRoutines : IDisposable
 {
     private readonly CodePages _code = new(Environment.SystemPageSize);
@@ -32,7 +32,7 @@ internal sealed unsafe class NativeRoutines : IDisposable
         Install(bytes);
     }
 
-    /// <summary>Made when first needed, which on most hosts is never.</summary>
+    /// <summary>Made when first needed; most hosts never need it.</summary>
     public static NativeRoutines Shared => Holder.Instance;
 
     /// <summary>LOCK CMPXCHG16B.</summary>

@@ -5,9 +5,9 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Assist;
 
-/// <summary>Executes unprivileged instructions on this processor: one at a time, encoded anew by vmm, with the
-/// guest's registers and a copy of its memory operand. The processor itself is the specification of what they do;
-/// what is checked here is all that could make them fault (Intel SDM volume 2, 2.4 and 2.8).</summary>
+/// <summary>Executes unprivileged instructions on this processor: one at a time, re-encoded by vmm, with the guest's registers
+/// and a copy of the memory operand. The processor itself computes the result; this class checks everything that could make the
+/// instruction fault (Intel SDM volume 2, 2.4 and 2.8).</summary>
 internal sealed unsafe class NativeRunner : IDisposable
 {
     private readonly AssistContext _context;
@@ -18,7 +18,7 @@ internal sealed unsafe class NativeRunner : IDisposable
     private readonly CodePages? _code;
     private NativeEntry? _entry;
 
-    /// <param name="code">For <see cref="NativeEntry"/>; null where that is to make its own when it is needed.</param>
+    /// <param name="code">For <see cref="NativeEntry"/>; null to allocate it when it is needed.</param>
     public NativeRunner(AssistContext context, CodePages? code)
     {
         (_context, _code) = (context, code);
@@ -42,12 +42,12 @@ internal sealed unsafe class NativeRunner : IDisposable
         };
     }
 
-    /// <summary>Runs the context's instruction though KVM's emulator has not been asked: between vector instructions
-    /// that saves the exits.</summary>
+    /// <summary>Runs a further instruction, one that KVM's emulator did not fail at: between vector instructions that saves
+    /// exits.</summary>
     /// <param name="bytes">Its bytes.</param>
-    /// <param name="maySetMemory">Stores from general registers are better left to KVM unless this says otherwise: they
-    /// may be to a page table, and KVM must see those.</param>
-    /// <returns><see cref="Step.Unknown"/> if it is better left to KVM.</returns>
+    /// <param name="maySetMemory">If false, stores from general registers are left to KVM: they may go to a page table, and KVM
+    /// must see those.</param>
+    /// <returns><see cref="Step.Unknown"/> if KVM should execute it.</returns>
     public Step RunAhead(ReadOnlySpan<byte> bytes, bool maySetMemory)
     {
         NativePlan plan = Plan(bytes);
@@ -104,7 +104,7 @@ internal sealed unsafe class NativeRunner : IDisposable
         control.Note(SseControl.Read(image));
         if (control.NeedsSecondRun)
         {
-            // Only to see whether a result is tiny: registers and operand are loaded again for it, and after it.
+            // A second run, only to find out whether a result is tiny: registers and operand are loaded again before and after it.
             NativeState first = *state;
             Step again = operand.Load();
             LoadGeneral(plan, state, operand.Address);
@@ -143,7 +143,7 @@ internal sealed unsafe class NativeRunner : IDisposable
         return Step.Next;
     }
 
-    /// <summary>Are the registers enabled, and does no x87 exception wait?</summary>
+    /// <summary>Are the registers enabled, and is no x87 exception pending?</summary>
     private Step CheckUnits(NativePlan plan)
     {
         IAssistCpu cpu = _context.Cpu;
@@ -237,8 +237,8 @@ internal sealed unsafe class NativeRunner : IDisposable
             inUse |= 1 << XsaveLayout.Sse;
         }
 
-        // Stores and comparisons leave all as it was, and then KVM need not be told: that is an ioctl saved. The
-        // pieces are those that the stub moved; what lies between and behind is not ours.
+        // Stores and comparisons do not change the registers: then the ioctl that would write them back is left out. Only the
+        // parts that the entry routine moves are compared.
         bool isChanged = inUse != before;
         isChanged |= CopyChanged(image[..XsaveLayout.MxcsrMaskOffset], live);
         isChanged |= CopyChanged(
@@ -270,8 +270,8 @@ internal sealed unsafe class NativeRunner : IDisposable
         return true;
     }
 
-    /// <summary>FIP, FDP and FOP name the instruction that ran here; the guest's is meant (Intel SDM volume 1,
-    /// 8.1.8 and 8.1.9).</summary>
+    /// <summary>Replaces FIP, FDP and FOP, which name the instruction that ran here, by those of the guest's instruction (Intel
+    /// SDM volume 1, 8.1.8 and 8.1.9).</summary>
     private void RepairPointers(NativePlan plan, NativeState* state, ReadOnlySpan<byte> bytes)
     {
         Span<byte> image = state->Image;
@@ -311,7 +311,7 @@ internal sealed unsafe class NativeRunner : IDisposable
         _entry ??= new NativeEntry(_code);
         if (!_entry.HasRoom || _plans.Count > 4096)
         {
-            _entry.Clear();                                           // the guest shall not make this grow for ever
+            _entry.Clear();                                           // bounds what the guest can make this allocate
             _plans.Clear();
         }
 

@@ -27,7 +27,7 @@ internal unsafe struct NativeState
     [FieldOffset(FlagsOffset)]
     public ulong Flags;
 
-    /// <summary>Where the instruction is, with a RET behind it.</summary>
+    /// <summary>Address of the instruction, which a RET follows.</summary>
     [FieldOffset(CodeOffset)]
     public nint Code;
 
@@ -41,7 +41,7 @@ internal unsafe struct NativeState
     [FieldOffset(HostFcwOffset)]
     public ushort HostFcw;
 
-    /// <summary>Stands for the memory operand.</summary>
+    /// <summary>The copy of the memory operand.</summary>
     [FieldOffset(ScratchOffset)]
     public ScratchBytes Scratch;
 

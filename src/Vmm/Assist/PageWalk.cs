@@ -5,7 +5,7 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Assist;
 
-/// <summary>How linear memory is touched.</summary>
+/// <summary>The kinds of accesses to linear memory.</summary>
 [Flags]
 internal enum Access
 {
@@ -18,7 +18,7 @@ internal enum Access
     Implicit = 4,
 }
 
-/// <summary>How touching linear memory ended.</summary>
+/// <summary>The result of an access to linear memory.</summary>
 internal enum AccessResult
 {
     Ok,
@@ -26,15 +26,15 @@ internal enum AccessResult
     /// <summary>The guest gets an exception.</summary>
     Fault,
 
-    /// <summary>The address translates, but no guest memory is behind it.</summary>
+    /// <summary>The address translates to a physical address without guest memory.</summary>
     NotMemory,
 }
 
 /// <summary>From a linear to a guest-physical address through the guest's page tables, with the checks, the error
 /// code and the accessed and dirty bits of Intel SDM volume 3, chapter 4.</summary>
 /// <remarks>
-/// KVM on a host with shadow page tables does not see what is stored here, and need not: an accessed or dirty bit
-/// more only permits what KVM will look up again.
+/// KVM on a host with shadow page tables does not see what is stored here, and does not have to: an additional accessed or
+/// dirty bit does not invalidate its shadow entries.
 /// </remarks>
 internal static unsafe class PageWalk
 {
@@ -46,8 +46,8 @@ internal static unsafe class PageWalk
     private const uint ErrorPresent = 1, ErrorWrite = 2, ErrorUser = 4, ErrorReserved = 8, ErrorFetch = 16,
         ErrorKey = 32;
 
-    /// <summary>How often entries may change under the walk (another vCPU writes them) before it counts as a page
-    /// fault of the kind that goes away when the guest tries again.</summary>
+    /// <summary>How often entries may change during the walk (another vCPU writes them) before a page fault is raised, after
+    /// which the guest tries again.</summary>
     private const int Attempts = 16;
 
     private const int MaxLevels = 5;

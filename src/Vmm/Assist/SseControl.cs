@@ -42,7 +42,7 @@ internal static class SseControl
 
         word.CopyTo(image[XsaveLayout.MxcsrOffset..]);
 
-        // KVM, like XRSTOR, takes MXCSR from the image only along with a component of vector state.
+        // KVM, like XRSTOR, loads MXCSR from the image only together with a component of vector state.
         image[XsaveLayout.HeaderOffset] |= 1 << XsaveLayout.Sse;
         context.MarkXsaveDirty();
         return Step.Next;

@@ -4,8 +4,8 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Assist;
 
-/// <summary>Completes SYSCALL on hosts where the instruction, run natively in user mode, does everything but raise
-/// the privilege level (PVM; see "Two more traps" in kvm-hosts.md). One per vCPU.</summary>
+/// <summary>Completes SYSCALL on hosts where the instruction, run natively in user mode, does everything except raising the
+/// privilege level (PVM; see docs/hosts.md). One per vCPU.</summary>
 /// <remarks>
 /// MSR_LSTAR holds, instead of the kernel's entry, an address that user mode may fetch from but that no memory is
 /// behind. KVM gives up at that fetch, and here the rest of SYSCALL is done. The address lies in the last 2 MiB,
@@ -15,7 +15,7 @@ namespace Vmm.Assist;
 /// </remarks>
 internal sealed class SyscallLanding(IAssistCpu cpu)
 {
-    /// <summary>Where SYSCALL ends up.</summary>
+    /// <summary>The address to which SYSCALL jumps.</summary>
     public const ulong Address = 0xFFFF_FFFF_FFF0_0000;
 
     // Present, user, accessed, large, and nothing else: not writable, executable.
@@ -35,8 +35,8 @@ internal sealed class SyscallLanding(IAssistCpu cpu)
     public bool IsInstalled { get; private set; }
 
     /// <summary>The guest writes MSR_LSTAR.</summary>
-    /// <returns>false if the value is none that the MSR can take: #GP. Where the guest's page tables have no place
-    /// for the landing, LSTAR takes the guest's value as it is.</returns>
+    /// <returns>false if the value is none that the MSR can take: #GP. Where the guest's page tables have no place for the
+    /// landing, LSTAR gets the guest's value unchanged.</returns>
     public bool OnWriteLstar(ulong value)
     {
         if (!PageWalk.IsCanonical(in cpu.Sregs, value))
@@ -138,7 +138,7 @@ internal sealed class SyscallLanding(IAssistCpu cpu)
             return false;
         }
 
-        // Another vCPU has been here before, or the guest has a mapping of its own.
+        // Another vCPU has written it already, or the guest has a mapping of its own.
         return last == 0 ? cpu.Memory.TryWrite(SlotOf(table), Entry) : (last & ~0x60UL) == (Entry & ~0x60UL);
     }
 

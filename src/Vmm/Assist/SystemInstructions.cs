@@ -104,7 +104,7 @@ internal static class SystemInstructions
         return Step.Next;
     }
 
-    /// <summary>Which values are right is KVM's to judge: it knows what the guest was given.</summary>
+    /// <summary>KVM checks the value: it knows which components the guest has.</summary>
     public static Step Xsetbv(AssistContext context)
     {
         IAssistCpu cpu = context.Cpu;
@@ -187,7 +187,7 @@ internal static class SystemInstructions
         return Step.Next;
     }
 
-    /// <summary>Forgetting every translation is more than INVPCID asks for, and always allowed.</summary>
+    /// <summary>Flushing every translation is more than INVPCID asks for, and always allowed.</summary>
     public static Step Invpcid(AssistContext context)
     {
         if (context.Cpl != 0)

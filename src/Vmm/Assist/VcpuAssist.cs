@@ -7,12 +7,12 @@ using Vmm.Kvm.State;
 
 namespace Vmm.Assist;
 
-/// <summary>Joins one vCPU to the assist: gives it the registers, and tells KVM what it changed.</summary>
+/// <summary>Connects one vCPU to the assist: passes it the registers, and writes changed ones back to KVM.</summary>
 /// <remarks>
-/// Registers live in the sync-regs area of the shared page, filled by ioctl when first asked for. On PVM hosts, where
-/// one assisted instruction seldom comes alone, KVM is told to fill it at the next exit as well (kvm_valid_regs), until
-/// an exit comes that needs no registers (ExitHandler takes it back): filling costs every exit, and most of a machine's
-/// accesses to devices come in rows, too. What was changed goes back by kvm_dirty_regs, in the next KVM_RUN (KVM API
+/// Registers live in the sync-regs area of the shared page, filled by ioctl when first asked for. On PVM hosts, where assisted
+/// instructions come in sequences, KVM is asked to fill it at the next exit as well (kvm_valid_regs), until an exit comes that
+/// needs no registers (ExitHandler clears it): filling makes every exit slower, and accesses to devices come in sequences, too.
+/// Changed registers are written back by kvm_dirty_regs, in the next KVM_RUN (KVM API
 /// section 5, KVM_CAP_SYNC_REGS).
 /// </remarks>
 internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, ISavedAssist, IDisposable
@@ -102,8 +102,8 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
 
     public void MarkSregsDirty()
     {
-        // Bits in it make KVM inject those interrupts, whatever IF says (__set_sregs). At an exit KVM sets the bit of
-        // one on its way, but never clears any in this page (store_regs): one of long ago would come a second time.
+        // Bits in it make KVM inject those interrupts, whatever IF says (__set_sregs). At an exit KVM sets the bit of a pending
+        // one, but never clears any in this page (store_regs): an old one would be injected a second time.
         _run->Sregs.InterruptBitmap = default;
         _run->KvmDirtyRegs |= SyncSregs;
     }
@@ -221,7 +221,7 @@ internal sealed unsafe class VcpuAssist : IExitAssist, IExitDetail, IAssistCpu, 
         NativeMemory.AlignedFree(_xsave);
     }
 
-    /// <summary>A new exit, once for each: what was fetched at the last one is stale.</summary>
+    /// <summary>Begins a new exit: registers fetched at the last one are outdated.</summary>
     private void Begin()
     {
         _haveRegs = _haveSregs = _run->KvmValidRegs != 0;

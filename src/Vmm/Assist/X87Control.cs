@@ -7,7 +7,7 @@ internal static class X87Control
 {
     private const int ExceptionMask = 0x3F;
 
-    /// <summary>Is an unmasked exception pending in this image? The processor keeps FSW.ES so by itself.</summary>
+    /// <summary>Is an unmasked exception pending in this image? The processor keeps FSW.ES consistent with that.</summary>
     public static bool IsPending(ReadOnlySpan<byte> image)
     {
         if ((image[XsaveLayout.HeaderOffset] & (1 << XsaveLayout.X87)) == 0)

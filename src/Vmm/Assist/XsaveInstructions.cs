@@ -4,7 +4,7 @@ using Layout = Vmm.Assist.XsaveLayout;
 
 namespace Vmm.Assist;
 
-/// <summary>Which of the saving instructions.</summary>
+/// <summary>The kinds of save instructions.</summary>
 internal enum SaveKind
 {
     Xsave,
@@ -16,8 +16,8 @@ internal enum SaveKind
 /// <summary>XSAVE, XSAVEOPT, XSAVEC, XSAVES, XRSTOR and XRSTORS (Intel SDM volume 1, 13.7 to 13.12).</summary>
 /// <remarks>
 /// KVM's image is in the standard format. Which components are in their initial configuration (XINUSE) is what its
-/// XSTATE_BV says; the processor too may count a component as in use that happens to hold initial values. The
-/// modified optimization of XSAVEOPT and XSAVES is optional and not made.
+/// XSTATE_BV says; the processor too may count a component as in use that happens to hold initial values. The modified
+/// optimization of XSAVEOPT and XSAVES is optional and not implemented.
 /// </remarks>
 internal sealed class XsaveInstructions(AssistContext context, Layout layout)
 {
@@ -74,7 +74,7 @@ internal sealed class XsaveInstructions(AssistContext context, Layout layout)
             header = header[..8];
         }
 
-        // Twice over the same pieces: the first round only finds out whether one faults.
+        // Two passes over the same parts: the first only finds out whether one faults.
         for (int round = 0; round < 2 && step == Step.Next; round++)
         {
             var writer = new Writer(context, area, isProbe: round == 0);
@@ -133,7 +133,7 @@ internal sealed class XsaveInstructions(AssistContext context, Layout layout)
             kept |= stateBv & requested & layout.UserMask;
             if (SseControl.Read(_image) != Layout.MxcsrInitial)
             {
-                kept |= 1 << Layout.Sse;                              // else KVM would leave MXCSR behind
+                kept |= 1 << Layout.Sse;                              // else KVM would not load MXCSR
             }
 
             BinaryPrimitives.WriteUInt64LittleEndian(bits, kept);
@@ -144,7 +144,7 @@ internal sealed class XsaveInstructions(AssistContext context, Layout layout)
         return step;
     }
 
-    /// <summary>The checks that all have in common, and the area's address.</summary>
+    /// <summary>The checks common to all of them, and the area's address.</summary>
     private Step Begin(bool isSupervisor, out ulong area, out ulong enabled)
     {
         IAssistCpu cpu = context.Cpu;
@@ -300,7 +300,7 @@ internal sealed class XsaveInstructions(AssistContext context, Layout layout)
         Span<byte> supervisor = stackalloc byte[24];
         Step step = Step.Next;
 
-        // Supervisor components are registers of their own and come last, when nothing can fault any more.
+        // Supervisor components are MSRs, and are loaded last, when nothing can fault any more.
         for (int round = 0; round < 2; round++)
         {
             for (ulong left = requested & ~3UL; left != 0 && step == Step.Next; left &= left - 1)
@@ -386,7 +386,7 @@ internal sealed class XsaveInstructions(AssistContext context, Layout layout)
 
     private static uint Le32(ReadOnlySpan<byte> bytes) => BinaryPrimitives.ReadUInt32LittleEndian(bytes);
 
-    /// <summary>Writes pieces until one fails.</summary>
+    /// <summary>Writes parts until one fails.</summary>
     private ref struct Writer(AssistContext context, ulong area, bool isProbe)
     {
         public Step Result { get; private set; } = Step.Next;

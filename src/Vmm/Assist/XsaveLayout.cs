@@ -7,8 +7,8 @@ namespace Vmm.Assist;
 /// <summary>Answers of CPUID.</summary>
 internal readonly record struct CpuidAnswer(uint Eax, uint Ebx, uint Ecx, uint Edx);
 
-/// <summary>Where each state component lies in an XSAVE area (Intel SDM volume 1, 13.4 and 13.5). Sizes and offsets
-/// are the processor's to say (CPUID leaf 0xD); none is assumed, but for the legacy region's.</summary>
+/// <summary>The layout of state components in an XSAVE area (Intel SDM volume 1, 13.4 and 13.5). Sizes and offsets come from
+/// the processor (CPUID leaf 0xD); only those of the legacy region are fixed.</summary>
 internal sealed class XsaveLayout
 {
     public const int X87 = 0, Sse = 1, Avx = 2, ZmmHi256 = 6, Hi16Zmm = 7, Pkru = 9, CetUser = 11, CetSupervisor = 12;

@@ -5,7 +5,7 @@ using Vmm.Host;
 
 namespace Vmm.Cli;
 
-/// <summary>Finds what is wrong with a command line, and refuses what the library lets pass that vmm does not mean.</summary>
+/// <summary>Checks a command line: reports errors, and refuses what the library would accept but vmm does not support.</summary>
 /// <remarks>The library takes <c>--mem:1G</c>, drops a first word <c>[x]</c>, makes the next option the
 /// value of an option that lacks one and an unknown option a file name, and ignores options in front of a command.</remarks>
 internal static class CommandLineCheck
@@ -38,7 +38,7 @@ internal static class CommandLineCheck
         }
     }
 
-    /// <summary>Reads values, and adds the command's help to what is wrong with them.</summary>
+    /// <summary>Reads values, and adds the command's help to errors.</summary>
     public static T Read<T>(Command command, Func<T> read)
     {
         try
@@ -61,7 +61,7 @@ internal static class CommandLineCheck
             .. command.Arguments.Select(argument => argument.Arity.MinimumNumberOfValues == 0 ? $"[{argument.Name}]" : argument.Name),
         ]);
 
-    /// <summary>Goes along the words and what the library made of them.</summary>
+    /// <summary>Compares the words with the tokens that the library made of them.</summary>
     private static void CheckWords(string[] args, ParseResult result)
     {
         Command command = result.RootCommandResult.Command;
@@ -131,7 +131,7 @@ internal static class CommandLineCheck
         }
         else if (least == 0)
         {
-            // What follows is a value only by the library's rules: --profile check is a flag and a command.
+            // Whether the next word is a value is decided by the library's rules: --profile check is a flag and a command.
             return option.Arity.MaximumNumberOfValues == 1 && IsValue(tokens, at + 1)
                 ? throw Wrong(command, $"{name} takes its value in the same word: {name}={tokens[at + 1].Value}")
                 : 0;
@@ -154,7 +154,7 @@ internal static class CommandLineCheck
     private static bool IsValue(IReadOnlyList<Token> tokens, int index) =>
         index < tokens.Count && tokens[index].Type == TokenType.Argument;
 
-    /// <summary>What is there too often, not at all, or in front of a command that does not have it.</summary>
+    /// <summary>Options that are given too often, missing, or in front of a command that does not have them.</summary>
     private static void CheckCounts(ParseResult result)
     {
         Command command = result.CommandResult.Command;

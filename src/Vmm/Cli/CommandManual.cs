@@ -3,7 +3,7 @@ using Vmm.Text;
 
 namespace Vmm.Cli;
 
-/// <summary>What there is to say of a command besides its options.</summary>
+/// <summary>The documentation of a command besides its options.</summary>
 /// <param name="Synopsis">What follows the command's name, a line each.</param>
 /// <param name="Paragraphs">What it does.</param>
 /// <param name="Examples">Command lines, and what each does.</param>

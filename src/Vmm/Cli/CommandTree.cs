@@ -4,23 +4,23 @@ using Vmm.Text;
 
 namespace Vmm.Cli;
 
-/// <summary>All commands and options of vmm: what is parsed, and what help, manual pages and completions tell.</summary>
-/// <remarks>What System.CommandLine does unasked is decided here and in <see cref="CommandLineCheck"/>. It has no response
-/// files, no bundles of short options, no directives, no /h: none of them can be told from a value or a file name. Its
-/// RootCommand is not used: it looks its texts up in resources, a tenth of a start, and brings [suggest] along.</remarks>
+/// <summary>All commands and options of vmm: for the parser, help, manual pages and completions.</summary>
+/// <remarks>Features of System.CommandLine that vmm does not want are switched off here and in <see cref="CommandLineCheck"/>:
+/// response files, bundles of short options, directives, /h. None of them can be distinguished from a value or a file name. Its
+/// RootCommand is not used: it looks up its texts in resources, a tenth of a start, and adds the [suggest] directive.</remarks>
 internal sealed class CommandTree
 {
     private const string Name = "vmm";
 
-    /// <summary>The library drops a first word that ends in the root's name behind a slash, and <c>--kernel=/boot/vmm</c> is
-    /// one; no word ends in this behind a slash.</summary>
+    /// <summary>The library drops a first word that ends in a slash and the root's name, such as <c>--kernel=/boot/vmm</c>; no
+    /// word ends in a slash and this name.</summary>
     private const string RootName = "/" + Name;
 
     private CommandTree(Command root, Option<bool> help, Option<bool> version) => (Root, Help, Version) = (root, help, version);
 
     public Command Root { get; }
 
-    /// <summary>Goes with every command.</summary>
+    /// <summary>An option of every command.</summary>
     public Option<bool> Help { get; }
 
     public Option<bool> Version { get; }
@@ -37,8 +37,8 @@ internal sealed class CommandTree
         ProcessTerminationTimeout = null,       // signals are StopSignals' own
     };
 
-    /// <param name="words">Of the command line: of commands that are not among them there is only the name, since most of a
-    /// tree's cost is options of commands that nobody gave. Null for the whole tree, which help, completions and errors need.
+    /// <param name="words">The words of the command line: commands that are not among them get no options, since most of a
+    /// tree's cost is options of other commands. Null for the whole tree, which help, completions and errors need.
     /// </param>
     public static CommandTree Create(StartClock clock, string[]? words = null)
     {
@@ -78,8 +78,8 @@ internal sealed class CommandTree
         return tree;
     }
 
-    /// <summary>Help or the version, where an option asks for it; null else. It wins over other mistakes, unless it is not
-    /// clear what the help is about.</summary>
+    /// <summary>Help or the version, where an option asks for it; null otherwise. It is shown even if the rest has errors,
+    /// unless the command is unknown.</summary>
     public string? Asked(ParseResult result) =>
         IsGiven(result, Help) && result.UnmatchedTokens.All(word => word is ['-', ..])
             ? HelpText.Format(result.CommandResult.Command, TextStyle.Of(1), isFull: false)
@@ -89,7 +89,7 @@ internal sealed class CommandTree
     /// <summary>(The library makes up results of flags that are not there.)</summary>
     private static bool IsGiven(ParseResult result, Option option) => result.GetResult(option) is { Implicit: false };
 
-    /// <summary>A flag is there or not: else <c>--json true</c> would swallow a file of that name.</summary>
+    /// <summary>Flags take no value: otherwise <c>--json true</c> would take a file of that name as value.</summary>
     private static void LetFlagsTakeNoValue(Command command)
     {
         foreach (Option option in command.Options)
@@ -106,7 +106,7 @@ internal sealed class CommandTree
         }
     }
 
-    /// <summary>As it is typed: <c>vmm disk create</c>.</summary>
+    /// <summary>The command as it is typed: <c>vmm disk create</c>.</summary>
     public static string PathOf(Command command) =>
         ParentOf(command) is { } parent ? $"{PathOf(parent)} {command.Name}" : Name;
 
@@ -123,7 +123,7 @@ internal sealed class CommandTree
         return null;
     }
 
-    /// <summary>An option of a command, or one that goes with all; null if it has none of that name.</summary>
+    /// <summary>An option of a command, or of all commands; null if there is none of that name.</summary>
     public static Option? FindOption(Command command, string name)
     {
         for (Command? at = command; at is not null; at = ParentOf(at))
@@ -144,7 +144,7 @@ internal sealed class CommandTree
     public static bool RunsMachine(Command command) =>
         FindOption(command, "--kernel") is not null || FindOption(command, "--stop-timeout") is not null;
 
-    /// <summary>What can be given to a command, those that go with all last.</summary>
+    /// <summary>The options of a command; those of all commands last.</summary>
     public static IEnumerable<Option> OptionsOf(Command command)
     {
         IEnumerable<Option> own = command.Options;

@@ -6,7 +6,7 @@ using Vmm.Text;
 
 namespace Vmm.Cli;
 
-/// <summary>What a shell may put in place of the last word of an unfinished command line.</summary>
+/// <summary>Finds the possible completions of the last word of a command line.</summary>
 internal static class Completions
 {
     /// <param name="words">What follows <c>vmm</c>, up to the cursor; the last may be empty.</param>
@@ -83,7 +83,7 @@ internal static class Completions
             : command.Subcommands.Where(each => !each.Hidden).Select(each => new ManualRow(each.Name, each.Description!));
     }
 
-    /// <param name="typed">What there is of the value: <c>disk.img,read</c>.</param>
+    /// <param name="typed">The typed part of the value: <c>disk.img,read</c>.</param>
     private static IEnumerable<ManualRow> ValuesOf(Option option, string typed)
     {
         int comma = typed.LastIndexOf(',');
@@ -99,7 +99,7 @@ internal static class Completions
             return Choices(option.HelpName).Select(choice => new ManualRow(choice, ""));
         }
 
-        // Of format=raw|qcow2 both are there to choose; of queues=N no more than its name.
+        // For format=raw|qcow2 both values are offered; for queues=N only its name.
         string front = typed[..(comma + 1)];
         return parts.SelectMany(part => part.Syntax.Split('=', 2) is [var name, var values]
             ? Choices(values).Select(value => $"{name}={value}").DefaultIfEmpty(name + "=")
@@ -107,11 +107,12 @@ internal static class Completions
             : [new ManualRow(front + part.Syntax, part.Meaning)]);
     }
 
-    /// <summary>Of <c>none: past the page cache; unsafe: ...</c> that of one; all where it is not told apart.</summary>
+    /// <summary>The meaning of one value out of <c>none: past the page cache; unsafe: ...</c>; the whole text where it is not
+    /// split.</summary>
     private static string MeaningOf(ManualRow part, string value) => part.Meaning.Split("; ").FirstOrDefault(each =>
         each.StartsWith(value + ":", StringComparison.Ordinal) || each.StartsWith(value + " (", StringComparison.Ordinal)) ?? part.Meaning;
 
-    /// <summary><c>raw|qcow2</c> are words to choose; FILE or <c>init|shell|TEXT</c>'s TEXT is not.</summary>
+    /// <summary><c>raw|qcow2</c> are values to offer; FILE, or TEXT in <c>init|shell|TEXT</c>, is not.</summary>
     private static IEnumerable<string> Choices(string? syntax) =>
         (syntax ?? "").Split('|').Where(word => word.Length > 0 && word.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c)));
 }

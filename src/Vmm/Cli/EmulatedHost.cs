@@ -7,32 +7,32 @@ using Vmm.Machines;
 
 namespace Vmm.Cli;
 
-/// <summary><c>--emulated</c>: the same command line again, in a host with KVM that QEMU emulates.</summary>
-/// <remarks>All of it is in scripts and programs of their own (firmware/kvm-host; libexec/vmm where vmm is installed).
-/// This process becomes them, so terminal, signals and exit code need nothing here.</remarks>
+/// <summary><c>--emulated</c>: runs the same command line in a host with KVM that QEMU emulates.</summary>
+/// <remarks>The emulated host consists of scripts and programs in firmware/kvm-host (libexec/vmm where vmm is installed). This
+/// process replaces itself with them by exec, so terminal, signals and exit code need no code here.</remarks>
 internal static unsafe class EmulatedHost
 {
     public const string Option = "--emulated";
 
-    /// <summary>As good as the option, unless empty or 0.</summary>
+    /// <summary>Has the effect of the option, unless empty or 0.</summary>
     public const string Variable = "VMM_EMULATED";
 
     public const string Description =
         "Run this command in an emulated host that has KVM: slower, but everywhere (also VMM_EMULATED=1)";
 
-    /// <summary>Set by the emulated host for what runs in it.</summary>
+    /// <summary>Set by the emulated host for programs in it.</summary>
     public const string InsideVariable = "VMM_KVM_EMULATED";
 
     private const string Script = "kvm-host/run";
 
-    // These need no KVM, so they run here, as does what shells ask for completion.
+    // Commands that need no KVM run here, and so does completion.
     private static readonly string[] WithoutKvm = ["inspect", "disk", "kernel", "junit", "completion", "host", "help", "version", "complete", "manual", .. MachineCommands.Names];
 
     private static readonly string[] Questions = ["--help", "-h", "-?", "--version", "-V"];
 
-    /// <summary>Whether this command line is to run in an emulated host.</summary>
+    /// <summary>Does this command line ask for an emulated host?</summary>
     /// <param name="args">Without the program's name.</param>
-    /// <param name="variable">What <see cref="Variable"/> says.</param>
+    /// <param name="variable">The value of <see cref="Variable"/>.</param>
     /// <param name="inside">This is the emulated host already.</param>
     public static bool IsAskedFor(ReadOnlySpan<string> args, string? variable, bool inside)
     {
@@ -51,11 +51,10 @@ internal static unsafe class EmulatedHost
     public static bool IsAskedFor(string[] args) => IsAskedFor(
         args, Environment.GetEnvironmentVariable(Variable), Environment.GetEnvironmentVariable(InsideVariable) is "1");
 
-    /// <summary>Runs this process's command line there; returns an exit code only where that is not possible.</summary>
+    /// <summary>Replaces this process with the same command line there; returns only if that fails, with an exit code.</summary>
     public static int Run(int argumentCount)
     {
-        // The very bytes: a file's name need not be UTF-8. Before the arguments stand the names of what runs: vmm, or
-        // dotnet vmm.dll.
+        // As bytes: a file's name need not be UTF-8. The words before the arguments are the program: vmm, or dotnet vmm.dll.
         byte[][] words = Words(File.ReadAllBytes("/proc/self/cmdline"));
         int first = words.Length - argumentCount;
         int end = Array.FindIndex(words, first, word => word.AsSpan().SequenceEqual("--"u8));
@@ -66,7 +65,7 @@ internal static unsafe class EmulatedHost
         return Execute([.. Texts("--local", "--", Environment.ProcessPath!), .. words[1..first], .. arguments]);
     }
 
-    /// <summary>A kernel by name becomes its file: in there is no network, and another kernel is the host's.</summary>
+    /// <summary>A kernel's name is replaced by its file: the emulated host has no network and another kernel.</summary>
     private static void FetchKernel(Span<byte[]> options)
     {
         for (int i = 0; i < options.Length; i++)
@@ -83,15 +82,15 @@ internal static unsafe class EmulatedHost
         }
     }
 
-    /// <summary>What is no text is a file's name.</summary>
+    /// <summary>A word that is not UTF-8 is a file's name.</summary>
     private static byte[] Resolve(byte[] name) =>
         Ascii.IsValid(name) ? Encoding.UTF8.GetBytes(KernelNames.Resolve(Encoding.UTF8.GetString(name), KernelStore.Default)) : name;
 
-    /// <summary><c>vmm host</c>; returns an exit code only where that is not possible.</summary>
+    /// <summary><c>vmm host</c>; returns only if that fails, with an exit code.</summary>
     /// <param name="action">start, status or stop.</param>
     public static int Manage(string action) => Execute([.. Texts("--warm", action)]);
 
-    /// <summary>The folder of the scripts that belongs to the program, or null.</summary>
+    /// <summary>The folder of the program's scripts, or null.</summary>
     /// <param name="program">The path of vmm itself.</param>
     /// <param name="isThere">Whether a file exists.</param>
     public static string? FindScript(string program, Func<string, bool> isThere)
@@ -103,7 +102,7 @@ internal static unsafe class EmulatedHost
             return installed;
         }
 
-        // In a checkout everything that is built lies below out/.
+        // In a checkout everything that is built is below out/.
         for (string? at = folder; at is not null; at = Path.GetDirectoryName(at))
         {
             if (Path.GetFileName(at) == "out")
@@ -145,7 +144,7 @@ internal static unsafe class EmulatedHost
         byte*[] pointers = new byte*[all.Length + 1];
         for (int each = 0; each < all.Length; each++)
         {
-            // Never freed: this process becomes another one.
+            // Never freed: exec replaces this process.
             pointers[each] = (byte*)NativeMemory.AllocZeroed((nuint)all[each].Length + 1);
             all[each].CopyTo(new Span<byte>(pointers[each], all[each].Length));
         }

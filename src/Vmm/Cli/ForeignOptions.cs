@@ -2,8 +2,8 @@ using Vmm.Text;
 
 namespace Vmm.Cli;
 
-/// <summary>Options of QEMU and other virtual machine monitors, and what vmm has in their place.</summary>
-/// <remarks>Looked at only when vmm has no option of that name.</remarks>
+/// <summary>Options of QEMU and other virtual machine monitors, and the corresponding ones of vmm.</summary>
+/// <remarks>Used only for error messages, when vmm has no option of that name.</remarks>
 internal static class ForeignOptions
 {
     private const string Terminal = "leave it out: the guest's console is this terminal";
@@ -11,8 +11,8 @@ internal static class ForeignOptions
     private const string Firmware = "vmm has no firmware: give the kernel, --kernel FILE";
 
     /// <param name="name">With its dashes.</param>
-    /// <param name="value">What came with it; null for nothing.</param>
-    /// <returns>The rest of an error: <c>; vmm's is ...</c>; null if nobody has such an option.</returns>
+    /// <param name="value">Its value; null for none.</param>
+    /// <returns>The rest of an error: <c>; vmm's is ...</c>; null for an option that is not known.</returns>
     public static string? Find(string name, string? value)
     {
         bool isQemu = name is ['-', not '-', ..];
@@ -73,7 +73,7 @@ internal static class ForeignOptions
         _ => "vmm's devices are --disk, --net, --vsock and --rng",
     };
 
-    /// <summary>What <c>name=</c> says among parts with commas between them.</summary>
+    /// <summary>The value of <c>name=</c> in a list separated by commas.</summary>
     private static string? Value(string text, string name)
     {
         foreach (string part in text.Split(','))

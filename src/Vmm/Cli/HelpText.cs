@@ -5,7 +5,7 @@ using Vmm.Text;
 
 namespace Vmm.Cli;
 
-/// <summary>Help on the command line: short for <c>--help</c>, all there is for <c>vmm help</c>.</summary>
+/// <summary>Help on the command line: short for <c>--help</c>, complete for <c>vmm help</c>.</summary>
 internal sealed class HelpText(TextStyle style, bool isFull)
 {
     private const int Indent = 2, WidestLeft = 28, Gap = 2;
@@ -77,7 +77,7 @@ internal sealed class HelpText(TextStyle style, bool isFull)
     {
         foreach (Option option in options)
         {
-            // Long options stand below each other, with a short one or without.
+            // Long options are aligned, with or without a short one before them.
             string syntax = OptionManual.Syntax(option);
             Row(new ManualRow(syntax.StartsWith("--", StringComparison.Ordinal) ? "    " + syntax : syntax, option.Description!), 0);
             foreach (ManualRow part in isFull ? OptionManual.PartsOf(option.Name) : [])

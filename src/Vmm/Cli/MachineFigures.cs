@@ -6,8 +6,8 @@ using Vmm.Machines;
 
 namespace Vmm.Cli;
 
-/// <summary>What is to be told of one machine when it has ended: what its exits cost (--profile, vmm exits), each of them (--trace),
-/// what happened when (vmm boot-timeline). A plain machine and one of vmm run tell it alike.</summary>
+/// <summary>The figures about one machine after its end: the cost of its exits (--profile, vmm exits), each exit (--trace), and
+/// the timeline of its boot (vmm boot-timeline). The same for plain machines and vmm run.</summary>
 internal sealed class MachineFigures : IDisposable
 {
     private readonly StartClock _clock;
@@ -15,7 +15,7 @@ internal sealed class MachineFigures : IDisposable
     private readonly TimelineReport? _timeline;
     private readonly TraceWriter? _trace;
 
-    /// <param name="profile">Where a profile goes; null for none. Owned from now on, as the timeline is.</param>
+    /// <param name="profile">The profile's output; null for none. Owned from now on, as the timeline is.</param>
     /// <param name="trace">The file for trace events; null for none.</param>
     /// <param name="timeline">Null for none.</param>
     /// <exception cref="UsageException">The trace's file cannot be written.</exception>
@@ -37,19 +37,19 @@ internal sealed class MachineFigures : IDisposable
             : new RunObserver { Trace = _trace, Phases = _timeline?.Phases, Console = _timeline?.Console };
     }
 
-    /// <summary>For the machine; null where nothing is to be told, which then costs nothing.</summary>
+    /// <summary>The observer for the machine; null if no figures are wanted, which then costs nothing.</summary>
     public RunObserver? Observer { get; }
 
-    /// <summary>The machine that has to be built for it.</summary>
+    /// <summary>The specification of the machine to build for the figures.</summary>
     public MachineSpec For(MachineSpec asked) => _timeline is null ? asked : TimelineReport.WithTalkativeKernel(asked);
 
     /// <summary>The machine is built, and does not run yet.</summary>
     public void Watch(Machine machine) => _timeline?.Watch(machine);
 
-    /// <summary>Writes all of it. The machine has ended and is not disposed of.</summary>
+    /// <summary>Writes all figures. The machine has ended and is not disposed.</summary>
     /// <param name="ending">How it ended, for people.</param>
-    /// <param name="marks">What else happened when, as Stopwatch timestamps.</param>
-    /// <returns>False where something could not be written, which was said.</returns>
+    /// <param name="marks">Further events with Stopwatch timestamps.</param>
+    /// <returns>False where something could not be written, which was reported.</returns>
     public bool Tell(MachineSpec spec, Machine machine, string ending, params IEnumerable<(string Name, long Time)> marks)
     {
         _profile?.Write(RunObserver.ProfileOf(machine));

@@ -24,7 +24,7 @@ internal sealed class ManPage
         _text.Append(".\\\" Made by 'vmm manual' from the descriptions that 'vmm --help' prints.\n");
         _text.Append($".TH {Text(name.ToUpperInvariant())} 1 \"\" \"vmm {Text(version)}\" \"User Commands\"\n");
 
-        // Words are never cut in two: some of them are to be typed. Nor are lines stretched.
+        // No hyphenation, because readers type some of the words; no justified lines.
         _text.Append(".nh\n.ad l\n");
         Section("NAME");
         Line($"{name} - {char.ToLowerInvariant(command.Description![0])}{command.Description[1..]}");
@@ -124,7 +124,7 @@ internal sealed class ManPage
 
     private void Line(string text) => _text.Append(text is ['.' or '\'', ..] ? "\\&" : "").Append(Text(text)).Append('\n');
 
-    /// <summary>As roff reads it: dashes are dashes to be typed, quotes stay as they are.</summary>
+    /// <summary>Escaped for roff: dashes that can be copied and typed, unchanged quotes.</summary>
     private static string Text(string text) => text.Replace("\\", "\\e", StringComparison.Ordinal)
         .Replace("-", "\\-", StringComparison.Ordinal).Replace("'", "\\(aq", StringComparison.Ordinal)
         .Replace("^", "\\(ha", StringComparison.Ordinal).Replace("~", "\\(ti", StringComparison.Ordinal)

@@ -8,13 +8,13 @@ using Vmm.Text;
 
 namespace Vmm.Cli;
 
-/// <summary>What there is to say of an option besides its description: its group, and what its value may be made of. Help,
-/// manual pages, completions and the parsers' own errors all come from here.</summary>
+/// <summary>The documentation of an option besides its description: its group, and the parts of its value. Help, manual pages,
+/// completions and the parsers' errors all use it.</summary>
 internal static class OptionManual
 {
     public const string OwnGroup = "Options";
 
-    /// <summary>Groups, in the order in which help shows them; what is in none of them is a command's own.</summary>
+    /// <summary>Groups, in the order in which help shows them; an option in none of them is the command's own.</summary>
     public static IEnumerable<(string Title, string[] Options)> Groups =>
     [
         ("Machine", ["--kernel", "--initrd", "--cmdline", "--cmdline-only", "--mem", "--cpus", "--cpu", "--name"]),
@@ -38,7 +38,7 @@ internal static class OptionManual
         return OwnGroup;
     }
 
-    /// <summary>What people see of a command's options: its own first, then by group.</summary>
+    /// <summary>The visible options of a command: its own first, then by group.</summary>
     public static IEnumerable<IGrouping<string, Option>> Grouped(Command command) => CommandTree.OptionsOf(command)
         .Where(option => !option.Hidden)
         .OrderBy(option => GroupOf(option.Name) == OwnGroup ? -1 : OrderOf(option.Name))
@@ -47,7 +47,7 @@ internal static class OptionManual
     /// <summary>An option's place in the groups; those in none come last.</summary>
     public static int OrderOf(string option) => Groups.SelectMany(group => group.Options).TakeWhile(each => each != option).Count();
 
-    /// <summary>What a value may be made of; nothing for most options.</summary>
+    /// <summary>The parts of an option's value; none for most options.</summary>
     public static IReadOnlyList<ManualRow> PartsOf(string option) => option switch
     {
         "--disk" => DiskSpec.Parts,
@@ -74,7 +74,7 @@ internal static class OptionManual
         new("multiboot", "multiboot 1, 32-bit"),
     ];
 
-    /// <summary>As help and manual pages write it: <c>-k, --kernel FILE</c>.</summary>
+    /// <summary>The syntax in help and manual pages: <c>-k, --kernel FILE</c>.</summary>
     public static string Syntax(Option option)
     {
         IEnumerable<string> names = option.Aliases.Where(alias => alias.Length == 2).Append(option.Name);

@@ -58,7 +58,7 @@ internal static class Reference
         Table(text, null, "example", "what it does", manual.Examples);
     }
 
-    /// <summary>The root, then all others that people see.</summary>
+    /// <summary>The root, then all other visible commands.</summary>
     internal static IEnumerable<Command> Commands(Command root) =>
         root.Subcommands.Where(each => !each.Hidden).SelectMany(Commands).Prepend(root);
 

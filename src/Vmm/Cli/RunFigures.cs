@@ -3,7 +3,8 @@ using Vmm.Run;
 
 namespace Vmm.Cli;
 
-/// <summary>A command that does what <c>vmm run</c> does, and tells figures of the machine: vmm exits run, vmm boot-timeline run.
+/// <summary>A command that does what <c>vmm run</c> does, and prints figures about the machine: vmm exits run, vmm boot-timeline
+/// run.
 /// </summary>
 /// <param name="Description">For help.</param>
 /// <param name="Options">Its own, besides those of vmm run.</param>

@@ -50,7 +50,7 @@ internal static class RunStatistics
         return text.ToString();
     }
 
-    /// <summary>What vmm does in place of the kernel's unpacker and of firmware.</summary>
+    /// <summary>The time that vmm spends on the work of the kernel's unpacker and of firmware.</summary>
     private static void AppendBoot(StringBuilder text, TimeSpan describing, TimeSpan loading, UnpackReport? unpacked)
     {
         TimeSpan unpacking = unpacked?.Unpacking ?? default;

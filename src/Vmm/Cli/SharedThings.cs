@@ -3,17 +3,17 @@ using Vmm.Run;
 
 namespace Vmm.Cli;
 
-/// <summary>Refuses what several runs at a time would take from each other: a socket, a file to write, a port, a tap, a terminal.
-/// Each must be named after the item.</summary>
+/// <summary>Refuses options by which several runs at a time would use the same socket, output file, port, tap or terminal. The
+/// names of such things must contain the item.</summary>
 internal static class SharedThings
 {
     private static readonly string[] Own =
         ["--vsock", "--keep", "--name", "--trace", "--profile", "--vhost-user-blk", "--vhost-user-net"];
 
-    /// <param name="words">The options as given, before the item was put into them: <c>--keep=changes.qcow2</c>.</param>
-    /// <param name="options">What they mean for one run.</param>
+    /// <param name="words">The options as given, before the item was inserted: <c>--keep=changes.qcow2</c>.</param>
+    /// <param name="options">The options of one run.</param>
     /// <param name="isSeveral">There is more than one run.</param>
-    /// <exception cref="UsageException">Two runs would have the same.</exception>
+    /// <exception cref="UsageException">Two runs would use the same.</exception>
     public static void Check(IReadOnlyList<string> words, RunOptions options, bool isSeveral)
     {
         if (options.Terminal)

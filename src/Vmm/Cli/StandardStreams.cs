@@ -2,14 +2,14 @@ using Vmm.Host;
 
 namespace Vmm.Cli;
 
-/// <summary>Standard input, output and error are what was given, before anything else is opened.</summary>
+/// <summary>Checks that standard input, output and error are open, before anything else is opened.</summary>
 /// <remarks>Otherwise the first file that is opened gets the number of the closed one, and the guest's console would be
 /// written into it.</remarks>
 internal static class StandardStreams
 {
     private const int Input = 0, Output = 1, Error = 2;
 
-    /// <summary>Call it first thing. An error stream that is closed writes nothing from now on.</summary>
+    /// <summary>Must be called first. A closed error stream is replaced by /dev/null.</summary>
     /// <exception cref="UsageException">Input or output is closed.</exception>
     public static void Check()
     {
@@ -35,7 +35,7 @@ internal static class StandardStreams
         }
     }
 
-    /// <summary>What came through exec has no FD_CLOEXEC; what has it was opened by the runtime, which may have got the
-    /// number of a closed stream for a file of its own (/dev/urandom).</summary>
+    /// <summary>A descriptor that was passed by exec has no FD_CLOEXEC; one that has it was opened by the runtime, which may
+    /// use the number of a closed stream for its own file (/dev/urandom).</summary>
     private static bool IsGiven(int fd) => LibC.Fcntl(fd, LibC.F_GETFD, 0) == 0;
 }

@@ -2,9 +2,9 @@ using System.Diagnostics;
 
 namespace Vmm.Cli;
 
-/// <summary>Tells how long ago the process was started. Made first thing in Main.</summary>
-/// <remarks>The kernel keeps the start of a process in ticks of 10 ms only. Before Main nothing in this process waits, so
-/// the processor time used by then stands in for the time passed since exec.</remarks>
+/// <summary>Measures the time since the process was started. Must be created first in Main.</summary>
+/// <remarks>The kernel keeps the start of a process in ticks of 10 ms only. Before Main this process never waits, so the
+/// processor time used by then is taken as the time since exec.</remarks>
 internal sealed class StartClock
 {
     private readonly long _main = Stopwatch.GetTimestamp();
@@ -17,8 +17,7 @@ internal sealed class StartClock
 
     private StartClock(TimeSpan beforeMain) => _beforeMain = beforeMain;
 
-    /// <summary>For a machine that starts in the place of another, in a process that is there already: its times count from
-    /// now on.</summary>
+    /// <summary>For a machine that replaces another in the same process: its times count from now.</summary>
     public static StartClock Now => new(TimeSpan.Zero);
 
     /// <summary>When the process was started, as a Stopwatch timestamp.</summary>

@@ -8,7 +8,7 @@ internal static unsafe class Stdout
 {
     public static void WriteLine(string line) => Write(line + "\n");
 
-    /// <exception cref="ErrnoException">Nobody reads it, or the disk behind it is full.</exception>
+    /// <exception cref="ErrnoException">Its reader has closed it, or the disk is full.</exception>
     public static void Write(string text)
     {
         byte[] bytes = FileNames.ToBytes(text);

@@ -9,10 +9,10 @@ using Vmm.Text;
 
 namespace Vmm.Cli;
 
-/// <summary>The timeline of one machine: what is recorded while it is made and runs, and what is written of it.</summary>
+/// <summary>The timeline of one machine: records it while the machine is made and runs, and writes it.</summary>
 internal sealed class TimelineReport : IDisposable
 {
-    /// <summary>The whole kernel log, with its clock: what comes last wins over quiet.</summary>
+    /// <summary>Shows the whole kernel log, with its clock: a later word overrides quiet.</summary>
     private const string Talkative = "loglevel=7 printk.time=1";
     private const int StandardError = 2;
 
@@ -20,7 +20,7 @@ internal sealed class TimelineReport : IDisposable
     private readonly Until? _until;
     private readonly OutputFile? _json, _html;
 
-    /// <param name="until">With what it ends; null for by itself.</param>
+    /// <param name="until">The console text that ends it; null for the machine's own end.</param>
     /// <param name="json">A file for programs; null for none.</param>
     /// <param name="html">A page for browsers; null for none.</param>
     /// <exception cref="UsageException">One cannot be written.</exception>
@@ -79,7 +79,7 @@ internal sealed class TimelineReport : IDisposable
         _html?.Dispose();
     }
 
-    /// <summary>Behind what the user gave, but before a lone "--": what follows that is init's.</summary>
+    /// <summary>After the user's words, but before a lone "--": the words after that are init's.</summary>
     private static string Insert(string commandLine)
     {
         int end = $"{commandLine} ".IndexOf(" -- ", StringComparison.Ordinal);

@@ -4,7 +4,7 @@ using Vmm.Text;
 
 namespace Vmm.Cli;
 
-/// <summary>Errors about options and commands that there are none of, with what may have been meant.</summary>
+/// <summary>Errors about unknown options and commands, with suggestions.</summary>
 internal static class UnknownWords
 {
     private static readonly string[] HelpWords = ["/h", "/?", "-?", "/help", "-help", "?"];

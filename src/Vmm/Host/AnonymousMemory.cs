@@ -15,7 +15,7 @@ internal sealed class AnonymousMemory : SafeHandle
     /// <param name="shared">Other processes are to map it, too: <see cref="Shared"/>.</param>
     /// <param name="content">A file of that length, which it begins with and which it never changes: a page is read when it is
     /// touched first. Owned from now on; null for zeros. Not with <paramref name="shared"/>.</param>
-    /// <exception cref="HostException">The host has no room for it.</exception>
+    /// <exception cref="HostException">The host does not have that much memory.</exception>
     public AnonymousMemory(ulong length, string remedy, bool shared = false, FileDescriptor? content = null)
         : base(LibC.MAP_FAILED, ownsHandle: true)
     {
@@ -26,7 +26,7 @@ internal sealed class AnonymousMemory : SafeHandle
         if (start != LibC.MAP_FAILED && (nint)_length >= HugePage && start % HugePage != 0)
         {
             // Linux before 6.7 aligns to small pages only, and KVM needs guest and host addresses that are equal modulo
-            // a huge page to map it as one. What lies below is nearly always free.
+            // a huge page to map it as one. The addresses below the mapping are nearly always free.
             _ = LibC.Munmap(start, _length);
             start = Map(start & -HugePage);
         }
@@ -42,8 +42,8 @@ internal sealed class AnonymousMemory : SafeHandle
         SetHandle(start);
     }
 
-    /// <summary>The memory as a file, from its first byte, for other processes; null where it is only this one's. Nobody
-    /// can change the file's length.</summary>
+    /// <summary>The memory as a file, from its first byte, for other processes; null where it is private to this one. The
+    /// file's length is sealed.</summary>
     public FileDescriptor? Shared { get; }
 
     /// <summary>The file that it began with; null where that were zeros.</summary>
@@ -54,7 +54,7 @@ internal sealed class AnonymousMemory : SafeHandle
     /// <summary>First byte; valid until the handle is disposed.</summary>
     public nint Start => handle;
 
-    /// <param name="wanted">Where, if that is free; 0 for anywhere.</param>
+    /// <param name="wanted">The address to map at, if that is free; 0 for any.</param>
     private nint Map(nint wanted) => LibC.Mmap(
         wanted,
         _length,
@@ -63,8 +63,9 @@ internal sealed class AnonymousMemory : SafeHandle
         (Shared ?? Content)?.Number ?? -1,
         offset: 0);
 
-    /// <summary>For fewer page faults and shorter page walks. Where huge pages are switched off this changes nothing.</summary>
-    /// <param name="from">The first byte of the part that is meant, a multiple of the page size.</param>
+    /// <summary>Asks for huge pages: fewer page faults and shorter page walks. Does nothing where the host has them switched
+    /// off.</summary>
+    /// <param name="from">Offset of the first byte that is to have them, a multiple of the page size.</param>
     public void WantHugePages(ulong from)
     {
         if (from < _length)
@@ -73,10 +74,10 @@ internal sealed class AnonymousMemory : SafeHandle
         }
     }
 
-    /// <summary>Gives pages back to the host; they read as zeros from then on. Of huge pages the rest stays.</summary>
+    /// <summary>Gives pages back to the host; they read as zeros from then on. The rest of a huge page is kept.</summary>
     /// <param name="address">Within the memory; a multiple of the page size.</param>
     /// <param name="length">Bytes; a multiple of the page size.</param>
-    /// <returns>False when the host would not take them.</returns>
+    /// <returns>False when the host refused.</returns>
     public bool Discard(nint address, nuint length)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(address, handle);
@@ -111,8 +112,8 @@ internal sealed class AnonymousMemory : SafeHandle
         base.Dispose(disposing);
     }
 
-    /// <summary>A memfd of that length. Sealed, as whoever it is shared with could else make it shorter, and every access
-    /// behind its end would end this process (SIGBUS).</summary>
+    /// <summary>A memfd of that length. Sealed: otherwise a process that shares it could make it shorter, and every access past
+    /// its end would kill this process (SIGBUS).</summary>
     private static FileDescriptor CreateFile(long length)
     {
         const int Seals = LibC.F_SEAL_SEAL | LibC.F_SEAL_SHRINK | LibC.F_SEAL_GROW;

@@ -2,8 +2,8 @@ using System.Runtime.ExceptionServices;
 
 namespace Vmm.Host;
 
-/// <summary>A thread that makes a system call which takes long while its starter goes on, and has another task later: to
-/// start a thread takes half a millisecond of the few that a machine needs.</summary>
+/// <summary>A thread that makes a slow system call while its starter continues, and then does a second task: starting another
+/// thread for that would take half a millisecond.</summary>
 internal sealed class BackgroundTask : IDisposable
 {
     private readonly EventFd _finished = new(blocking: true);
@@ -21,22 +21,22 @@ internal sealed class BackgroundTask : IDisposable
 
     public Thread Thread { get; }
 
-    /// <summary>Waits for the end of the work, and throws what it threw. Once.</summary>
+    /// <summary>Waits until the work is done, and rethrows its exception. Called once.</summary>
     public void Finish()
     {
         _finished.Wait();
         _error?.Throw();
     }
 
-    /// <summary>Has the thread do this, too, and end with it.</summary>
-    /// <param name="next">Lets no exception out.</param>
+    /// <summary>Runs this on the thread afterwards; the thread ends with it.</summary>
+    /// <param name="next">Must not throw.</param>
     public void GoOn(Action next)
     {
         _next = next;
         _resumed.Signal();
     }
 
-    /// <summary>Waits for the thread's end, so that what it uses may be let go of.</summary>
+    /// <summary>Waits for the thread's end, so that what it uses may be disposed.</summary>
     public void Dispose()
     {
         _resumed.Signal();

@@ -1,7 +1,7 @@
 namespace Vmm.Host;
 
-/// <summary>A file with a disk image in it: operations that run beside the loop for data, and calls that block for the
-/// few bytes of an image format's own tables.</summary>
+/// <summary>A file with a disk image in it: asynchronous operations for data, and blocking calls for the few bytes of an image
+/// format's own tables.</summary>
 internal abstract class BlockFile : IDisposable
 {
     /// <summary>For messages.</summary>
@@ -15,16 +15,16 @@ internal abstract class BlockFile : IDisposable
     /// <summary>Bytes that ranges to allocate or to punch must be multiples of: a block device's sectors.</summary>
     public virtual uint AllocationUnit => 1;
 
-    /// <summary>cache=unsafe: nothing need ever be durable.</summary>
+    /// <summary>cache=unsafe: nothing is ever made durable.</summary>
     public bool IgnoresFlush { get; init; }
 
-    /// <summary>How often fdatasync was done to it; for statistics.</summary>
+    /// <summary>Number of fdatasync calls; for statistics.</summary>
     public long Syncs { get; protected set; }
 
     /// <summary>Writes that were durable when they ended (RWF_DSYNC); for statistics.</summary>
     public long DurableWrites { get; protected set; }
 
-    /// <summary>Whoever starts operations says so once.</summary>
+    /// <summary>Registers an owner of operations, once, before its first.</summary>
     public abstract void AddOwner(IFileIoOwner owner);
 
     /// <summary>Takes an operation; it begins with <see cref="Submit"/> and is not finished within this call.</summary>
@@ -47,8 +47,9 @@ internal abstract class BlockFile : IDisposable
 
     public abstract bool TrySetLength(ulong length);
 
-    /// <summary>Makes it longer, durably; what is new reads as zero. A device of the host must have become longer before.</summary>
-    /// <returns>Null, or why that cannot be.</returns>
+    /// <summary>Makes it longer, durably; the new part reads as zero. A device of the host must have been made longer
+    /// before.</summary>
+    /// <returns>Null, or why it is not possible.</returns>
     public virtual string? Grow(ulong length) =>
         TrySetLength(length) && TryFlush() ? null : "the host could not make the file longer";
 

@@ -3,8 +3,8 @@ using Vmm.Devices.Virtio;
 
 namespace Vmm.Host;
 
-/// <summary>Does an operation that O_DIRECT refuses by aligned ones, through memory of its own, a piece at a time. Kept
-/// and reused.</summary>
+/// <summary>Splits an operation that O_DIRECT refuses into aligned ones through memory of its own, a piece at a time. Kept and
+/// reused.</summary>
 internal sealed unsafe class BounceBuffer : IFileIoOwner, IDisposable
 {
     /// <summary>Of the file, in one piece.</summary>
@@ -30,7 +30,7 @@ internal sealed unsafe class BounceBuffer : IFileIoOwner, IDisposable
         /// <summary>A read: then copy out.</summary>
         Read,
 
-        /// <summary>A write of less than whole blocks: first what is there, then copy over it.</summary>
+        /// <summary>A write of less than whole blocks: first reads the blocks, then copies the data over them.</summary>
         Fill,
 
         Write,

@@ -4,17 +4,18 @@ using System.Text;
 
 namespace Vmm.Host;
 
-/// <summary>A program started beside vmm, with nothing of vmm's but what it is given. Not System.Diagnostics.Process,
-/// which hands over no descriptors and costs a start of milliseconds.</summary>
+/// <summary>A program that vmm starts; it inherits only what it is given. Not System.Diagnostics.Process, which cannot pass
+/// descriptors and costs milliseconds.</summary>
 internal static unsafe class ChildProcess
 {
-    /// <summary>The number that the descriptor which is handed over has in the child.</summary>
+    /// <summary>The number in the child of the descriptor that is passed.</summary>
     public const int HandedOver = 3;
 
-    /// <summary>What a shell ends with when there is no such program.</summary>
+    /// <summary>A shell's exit code when there is no such program.</summary>
     private const int NotFound = 127;
 
-    /// <summary>Starts a program from the PATH: no input, no output, errors to a descriptor, and another handed over.</summary>
+    /// <summary>Starts a program from the PATH: no input, no output, errors to a descriptor, and another descriptor passed to
+    /// it.</summary>
     /// <param name="ownGroup">Its process group is its own, with its process id as number: the terminal's signals do not
     /// reach it, and <see cref="KillGroup"/> reaches it and all that it starts.</param>
     /// <param name="output">Its standard output; nothing if not given.</param>
@@ -51,7 +52,7 @@ internal static unsafe class ChildProcess
             Check(LibC.SpawnFileActionsAddDup2(&actions, errors, 2), program);
             Check(LibC.SpawnFileActionsAddDup2(&actions, moved, HandedOver), program);
 
-            // The runtime ignores SIGPIPE and vmm blocks a signal; neither is the child's business.
+            // The runtime ignores SIGPIPE and vmm blocks a signal; the child gets the defaults.
             int flags = LibC.POSIX_SPAWN_SETSIGDEF | LibC.POSIX_SPAWN_SETSIGMASK
                 | (ownGroup ? LibC.POSIX_SPAWN_SETPGROUP : 0) | (ownSession ? LibC.POSIX_SPAWN_SETSID : 0);
             Check(LibC.SpawnAttributesSetFlags(&attributes, (short)flags), program);
@@ -75,7 +76,7 @@ internal static unsafe class ChildProcess
         }
     }
 
-    /// <summary>How a program ended, and what it said on standard error.</summary>
+    /// <summary>How a program ended, and what it wrote to standard error.</summary>
     /// <param name="Code">Its exit code, 128 and more for a signal.</param>
     internal readonly record struct Ended(int Code, string Said)
     {
@@ -132,10 +133,10 @@ internal static unsafe class ChildProcess
         return result < 0 ? null : (status & 0x7f) == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f);
     }
 
-    /// <summary>Ends a child that has a process group of its own, and all that it started, at once.</summary>
+    /// <summary>Kills a child that has its own process group, and everything that it started.</summary>
     public static void KillGroup(int pid) => _ = LibC.Kill(-pid, LibC.SIGKILL);
 
-    /// <summary>Reads text until the last who could write is gone, or the time is over.</summary>
+    /// <summary>Reads text until all writers have closed the pipe, or the time is over.</summary>
     /// <param name="patience">For how long; infinite for ever.</param>
     /// <returns>Null when the time was over.</returns>
     public static string? ReadToEnd(FileDescriptor pipe, TimeSpan patience)

@@ -3,8 +3,8 @@ using Vmm.Devices.Virtio;
 
 namespace Vmm.Host;
 
-/// <summary>A stream socket with somebody at its other end. It does not block: 0 is that it would have to, and negative
-/// that nothing more comes, or goes.</summary>
+/// <summary>A connected stream socket. It does not block: 0 means that the call would have blocked, negative that the
+/// connection is closed in this direction.</summary>
 internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposable
 {
     public int Number { get; } = socket.Number;
@@ -40,7 +40,7 @@ internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposabl
         }
     }
 
-    /// <summary>Is there something to receive? It stays where it is.</summary>
+    /// <summary>Is there something to receive? Nothing is consumed.</summary>
     public int Peek()
     {
         byte next;
@@ -59,7 +59,7 @@ internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposabl
         }
     }
 
-    /// <summary>Nothing more will be sent.</summary>
+    /// <summary>Shuts down sending.</summary>
     public void EndSend() => _ = LibC.Shutdown(Number, LibC.SHUT_WR);
 
     public void Dispose() => socket.Dispose();

@@ -2,13 +2,13 @@ namespace Vmm.Host;
 
 /// <summary>A file opened with O_DIRECT beside its ordinary descriptor (<c>cache=none</c>).</summary>
 /// <remarks>
-/// Operations whose offset, length or memory O_DIRECT cannot do go through a <see cref="BounceBuffer"/>. One that writes
-/// less than whole blocks reads them first, so until it is over nobody else may change them: what would, waits. So does
-/// what comes behind it, in order; reads and writes that were begun go on.
+/// Operations whose offset, length or memory O_DIRECT cannot do go through a <see cref="BounceBuffer"/>. One that writes less
+/// than whole blocks reads them first, so until it is finished no other operation may change them: such operations wait, and
+/// later ones behind them, in order; operations in flight continue.
 ///
-/// The last block of a file whose length is no multiple of a block cannot be written so, as the file would grow. That
-/// goes through the page cache, with nothing else under way on the file: only then are the two ways coherent, because a
-/// page that is filled while a direct write to its other half is under way would later write the old half back.
+/// The last block of a file whose length is no multiple of a block cannot be written so, as the file would grow. Such a write
+/// goes through the page cache, with no other operation in flight on the file: only then are the two ways coherent, because a
+/// page that is read while a direct write to its other half is in flight would later write the old half back.
 /// </remarks>
 internal sealed class DirectFile : HostFile
 {
@@ -91,7 +91,7 @@ internal sealed class DirectFile : HostFile
         base.Start(io);
     }
 
-    /// <summary>The operation that a buffer was used for is over.</summary>
+    /// <summary>The operation that used a buffer is finished.</summary>
     public void Bounced(BounceBuffer buffer, FileIo io)
     {
         _free.Push(buffer);

@@ -34,10 +34,10 @@ internal sealed unsafe class EventLoop : IDisposable
         Add(_wake.Number, LibC.EPOLLIN, _ => RunPosted());
     }
 
-    /// <summary>An exception that a handler let out; the loop has stopped then and the machine must end.</summary>
+    /// <summary>A handler threw an exception: the loop has stopped, and the machine must end.</summary>
     public event Action<Exception>? Failed;
 
-    /// <summary>Is told how long each handler took; null where nobody wants to know. Set before the start.</summary>
+    /// <summary>Gets how long each handler took; null for none. Set before the start.</summary>
     public ILoopObserver? Observer { get; set; }
 
     public bool IsLoopThread => Environment.CurrentManagedThreadId == _thread?.ManagedThreadId;
@@ -58,8 +58,8 @@ internal sealed unsafe class EventLoop : IDisposable
         internal string Name { get; }
         internal int Slot { get; }
 
-        /// <summary>What epoll returns with an event: the slot, and a number that tells this watch from those that had the
-        /// slot before. An event of a watch that is gone must not reach its successor.</summary>
+        /// <summary>What epoll returns with an event: the slot, and a number that distinguishes this watch from earlier ones in
+        /// the slot. An event of a removed watch must not reach its successor.</summary>
         internal ulong Tag { get; }
 
         internal Action<uint> Handler { get; }
@@ -101,15 +101,15 @@ internal sealed unsafe class EventLoop : IDisposable
     public Watch Add(int fd, uint events, Action<uint> handler, string name = "event loop") =>
         TryAdd(fd, events, handler, name) ?? throw new ErrnoException("epoll_ctl", ErrnoException.EPERM);
 
-    /// <summary>Changes what is waited for. With 0 errors and hang-ups still come, again and again: <see cref="Pause"/>
-    /// silences those too.</summary>
+    /// <summary>Changes what is waited for. With 0, errors and hang-ups are still reported, again and again: <see
+    /// cref="Pause"/> stops those too.</summary>
     public void Change(Watch watch, uint events)
     {
         var change = new LibC.EpollEvent { Events = events, Data = watch.Tag };
         ErrnoException.Check(LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_MOD, watch.Fd, &change), "epoll_ctl");
     }
 
-    /// <summary>Nothing comes any more until <see cref="Resume"/>, not even errors and hang-ups, which epoll cannot mask.
+    /// <summary>Reports nothing until <see cref="Resume"/>, not even errors and hang-ups, which epoll cannot mask.
     /// </summary>
     public void Pause(Watch watch)
     {
@@ -160,9 +160,9 @@ internal sealed unsafe class EventLoop : IDisposable
     }
 
     /// <summary>Holds the loop between two handlers: none runs, no timer's either, until <see cref="Release"/>.</summary>
-    /// <param name="isQuiet">Asked on the loop's thread, until it says yes.</param>
+    /// <param name="isQuiet">Called on the loop's thread until it returns true.</param>
     /// <param name="patience">For how long.</param>
-    /// <returns>False when it did not say yes, or the loop has ended: nothing is held.</returns>
+    /// <returns>False when it did not return true in time, or the loop has ended: the loop is not held.</returns>
     public bool TryHold(Func<bool> isQuiet, TimeSpan patience)
     {
         long start = Stopwatch.GetTimestamp();
@@ -188,7 +188,7 @@ internal sealed unsafe class EventLoop : IDisposable
                 return false;
             }
 
-            Thread.Sleep(1);        // for what is on its way: the loop has to turn meanwhile
+            Thread.Sleep(1);        // the loop has to handle events meanwhile, for operations in flight to finish
         }
     }
 
@@ -208,7 +208,7 @@ internal sealed unsafe class EventLoop : IDisposable
         _thread = HostThread.Start(ThreadName, StackSize, Run);
     }
 
-    /// <summary>Ends the loop after the handlers of this turn and waits for its thread.</summary>
+    /// <summary>Ends the loop after the handlers of the current events and waits for its thread.</summary>
     public void Stop()
     {
         _stopping = true;
@@ -228,7 +228,7 @@ internal sealed unsafe class EventLoop : IDisposable
         _epoll.Dispose();
     }
 
-    /// <summary>One turn: waits for events and has their handlers run, on the calling thread. For whoever does without
+    /// <summary>Waits for events once and runs their handlers, on the calling thread. For callers without
     /// <see cref="Start"/>.</summary>
     /// <param name="timeoutMilliseconds">How long to wait for the first; -1 for ever.</param>
     /// <returns>Events handled.</returns>
@@ -347,7 +347,7 @@ internal sealed unsafe class EventLoop : IDisposable
     }
 }
 
-/// <summary>Looks at what the event loop does.</summary>
+/// <summary>Observes the event loop.</summary>
 internal interface ILoopObserver
 {
     /// <summary>A handler has run, on the loop's thread.</summary>

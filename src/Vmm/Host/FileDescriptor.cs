@@ -8,8 +8,8 @@ internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
     public FileDescriptor(int fd)
         : base(ownsHandle: true) => SetHandle(fd);
 
-    /// <summary>The number. Whoever uses it keeps this object alive (the machine holds all of them until its threads
-    /// have ended).</summary>
+    /// <summary>The number. Its users keep this object alive (the machine holds all of them until its threads have
+    /// ended).</summary>
     public int Number => (int)handle;
 
     /// <exception cref="ErrnoException">The file cannot be opened.</exception>

@@ -1,12 +1,12 @@
 namespace Vmm.Host;
 
 /// <summary>Runs file operations beside the event loop: by io_uring, or by threads where that is forbidden.</summary>
-/// <remarks>All members are for the loop's thread, or for whoever stands in for it before it starts and after it has
-/// ended. It costs nothing until <see cref="Prepare"/> or the first operation. Nothing is allocated per operation.</remarks>
-/// <param name="errors">Told of what failed; null to say it on standard error.</param>
+/// <remarks>All members are called on the loop's thread, or on another before it starts and after it has ended. Nothing is
+/// opened until <see cref="Prepare"/> or the first operation. Nothing is allocated per operation.</remarks>
+/// <param name="errors">Gets the operations that failed; null to report them on standard error.</param>
 internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true, HostErrorLog? errors = null) : IDisposable
 {
-    /// <summary>Rounds within one call of <see cref="Submit"/> before others on the loop have their turn.</summary>
+    /// <summary>Rounds within one call of <see cref="Submit"/> before other handlers of the loop run.</summary>
     private const int MaxRounds = 16;
 
     private readonly List<IFileIoOwner> _owners = [];
@@ -27,7 +27,7 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true, HostE
     /// <summary>Is it io_uring? Null before <see cref="Prepare"/> and the first operation.</summary>
     public bool? UsesIoUring => _runner is null ? null : _runner is IoUringRunner;
 
-    /// <summary>From now on this owner is told (<see cref="IFileIoOwner.Deliver"/>) when a batch is over.</summary>
+    /// <summary>From now on <see cref="IFileIoOwner.Deliver"/> of this owner is called at the end of each batch.</summary>
     public void AddOwner(IFileIoOwner owner) => _owners.Add(owner);
 
     public void AddFile(HostFile file)
@@ -44,7 +44,7 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true, HostE
         }
     }
 
-    /// <summary>Opens all that operations need, so that the first one opens nothing.</summary>
+    /// <summary>Opens everything that operations need, before the guest runs.</summary>
     public void Prepare() => _runner ??= CreateRunner();
 
     /// <summary>Takes an operation; it begins with <see cref="Submit"/>, and it is not finished within this call.</summary>
@@ -55,7 +55,7 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true, HostE
     }
 
     /// <summary>Begins all that was started, in one system call if possible, and brings back what is finished already.
-    /// Called from within a completion it leaves both to the caller.</summary>
+    /// Called from within a completion it does nothing: the outer call does both.</summary>
     public void Submit()
     {
         if (_running || InFlight == 0)
@@ -193,23 +193,24 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true, HostE
     }
 }
 
-/// <summary>How a <see cref="FileEngine"/> gets file operations done.</summary>
+/// <summary>Executes file operations for a <see cref="FileEngine"/>.</summary>
 internal interface IFileRunner : IDisposable
 {
-    /// <summary>Takes an operation; false when there is no room before one was reaped.</summary>
+    /// <summary>Takes an operation; false when the queue is full until one is reaped.</summary>
     bool TryBegin(FileIo io);
 
-    /// <summary>The end of an operation need not be signalled until <see cref="Unmute"/>: the caller looks anyway.</summary>
+    /// <summary>Operations that end need not be signalled until <see cref="Unmute"/>: the caller polls for them.</summary>
     void Mute();
 
-    /// <summary>From now on the end of an operation is signalled.</summary>
-    /// <returns>Did one end meanwhile, for which there may be no signal?</returns>
+    /// <summary>From now on operations that end are signalled.</summary>
+    /// <returns>Did one end meanwhile, possibly without a signal?</returns>
     bool Unmute();
 
-    /// <summary>Makes sure that all that was taken is under way.</summary>
+    /// <summary>Makes sure that all operations taken so far are started.</summary>
     void Kick();
 
-    /// <summary>One call's end. Operations whose transfer was short come back too: see <see cref="FileIo.Advance"/>.</summary>
+    /// <summary>Returns an operation that ended. Operations whose transfer was short are returned too: see
+    /// <see cref="FileIo.Advance"/>.</summary>
     /// <param name="result">Bytes, or an error number below zero.</param>
     FileIo? TryReap(out long result);
 

@@ -16,13 +16,13 @@ internal enum FileOperation : byte
     Allocate,
 }
 
-/// <summary>Whom a finished operation is brought back to, on the event loop's thread.</summary>
+/// <summary>Gets finished operations, on the event loop's thread.</summary>
 internal interface IFileIoOwner
 {
-    /// <summary>The operation is over; see <see cref="FileIo.Errno"/>. Start more freely.</summary>
+    /// <summary>The operation is finished; see <see cref="FileIo.Errno"/>. More may be started from here.</summary>
     void Finished(FileIo io);
 
-    /// <summary>All that is finished for now was told.</summary>
+    /// <summary>Called after the last of a batch of finished operations.</summary>
     void Deliver();
 }
 
@@ -59,7 +59,7 @@ internal sealed class FileIo(IFileIoOwner owner, int tag)
     /// <summary>0, or why it failed.</summary>
     public int Errno { get; private set; }
 
-    /// <summary>For whoever holds it in a list; one at a time.</summary>
+    /// <summary>Link of the list that holds it; it is in one list at a time.</summary>
     public FileIo? Next { get; set; }
 
     /// <summary>For <see cref="FileThreads"/>: the list it is in, and what the call gave.</summary>
@@ -99,7 +99,7 @@ internal sealed class FileIo(IFileIoOwner owner, int tag)
         Prepare(FileOperation.Allocate, offset, length, 0, 0, mode);
 
     /// <summary>Takes what a call gave: bytes, or an error number below zero.</summary>
-    /// <returns>Is it over? If not, what is left goes to the kernel once more.</returns>
+    /// <returns>Is it finished? If not, the rest is submitted to the kernel again.</returns>
     public bool Advance(long result)
     {
         if (result is -ErrnoException.EINTR or -ErrnoException.EAGAIN && Retries++ < 100)

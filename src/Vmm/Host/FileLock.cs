@@ -6,8 +6,8 @@ namespace Vmm.Host;
 /// this process too, and QEMU's own locks meet them.</summary>
 internal static class FileLock
 {
-    /// <param name="shared">With others who only read.</param>
-    /// <returns>False while somebody else has it. On a file system without locks there is none, and this is true.</returns>
+    /// <param name="shared">A lock for reading, which others may hold too.</param>
+    /// <returns>False while another open file has a conflicting lock. True on a file system without locks.</returns>
     public static bool TryTake(FileDescriptor fd, bool shared) =>
         Set(fd, shared ? LibC.F_RDLCK : LibC.F_WRLCK) is not (ErrnoException.EAGAIN or ErrnoException.EACCES);
 

@@ -8,8 +8,8 @@ namespace Vmm.Host;
 /// <summary>Ethernet frames over a stream socket: the length in four bytes, big-endian, and then the frame. passt speaks
 /// that (passt.1, <c>--fd</c>), and QEMU's <c>-netdev stream</c>.</summary>
 /// <remarks>Two buffers of fixed size. What is received comes in pieces as long as the buffer, many frames with one
-/// system call; what is sent goes straight from where it lies, one call for each frame, and only what a full socket left
-/// over is copied. On one thread at a time.</remarks>
+/// system call; frames are sent without a copy, one call for each, and only what a full socket did not take is copied. On one
+/// thread at a time.</remarks>
 internal sealed unsafe class FrameStream : IDisposable
 {
     private const int PrefixBytes = sizeof(uint);
@@ -35,19 +35,20 @@ internal sealed unsafe class FrameStream : IDisposable
 
     public int Number { get; }
 
-    /// <summary>The other end is gone, or what it sends is no frame. Nothing more comes or goes.</summary>
+    /// <summary>The other end has closed the connection, or has sent something that is not a frame. Nothing more is received or
+    /// sent.</summary>
     public bool IsOver { get; private set; }
 
-    /// <summary>Why, where it is not just that the other end closed.</summary>
+    /// <summary>The error; null when the other end just closed the connection.</summary>
     public string? Fault { get; private set; }
 
     /// <summary>Is there a frame that was received already, so that the socket need not have anything?</summary>
     public bool HasFrame => _end - _start >= PrefixBytes && _end - _start - PrefixBytes >= NextLength;
 
-    /// <summary>Is the rest of a frame waiting for room in the socket?</summary>
+    /// <summary>Is the rest of a frame waiting until the socket takes more?</summary>
     public bool HasUnsent => _unsentStart < _unsentEnd;
 
-    /// <summary>Frames received that were too short to be any.</summary>
+    /// <summary>Frames received that were too short.</summary>
     public long Runts { get; private set; }
 
     private uint NextLength => BinaryPrimitives.ReadUInt32BigEndian(_received.AsSpan(_start));
@@ -80,8 +81,8 @@ internal sealed unsafe class FrameStream : IDisposable
     }
 
     /// <summary>Sends a frame, of up to <see cref="VirtioNet.MostFrameBytes"/>, now or not at all.</summary>
-    /// <returns>False when there is no room: <see cref="Flush"/> once there is, then again. True also when the other end
-    /// is gone.</returns>
+    /// <returns>False when the socket is full: call <see cref="Flush"/> once it is writable, then this again. True also when
+    /// the connection is closed.</returns>
     public bool TrySend(ReadOnlySpan<IoVector> frame)
     {
         if (HasUnsent)
@@ -116,7 +117,7 @@ internal sealed unsafe class FrameStream : IDisposable
         return true;
     }
 
-    /// <summary>Sends what was left over. True when nothing is any more.</summary>
+    /// <summary>Sends the rest of the last frame. True when nothing is left.</summary>
     public bool Flush()
     {
         while (HasUnsent)
@@ -142,7 +143,7 @@ internal sealed unsafe class FrameStream : IDisposable
         return true;
     }
 
-    /// <summary>Ends the connection and waits until the other end is gone too.</summary>
+    /// <summary>Ends the connection and waits until the other end has closed it too.</summary>
     /// <returns>False when the time was over first.</returns>
     public bool HangUp(TimeSpan patience)
     {

@@ -3,17 +3,17 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Host;
 
-/// <summary>Tells the user which files of the host fail under the guest's disks: the guest gets I/O errors, and only the
-/// host knows that its disk is full.</summary>
+/// <summary>Reports which files of the guest's disks fail on the host: the guest only sees I/O errors, the user must learn that
+/// the disk is full.</summary>
 /// <remarks>For each file one line at the first error and at most one a minute after that, with the number of errors; and
-/// one at the end. On the event loop's thread, or whoever stands in for it.</remarks>
+/// one at the end. On the event loop's thread, or another while it does not run.</remarks>
 internal sealed class HostErrorLog(TimeProvider time, Action<string> say)
 {
     private static readonly TimeSpan Pause = TimeSpan.FromMinutes(1);
 
     private readonly Dictionary<string, Entry> _files = new(StringComparer.Ordinal);
 
-    /// <summary>What is to be said at the end, one line for each file that failed.</summary>
+    /// <summary>The lines for the end of the run, one for each file that failed.</summary>
     public IEnumerable<string> Summary => _files.Select(file => string.Create(
         CultureInfo.InvariantCulture,
         $"{file.Key}: {file.Value.Count} I/O error{(file.Value.Count == 1 ? "" : "s")}, the last one: {file.Value.Last}"));

@@ -56,10 +56,10 @@ internal class HostFile : BlockFile
 
     public override void Drain() => Engine.Drain();
 
-    /// <summary>The same open file once more, to outlive this.</summary>
+    /// <summary>A duplicate of the descriptor, which outlives this.</summary>
     public FileDescriptor Duplicate() => new(ErrnoException.Check(LibC.Fcntl(_fd.Number, LibC.F_DUPFD_CLOEXEC, 3), Path));
 
-    /// <summary>The engine is done with it.</summary>
+    /// <summary>The engine has finished the operation.</summary>
     public virtual void Finished(FileIo io)
     {
         if (io.Errno != 0)
@@ -80,7 +80,7 @@ internal class HostFile : BlockFile
         io.Owner.Finished(io);
     }
 
-    /// <summary>One call for the operation, here and now.</summary>
+    /// <summary>Makes the operation's system call on this thread.</summary>
     /// <returns>Bytes, or an error number below zero.</returns>
     public static unsafe long Call(FileIo io, int fd)
     {
@@ -218,8 +218,8 @@ internal class HostFile : BlockFile
     {
         Engine.RemoveFile(this);
 
-        // A lock lasts as long as the open file, and the kernel lets go of what an io_uring had registered some time after
-        // the process has ended: the next program to open the image would be refused.
+        // A lock lasts as long as the open file, and the kernel closes the files that an io_uring had registered some time
+        // after the process has ended: the next program to open the image would be refused.
         FileLock.Release(_fd);
         _fd.Dispose();
     }

@@ -5,7 +5,7 @@ internal static class HostThread
 {
     /// <param name="name">As debuggers and /proc show it; at most 15 characters.</param>
     /// <param name="stackSize">Bytes.</param>
-    /// <exception cref="HostException">The host has no room for another one.</exception>
+    /// <exception cref="HostException">The host does not allow another thread.</exception>
     public static Thread Start(string name, int stackSize, Action work)
     {
         var thread = new Thread(new ThreadStart(work), stackSize) { Name = name, IsBackground = true };

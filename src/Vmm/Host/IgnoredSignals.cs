@@ -1,7 +1,7 @@
 namespace Vmm.Host;
 
-/// <summary>Signals that do nothing: what the kernel would say by one, the failed call says as well. Children of vmm start
-/// with the default actions (<see cref="ChildProcess"/>).</summary>
+/// <summary>Signals that are ignored: the failed system call reports the same error. Children of vmm start with the default
+/// actions (<see cref="ChildProcess"/>).</summary>
 internal sealed unsafe class IgnoredSignals : IDisposable
 {
     private readonly List<(int Signal, LibC.SignalAction Before)> _taken = [];

@@ -1,7 +1,7 @@
 namespace Vmm.Host;
 
-/// <summary>One descriptor on the event loop, and what it is watched for just now. Any thread may change that; the loop
-/// is told only when it makes a difference.</summary>
+/// <summary>One descriptor on the event loop, and the events it is watched for. Any thread may change these; the loop is called
+/// only when they really change.</summary>
 internal sealed class Interest : IDisposable
 {
     private readonly EventLoop _loop;
@@ -10,8 +10,8 @@ internal sealed class Interest : IDisposable
     private uint _events;
     private bool _isGone;
 
-    /// <param name="handler">Gets the events that are ready, on the loop's thread. Errors and hang-ups come whether
-    /// wanted or not, for as long as they last: whoever gets one disposes this.</param>
+    /// <param name="handler">Gets the events that are ready, on the loop's thread. Errors and hang-ups are always reported,
+    /// again and again: the handler then disposes this.</param>
     public Interest(EventLoop loop, int fd, uint events, Action<uint> handler)
     {
         _loop = loop;
@@ -19,7 +19,7 @@ internal sealed class Interest : IDisposable
         _watch = loop.Add(fd, events, handler);
     }
 
-    /// <summary>Has one more kind of event reported, or one less.</summary>
+    /// <summary>Adds or removes one kind of event.</summary>
     public void Set(uint events, bool want)
     {
         lock (_changing)

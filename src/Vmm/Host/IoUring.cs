@@ -88,7 +88,7 @@ internal sealed unsafe class IoUring : IDisposable
 
             if ((parameters.Features & LibC.IORING_FEAT_SINGLE_MMAP) == 0)
             {
-                _ = LibC.Close(fd);     // before Linux 5.4: as good as none
+                _ = LibC.Close(fd);     // before Linux 5.4: treated as not available
                 break;
             }
 
@@ -108,25 +108,25 @@ internal sealed unsafe class IoUring : IDisposable
             LibC.IoUringRegister(_fd.Number, LibC.IORING_REGISTER_EVENTFD, &number, 1), "IORING_REGISTER_EVENTFD");
     }
 
-    /// <summary>Completions do not signal the eventfd: whoever asks looks at them anyway.</summary>
+    /// <summary>Completions do not signal the eventfd from now on: the caller polls for them.</summary>
     public void Mute()
     {
         if (_cqFlags != null)
         {
-            // Only a wish: a signal that comes all the same costs a turn of the loop.
+            // Only a hint: a signal that comes all the same wakes the loop once for nothing.
             // SAFETY: a mapped word of the ring that only this side writes.
             Volatile.Write(ref *_cqFlags, LibC.IORING_CQ_EVENTFD_DISABLED);
         }
     }
 
     /// <summary>Completions signal the eventfd again.</summary>
-    /// <returns>Did one come meanwhile, for which there may be no signal? Then reap once more.</returns>
+    /// <returns>Did one come meanwhile, possibly without a signal? Then reap once more.</returns>
     public bool Unmute()
     {
         if (_cqFlags != null)
         {
-            // Full fence: the kernel must see the wish before this side looks at the tail. Were the load to go first, a
-            // completion could come in between, find the old wish and stay silent, and nobody would look at it.
+            // Full fence: the kernel must see the flag before this side reads the tail. Were the load to go first, a completion
+            // could come in between, with the old flag still set, and would not be signalled.
             // SAFETY: as in Mute.
             Volatile.Write(ref *_cqFlags, 0);
             Interlocked.MemoryBarrier();

@@ -1,6 +1,6 @@
 namespace Vmm.Host;
 
-/// <summary>File operations through an <see cref="IoUring"/>; never more under way than the ring has entries, so that
+/// <summary>File operations through an <see cref="IoUring"/>; never more in flight than the ring has entries, so that
 /// the completion ring cannot overflow.</summary>
 internal sealed unsafe class IoUringRunner : IFileRunner
 {
@@ -190,7 +190,7 @@ internal sealed unsafe class IoUringRunner : IFileRunner
         return io;
     }
 
-    /// <summary>The kernel takes nothing more: what it did not take fails.</summary>
+    /// <summary>The kernel refuses new entries: the operations that it did not take fail.</summary>
     private void TakeBack(int errno)
     {
         _refusedErrno = errno;

@@ -4,7 +4,7 @@ using Vmm.Devices.Virtio.Block;
 
 namespace Vmm.Host;
 
-/// <summary>Pieces of scatter lists that somebody else owns.</summary>
+/// <summary>Parts of scatter lists, and copies from and to them.</summary>
 internal static unsafe class IoVectors
 {
     /// <summary>Describes a part of the list in vectors of our own.</summary>

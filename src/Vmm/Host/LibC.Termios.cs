@@ -7,7 +7,7 @@ internal static unsafe partial class LibC
 {
     public const int TCSANOW = 0;
 
-    /// <summary>In <see cref="Termios.LocalFlags"/>: who writes from the background is stopped.</summary>
+    /// <summary>In <see cref="Termios.LocalFlags"/>: background processes that write are stopped.</summary>
     public const uint TOSTOP = 0x100;
 
     /// <summary>struct termios of glibc on x86-64.</summary>

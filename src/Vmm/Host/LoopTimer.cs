@@ -1,6 +1,6 @@
 namespace Vmm.Host;
 
-/// <summary>Calls back once, later, on a certain thread.</summary>
+/// <summary>A timer that calls back once.</summary>
 internal interface ILoopTimer : IDisposable
 {
     /// <summary>Replaces what was set before.</summary>
@@ -26,10 +26,10 @@ internal sealed class LoopTimer : ILoopTimer
         }, "timer");
     }
 
-    /// <summary>At once where the delay is zero or less.</summary>
+    /// <summary>Fires at once where the delay is zero or less.</summary>
     public void Set(TimeSpan delay) => _timer.StartOnce(delay > TimeSpan.Zero ? delay : TimeSpan.FromTicks(1));
 
-    /// <summary>Takes back what was set.</summary>
+    /// <summary>Cancels the timer.</summary>
     public void Stop() => _timer.StartOnce(TimeSpan.Zero);
 
     public void Dispose()

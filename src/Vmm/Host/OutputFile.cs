@@ -4,8 +4,8 @@ using Vmm.Boot;
 namespace Vmm.Host;
 
 /// <summary>A file that the user asked results to be written to. It is opened before anything starts, so that a mistyped
-/// path does not cost a run; what it held before is given up only when there is something to put in its place; and it is
-/// locked, so that it cannot be a disk or the kernel of this machine or another's.</summary>
+/// path does not cost a run; its old content is replaced only when there is a result to write; and it is locked, so that a disk
+/// or kernel of this or another machine cannot be overwritten.</summary>
 /// <remarks>Writing never throws: <see cref="Failure"/> tells at the end whether all of it is there. Not buffered.</remarks>
 internal sealed unsafe class OutputFile : Stream
 {
@@ -42,7 +42,7 @@ internal sealed unsafe class OutputFile : Stream
     }
 
     /// <param name="path">Made if it is not there.</param>
-    /// <param name="option">Which asked for it, for messages.</param>
+    /// <param name="option">The option that names it, for messages.</param>
     /// <exception cref="UsageException">It cannot be written.</exception>
     /// <exception cref="HostException">The host cannot open one file more.</exception>
     public static OutputFile Open(string path, string option)
@@ -74,8 +74,8 @@ internal sealed unsafe class OutputFile : Stream
         throw new UsageException($"{name}: it is in use: a disk, a kernel, or another output; give another name");
     }
 
-    /// <summary>For somebody else who writes it, all along: what it held before is given up.</summary>
-    /// <returns>The descriptor, which stays this one's.</returns>
+    /// <summary>Truncates the file, for a caller that writes to the descriptor itself.</summary>
+    /// <returns>The descriptor, still owned by this object.</returns>
     public int BeginWriting()
     {
         _written = true;

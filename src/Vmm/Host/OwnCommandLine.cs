@@ -5,7 +5,7 @@ namespace Vmm.Host;
 /// <param name="Arguments">What follows it.</param>
 internal sealed record OwnCommandLine(IReadOnlyList<string> Program, IReadOnlyList<string> Arguments)
 {
-    /// <summary>Names a program in vmm's place for runs that vmm starts: tests have one that needs no machine.</summary>
+    /// <summary>Environment variable that names the program to start instead of vmm for each run of many; for tests.</summary>
     private const string Variable = "VMM_RUN_PROGRAM";
 
     /// <summary>The program that is vmm for runs that this one starts.</summary>

@@ -23,7 +23,7 @@ internal static class Processor
         return entry;
     }
 
-    /// <summary>Puts the processor's name (leaves 0x80000002 to 0x80000004) where a table has none.</summary>
+    /// <summary>Adds the processor's name (leaves 0x80000002 to 0x80000004) to a table that has none.</summary>
     public static void TellName(Span<CpuidEntry> table)
     {
         foreach (ref CpuidEntry entry in table)

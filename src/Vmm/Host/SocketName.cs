@@ -3,8 +3,8 @@ using System.Text;
 
 namespace Vmm.Host;
 
-/// <summary>A socket that listens at a path, and its file. The file goes with it; one that a killed process left is taken
-/// over.</summary>
+/// <summary>A socket that listens at a path, and its file. The file is deleted with it; one that a killed process left is
+/// replaced.</summary>
 internal sealed class SocketName : IDisposable
 {
     private readonly string _path;
@@ -23,8 +23,8 @@ internal sealed class SocketName : IDisposable
     public int Number => _socket.Number;
 
     /// <summary>The next connection; null when there is none.</summary>
-    /// <remarks>Where this process has no descriptor left, one that is kept for the purpose takes the connection and closes
-    /// it: it would wait otherwise, and whoever watches the name would be told so for ever.</remarks>
+    /// <remarks>Where this process has no descriptor left, a reserved one accepts the connection and closes it: otherwise it
+    /// would stay pending, and the event loop would report it for ever.</remarks>
     public FileDescriptor? Accept()
     {
         FileDescriptor? connection = UnixSocket.Accept(_socket, out int errno);
@@ -38,7 +38,7 @@ internal sealed class SocketName : IDisposable
         return connection;
     }
 
-    /// <summary>Connects to who listens there, or listens where nobody does.</summary>
+    /// <summary>Connects to the program that listens there, or listens if there is none.</summary>
     /// <returns>0, or why neither is possible: EAGAIN when it may be soon.</returns>
     public static int TryJoin(string path, ref FileDescriptor? connection, ref SocketName? name)
     {
@@ -53,8 +53,8 @@ internal sealed class SocketName : IDisposable
             return errno;
         }
 
-        // From the look at a dead socket to the new one nobody else may do the same: its directory is locked meanwhile.
-        // Where it cannot be read there is no lock.
+        // Between finding a dead socket and creating the new one no other process may do the same: the directory is locked
+        // meanwhile. Where it cannot be read there is no lock.
         string directory = Path.GetDirectoryName(Path.GetFullPath(path))!;
         int number = LibC.Open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY | LibC.O_CLOEXEC, 0);
         using var locked = new FileDescriptor(number);
@@ -77,7 +77,7 @@ internal sealed class SocketName : IDisposable
         return errno is ErrnoException.ENOENT or ErrnoException.ECONNREFUSED ? TryListen(path, ref name) : errno;
     }
 
-    /// <summary>Listens at a path that nobody else has.</summary>
+    /// <summary>Listens at a path that no other program listens at.</summary>
     /// <param name="option">With its value, for the message.</param>
     /// <exception cref="UsageException">The path cannot be used.</exception>
     public static SocketName Listen(string option, string path)
@@ -106,7 +106,7 @@ internal sealed class SocketName : IDisposable
 
     public void Dispose()
     {
-        // Only as long as it is ours: nobody takes over a name at which somebody still listens.
+        // Deletes the file only if it is still this socket's.
         if (_inode != 0 && Find(_path).Inode == _inode)
         {
             _ = LibC.Unlink(_path);
@@ -116,7 +116,7 @@ internal sealed class SocketName : IDisposable
         _socket.Dispose();
     }
 
-    /// <returns>Null where there is none to be had.</returns>
+    /// <returns>Null where none can be opened.</returns>
     private FileDescriptor? Spare()
     {
         int number = LibC.Fcntl(_socket.Number, LibC.F_DUPFD_CLOEXEC, 0);

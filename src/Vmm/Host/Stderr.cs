@@ -3,7 +3,7 @@ using Vmm.Boot;
 
 namespace Vmm.Host;
 
-/// <summary>What vmm itself says, on standard error. System.Console is not used: it costs milliseconds to start and
+/// <summary>vmm's own messages, on standard error. System.Console is not used: it costs milliseconds to start and
 /// changes the terminal.</summary>
 internal static unsafe class Stderr
 {
@@ -20,13 +20,13 @@ internal static unsafe class Stderr
 
     public static bool IsTerminal => LibC.IsATty(StandardError) == 1;
 
-    /// <summary>How long the last words wait for a reader; for ever if not set: a signal ends vmm then.</summary>
+    /// <summary>How long the messages at the end wait for a reader; for ever if not set: a signal ends vmm then.</summary>
     public static TimeSpan Patience { get; set; } = Timeout.InfiniteTimeSpan;
 
-    /// <summary>A machine runs from now on: nobody who says something may wait for who reads it.</summary>
+    /// <summary>A machine runs from now on: no writer of a message may wait for its reader.</summary>
     public static void BeginRun() => _isRunning = _usesThread = true;
 
-    /// <summary>The machine has ended: now there is time.</summary>
+    /// <summary>The machine has ended: messages may wait for the reader again.</summary>
     public static void EndRun() => _isRunning = false;
 
     public static void WriteLine(string line) => Write(line + "\n");
@@ -49,14 +49,14 @@ internal static unsafe class Stderr
         }
     }
 
-    /// <summary>Waits until everything is said, last thing before the process ends.</summary>
+    /// <summary>Waits until everything is written, just before the process ends.</summary>
     public static void Finish() => _writer?.Flush(Patience);
 
     private static void WriteByThread(WriterThread writer, ReadOnlySpan<byte> bytes)
     {
         if (_isRunning)
         {
-            // What has no room is lost: nobody has read the 64 KiB before it.
+            // A message that does not fit is lost: 64 KiB before it have not been read.
             _ = writer.TryWriteAll(bytes);
             return;
         }

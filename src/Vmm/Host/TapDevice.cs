@@ -41,12 +41,12 @@ internal sealed unsafe class TapDevice : IDisposable
         return new TapDevice(fd);
     }
 
-    /// <summary>What the interface may leave undone in frames that are read from it: a mask of TUN_F_.</summary>
+    /// <summary>Sets the offloads that frames read from the interface may need: a mask of TUN_F_.</summary>
     /// <returns>False when the kernel does not know one of them.</returns>
     public bool TrySetOffload(uint offload) => LibC.Ioctl(Number, LibC.TUNSETOFFLOAD, (nint)offload) == 0;
 
-    /// <summary>Has the interface use this queue or leave it alone; only with IFF_MULTI_QUEUE. Nothing happens when the
-    /// interface is gone, which epoll reports.</summary>
+    /// <summary>Enables or disables this queue; only with IFF_MULTI_QUEUE. Does nothing when the interface has been deleted,
+    /// which epoll reports.</summary>
     public void SetAttached(bool attached)
     {
         var request = new LibC.Ifreq { Flags = attached ? LibC.IFF_ATTACH_QUEUE : LibC.IFF_DETACH_QUEUE };
@@ -55,7 +55,7 @@ internal sealed unsafe class TapDevice : IDisposable
         _ = LibC.Ioctl(Number, LibC.TUNSETQUEUE, (nint)(&request));
     }
 
-    /// <summary>Is the interface there only as long as somebody has it open?</summary>
+    /// <summary>Does the interface disappear with its last descriptor?</summary>
     public bool IsTemporary()
     {
         LibC.Ifreq request = default;

@@ -19,7 +19,7 @@ internal sealed unsafe class TimerFd : IDisposable
     /// <summary>Once, from now; zero or less stops it.</summary>
     public void StartOnce(TimeSpan delay) => Set(delay, TimeSpan.Zero);
 
-    /// <summary>Takes the expirations away.</summary>
+    /// <summary>Resets the timer's count of expirations.</summary>
     /// <returns>False when there was none (any more: it was set anew meanwhile).</returns>
     public bool Drain()
     {

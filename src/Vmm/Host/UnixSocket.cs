@@ -27,9 +27,9 @@ internal static unsafe class UnixSocket
         return (ours, theirs);
     }
 
-    /// <summary>One that listens, for a program that takes one connection, and the connection that it will take. The
-    /// listening one blocks, as programs expect. Nobody else can connect: the name is gone before this returns, and is in
-    /// a directory of this user's only.</summary>
+    /// <summary>A listening socket, for a program that accepts one connection, and that connection. The listening one blocks,
+    /// as programs expect. No other program can connect: the name is in a directory of this user only, and is deleted before
+    /// this returns.</summary>
     /// <exception cref="ErrnoException">There is no directory for the name.</exception>
     public static (FileDescriptor Ours, FileDescriptor Listening) CreateAccepting()
     {
@@ -57,7 +57,7 @@ internal static unsafe class UnixSocket
         }
     }
 
-    /// <returns>0, or the errno: ENOENT or ECONNREFUSED when nobody listens there.</returns>
+    /// <returns>0, or the errno: ENOENT or ECONNREFUSED when no program listens there.</returns>
     public static int Connect(FileDescriptor socket, string path)
     {
         LibC.SockaddrUn address = AddressOf(path);

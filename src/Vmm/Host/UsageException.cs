@@ -7,6 +7,6 @@ internal sealed class UsageException(string message, string? help = null) : Exce
 {
     public string? Help { get; } = help;
 
-    /// <summary>For the user: the message, and where there is more to read.</summary>
+    /// <summary>For the user: the message, and the command that helps.</summary>
     public string Line => Help is null ? Message : $"{Message} ('{Help} --help' tells more)";
 }

@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 
 namespace Vmm.Host;
 
-/// <summary>Writes to a descriptor on a thread of its own, through a ring of fixed size: nobody else ever waits for a
-/// terminal or pipe that takes nothing. The thread is there from the beginning: nothing starts while the guest runs.
+/// <summary>Writes to a descriptor on a thread of its own, through a ring of fixed size: no other thread ever waits for a
+/// terminal or pipe that is full. The thread is started by the constructor.
 /// </summary>
 /// <remarks>
 /// Standard streams are shared with other programs, so they cannot be made non-blocking, and nothing tells beforehand
@@ -13,7 +13,7 @@ namespace Vmm.Host;
 /// </remarks>
 internal sealed unsafe class WriterThread : IDisposable
 {
-    /// <summary>Bytes written at once. A terminal may be anybody's after each.</summary>
+    /// <summary>Bytes written at once. vmm may have lost the terminal to another process group after each.</summary>
     private const int TerminalChunk = 4096, Chunk = 65536;
 
     private const int StackSize = 128 * 1024;
@@ -48,17 +48,18 @@ internal sealed unsafe class WriterThread : IDisposable
         _thread = HostThread.Start("vmm-writer", StackSize, Run);
     }
 
-    /// <summary>Half of the ring is free again after it was full. On the writer's thread, with its lock held: it may only
-    /// post.</summary>
+    /// <summary>Half of the ring is free again after it was full. Called on the writer's thread with its lock held: it may only
+    /// post to an event loop.</summary>
     public Action? Drained { get; init; }
 
-    /// <summary>A write failed; nothing is written from now on. Once, as <see cref="Drained"/>.</summary>
+    /// <summary>A write failed; nothing is written from now on. Called once, as <see cref="Drained"/> is.</summary>
     public Action<ErrnoException>? Failed { get; init; }
 
-    /// <summary>So many bytes were written just now. On the writer's thread, with its lock held: it may only post.</summary>
+    /// <summary>So many bytes were written. Called on the writer's thread with its lock held: it may only post to an event
+    /// loop.</summary>
     public Action<int>? Wrote { get; init; }
 
-    /// <summary>Why nothing is written any more; null while all is well.</summary>
+    /// <summary>The error that ended all writing; null while there is none.</summary>
     public ErrnoException? Failure
     {
         get
@@ -118,7 +119,7 @@ internal sealed unsafe class WriterThread : IDisposable
         }
     }
 
-    /// <summary>Nobody reads any more: drops what is there and what comes.</summary>
+    /// <summary>There is no reader any more: drops the bytes in the ring and all later ones.</summary>
     public void Fail(ErrnoException error)
     {
         lock (_lock)
@@ -136,7 +137,7 @@ internal sealed unsafe class WriterThread : IDisposable
         }
     }
 
-    /// <summary>Ends the thread. One that is in a write which does not return keeps what it uses.</summary>
+    /// <summary>Ends the thread. If it is in a write that does not return, what it uses is not freed.</summary>
     public void Dispose()
     {
         bool busy;
@@ -163,7 +164,7 @@ internal sealed unsafe class WriterThread : IDisposable
         {
             if (_failure is not null)
             {
-                // Taken and dropped: its sender should not wait for ever.
+                // Taken and dropped: the sender must not wait for ever.
                 _total += bytes.Length;
                 return bytes.Length;
             }
@@ -257,7 +258,7 @@ internal sealed unsafe class WriterThread : IDisposable
     {
         if (errno == ErrnoException.EAGAIN)
         {
-            // Somebody else made it non-blocking.
+            // Another program made it non-blocking.
             var poll = new LibC.Pollfd { Fd = _fd, Events = (short)LibC.EPOLLOUT };
 
             // SAFETY: one struct on this stack.
@@ -269,8 +270,8 @@ internal sealed unsafe class WriterThread : IDisposable
         }
     }
 
-    /// <summary>The user wants programs in the background not to write (<c>stty tostop</c>). vmm ignores the signal for
-    /// that, which would stop it as a whole.</summary>
+    /// <summary>Background programs must not write to this terminal (<c>stty tostop</c>). vmm ignores SIGTTOU, which would stop
+    /// the whole process.</summary>
     private bool HoldsBack()
     {
         LibC.Termios now;

@@ -54,7 +54,7 @@ internal static class DistributionKernels
     /// <summary>Fetches one into the store, and says so on standard error.</summary>
     /// <param name="name">As <see cref="Knows"/> takes it.</param>
     /// <exception cref="UsageException">There is no such version.</exception>
-    /// <exception cref="HostException">It cannot be had here.</exception>
+    /// <exception cref="HostException">It cannot be fetched on this host.</exception>
     public static StoredKernel Fetch(string name, KernelStore store)
     {
         if (!TryParse(name, out string script, out string newest, out string exact))
@@ -67,7 +67,7 @@ internal static class DistributionKernels
             () => Stderr.WriteLine($"vmm: another vmm is fetching a kernel; waiting for it before {name}"));
         if (store.Find(name) is { } found && found.Added >= asked)
         {
-            return found;       // that was the same
+            return found;       // the same version, already stored
         }
 
         Stderr.WriteLine($"vmm: fetching the kernel {name} (a package, not installed)");

@@ -2,7 +2,7 @@ using Vmm.Host;
 
 namespace Vmm.Kernels;
 
-/// <summary>What a guest of <c>vmm run</c> uses that some kernels have as modules.</summary>
+/// <summary>The features that guests of <c>vmm run</c> use and that some kernels have as modules.</summary>
 internal static class GuestModules
 {
     /// <summary>By their names in modules.dep, with '_' for '-'; those that depend on others behind them.</summary>
@@ -12,8 +12,8 @@ internal static class GuestModules
         "crc32c_generic", "ext4", "xfs", "btrfs", "squashfs", "erofs", "virtio_balloon", "virtio_console",
     ];
 
-    /// <summary>What ext4, xfs and btrfs ask the kernel for when they mount (modules.softdep), which in a machine without
-    /// modprobe has to be there before.</summary>
+    /// <summary>What ext4, xfs and btrfs request from the kernel when they mount (modules.softdep); without modprobe in the
+    /// guest it has to be loaded before.</summary>
     public const string Checksum = "crc32c_generic";
 
     private static readonly Dictionary<string, string> Consequences = new(StringComparer.Ordinal)
@@ -31,13 +31,13 @@ internal static class GuestModules
         ["erofs"] = "an EROFS image cannot be mounted",
     };
 
-    /// <summary>What a kernel has neither built in nor as a module, and what follows.</summary>
+    /// <summary>The features that a kernel has neither built in nor as a module, and the consequence of each.</summary>
     public static IEnumerable<(string Name, string Consequence)> MissingIn(StoredKernel kernel) => Wanted
         .Where(name => kernel.KnowsModules && !kernel.BuiltIn.Contains(name) && !kernel.Modules.ContainsKey(name) && Consequences.ContainsKey(name))
         .Select(static name => (name, Consequences[name]));
 
     /// <summary>The files to load for a run, in order.</summary>
-    /// <param name="needs">Of <see cref="Wanted"/>; those without which it cannot be are checked.</param>
+    /// <param name="needs">Of <see cref="Wanted"/>; the required ones are checked.</param>
     /// <exception cref="UsageException">The kernel has one of them neither built in nor as a module.</exception>
     public static IReadOnlyList<string> FilesFor(StoredKernel kernel, IEnumerable<string> needs)
     {

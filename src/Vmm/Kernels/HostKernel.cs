@@ -2,8 +2,8 @@ using Vmm.Host;
 
 namespace Vmm.Kernels;
 
-/// <summary>The kernel that this host runs, as far as its files are there.</summary>
-/// <param name="CannotBeRead">Why not; null where it can.</param>
+/// <summary>The kernel that this host runs, and its files.</summary>
+/// <param name="CannotBeRead">Why its file cannot be read; null where it can.</param>
 /// <param name="Modules">Their directory; null where there is none.</param>
 internal sealed record HostKernel(string? CannotBeRead, string? Modules)
 {

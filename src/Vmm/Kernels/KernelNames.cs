@@ -3,18 +3,18 @@ using Vmm.Text;
 
 namespace Vmm.Kernels;
 
-/// <summary>What <c>--kernel</c> may say: a file, or a name.</summary>
+/// <summary>The values of <c>--kernel</c>: a file, or a name.</summary>
 internal static class KernelNames
 {
     public const string Host = "host", Reference = "reference";
 
-    /// <summary>Where an error sends who has no kernel.</summary>
+    /// <summary>The command that error messages recommend to users without a kernel.</summary>
     public const string HowToGetOne = "vmm kernel add debian";
 
-    /// <summary>Is it a file, and no name? A name that a file has too is the file's.</summary>
+    /// <summary>Is it a file and not a name? An existing file wins over a name.</summary>
     public static bool IsFile(string text) => text.Length == 0 || text.Contains('/', StringComparison.Ordinal) || File.Exists(text);
 
-    /// <summary>The file of a kernel. A file wins over a name, which fetches what is not there yet.</summary>
+    /// <summary>The file of a kernel. A file wins over a name. The kernel of a name is fetched if it is not stored yet.</summary>
     /// <exception cref="UsageException">There is neither.</exception>
     /// <exception cref="HostException">It cannot be fetched.</exception>
     public static string Resolve(string text, KernelStore store)
@@ -36,7 +36,7 @@ internal static class KernelNames
         };
     }
 
-    /// <summary>What a run takes when nothing is said: this host's kernel where it can be read, else the newest that vmm has.</summary>
+    /// <summary>The default kernel of a run: this host's where it can be read, else the newest that is stored.</summary>
     /// <exception cref="UsageException">There is none.</exception>
     public static string Default(KernelStore store, HostKernel? host)
     {
@@ -49,12 +49,12 @@ internal static class KernelNames
             ?? throw new UsageException($"no kernel given, and none is kept here; this fetches one: {HowToGetOne}");
     }
 
-    /// <summary>The release of the kernel that is kept and is the default: this host's comes first, once it was taken in.</summary>
-    /// <returns>Null where none of those that are kept is.</returns>
+    /// <summary>The release of the stored kernel that is the default: this host's comes first, once it is stored.</summary>
+    /// <returns>Null where none of the stored kernels is.</returns>
     public static string? DefaultRelease(KernelStore store, HostKernel? host) =>
         IsHostDefault(host) ? HostKernel.Release : store.Newest?.Release;
 
-    /// <summary>Is this host's own kernel what a run takes when nothing is said?</summary>
+    /// <summary>Is this host's own kernel the default?</summary>
     public static bool IsHostDefault(HostKernel? host) => host is { CannotBeRead: null };
 
     private static string Suggest(string text, KernelStore store)
@@ -63,7 +63,7 @@ internal static class KernelNames
         return Suggestion.Closest(text, names) is { } name ? $"did you mean {name}?" : $"names are {Host}, {Reference}, {DistributionKernels.Names}";
     }
 
-    /// <summary>This host's own, taken in with its modules; anew when it was changed since.</summary>
+    /// <summary>Stores this host's own kernel with its modules; again when it has changed since.</summary>
     private static StoredKernel AddHost(KernelStore store)
     {
         HostKernel host = HostKernel.Find()
@@ -78,7 +78,7 @@ internal static class KernelNames
             : store.Add(Host, HostKernel.Path, HostKernel.Release, host.Modules is null ? null : new ModuleTree(host.Modules), "this host");
     }
 
-    /// <summary>debian@6.1.0-56 once it is here.</summary>
+    /// <summary>Finds debian@6.1.0-56 if it is stored.</summary>
     private static StoredKernel? FindVersion(string text, KernelStore store) =>
         text.Contains('@', StringComparison.Ordinal) && DistributionKernels.TryParse(text, out _, out _, out string exact)
             ? store.List().LastOrDefault(kernel => kernel.Source == exact)

@@ -4,9 +4,9 @@ using Vmm.Host;
 
 namespace Vmm.Kernels;
 
-/// <summary>Where vmm keeps kernels: <c>$XDG_CACHE_HOME/vmm/kernels/RELEASE/</c>, ~/.cache where that is not set. What is there
+/// <summary>Where vmm keeps kernels: <c>$XDG_CACHE_HOME/vmm/kernels/RELEASE/</c>, ~/.cache where that is not set. Its content
 /// can be deleted at any time and fetched again.</summary>
-/// <param name="root">The directory; it need not be there.</param>
+/// <param name="root">The directory; it need not exist.</param>
 internal sealed class KernelStore(string root)
 {
     public static KernelStore Default { get; } = new(Path.Combine(CacheDirectory, "vmm", "kernels"));
@@ -19,7 +19,7 @@ internal sealed class KernelStore(string root)
             ? chosen
             : Path.Combine(Environment.GetEnvironmentVariable("HOME") is { Length: > 0 } home ? home : "/var", ".cache");
 
-    /// <summary>All that are whole, the newest last.</summary>
+    /// <summary>All complete entries, the newest last.</summary>
     public IReadOnlyList<StoredKernel> List()
     {
         if (!Directory.Exists(Root))
@@ -54,11 +54,11 @@ internal sealed class KernelStore(string root)
         return Path.GetDirectoryName(directory) == Root ? StoredKernel.TryRead(directory) : null;
     }
 
-    /// <summary>Takes a kernel in: a copy, and the modules that guests may need, unpacked. It is there whole or not at all, and
-    /// takes the place of one of the same release.</summary>
-    /// <param name="name">By which it will be asked for.</param>
+    /// <summary>Stores a kernel: a copy, and the modules that guests may need, unpacked. The entry is complete or not there at
+    /// all, and replaces one of the same release.</summary>
+    /// <param name="name">The name to find it by.</param>
     /// <param name="file">The kernel.</param>
-    /// <param name="release">What it says it is: <see cref="ReleaseOf"/>.</param>
+    /// <param name="release">The kernel's release: <see cref="ReleaseOf"/>.</param>
     /// <param name="modules">Its modules; null for none.</param>
     /// <param name="source">For people: where it is from.</param>
     public StoredKernel Add(string name, string file, string release, ModuleTree? modules, string source)
@@ -131,8 +131,8 @@ internal sealed class KernelStore(string root)
         return true;
     }
 
-    /// <summary>Deletes what others left that were killed in the middle: directories that end in the number of a process which is
-    /// no more.</summary>
+    /// <summary>Deletes what killed processes left: directories that end in the number of a process that does not exist any
+    /// more.</summary>
     private void Sweep()
     {
         foreach (string path in Directory.EnumerateDirectories(Root, ".*"))
@@ -159,8 +159,8 @@ internal sealed class KernelStore(string root)
         return all;
     }
 
-    /// <summary>One at a time fetches: who asks for the same meanwhile takes what comes of it.</summary>
-    /// <param name="waiting">Called once where another process has it.</param>
+    /// <summary>One process at a time fetches: others that ask for the same kernel wait and use the result.</summary>
+    /// <param name="waiting">Called once if another process has the lock.</param>
     /// <returns>The lock, until it is disposed of.</returns>
     public FileDescriptor LockForFetching(Action waiting)
     {
@@ -168,10 +168,10 @@ internal sealed class KernelStore(string root)
         return Lock(".fetching", waiting);
     }
 
-    /// <summary>One at a time changes it.</summary>
+    /// <summary>Locks the store: one process at a time changes it.</summary>
     private FileDescriptor Lock() => Lock(".lock", static () => { });
 
-    /// <summary>The lock's file stays: whoever waits for it has it open.</summary>
+    /// <summary>The lock's file is not deleted: waiting processes have it open.</summary>
     private FileDescriptor Lock(string name, Action waiting)
     {
         string path = Path.Combine(Root, name);

@@ -38,7 +38,7 @@ internal sealed class ModuleTree
         }
     }
 
-    /// <summary>Does it say what is built in? Else what is no module may be.</summary>
+    /// <summary>Is there a list of what is built in? If not, a feature without a module may still be built in.</summary>
     public bool KnowsBuiltIn => _builtIn.Count > 0;
 
     public bool IsBuiltIn(string name) => _builtIn.Contains(name);

@@ -5,8 +5,8 @@ using Vmm.Host;
 namespace Vmm.Kernels;
 
 /// <summary>A kernel that vmm keeps under a name, with the modules that guests of <c>vmm run</c> may need.</summary>
-/// <remarks>As JSON it is kernel.json beside the kernel. Whoever can write there is the user; still everything is checked,
-/// as a disk may fill up in the middle.</remarks>
+/// <remarks>As JSON it is kernel.json beside the kernel. Only the user can write there; still everything is checked, as a full
+/// disk may have left it incomplete.</remarks>
 internal sealed record StoredKernel
 {
     public const int CurrentFormat = 1;
@@ -31,10 +31,10 @@ internal sealed record StoredKernel
     /// <summary>The files to be loaded for the others, in that order.</summary>
     public required IReadOnlyDictionary<string, IReadOnlyList<string>> Modules { get; init; }
 
-    /// <summary>Is known what it has built in and what as modules? Not of a kernel that was added without them.</summary>
+    /// <summary>Is it known what is built in and what is a module? Not for a kernel that was added without modules.</summary>
     public required bool KnowsModules { get; init; }
 
-    /// <summary>Where it lies.</summary>
+    /// <summary>Its directory.</summary>
     [JsonIgnore]
     public string Directory { get; init; } = "";
 
@@ -44,7 +44,7 @@ internal sealed record StoredKernel
     public string ModulePath(string file) => Path.Combine(Directory, "modules", file);
 
     /// <summary>Reads one.</summary>
-    /// <returns>Null for what is none, or not whole.</returns>
+    /// <returns>Null where there is none, or it is incomplete.</returns>
     public static StoredKernel? TryRead(string directory)
     {
         try
@@ -68,7 +68,7 @@ internal sealed record StoredKernel
         JsonSerializer.Serialize(file, this, StoredKernelJson.Default.StoredKernel);
     }
 
-    /// <summary>Of a file in a directory, never a way out of it.</summary>
+    /// <summary>True for a file name without directories, so that it cannot point outside of the store.</summary>
     public static bool IsPlainName(string name) =>
         name.Length is > 0 and <= 128 && name[0] != '.'
         && name.All(static c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' or '+' or '~');

@@ -3,11 +3,10 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Kvm;
 
-/// <summary>Decides what to do about one exit of one vCPU. Works on the shared page alone, so that tests hand it
-/// exits that they made up.</summary>
+/// <summary>Decides what to do about one exit of one vCPU. Works on the shared page alone, so that tests can pass it made-up
+/// exits.</summary>
 /// <remarks>Nothing is allocated here unless the machine ends. Called on the vCPU's thread only.</remarks>
-/// <param name="posted">What the guest wrote without an exit, and must have happened before the next; null where nothing
-/// is.</param>
+/// <param name="posted">Posted port writes, which are delivered before each exit is handled; null where KVM posts none.</param>
 internal sealed unsafe class ExitHandler(
     KvmRun* run, AddressBus ports, AddressBus memory, IExitAssist assist, PostedPortWrites? posted = null)
 {
@@ -46,7 +45,7 @@ internal sealed unsafe class ExitHandler(
         switch (reason)
         {
             case KvmExitReason.KVM_EXIT_IO:
-                run->KvmValidRegs = 0; // no registers wanted here, so probably not at the next exit either
+                run->KvmValidRegs = 0; // no registers needed for this exit, so probably not for the next either
                 HandlePort();
                 return null;
             case KvmExitReason.KVM_EXIT_MMIO:

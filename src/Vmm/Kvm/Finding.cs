@@ -4,15 +4,15 @@ internal enum Severity
 {
     Good,
 
-    /// <summary>Works without; something is slower or not offered.</summary>
+    /// <summary>Not required; without it something is slower or not offered.</summary>
     Lack,
 
-    /// <summary>No machine can run.</summary>
+    /// <summary>Required; without it no machine can run.</summary>
     Broken,
 }
 
 /// <summary>One line of <c>vmm check</c>.</summary>
-/// <param name="Remedy">What to do; null where nothing need be done.</param>
+/// <param name="Remedy">What to do; null where nothing needs to be done.</param>
 internal sealed record Finding(Severity Severity, string Subject, string State, string? Remedy = null)
 {
     public string Format(bool colour)

@@ -3,8 +3,8 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Kvm;
 
-/// <summary>KVM's table of where each GSI leads: the first 24 to the pins of PIC and IOAPIC, those behind to
-/// message-signalled interrupts, one each.</summary>
+/// <summary>KVM's routing table of GSIs: the first 24 are the pins of PIC and IOAPIC, each later one is a message-signalled
+/// interrupt.</summary>
 /// <remarks>KVM takes the table only as a whole (KVM API 4.52). Safe to use from any thread.</remarks>
 internal sealed class GsiRouter
 {
@@ -33,7 +33,7 @@ internal sealed class GsiRouter
         }
     }
 
-    /// <summary>A GSI that nothing else uses.</summary>
+    /// <summary>Allocates a GSI.</summary>
     public uint AllocateGsi()
     {
         lock (_lock)
@@ -42,10 +42,10 @@ internal sealed class GsiRouter
         }
     }
 
-    /// <summary>Lets a GSI be the message that the guest chose. Its address and data are handed on as they are: KVM
+    /// <summary>Routes a GSI to the message that the guest chose. Its address and data are passed on unchanged: KVM
     /// reads destination and vector from them as the APIC would.</summary>
-    /// <remarks>But for the bits of the upper half that hold nothing: with 32-bit APIC ids KVM refuses the whole table
-    /// over them (KVM API 4.52).</remarks>
+    /// <remarks>Only reserved bits of the address's upper half are cleared: with 32-bit APIC ids KVM would refuse the whole
+    /// table because of them (KVM API 4.52).</remarks>
     public void SetMessage(uint gsi, ulong address, uint data)
     {
         var entry = new KvmIrqRoutingEntry

@@ -8,7 +8,7 @@ internal enum GuestStopKind
     HostFailed,
 }
 
-/// <summary>Why a vCPU will not run any further, as KVM tells it. What that means for the user is the machine's to say.</summary>
+/// <summary>Why a vCPU stopped, as KVM reports it. The machine decides what that means for the user.</summary>
 /// <param name="Detail">Crashed: what the guest did and where, in words.</param>
 /// <param name="Error">HostFailed: what was thrown.</param>
 internal sealed record GuestStop(GuestStopKind Kind, string? Detail = null, Exception? Error = null)

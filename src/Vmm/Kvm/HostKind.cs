@@ -1,6 +1,6 @@
 namespace Vmm.Kvm;
 
-/// <summary>What serves /dev/kvm here; see the README's page on hosts.</summary>
+/// <summary>The kind of KVM behind /dev/kvm; see docs/hosts.md.</summary>
 internal enum HostKind
 {
     /// <summary>None of the known modules is loaded.</summary>
@@ -18,8 +18,8 @@ internal enum HostKind
 
 internal static class HostKinds
 {
-    /// <summary>Asks /sys/module, which lists modules that are built in as well.</summary>
-    /// <remarks>kvm_pvm is asked for last: where it is built into a kernel that has VT-x or AMD-V, it does not bind.
+    /// <summary>Looks in /sys/module, which lists built-in modules as well.</summary>
+    /// <remarks>kvm_pvm is looked for last: where it is built into a kernel that has VT-x or AMD-V, it does not bind.
     /// </remarks>
     public static HostKind Detect(string modules = "/sys/module") =>
         Directory.Exists(Path.Combine(modules, "kvm_intel")) ? HostKind.VtX

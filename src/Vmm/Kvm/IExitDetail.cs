@@ -1,6 +1,6 @@
 namespace Vmm.Kvm;
 
-/// <summary>What the shared page does not tell about an exit.</summary>
+/// <summary>Details of an exit that the shared page does not hold.</summary>
 internal interface IExitDetail
 {
     /// <summary>A number for the instruction that was assisted last.</summary>

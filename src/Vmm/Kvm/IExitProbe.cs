@@ -1,19 +1,18 @@
 namespace Vmm.Kvm;
 
-/// <summary>Looks over the shoulder of a vCPU's loop. The loop is generic over it: with <see cref="NoProbe"/> there is no
-/// trace of it in the machine code.</summary>
+/// <summary>Observes a vCPU's loop. The loop is generic over it: with <see cref="NoProbe"/> it adds no machine code.</summary>
 internal interface IExitProbe
 {
-    /// <summary>KVM_RUN is next, after something else than an exit: the start, or a pause.</summary>
+    /// <summary>KVM_RUN is about to be called, at the start or after a pause.</summary>
     void Begin();
 
-    /// <summary>KVM_RUN is back.</summary>
+    /// <summary>KVM_RUN has returned.</summary>
     void Left();
 
-    /// <summary>The exit is handled, KVM_RUN is next.</summary>
+    /// <summary>The exit is handled, KVM_RUN is about to be called.</summary>
     void Handled();
 
-    /// <summary>KVM_RUN came back with an error instead of an exit, and that is handled.</summary>
+    /// <summary>KVM_RUN returned an error instead of an exit, and that is handled.</summary>
     void Interrupted(int errno);
 }
 

@@ -5,7 +5,7 @@ namespace Vmm.Kvm;
 /// <summary>struct kvm_cpuid2: a count, padding, then that many entries (KVM API 4.46).</summary>
 internal static unsafe class KvmCpuidTable
 {
-    /// <summary>No KVM has more.</summary>
+    /// <summary>The most entries that KVM has (KVM_MAX_CPUID_ENTRIES).</summary>
     public const int MostEntries = 256;
 
     private const int HeaderSize = 8;

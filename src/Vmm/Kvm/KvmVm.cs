@@ -109,7 +109,7 @@ internal sealed unsafe class KvmVm : IDisposable
     public void RemoveIoEventFd(EventFd eventFd, ulong address, uint length, ulong? value) =>
         ChangeIoEventFd(eventFd, address, length, value, KvmIoeventfd.KVM_IOEVENTFD_FLAG_DEASSIGN);
 
-    /// <summary>Begins or stops to note writes to some ports instead of leaving the guest for each (KVM API 4.116).</summary>
+    /// <summary>Starts or stops posting of writes to some ports, instead of an exit for each (KVM API 4.116).</summary>
     public void PostPortWrites(ushort port, uint length, bool on)
     {
         var zone = new KvmCoalescedMmioZone { Addr = port, Size = length, Pio = 1 };

@@ -37,7 +37,7 @@ internal sealed class MsiVector(KvmVm vm, GsiRouter router) : IMsiVector, IDispo
         }
     }
 
-    /// <summary>Nothing before the guest has let the vector through for the first time.</summary>
+    /// <summary>Does nothing before the guest has unmasked the vector for the first time.</summary>
     public void Trigger()
     {
         if (Volatile.Read(ref _isBound))

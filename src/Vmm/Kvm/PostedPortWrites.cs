@@ -6,22 +6,22 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Kvm;
 
-/// <summary>Writes to some ports for which KVM does not leave the guest: it notes them in a ring, and they reach their
-/// device before whatever exit comes next (KVM API 4.116, "coalesced pio").</summary>
+/// <summary>Writes to some ports that cause no exit: KVM stores them in a ring, and they are delivered to their device before
+/// the next exit is handled (KVM API 4.116, "coalesced pio").</summary>
 /// <remarks>
 /// PCI's address port is one: each configuration access writes an address there and then comes to the data port, which is
 /// an exit. The serial port's THR is the other: Linux asks LSR, an exit, before each character, or writes 16 at a time.
-/// <para>The ring tells nobody that it has something, and a guest may rest after such a write: its last character, or a
-/// reset by port 0xcf9, which lies among the address port's four. So writes are posted only while the guest is busy with
-/// these ports, and meanwhile the event loop looks into the ring every <see cref="Period"/> as well.</para>
+/// <para>KVM does not notify of a write in the ring, and a guest may become idle after one: its last character, or a reset by
+/// port 0xcf9, which is one of the address port's four. So writes are posted only while the guest uses these ports often, and
+/// meanwhile the event loop also checks the ring every <see cref="Period"/>.</para>
 /// <para>Any thread. Nothing is allocated after the first use.</para>
 /// </remarks>
 internal sealed unsafe class PostedPortWrites : IDisposable
 {
-    /// <summary>No write is kept back for longer.</summary>
+    /// <summary>The longest delay of a posted write.</summary>
     public static readonly TimeSpan Period = TimeSpan.FromMilliseconds(10);
 
-    /// <summary>So many in which nothing was written are the end of posting.</summary>
+    /// <summary>Posting ends after so many periods without a write.</summary>
     public const int QuietPeriods = 10;
 
     private readonly KvmCoalescedMmioRing* _ring;
@@ -54,10 +54,10 @@ internal sealed unsafe class PostedPortWrites : IDisposable
         _timer = createTimer(Look);
     }
 
-    /// <summary>Writes that came without an exit.</summary>
+    /// <summary>Writes that were delivered without an exit.</summary>
     public long Delivered { get; private set; }
 
-    /// <summary>A write to a port was an exit: the next need not be.</summary>
+    /// <summary>A write to such a port caused an exit: starts posting.</summary>
     public void Written(ushort port)
     {
         if (port is PciConfigPorts.AddressPortNumber or Serial16550.Com1Port && !_refused)
@@ -66,10 +66,10 @@ internal sealed unsafe class PostedPortWrites : IDisposable
         }
     }
 
-    /// <summary>Hands the devices what was written before the exit that is about to be handled.</summary>
+    /// <summary>Delivers posted writes to the devices, before an exit is handled.</summary>
     public void Deliver()
     {
-        // Another vCPU may be at it: First moves when a write has reached its device, not before.
+        // Another vCPU may be delivering: First moves only after a write has reached its device.
         if (_posting && Volatile.Read(ref _ring->First) != Volatile.Read(ref _ring->Last))
         {
             DeliverAll();
@@ -92,7 +92,7 @@ internal sealed unsafe class PostedPortWrites : IDisposable
                 _quiet = 0;
                 if (!_posting)
                 {
-                    _posting = true;        // before KVM posts: another vCPU's write may be in the ring at once
+                    _posting = true;        // set before KVM posts: another vCPU's write may be in the ring at once
                     _timer.Set(Period);
                 }
 
@@ -101,7 +101,7 @@ internal sealed unsafe class PostedPortWrites : IDisposable
             }
             catch (ErrnoException)
             {
-                _refused = true;        // each write is an exit then
+                _refused = true;        // each write remains an exit
             }
         }
     }

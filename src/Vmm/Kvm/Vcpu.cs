@@ -50,7 +50,8 @@ internal sealed unsafe class Vcpu : IDisposable
 
     public void ClearExitRequest() => Volatile.Write(ref Run->ImmediateExit, 0);
 
-    /// <summary>While in KVM_RUN only, the thread's signal mask is this: the way a blocked signal gets through.</summary>
+    /// <summary>The thread's signal mask while it is in KVM_RUN: that is how a signal that is blocked elsewhere interrupts
+    /// it.</summary>
     public void SetSignalMask(ulong blocked)
     {
         var mask = new KvmSignalMask { Len = sizeof(ulong), Sigset = blocked };

@@ -3,7 +3,7 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Kvm;
 
-/// <summary>Brings vCPUs into the state in which a PC's firmware hands over.</summary>
+/// <summary>Sets vCPUs to the state in which a PC's firmware starts a boot loader or kernel.</summary>
 /// <param name="cpuid">What they show.</param>
 /// <param name="cpus">How many there are.</param>
 internal sealed class VcpuSetup(CpuidTemplate cpuid, int cpus)
@@ -21,7 +21,7 @@ internal sealed class VcpuSetup(CpuidTemplate cpuid, int cpus)
         vcpu.SetCpuid(cpuid.ForVcpu(vcpu.Id));
         foreach (MsrEntry msr in MsrInitial.For(boots, _vmx, _x2apic))
         {
-            // What KVM does not know here is what this processor does not have, and then no guest expects it.
+            // An MSR that KVM refuses here is one that this processor lacks, so that no guest expects it.
             _ = vcpu.TrySetMsr(msr.Index, msr.Data);
         }
 

@@ -10,7 +10,8 @@ namespace Vmm.Kvm;
 /// A kick must not be lost between looking at the requests and entering KVM_RUN. So: the requester stores the
 /// request, sets immediate_exit, then sends the signal; the thread clears immediate_exit, then looks at the
 /// requests. The signal stays blocked outside KVM_RUN, hence needs no handler.
-/// The loop is compiled for each kind of probe (<see cref="VcpuThread{TProbe}"/>), so that nobody pays for one who has none.
+/// The loop is compiled for each kind of probe (<see cref="VcpuThread{TProbe}"/>), so that a probe costs nothing where there is
+/// none.
 /// </remarks>
 internal abstract unsafe class VcpuThread : IDisposable
 {
@@ -52,8 +53,8 @@ internal abstract unsafe class VcpuThread : IDisposable
         });
     }
 
-    /// <summary>Runs the vCPU on the calling thread, which saves making one and waiting for it; comes back when the vCPU
-    /// has ended. The kick signal stays blocked in that thread: one may still be on its way.</summary>
+    /// <summary>Runs the vCPU on the calling thread, which saves making one and waiting for it; returns when the vCPU has
+    /// ended. The kick signal stays blocked in that thread: one may still be pending.</summary>
     public void RunHere() => Main();
 
     /// <summary>Asks the thread to end; <see cref="Join"/> waits for it. Any thread.</summary>
@@ -79,7 +80,7 @@ internal abstract unsafe class VcpuThread : IDisposable
         Kick();
     }
 
-    /// <returns>False when it does not before <paramref name="patience"/> is over: it waits for a device.</returns>
+    /// <returns>False when it was not parked within <paramref name="patience"/>: it waits for a device.</returns>
     public bool WaitUntilParked(TimeSpan patience)
     {
         long start = Stopwatch.GetTimestamp();
@@ -108,7 +109,7 @@ internal abstract unsafe class VcpuThread : IDisposable
         }
     }
 
-    /// <summary>Brings the vCPU out of the guest once, so that it looks at its requests.</summary>
+    /// <summary>Forces one exit of the vCPU, so that it checks its requests.</summary>
     public void Kick()
     {
         // The request was stored before this barrier; the thread stores its id before it looks at the requests.
@@ -155,8 +156,8 @@ internal abstract unsafe class VcpuThread : IDisposable
     private protected void Loop<TProbe>(TProbe probe)
         where TProbe : struct, IExitProbe
     {
-        // Has KVM nothing left to complete of the last exit (what a read found, registers that were changed)? It does that
-        // on the way back in (KVM API section 5); a vCPU that is parked is as it can be saved.
+        // Has KVM nothing left to complete of the last exit (what a read found, registers that were changed)? KVM completes it
+        // at the next KVM_RUN (KVM API section 5); only then can the state of a parked vCPU be saved.
         bool settled = true;
         probe.Begin();
         while (!_stop)
@@ -185,7 +186,8 @@ internal abstract unsafe class VcpuThread : IDisposable
                         TakeKick();
                         settled = _pause;
 
-                        // A pause is no sign that the vCPU is stuck: two in a row may find it at the same place.
+                        // A pause is not counted as a sign that the vCPU is stuck: two in a row may find it at the same
+                        // instruction.
                         if (!settled && _exits.AfterKick() is { } endAfterKick)
                         {
                             _end(endAfterKick);
@@ -194,7 +196,7 @@ internal abstract unsafe class VcpuThread : IDisposable
 
                         break;
                     case ErrnoException.EAGAIN:
-                        // An application processor around INIT and SIPI: go round again.
+                        // An application processor during INIT and SIPI: continue the loop.
                         break;
                     default:
                         if (_vcpu.Run->ExitReason == KvmExitReason.KVM_EXIT_MEMORY_FAULT)
@@ -229,7 +231,7 @@ internal abstract unsafe class VcpuThread : IDisposable
         _parked.Reset();
     }
 
-    /// <summary>Takes the pending signal away, or KVM_RUN would return at once for ever.</summary>
+    /// <summary>Consumes the pending signal; otherwise KVM_RUN would return at once for ever.</summary>
     private void TakeKick()
     {
         _vcpu.ClearExitRequest();
@@ -255,7 +257,7 @@ internal abstract unsafe class VcpuThread : IDisposable
     }
 }
 
-/// <summary>A vCPU's thread with one that looks on.</summary>
+/// <summary>A vCPU's thread with an observer of its exits.</summary>
 internal sealed class VcpuThread<TProbe>(Vcpu vcpu, ExitHandler exits, Action<GuestStop> end, TProbe probe)
     : VcpuThread(vcpu, exits, end)
     where TProbe : struct, IExitProbe

@@ -31,7 +31,7 @@ internal sealed class DeviceBackends : IDisposable
     /// <summary>The cards of <see cref="MachineSpec.Nets"/>.</summary>
     public IReadOnlyList<OpenNet> Nets => _nets;
 
-    /// <summary>Where the guest's sockets lead; null where it has none.</summary>
+    /// <summary>The host's end of the guest's sockets; null where it has none.</summary>
     public IVsockHost? Sockets { get; private set; }
 
     /// <summary>The ports of <see cref="MachineSpec.Ports"/>.</summary>
@@ -43,13 +43,13 @@ internal sealed class DeviceBackends : IDisposable
     /// <summary>Errors of the host under the disks, one line for each file.</summary>
     public IEnumerable<string> DiskErrors => _diskHost?.Errors.Summary ?? [];
 
-    /// <summary>Is no operation on a disk's file under way? On the loop's thread.</summary>
+    /// <summary>Is no operation on a disk's file in flight? On the loop's thread.</summary>
     public bool AreQuiet => _diskHost?.IsQuiet ?? true;
 
     /// <summary>Opens everything, in the order in which the guest finds it. Before the loop starts.</summary>
     /// <param name="ram">Mapped by the programs that serve devices.</param>
-    /// <param name="before">Has overlays of the machine that this one takes the place of; null for none.</param>
-    /// <param name="guest">Has sockets with the guest; null for nobody.</param>
+    /// <param name="before">What the machine left that this one replaces (overlays); null for none.</param>
+    /// <param name="guest">Has sockets with the guest; null for none.</param>
     /// <exception cref="UsageException">A file or an option does not fit.</exception>
     /// <exception cref="HostException">The host lacks something.</exception>
     public static DeviceBackends Open(
@@ -73,7 +73,7 @@ internal sealed class DeviceBackends : IDisposable
         }
     }
 
-    /// <summary>Waits for what starts beside the machine; last thing before it runs.</summary>
+    /// <summary>Waits for helper programs to be ready, just before the machine runs.</summary>
     /// <exception cref="HostException">It does not start.</exception>
     public void WaitUntilReady()
     {

@@ -2,7 +2,7 @@ using Vmm.Text;
 
 namespace Vmm.Machines;
 
-/// <summary>What vmm exits with; part of its interface. The numbers are those of &lt;sysexits.h&gt; where one fits.</summary>
+/// <summary>vmm's exit codes; part of its interface. The numbers are those of &lt;sysexits.h&gt; where one fits.</summary>
 internal static class ExitCodes
 {
     /// <summary>The guest powered off or rebooted, or the user ended it at the console.</summary>
@@ -11,7 +11,7 @@ internal static class ExitCodes
     /// <summary>The command line or a file named on it is wrong; nothing was started (EX_USAGE).</summary>
     public const int Usage = 64;
 
-    /// <summary>The host cannot: no /dev/kvm, no memory, a failed system call (EX_UNAVAILABLE).</summary>
+    /// <summary>The host does not allow it: no /dev/kvm, no memory, a failed system call (EX_UNAVAILABLE).</summary>
     public const int HostCannot = 69;
 
     /// <summary>Triple fault, unknown instruction, KVM internal error (EX_SOFTWARE).</summary>

@@ -4,10 +4,10 @@ using Vmm.Host;
 
 namespace Vmm.Machines;
 
-/// <summary>Puts exceptions into words for the user.</summary>
+/// <summary>Turns exceptions into messages for the user.</summary>
 internal static class Failures
 {
-    /// <returns>One line; for what nobody expected, and which is a bug of vmm, with its type.</returns>
+    /// <returns>One line; for an unexpected exception, which is a bug of vmm, with its type.</returns>
     public static string Describe(Exception error) => error switch
     {
         IOException => FileErrors.Describe(error)! + FileErrors.Remedy(error.HResult),

@@ -22,13 +22,13 @@ internal sealed class GuestConsole : IDisposable
 
         """;
 
-    // bash sends no SIGCONT to a job that runs when it brings it to the foreground.
+    // How often a vmm in the background checks for the foreground: bash sends no SIGCONT to a running job when it brings it there.
     private static readonly TimeSpan BackgroundLook = TimeSpan.FromMilliseconds(200);
 
-    // For a reader that is merely busy, once nobody wants to wait any more.
+    // How long a busy reader is waited for once a signal asks vmm to end.
     private static readonly TimeSpan Hurried = TimeSpan.FromSeconds(1);
 
-    // A terminal takes what is left at once; one that does not gets its settings back first, so that Ctrl-C works.
+    // A terminal normally takes the rest at once; if it does not, its settings are restored first, so that Ctrl-C works.
     private static readonly TimeSpan BeforeRestore = TimeSpan.FromMilliseconds(100);
 
     /// <summary>What the serial port with the kernel's console is called.</summary>
@@ -63,8 +63,8 @@ internal sealed class GuestConsole : IDisposable
     public long BytesIn => _input.TotalBytes;
 
     /// <summary>Makes the serial port between the streams and the guest. Once.</summary>
-    /// <param name="machine">Ends when nobody reads the output any more, or the user says so.</param>
-    /// <param name="watch">Sees what the guest says.</param>
+    /// <param name="machine">Is ended when the output is closed, or by the user at the console.</param>
+    /// <param name="watch">Gets the guest's output.</param>
     /// <param name="virtio">The guest's console is hvc0.</param>
     public void Connect(ISignalled machine, IInterruptLine interrupt, IConsoleTap watch, bool virtio = false)
     {
@@ -96,7 +96,7 @@ internal sealed class GuestConsole : IDisposable
     /// <summary>How large the terminal is; zeros where there is none.</summary>
     public (ushort Rows, ushort Columns) Size => _terminal is null ? default : Terminal.SizeOf(StandardInput);
 
-    /// <summary>Has the terminal if vmm is in the foreground; else looks again from time to time.</summary>
+    /// <summary>Sets the terminal to raw mode if vmm is in the foreground; else checks again from time to time.</summary>
     public void TakeTerminal()
     {
         if (_terminal is null)
@@ -114,7 +114,7 @@ internal sealed class GuestConsole : IDisposable
         _look!.Set(BackgroundLook);
     }
 
-    /// <summary>Gives the terminal back until <see cref="TakeTerminal"/>.</summary>
+    /// <summary>Restores the terminal's settings until <see cref="TakeTerminal"/>.</summary>
     public void GiveTerminal()
     {
         if (_terminal is not null)
@@ -127,10 +127,10 @@ internal sealed class GuestConsole : IDisposable
     /// <summary>Standard input that was read and that the guest has not taken. The event loop has ended.</summary>
     public byte[] TakeUnread() => _input.TakeUnread();
 
-    /// <summary>Writes what the guest said last and gives the terminal back. The event loop has ended.</summary>
+    /// <summary>Writes the rest of the guest's output and restores the terminal. The event loop has ended.</summary>
     /// <param name="end">How the guest ended.</param>
-    /// <param name="signals">End the waiting for a reader that does not read; null where there are none.</param>
-    /// <returns>The end as it is now: what the guest said may not have reached anybody.</returns>
+    /// <param name="signals">End the wait for a reader that does not read; null for none.</param>
+    /// <returns>The end, changed if the guest's output could not be written.</returns>
     public MachineEnd Finish(MachineEnd end, StopSignals? signals)
     {
         bool done = _output.Flush(BeforeRestore);
@@ -149,7 +149,7 @@ internal sealed class GuestConsole : IDisposable
             : end;
     }
 
-    /// <summary>Gives the terminal back whatever happened; for exceptions.</summary>
+    /// <summary>Restores the terminal's settings; for exceptions.</summary>
     public void RestoreTerminal() => _terminal?.Restore();
 
     public void Dispose()
@@ -161,7 +161,7 @@ internal sealed class GuestConsole : IDisposable
         _output.Dispose();
     }
 
-    /// <summary>As long as the reader needs: it may be a pager. A signal ends it.</summary>
+    /// <summary>Waits as long as the reader needs: it may be a pager. A signal ends the wait.</summary>
     private MachineEnd FlushUntilTold(MachineEnd end, StopSignals? signals)
     {
         while (!_output.Flush(Timeout.InfiniteTimeSpan, signals?.Number ?? -1))

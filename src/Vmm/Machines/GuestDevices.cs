@@ -12,7 +12,7 @@ using Vmm.Machines.Slots;
 
 namespace Vmm.Machines;
 
-/// <summary>The virtio devices that a machine has, in front of what was opened for them.</summary>
+/// <summary>The virtio devices of a machine, on top of their back ends.</summary>
 /// <param name="console">The port of the console; null where it is a serial one.</param>
 internal sealed class GuestDevices(
     MachineSpec spec, EventLoop loop, GuestRam ram, DeviceBackends backends, ConsolePort? console = null) : IDisposable
@@ -39,7 +39,7 @@ internal sealed class GuestDevices(
     /// <summary>The console and the ports; null where there are none.</summary>
     public VirtioConsole? Console { get; private set; }
 
-    /// <summary>Is nothing that the guest asked for on its way in the host? On the loop's thread.</summary>
+    /// <summary>Is no request of the guest in flight on the host? On the loop's thread.</summary>
     public bool AreQuiet => backends.AreQuiet && _disks.TrueForAll(static disk => !disk.Device.HasRequests);
 
     private ulong RingFeatures => VirtioFeatures.Default | (spec.Packed ? VirtioFeatures.RingPacked : 0);

@@ -12,13 +12,13 @@ namespace Vmm.Machines;
 internal sealed class GuestRam : IBalloonMemory, IDisposable
 {
     // Below it lie the firmware's tables, what a loader hands over, guests of a few KiB, and what Linux keeps back for
-    // DMA; a kernel is linked to run at it, or put above. In huge pages each of the former would cost 2 MiB of zeros.
+    // DMA; a kernel is linked to run at it, or put above. With huge pages each of the former would cost 2 MiB of zeros.
     private const ulong SmallPages = 16 << 20;
 
     private readonly AnonymousMemory _mapping;
 
     /// <param name="size">Bytes, as --mem gives it.</param>
-    /// <param name="shared">Other programs are to map it, too.</param>
+    /// <param name="shared">Other programs map it, too.</param>
     /// <param name="saved">What it begins with; null for zeros.</param>
     /// <exception cref="HostException">The host does not have so much.</exception>
     /// <exception cref="UsageException">What was saved is damaged.</exception>
@@ -74,7 +74,7 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
         }
     }
 
-    /// <summary>Memory is taken lazily, so Linux would promise any amount and end some process later.</summary>
+    /// <summary>Linux allocates memory lazily, so it would grant any amount and kill some process later.</summary>
     private static unsafe void CheckAgainstHost(ulong size)
     {
         LibC.SystemInformation host;

@@ -13,10 +13,10 @@ namespace Vmm.Machines;
 /// descriptors without one (vCPUs, eventfds, timers), and when the first vCPU enters the guest they are all there. What comes
 /// later has its reason:
 /// <list type="bullet">
-/// <item>accept4, and eventually socket and connect: a connection that somebody asks for while the guest runs
-/// (<c>--vsock</c>), or that is made again because its other end was away (<c>--net socket=</c>);</item>
-/// <item>clone3 and eventfd2 for the thread that writes to standard error, with the first line that vmm says while the guest runs:
-/// most machines never say one;</item>
+/// <item>accept4, and eventually socket and connect: a connection that a program asks for while the guest runs
+/// (<c>--vsock</c>), or that is made again because its other end had closed it (<c>--net socket=</c>);</item>
+/// <item>clone3 and eventfd2 for the thread that writes to standard error (vmm-writer), with vmm's first message while the
+/// guest runs: most machines have none, and starting a thread takes about half a millisecond;</item>
 /// <item>timerfd_create, and open where it is a terminal, for the standard input of <c>vmm run</c>, which is read once the
 /// command wants it;</item>
 /// <item>KVM's statistics, once the guest has ended.</item>
@@ -52,20 +52,20 @@ internal sealed class HostResources : IDisposable
     /// <summary>Not started.</summary>
     public EventLoop Loop { get; private set; } = null!;
 
-    /// <summary>Prepares the VM meanwhile, and then runs the loop; null where there is nothing to prepare.</summary>
+    /// <summary>Prepares the VM in the background, and then runs the loop; null where there is nothing to prepare.</summary>
     public BackgroundTask? Preparation { get; private set; }
 
     /// <summary>The console on standard input and output; null where <see cref="Guest"/> has it.</summary>
     public GuestConsole? Console { get; private set; }
 
-    /// <summary>Who speaks with what runs inside; null for the user at the console.</summary>
+    /// <summary>Communicates with the guest in the user's place (vmm run); null for a user at the console.</summary>
     public IMachineGuest? Guest { get; private set; }
 
     public DeviceBackends Backends { get; private set; } = null!;
 
-    /// <summary>Opens everything, or nothing: where something is missing, what was opened is closed again.</summary>
-    /// <param name="observer">Null where nobody looks, which costs nothing.</param>
-    /// <param name="before">What the machine left that this one takes the place of; null for none.</param>
+    /// <summary>Opens everything, or nothing: where a step fails, what was opened is closed again.</summary>
+    /// <param name="observer">Null for none, which costs nothing.</param>
+    /// <param name="before">What the machine left that this one replaces; null for none.</param>
     /// <param name="guest">Owned from now on; null for the user at the console.</param>
     /// <param name="saved">Goes on, instead of a kernel that starts; null for none.</param>
     /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
@@ -158,8 +158,8 @@ internal sealed class HostResources : IDisposable
 
         if (Kind == HostKind.Pvm)
         {
-            // SYSCALL needs help there: see SyscallLanding. To be sure that nobody uses the old filter any more, KVM
-            // waits here for some milliseconds, which is as long as all the rest takes.
+            // SYSCALL needs help there: see SyscallLanding. KVM waits here for some milliseconds until the old MSR filter is
+            // unused, which is as long as the rest of a start takes.
             Preparation = Own(new BackgroundTask(
                 EventLoop.ThreadName, EventLoop.StackSize, () => Vm.ExitOnMsr(MsrInitial.LStar)));
         }

@@ -6,7 +6,7 @@ using Vmm.Host;
 
 namespace Vmm.Machines;
 
-/// <summary>Whoever speaks with what runs inside a machine, instead of the user at its console: <c>vmm run</c>. A machine
+/// <summary>Communicates with the guest of a machine, instead of the user at its console: <c>vmm run</c>. A machine
 /// without one has its console on standard input and output.</summary>
 internal interface IMachineGuest : IDisposable
 {
@@ -16,7 +16,7 @@ internal interface IMachineGuest : IDisposable
     /// <summary>Words for the kernel's command line, before the user's own.</summary>
     IReadOnlyList<string> KernelWords { get; }
 
-    /// <summary>What the kernel said on its console so far.</summary>
+    /// <summary>Bytes that the kernel has written to its console so far.</summary>
     long ConsoleBytes { get; }
 
     /// <summary>Opens what it needs of the host. Once, before there is a machine.</summary>
@@ -25,12 +25,12 @@ internal interface IMachineGuest : IDisposable
     /// <summary>The machine, which has no devices yet. Once.</summary>
     void Attach(Machine machine);
 
-    /// <summary>Where the guest's sockets lead.</summary>
+    /// <summary>The host's end of the guest's sockets.</summary>
     /// <param name="others">What the user gave with --vsock; null for none.</param>
     IVsockHost Sockets(IVsockHost? others);
 
     /// <summary>The first serial port, where the kernel's console is.</summary>
-    /// <param name="watch">Is to see what the kernel says.</param>
+    /// <param name="watch">Gets the kernel's output.</param>
     Serial16550 FirstPort(IInterruptLine interrupt, IConsoleTap watch);
 
     /// <summary>The second one, for guests without sockets.</summary>

@@ -7,14 +7,14 @@ using Vmm.Text;
 
 namespace Vmm.Machines;
 
-/// <summary>What can be changed of a machine's devices, and asked of them, while it runs. Any thread.</summary>
+/// <summary>Changes to a machine's devices, and questions to them, while it runs. Any thread.</summary>
 internal sealed partial class Machine
 {
     /// <summary>The memory balloon; null where there is none.</summary>
     public VirtioBalloon? Balloon => _devices.Balloon;
 
-    /// <summary>Asks the guest to make do with less memory, or lets it have more again. It gives what it can, and takes back what
-    /// it needs before it would end programs for want of memory.</summary>
+    /// <summary>Asks the guest to make do with less memory, or lets it have more again. It gives what it can, and takes back
+    /// what it needs before it would kill programs for lack of memory.</summary>
     /// <param name="bytes">Memory that the guest is to have; a multiple of 4096, at most what the machine was given.</param>
     /// <exception cref="UsageException">There is no balloon, or the size is wrong.</exception>
     public void SetBalloonTarget(ulong bytes)
@@ -29,8 +29,8 @@ internal sealed partial class Machine
         balloon.Target = Ram.Memory.Size - bytes;
     }
 
-    /// <summary>What the guest said of its memory last; null before it said anything. Has it asked again: the next call tells
-    /// that, if the guest answers.</summary>
+    /// <summary>The guest's last figures about its memory; null before the first. Also asks for new ones, which the next call
+    /// returns if the guest answers.</summary>
     /// <exception cref="UsageException">There is no balloon.</exception>
     public BalloonStatistics? BalloonStatistics()
     {
@@ -40,7 +40,8 @@ internal sealed partial class Machine
         return last;
     }
 
-    /// <summary>Makes a disk longer, and tells the guest. On the event loop's thread; waits until the host has it on the disk.</summary>
+    /// <summary>Makes a disk longer, and tells the guest. On the event loop's thread; waits until the host has made the change
+    /// durable.</summary>
     /// <param name="index">Of <see cref="Disks"/>.</param>
     /// <param name="bytes">More than it has now; a multiple of its block size.</param>
     /// <exception cref="UsageException">There is no such disk, it cannot grow, or the size is wrong.</exception>

@@ -22,9 +22,9 @@ using Vmm.Machines.Slots;
 
 namespace Vmm.Machines;
 
-/// <summary>One virtual machine, from what it is to be to its end. It reads from top to bottom as the machine comes to be:
-/// what to make (<see cref="MachineSpec"/>), what the host gives for it (<see cref="HostResources"/>), <see cref="Assemble()"/>,
-/// and its life, <see cref="Run()"/>.</summary>
+/// <summary>One virtual machine, from its specification to its end. It reads from top to bottom in the order of a machine's
+/// phases: what to make (<see cref="MachineSpec"/>), what the host gives for it (<see cref="HostResources"/>),
+/// <see cref="Assemble()"/>, and <see cref="Run()"/>.</summary>
 internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 {
     private const int RngSeedLength = 32;
@@ -54,7 +54,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     /// <summary>What it was made to be.</summary>
     public MachineSpec Spec => _spec;
 
-    /// <summary>Who looks on; null where nobody does.</summary>
+    /// <summary>Null for none.</summary>
     public RunObserver? Observer => _observer;
 
     public AddressBus Ports => _platform.Ports;
@@ -67,7 +67,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 
     public IReadOnlyList<VcpuThread> Vcpus => _vcpus!.Threads;
 
-    /// <summary>What finished instructions for each vCPU.</summary>
+    /// <summary>The instruction assist of each vCPU.</summary>
     public IReadOnlyList<VcpuAssist> Assists => _vcpus!.Assists;
 
     /// <summary>The disks as the guest sees them, with what is behind each.</summary>
@@ -82,10 +82,10 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     /// <summary>The console on standard input and output; null where <see cref="Guest"/> has it.</summary>
     public GuestConsole? Console => _host.Console;
 
-    /// <summary>Who speaks with what runs inside; null for the user at the console.</summary>
+    /// <summary>Communicates with the guest in the user's place (vmm run); null for a user at the console.</summary>
     public IMachineGuest? Guest => _host.Guest;
 
-    /// <summary>Writes of the guest to ports that reached their device without an exit.</summary>
+    /// <summary>Port writes of the guest that were delivered without an exit.</summary>
     public long PostedWrites => _vcpus!.Posted?.Delivered ?? 0;
 
     public PowerManagement Power => _platform.Power;
@@ -116,8 +116,8 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     public TimeSpan StopTimeout => _spec.StopTimeout;
 
     /// <summary>Opens what the machine needs of the host, and assembles it.</summary>
-    /// <param name="observer">Null where nobody looks, which costs nothing.</param>
-    /// <param name="before">What the machine left that this one takes the place of; null for none.</param>
+    /// <param name="observer">Null for none, which costs nothing.</param>
+    /// <param name="before">What the machine left that this one replaces; null for none.</param>
     /// <param name="guest">Owned from now on; null for the user at the console.</param>
     /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
     /// <exception cref="BootException">The kernel, initrd or command line is.</exception>
@@ -128,8 +128,8 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 
     /// <summary>Assembles a machine out of what was opened.</summary>
     /// <param name="host">Opened for this specification; owned from now on.</param>
-    /// <param name="observer">Null where nobody looks, which costs nothing.</param>
-    /// <param name="before">What the machine left that this one takes the place of; null for none.</param>
+    /// <param name="observer">Null for none, which costs nothing.</param>
+    /// <param name="before">What the machine left that this one replaces; null for none.</param>
     /// <exception cref="UsageException">There are more devices than fit.</exception>
     /// <exception cref="BootException">The kernel, initrd or command line is wrong.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
@@ -149,7 +149,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         }
     }
 
-    /// <summary>Hears what the guest's kernel complains of, on the vCPU's thread that said it.</summary>
+    /// <summary>The guest's kernel complains. Raised on the vCPU's thread that wrote the line.</summary>
     public event Action<Complaint> Complained
     {
         add => _complaints.Found += value;
@@ -160,7 +160,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     public MachineEnd Run() => Run(signals: null);
 
     /// <inheritdoc cref="Run()"/>
-    /// <param name="signals">What is heard meanwhile; null for nothing.</param>
+    /// <param name="signals">Handled while the machine runs; null for none.</param>
     public MachineEnd Run(StopSignals? signals)
     {
         Loop.Start(_host.Preparation);
@@ -191,7 +191,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         }
         catch (HostException error)
         {
-            // Whatever the guest ended with: what it wrote is not all there. What it said still goes out.
+            // Replaces the guest's own end: not all of its writes are on the disk. Its console output is still written.
             end = MachineEnd.HostFailed(error.Message);
         }
 
@@ -214,7 +214,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 
         _slots?.StopWaiting();
 
-        // At once, so that a guest which asked for its end runs no further than this exit.
+        // At once, so that a guest that asked for its end does not run beyond this exit.
         _vcpus?.RequestStop();
     }
 
@@ -243,7 +243,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         }
     }
 
-    /// <summary>What the machine leaves to one that starts in its place. Once, when it has run.</summary>
+    /// <summary>What a machine that replaces this one takes over. Once, after the run.</summary>
     public NextLife Leave()
     {
         var next = new NextLife { Input = Console?.TakeUnread() ?? [] };
@@ -270,7 +270,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         _platform = new Platform(_spec, _host.Vm, this, State);
         AddSerialPorts();
         _slots = Own(CreateSlots());
-        Own(_host.Backends);        // they end before what they signal
+        Own(_host.Backends);        // disposed before what they signal
         _devices = Own(new GuestDevices(_spec, Loop, Ram, _host.Backends, Console?.VirtioPort));
         _devices.PlugInto(_slots);
         TakeTerminalSize();

@@ -3,7 +3,7 @@ using Vmm.Kvm;
 
 namespace Vmm.Machines;
 
-/// <summary>How a machine ended. Exactly one of these is the truth about a run.</summary>
+/// <summary>How a machine ended.</summary>
 internal enum MachineEndKind
 {
     PoweredOff,
@@ -16,10 +16,10 @@ internal enum MachineEndKind
 }
 
 /// <param name="ExitCode">What the process exits with; see <see cref="ExitCodes"/>.</param>
-/// <param name="Message">One line for people; null where there is nothing to say.</param>
+/// <param name="Message">One line for the user; null for none.</param>
 internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Message)
 {
-    /// <summary>What is said of a reset that the guest asked for.</summary>
+    /// <summary>The message for a reset that the guest asked for.</summary>
     public const string Rebooted = "the guest rebooted";
 
     /// <summary>How it ended, in every case.</summary>
@@ -45,7 +45,7 @@ internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Mes
     /// <summary>It was saved, to go on another time.</summary>
     public static MachineEnd Saved { get; } = new(MachineEndKind.Stopped, ExitCodes.Success, "stopped: it is saved");
 
-    /// <summary>What a vCPU's end means for the machine.</summary>
+    /// <summary>The machine's end when a vCPU has stopped.</summary>
     public static MachineEnd For(GuestStop stop) => stop.Kind switch
     {
         GuestStopKind.PoweredOff => PoweredOff,
@@ -59,21 +59,21 @@ internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Mes
     public static MachineEnd Crashed(string message) =>
         new(MachineEndKind.GuestCrashed, ExitCodes.GuestCrashed, "the guest crashed: " + message);
 
-    /// <param name="why">What the kernel said of it.</param>
+    /// <param name="why">The kernel's message.</param>
     public static MachineEnd Panicked(string why) =>
         new(MachineEndKind.GuestPanicked, ExitCodes.GuestPanicked, "the guest's kernel panicked: " + why);
 
     public static MachineEnd HostFailed(string message) =>
         new(MachineEndKind.HostFailed, ExitCodes.HostCannot, message);
 
-    /// <summary>The guest has come as far as the user wanted (boot-timeline --until).</summary>
+    /// <summary>The text that the user waits for has come (boot-timeline --until).</summary>
     public static MachineEnd Reached(string what) =>
         new(MachineEndKind.Stopped, ExitCodes.Success, $"stopped: '{what}' is reached");
 
-    /// <summary>The command that the machine was made for has ended (vmm run); how, its own verdict says.</summary>
+    /// <summary>The command of vmm run has ended; its own result says how.</summary>
     public static MachineEnd CommandEnded { get; } = new(MachineEndKind.Stopped, ExitCodes.Success, null);
 
-    /// <summary>Whoever read the console has gone, as in <c>vmm ... | head</c>.</summary>
+    /// <summary>The console's reader has closed the pipe, as in <c>vmm ... | head</c>.</summary>
     public static MachineEnd OutputClosed(string message) =>
         new(MachineEndKind.Stopped, ExitCodes.HostCannot, message);
 

@@ -10,8 +10,8 @@ using Vmm.Text;
 
 namespace Vmm.Machines;
 
-/// <summary>What one machine is to be, as plain data: what the command line, a file, or a program asks for. Checked as far
-/// as that goes without looking at files or the host.</summary>
+/// <summary>The specification of one machine as plain data, from the command line, a file, or a program. Checked as far as that
+/// is possible without files and the host.</summary>
 internal sealed record MachineSpec
 {
     public const ulong MinimumMemory = 32UL << 20;
@@ -57,13 +57,13 @@ internal sealed record MachineSpec
     /// <summary>Unix sockets at which other programs serve networks, by vhost-user.</summary>
     public IReadOnlyList<string> ServedNets { get; init; } = [];
 
-    /// <summary>Other programs map the guest's memory: because the user wants it, or a device needs it.</summary>
+    /// <summary>Other programs can map the guest's memory: the user wants it, or a device needs it.</summary>
     public bool SharesMemory => WantsSharedMemory || Shares.Count > 0 || ServedDisks.Count > 0 || ServedNets.Count > 0;
 
     /// <summary>The guest's memory is a file (memfd) even where no device needs it.</summary>
     public bool WantsSharedMemory { get; init; }
 
-    /// <summary>What the user calls the machine; null where nothing.</summary>
+    /// <summary>The machine's name; null for none.</summary>
     public string? Name { get; init; }
 
     /// <summary>What MAC addresses are derived from: the name, or the path of the first disk, because a machine is known by
@@ -160,13 +160,13 @@ internal enum ConsoleKind
     Virtio,
 }
 
-/// <summary>What comes of a reset that the guest asked for (--on-reboot).</summary>
+/// <summary>What a reset by the guest leads to (--on-reboot).</summary>
 internal enum RebootAction
 {
     /// <summary>The machine ends, with success.</summary>
     End,
 
-    /// <summary>The machine starts anew, as often as the guest wants.</summary>
+    /// <summary>The machine starts again, any number of times.</summary>
     Restart,
 
     /// <summary>The machine ends, with an exit code of its own.</summary>

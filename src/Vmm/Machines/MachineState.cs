@@ -2,15 +2,15 @@ using Vmm.Devices.State;
 
 namespace Vmm.Machines;
 
-/// <summary>The state of a whole machine, but for its memory and what the host knows of it: each part under its name.
+/// <summary>The state of a whole machine, without its memory and the host's side of its devices: each part under its name.
 /// </summary>
-/// <remarks>The kernel's interrupt controllers are loaded before the devices, which drive their lines, and send what was
-/// held back, when they are loaded.</remarks>
+/// <remarks>The kernel's interrupt controllers are loaded before the devices, which assert their lines and send pending
+/// interrupts when they are loaded.</remarks>
 internal sealed class MachineState : ISavedState
 {
     private readonly List<(string Name, ISavedState Part)> _parts = [];
 
-    /// <summary>Takes a part up.</summary>
+    /// <summary>Adds a part.</summary>
     public T Add<T>(string name, T part)
         where T : ISavedState
     {
@@ -33,7 +33,7 @@ internal sealed class MachineState : ISavedState
     {
         state.Version(1);
 
-        // What has an interrupt line comes after what the line leads to.
+        // Devices with an interrupt line come after the interrupt controllers.
         foreach ((string name, ISavedState part) in _parts.OrderBy(static part => part.Name == "vm" ? 0 : 1))
         {
             state.Read(name, part);

@@ -2,10 +2,10 @@ using Vmm.Host;
 
 namespace Vmm.Machines;
 
-/// <summary>Lets a guest that told of its panic say all that it has to say, and then ends it.</summary>
-/// <remarks>Linux tells pvpanic before the console has all of its last words (kernel/panic.c: the notifiers come before
-/// console_flush_on_panic), and with panic=0 it goes on for ever. It is over when the console is quiet for
-/// <see cref="Quiet"/>, and after <see cref="AtMost"/> in any case.</remarks>
+/// <summary>Ends a guest that reported a panic, after its last console output.</summary>
+/// <remarks>Linux writes to pvpanic before all of its messages are on the console (kernel/panic.c: the notifiers come before
+/// console_flush_on_panic), and with panic=0 it runs on for ever. The guest is ended when the console has been quiet for <see
+/// cref="Quiet"/>, and after <see cref="AtMost"/> in any case.</remarks>
 internal sealed class PanicGrace : IDisposable
 {
     private static readonly TimeSpan Quiet = TimeSpan.FromMilliseconds(500);
@@ -19,7 +19,7 @@ internal sealed class PanicGrace : IDisposable
     private TimeSpan _passed;
     private int _begun;
 
-    /// <param name="said">Bytes that the console has had so far.</param>
+    /// <param name="said">Bytes that the guest has written to the console so far.</param>
     /// <param name="over">On the loop's thread, once.</param>
     public PanicGrace(EventLoop loop, Func<long> said, Action over)
     {
@@ -27,7 +27,7 @@ internal sealed class PanicGrace : IDisposable
         _timer = new LoopTimer(loop, Look);
     }
 
-    /// <summary>Any thread, any number of times: the first begins it.</summary>
+    /// <summary>Starts the wait, at the first call. Any thread.</summary>
     public void Begin()
     {
         if (Interlocked.Exchange(ref _begun, 1) == 0)

@@ -5,17 +5,17 @@ namespace Vmm.Machines;
 /// <summary>Decides whether a guest's end was a panic of its kernel: by what its console said, and by the pvpanic port.
 /// </summary>
 /// <remarks>
-/// The console alone proves nothing, as programs may print what they like. A panic it is when the machine is then reset or
-/// crashes, and the kernel did not say before that it was told to restart: an orderly restart always says so, a panic
+/// The console alone is no proof, as programs may print anything. It counts as a panic when the machine is then reset or
+/// crashes, and the kernel did not print before that it restarts on request: an orderly restart always prints that, a panic
 /// never (<see cref="ComplaintMatcher.IsOrderlyEnd"/>). A guest that powers off has not panicked. The pvpanic port needs no
-/// second witness: only the kernel, or a program with all rights, can write to it.
+/// second proof: only the kernel, or a program with all rights, can write to it.
 /// <para>Any thread.</para>
 /// </remarks>
 internal sealed class PanicWatch
 {
     private const string Prefix = "Kernel panic - not syncing: ";
 
-    // "kernel BUG at mm/slub.c:12!" and "invalid opcode: 0000 [#1]" are two lines of one report, the first the better.
+    // "kernel BUG at mm/slub.c:12!" and "invalid opcode: 0000 [#1]" are two lines of one report; the first says more.
     private const int LinesOfOneReport = 3;
 
     private readonly Lock _lock = new();
@@ -41,7 +41,7 @@ internal sealed class PanicWatch
     }
 
     /// <summary>How the machine ended, if the guest's kernel panicked before.</summary>
-    /// <param name="end">How it seems to have ended.</param>
+    /// <param name="end">How it ended without a regard to panics.</param>
     public MachineEnd Judge(MachineEnd end)
     {
         lock (_lock)
@@ -56,7 +56,7 @@ internal sealed class PanicWatch
         }
     }
 
-    /// <summary>As <see cref="Judge"/>, for a guest that told of its panic by pvpanic and does nothing any more.</summary>
+    /// <summary>As <see cref="Judge"/>, for a guest that reported a panic by pvpanic and then hung.</summary>
     public MachineEnd Stuck()
     {
         lock (_lock)
@@ -95,7 +95,8 @@ internal sealed class PanicWatch
         }
     }
 
-    /// <summary>The line that tells why came before: of an oops, or of what is set to be one (panic_on_warn and the like).
+    /// <summary>True when an earlier line tells the cause: an oops, or a complaint that is set to panic (panic_on_warn and the
+    /// like).
     /// </summary>
     private static bool SaysLittle(string panic) =>
         panic.StartsWith("Fatal exception", StringComparison.Ordinal)

@@ -6,11 +6,11 @@ using Vmm.Kvm;
 
 namespace Vmm.Machines;
 
-/// <summary>What every PC has: two buses, and the devices at fixed ports.</summary>
+/// <summary>The parts that every machine has: two buses, and the devices at fixed ports.</summary>
 internal sealed class Platform
 {
     /// <param name="control">Ends the machine when the guest asks for it.</param>
-    /// <param name="state">Takes up what can be saved.</param>
+    /// <param name="state">Collects the parts that have a state to save.</param>
     public Platform(MachineSpec spec, KvmVm vm, IPowerControl control, MachineState state)
     {
         I8042 keyboard = state.Add("i8042", new I8042(control));
@@ -36,7 +36,7 @@ internal sealed class Platform
 
     public FwCfg FwCfg { get; }
 
-    /// <summary>Plugs the serial ports in, and what answers where no device is. Once.</summary>
+    /// <summary>Adds the serial ports, and the ports that answer without a device. Once.</summary>
     /// <param name="second">Null for none.</param>
     public void AddSerial(Serial16550 first, Serial16550? second, MachineState state)
     {

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace Vmm.Machines;
 
-/// <summary>Resident memory of this process, with the guest's told apart.</summary>
+/// <summary>Resident memory of this process: the guest's and vmm's own.</summary>
 internal static class ResidentMemory
 {
     /// <summary>Adds up /proc/self/smaps (proc(5)).</summary>

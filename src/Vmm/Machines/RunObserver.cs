@@ -9,8 +9,8 @@ using Vmm.Kvm;
 
 namespace Vmm.Machines;
 
-/// <summary>Who looks at a machine while it is made and runs: all that <c>--profile</c>, <c>--trace</c> and
-/// <c>boot-timeline</c> have to be told. A machine without one does nothing for them.</summary>
+/// <summary>Observes a machine while it is made and runs, for <c>--profile</c>, <c>--trace</c> and <c>boot-timeline</c>. A
+/// machine without one spends nothing on them.</summary>
 internal sealed class RunObserver : ILoopObserver
 {
     private readonly List<ExitRecorder> _recorders = [];
@@ -19,10 +19,10 @@ internal sealed class RunObserver : ILoopObserver
     /// <summary>Gets each exit; null for none.</summary>
     public TraceWriter? Trace { get; init; }
 
-    /// <summary>Gets the steps of making the machine; null for nobody.</summary>
+    /// <summary>Gets the steps of making the machine; null for none.</summary>
     public PhaseLog? Phases { get; init; }
 
-    /// <summary>Sees what the guest says; null for nobody.</summary>
+    /// <summary>Gets the console's output; null for none.</summary>
     public IConsoleTap? Console { get; init; }
 
     /// <summary>What was recorded of each vCPU, to be read once it has ended.</summary>

@@ -4,16 +4,16 @@ using Vmm.Host;
 
 namespace Vmm.Machines;
 
-/// <summary>What signals are for: to a machine that runs.</summary>
+/// <summary>What signals do to a running machine.</summary>
 internal interface ISignalled
 {
-    /// <summary>False where no guest listens to it.</summary>
+    /// <summary>False where the guest does not handle the power button.</summary>
     bool PressPowerButton();
 
     /// <summary>Ends the machine; the first call says how.</summary>
     void End(MachineEnd end);
 
-    /// <summary>Gives the terminal to others, as vmm is about to stop.</summary>
+    /// <summary>Restores the terminal's settings, because vmm is about to be stopped.</summary>
     void GiveTerminal();
 
     /// <summary>Takes the terminal if vmm is in the foreground.</summary>
@@ -28,15 +28,15 @@ internal interface ISignalled
 /// <summary>Signals to vmm, on the event loop's thread while it runs.</summary>
 /// <remarks>
 /// SIGTERM, and SIGXCPU (the limit of CPU time, <c>ulimit -t</c>), press the guest's power button, so that it shuts down by
-/// itself. Where no guest listens, or a while later, they end the machine, and so do at once SIGINT, SIGHUP, SIGQUIT and
-/// another SIGTERM: in good order, devices closed, terminal restored. SIGTSTP stops vmm, with the terminal given back;
-/// SIGCONT takes the terminal again. A vmm in the background that reaches for the terminal all the same, in the moment in
-/// which it loses it, gets an error (EIO) instead of being stopped by SIGTTIN or SIGTTOU.
+/// itself. If the guest does not handle that, or takes too long, the machine is ended; SIGINT, SIGHUP, SIGQUIT and a second
+/// SIGTERM end it at once. In each case devices are closed and the terminal is restored. SIGTSTP stops vmm, with the terminal
+/// given back; SIGCONT takes the terminal again. If vmm uses the terminal just as it loses the foreground, it gets an error (EIO)
+/// instead of being stopped by SIGTTIN or SIGTTOU.
 /// </remarks>
 internal sealed class StopSignals : IDisposable
 {
-    /// <summary>What comes again within this time is the same request: timeout(1) signals its child and then the whole
-    /// process group.</summary>
+    /// <summary>A second signal within this time is the same request: timeout(1) signals its child and then the whole process
+    /// group.</summary>
     private static readonly TimeSpan SameRequest = TimeSpan.FromSeconds(1);
 
     private readonly EventLoop _loop;
@@ -50,7 +50,7 @@ internal sealed class StopSignals : IDisposable
     private readonly LoopTimer _timer;
     private long? _pressedAt;
 
-    /// <param name="machine">Before it runs: what comes until then waits in the pipe.</param>
+    /// <param name="machine">Must not run yet: signals until then wait in the pipe.</param>
     /// <param name="stopTimeout">How long a guest may take to shut down; zero for as long as it likes.</param>
     public StopSignals(EventLoop loop, ISignalled machine, TimeSpan stopTimeout)
     {
@@ -61,7 +61,7 @@ internal sealed class StopSignals : IDisposable
         _watch = loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");
     }
 
-    /// <summary>Readable when a signal came; for whoever waits when the loop has ended.</summary>
+    /// <summary>Readable when a signal came; for waits after the loop has ended.</summary>
     public int Number => _pipe.Number;
 
     /// <summary>The signals that came since the loop ended: the last one that ends vmm.</summary>

@@ -22,14 +22,14 @@ internal sealed class VcpuSet : IDisposable
 
     public IReadOnlyList<VcpuThread> Threads => _threads;
 
-    /// <summary>What finished instructions for each vCPU.</summary>
+    /// <summary>The instruction assist of each vCPU.</summary>
     public IReadOnlyList<VcpuAssist> Assists => _assists;
 
-    /// <summary>Writes of the guest to ports that KVM keeps for us; null where it cannot.</summary>
+    /// <summary>Posted port writes; null where KVM has none.</summary>
     public PostedPortWrites? Posted { get; private set; }
 
     /// <param name="entry">Where the first one begins; null where a saved state will say.</param>
-    /// <param name="processor">What KVM can show to a guest.</param>
+    /// <param name="processor">CPUID as KVM supports it for guests.</param>
     /// <param name="end">The guest stopped, in one of the threads.</param>
     public static VcpuSet Create(
         MachineSpec spec,
@@ -53,7 +53,7 @@ internal sealed class VcpuSet : IDisposable
         }
     }
 
-    /// <summary>For the state: the VM with its vCPUs.</summary>
+    /// <summary>The state of the VM with its vCPUs.</summary>
     public VmState StateOf(HostResources host) =>
         VmState.Of(host.Kvm, host.Vm, _threads.Zip(_assists, static (vcpu, assist) => (vcpu.Vcpu, (ISavedAssist?)assist)));
 
@@ -74,8 +74,8 @@ internal sealed class VcpuSet : IDisposable
         }
     }
 
-    /// <summary>Brings all out of the guest and holds them there. Not from one of their threads.</summary>
-    /// <returns>False when one does not come before <paramref name="patience"/> is over.</returns>
+    /// <summary>Parks all vCPUs outside of the guest. Not from one of their threads.</summary>
+    /// <returns>False when one was not parked within <paramref name="patience"/>.</returns>
     public bool TryPause(TimeSpan patience)
     {
         foreach (VcpuThread vcpu in _threads)
@@ -102,7 +102,7 @@ internal sealed class VcpuSet : IDisposable
     public void Dispose()
     {
         RequestStop();
-        _begin.Set();       // where they never ran
+        _begin.Set();       // where they never started
         Join();
         for (int i = _owned.Count - 1; i >= 0; i--)
         {
@@ -184,8 +184,8 @@ internal sealed class VcpuSet : IDisposable
     private unsafe ExitHandler ExitHandlerFor(Vcpu vcpu, Platform platform, IExitAssist assist) =>
         new(vcpu.Run, platform.Ports, platform.Mmio, assist, Posted);
 
-    /// <summary>On PVM hosts VMCALL repeats for ever inside KVM; a regular kick finds that (StuckHypercall). Whoever
-    /// had an exit since the last look is not stuck.</summary>
+    /// <summary>On PVM hosts VMCALL repeats for ever inside KVM; a regular kick finds that (StuckHypercall). A vCPU that had an
+    /// exit since the last check is not stuck.</summary>
     private void WatchForStuckHypercalls(EventLoop loop)
     {
         const int PeriodMilliseconds = 100;

@@ -1,11 +1,11 @@
 namespace Vmm.Run;
 
-/// <summary>The part of the guest's console that belongs to a verdict.</summary>
+/// <summary>The part of the guest's console to show with a result.</summary>
 internal static class ConsoleExcerpt
 {
     private const int Most = 25, MostOfHang = 200, BeforeHang = 2000;
 
-    /// <param name="mark">Where the guest was asked what it is doing, in bytes from the start; 0 where it was not.</param>
+    /// <param name="mark">Where the output of SysRq began, in bytes from the start; 0 for none.</param>
     public static IReadOnlyList<string> Last(ConsoleTail tail, long mark)
     {
         bool isHang = mark != 0 && tail.Total > mark;

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Vmm.Run;
 
-/// <summary>What the guest's kernel said last, for when something goes wrong: a ring of fixed size. Never makes the guest
+/// <summary>The last console output of the guest's kernel, for error reports: a ring of fixed size. Never makes the guest
 /// wait.</summary>
 internal sealed class ConsoleTail
 {
@@ -12,7 +12,7 @@ internal sealed class ConsoleTail
     private readonly byte[] _ring = new byte[Capacity];
     private long _total;
 
-    /// <summary>Bytes that came so far.</summary>
+    /// <summary>Bytes received so far.</summary>
     public long Total => Interlocked.Read(ref _total);
 
     public void Write(ReadOnlySpan<byte> bytes)
@@ -26,9 +26,9 @@ internal sealed class ConsoleTail
         }
     }
 
-    /// <summary>Lines that the ring still has, the last of them at the end; control characters made harmless.</summary>
-    /// <param name="from">Only what came behind so many bytes.</param>
-    /// <param name="to">And not behind so many.</param>
+    /// <summary>The lines that the ring still has, in order; control characters are replaced.</summary>
+    /// <param name="from">Only lines after so many bytes.</param>
+    /// <param name="to">Only lines before so many bytes.</param>
     public IReadOnlyList<string> Lines(long from = 0, long to = long.MaxValue)
     {
         byte[] bytes;

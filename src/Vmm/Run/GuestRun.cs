@@ -13,12 +13,12 @@ using Vmm.Text;
 
 namespace Vmm.Run;
 
-/// <summary>One command in one throw-away machine, from the options to the verdict.</summary>
+/// <summary>One command in one temporary machine, from the options to the result.</summary>
 /// <remarks>All but the constructor, <see cref="Complete"/> and Dispose runs on the event loop's thread, or before it
 /// starts.</remarks>
 internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProcessOwner
 {
-    /// <summary>Most kernels look for four or for 32 serial ports. COM2 is the agent's way where there is no vsock.</summary>
+    /// <summary>Most kernels look for four or for 32 serial ports. COM2 connects the agent where there is no vsock.</summary>
     private const string SecondPortWord = "8250.nr_uarts=2";
 
     private const int StandardInput = 0, StandardOutput = 1, StandardError = 2;
@@ -47,7 +47,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     private IReadOnlyList<string> _findings = [];
     private long _consoleMark;
 
-    /// <param name="recorder">Hears all; not owned.</param>
+    /// <param name="recorder">Records all events; not owned.</param>
     /// <param name="up">Called once the command runs, or the machine is ready where there is none.</param>
     public GuestRun(RunOptions options, RunRecorder recorder, Action? up = null)
     {
@@ -61,7 +61,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
 
     public ReadOnlyMemory<byte> Initramfs { get; }
 
-    /// <summary>Warnings and worse: each line costs an exit a byte, and what leads up to a failure is among them.</summary>
+    /// <summary>Warnings and errors only: each byte of output costs an exit, and the causes of failures are among them.</summary>
     public IReadOnlyList<string> KernelWords => _options.ShowConsole
         ? [$"rdinit={RunInitramfs.Agent}", SecondPortWord]
         : [$"rdinit={RunInitramfs.Agent}", SecondPortWord, "loglevel=5"];
@@ -134,8 +134,8 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         _timer.Set(BootTimeout);
     }
 
-    /// <summary>The machine has ended: writes what is left, and says how it went.</summary>
-    /// <param name="tell">Tells what else is to be told, once the command's output is out; gets how it went, for people.</param>
+    /// <summary>The machine has ended: writes the rest of the output, and reports the result.</summary>
+    /// <param name="tell">Writes further reports, once the command's output is written; gets the result as text.</param>
     /// <returns>The exit code.</returns>
     public int Complete(MachineEnd end, Action<string> tell)
     {
@@ -218,7 +218,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
             return;
         }
 
-        // The guest may be going down by itself: then that is what happened.
+        // The guest may already be shutting down by itself: then that is the result.
         _findings = [why];
         _phase = RunPhase.Lost;
         _timer.Set(Patience);
@@ -261,7 +261,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         _recorder.CommandEnded();
         if (_phase == RunPhase.TimedOut)
         {
-            return;     // that is the verdict already; the guest's kernel may still be saying what it did
+            return;     // that is the result already; the guest's kernel may still be writing its report
         }
 
         _verdict ??= RunVerdict.Of(exit, _options);
@@ -274,10 +274,10 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         Leave();
     }
 
-    /// <summary>The command notices, as it would on this host: SIGPIPE.</summary>
+    /// <summary>The command gets SIGPIPE, as it would on this host.</summary>
     private void Broken(bool isError) => _process?.Abandon(isError);
 
-    /// <summary>As long as the reader needs: it may be a pager. A signal ends it.</summary>
+    /// <summary>Waits as long as the reader needs: it may be a pager. A signal ends the wait.</summary>
     private void Flush(StreamOutput output, ref RunVerdict verdict)
     {
         while (!output.Flush(Timeout.InfiniteTimeSpan, _signals.Number))
@@ -330,7 +330,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
                 _timer.Set(Patience);
                 break;
             case RunPhase.Running when _options.Timeout is null || _process is null:
-                break;      // what was set for the boot
+                break;      // an event of the boot's timer
             case RunPhase.Running:
                 Investigate();
                 _verdict = new RunVerdict(
@@ -354,7 +354,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         }
     }
 
-    /// <summary>Where the processors are, and what Linux says of its tasks: they have a moment for that.</summary>
+    /// <summary>Collects where the vCPUs are, and asks Linux for its tasks; the guest has a moment to answer.</summary>
     private void Investigate()
     {
         _findings = HangReport.Vcpus(_machine);
@@ -390,20 +390,20 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     }
 }
 
-/// <summary>How far a run has come.</summary>
+/// <summary>The phases of a run.</summary>
 internal enum RunPhase
 {
     /// <summary>Until the command runs.</summary>
     Booting,
     Running,
 
-    /// <summary>The verdict is that; the guest has a moment to say what it was doing.</summary>
+    /// <summary>The result is a timeout; the guest has a moment to write what it was doing.</summary>
     TimedOut,
 
-    /// <summary>The agent is gone; the machine may follow.</summary>
+    /// <summary>The connection to the agent is lost; the machine may end too.</summary>
     Lost,
 
-    /// <summary>The guest writes what is to be kept.</summary>
+    /// <summary>The guest writes the changes to be kept.</summary>
     Leaving,
     Over,
 }

@@ -7,12 +7,12 @@ using Vmm.Machines;
 
 namespace Vmm.Run;
 
-/// <summary>What a guest that does not come to an end is doing.</summary>
+/// <summary>Finds out what a guest that hangs is doing.</summary>
 internal static class HangReport
 {
     private const ulong InterruptsOn = 0x200;       // RFLAGS.IF (SDM volume 1, section 3.4.3)
 
-    /// <summary>Stops all vCPUs for a moment and looks where they are. On the event loop's thread, which no vCPU waits for.
+    /// <summary>Pauses all vCPUs and reads where they are. On the event loop's thread, which no vCPU waits for.
     /// </summary>
     public static IReadOnlyList<string> Vcpus(Machine machine)
     {
@@ -40,7 +40,7 @@ internal static class HangReport
 
     /// <summary>Asks Linux through the serial port: a break, and the next byte is a SysRq command (Documentation:
     /// admin-guide/sysrq). Kernels without CONFIG_MAGIC_SYSRQ_SERIAL say nothing.</summary>
-    /// <returns>False where the guest does not listen.</returns>
+    /// <returns>False where the guest does not receive from the port.</returns>
     public static bool SendSysRq(Serial16550 port, char command) =>
         port.ReceiveBreak() && port.Receive(Encoding.ASCII.GetBytes([command])) == 1;
 }

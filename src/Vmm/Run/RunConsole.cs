@@ -3,9 +3,9 @@ using Vmm.Run.Results;
 
 namespace Vmm.Run;
 
-/// <summary>Where the guest's console goes in a run: into the ring, and to those who want it as well.</summary>
-/// <param name="tail">Gets what the others took.</param>
-/// <param name="echo">For who looks on; the guest waits for it. Null for nobody.</param>
+/// <summary>The guest's console in a run: written to the ring, and to standard error and a log if asked for.</summary>
+/// <param name="tail">Gets the bytes that the others took.</param>
+/// <param name="echo">Shows the console to the user; the guest waits for it. Null for none.</param>
 /// <param name="log">A file; null for none.</param>
 internal sealed class RunConsole(ConsoleTail tail, ISerialOutput? echo, ConsoleLog? log) : ISerialOutput
 {

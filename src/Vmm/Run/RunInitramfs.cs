@@ -9,14 +9,14 @@ namespace Vmm.Run;
 /// the host's busybox.</summary>
 internal static class RunInitramfs
 {
-    /// <summary>Where the agent is, for rdinit=: a place of its own, so that no initramfs of the user's loses its /init.</summary>
+    /// <summary>The agent's path, for rdinit=: its own directory, so that a user's initramfs keeps its /init.</summary>
     public const string Agent = "/vmm/agent";
 
     /// <summary>Where a root file system is mounted before it becomes /.</summary>
     public const string NewRoot = "/vmm/root";
 
-    // What scripts use. The others busybox has under their names, too: its shell looks into itself first, and the agent
-    // does for commands that it finds nowhere.
+    // Links for the commands that scripts use by path. Busybox has more: its shell finds them itself, and the agent does for
+    // commands that are nowhere else.
     private const string Applets =
         "sh ash cat echo ls cp mv rm mkdir ln chmod mount umount ps kill grep sed awk head tail sleep true false test [ env id "
         + "dmesg uname hostname sort wc tr cut dd tar find xargs expr seq date df free ip ifconfig ping nc wget reboot poweroff";
@@ -39,7 +39,7 @@ internal static class RunInitramfs
             archive.Directory(directory);
         }
 
-        // What the kernel gives process 1 as standard streams; there is one in every kernel's own initramfs, too.
+        // The kernel opens it as the standard streams of process 1; every kernel's own initramfs has one, too.
         archive.Device("dev/console", 5, 1);
         AddModules(archive, modules);
         if (busybox is not null)
@@ -102,7 +102,7 @@ internal static class RunInitramfs
     /// <summary>Without a buffer: it is copied in large pieces.</summary>
     private static FileStream Open(string path) => new(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
 
-    /// <summary>Has it no PT_INTERP (ELF-64, System V ABI chapter 5)? One that needs libraries would not start.</summary>
+    /// <summary>Has it no PT_INTERP (ELF-64, System V ABI chapter 5)? A dynamically linked one would not start.</summary>
     private static bool IsStatic(ReadOnlySpan<byte> elf)
     {
         const int ProgramHeaderSize = 56, Interpreter = 3;

@@ -4,7 +4,7 @@ using Vmm.Run.Roots;
 
 namespace Vmm.Run;
 
-/// <summary>What a run needs of its kernel, as <see cref="GuestModules.Wanted"/> names it.</summary>
+/// <summary>The kernel features that a run needs, by the names of <see cref="GuestModules.Wanted"/>.</summary>
 internal static class RunModules
 {
     public static IReadOnlyList<string> NeededBy(RunOptions options)

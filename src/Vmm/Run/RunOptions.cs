@@ -4,10 +4,10 @@ using Vmm.Run.Roots;
 
 namespace Vmm.Run;
 
-/// <summary>What <c>vmm run</c> was asked for, checked as far as that goes without looking at files or the host.</summary>
+/// <summary>The options of <c>vmm run</c>, checked as far as that is possible without files and the host.</summary>
 internal sealed record RunOptions
 {
-    /// <summary>The machine, without what run adds to it.</summary>
+    /// <summary>The machine, without the devices that run adds to it.</summary>
     public required MachineSpec Machine { get; init; }
 
     /// <summary>The command and its arguments; at least one word.</summary>
@@ -40,21 +40,21 @@ internal sealed record RunOptions
     /// <summary>How long the command may take; null for ever.</summary>
     public TimeSpan? Timeout { get; init; }
 
-    /// <summary>How long the guest may take to reach the agent; null for what suits the kind of host.</summary>
+    /// <summary>How long the boot may take until the agent runs; null for the default of the kind of host.</summary>
     public TimeSpan? BootTimeout { get; init; }
 
     /// <summary>Show the kernel's console on standard error.</summary>
     public bool ShowConsole { get; init; }
 
-    /// <summary>Exit codes as virtme-ng has them: 255 for a panic.</summary>
+    /// <summary>Exit codes of virtme-ng: 255 for a panic.</summary>
     public bool VirtmeCodes { get; init; }
 
     public RunReports Reports { get; init; } = new();
 
-    /// <summary>Tell what the exits cost.</summary>
+    /// <summary>Print a profile of the exits.</summary>
     public bool HasProfile { get; init; }
 
-    /// <summary>The file for that; null for standard error.</summary>
+    /// <summary>The file for the profile; null for standard error.</summary>
     public string? Profile { get; init; }
 
     /// <summary>The file for trace events; null for none.</summary>

@@ -6,7 +6,7 @@ using Vmm.Run.Roots;
 
 namespace Vmm.Run;
 
-/// <summary>Tells the agent how the machine is to be, before the command starts.</summary>
+/// <summary>Sends the agent the guest's set-up, before the command starts.</summary>
 internal static class RunSetup
 {
     private const string RootDisk = "/dev/vda";
@@ -22,7 +22,7 @@ internal static class RunSetup
         string root = options.HasRoot ? RunInitramfs.NewRoot : "";
         if (options.Root.IsOnDisk)
         {
-            // /proc says what file systems there are.
+            // The agent finds file systems in /proc.
             Mount(session, "proc", "/proc", "proc");
             Mount(session, "dev", "/dev", "devtmpfs", options: "mode=755");
         }
@@ -64,7 +64,7 @@ internal static class RunSetup
         }
     }
 
-    /// <summary>What cannot be written to, and above it what the guest changes, in memory.</summary>
+    /// <summary>A read-only file system, with an overlay in memory for the guest's changes.</summary>
     private static void MountOverlay(AgentSession session, string source, string type, string root)
     {
         const string Lower = "/vmm/lower", Changes = "/vmm/changes";
@@ -75,7 +75,7 @@ internal static class RunSetup
         Mount(session, "root", root, "overlay", options: $"lowerdir={Lower},upperdir={Changes}/upper,workdir={Changes}/work");
     }
 
-    /// <summary>The guest's clock is the host's: a machine that has no battery-backed one would be in 1970.</summary>
+    /// <summary>Sets the guest's clock to the host's: a kernel without a driver for the RTC would be in 1970.</summary>
     private static void SendClock(AgentSession session)
     {
         Span<byte> clock = stackalloc byte[16];

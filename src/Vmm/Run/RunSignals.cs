@@ -2,7 +2,7 @@ using Vmm.Host;
 
 namespace Vmm.Run;
 
-/// <summary>Signals to vmm on their way to the command in the guest.</summary>
+/// <summary>Forwards signals from vmm to the command in the guest.</summary>
 internal sealed class RunSignals : IDisposable
 {
     private const int EndsMachine = 3;
@@ -16,9 +16,9 @@ internal sealed class RunSignals : IDisposable
     private int _last;
     private int _times;
 
-    /// <param name="forward">Gives the command a signal; false where there is none yet.</param>
-    /// <param name="end">The signal is to end the machine: there is no command yet, or it came three times.</param>
-    /// <param name="resized">The terminal has another size.</param>
+    /// <param name="forward">Sends the command a signal; false where there is no command yet.</param>
+    /// <param name="end">The signal ends the machine: there is no command yet, or it came three times.</param>
+    /// <param name="resized">The terminal's size has changed.</param>
     public RunSignals(EventLoop loop, Func<int, bool> forward, Action<int> end, Action resized)
     {
         (_loop, _forward, _end, _resized) = (loop, forward, end, resized);
@@ -27,7 +27,7 @@ internal sealed class RunSignals : IDisposable
         _watch = loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");
     }
 
-    /// <summary>Readable when a signal came; for whoever waits when the loop has ended.</summary>
+    /// <summary>Readable when a signal came; for waits after the loop has ended.</summary>
     public int Number => _pipe.Number;
 
     /// <summary>The signals that came since the loop ended: the last one that ends vmm; null where there was none.</summary>

@@ -6,11 +6,11 @@ using Vmm.Run.Results;
 
 namespace Vmm.Run;
 
-/// <summary>How a run ended: the one truth that its exit code and its message tell.</summary>
-/// <param name="Outcome">Which kind of end.</param>
-/// <param name="Code">What vmm exits with.</param>
-/// <param name="Message">One line for people; null where the command's own code says it all.</param>
-/// <param name="ShowConsole">Do the last lines of the guest's console belong to the message?</param>
+/// <summary>How a run ended: exit code and message.</summary>
+/// <param name="Outcome">The kind of end.</param>
+/// <param name="Code">vmm's exit code.</param>
+/// <param name="Message">One line for the user; null where the command's own exit code is enough.</param>
+/// <param name="ShowConsole">Show the last lines of the guest's console with the message?</param>
 internal sealed record RunVerdict(RunOutcome Outcome, int Code, string? Message = null, bool ShowConsole = false)
 {
     public const int TimedOut = 124;
@@ -18,7 +18,7 @@ internal sealed record RunVerdict(RunOutcome Outcome, int Code, string? Message 
     public const int NotExecutable = 126;
     public const int NotFound = 127;
 
-    /// <summary>The guest's kernel panicked, as virtme-ng has it.</summary>
+    /// <summary>virtme-ng's exit code when the guest's kernel has panicked.</summary>
     public const int VirtmePanicked = 255;
 
     public static RunVerdict Failed(string message, bool showConsole = false) =>
@@ -30,7 +30,7 @@ internal sealed record RunVerdict(RunOutcome Outcome, int Code, string? Message 
     public static RunVerdict StoppedBy(int signal) =>
         new(RunOutcome.Stopped, ExitCodes.SignalBase + signal, $"stopped by {SignalNames.Of(signal)}");
 
-    /// <summary>The command has ended, or was not to be started.</summary>
+    /// <summary>The command has ended, or could not be started.</summary>
     public static RunVerdict Of(in AgentExit exit, RunOptions options)
     {
         string command = options.Command[0];

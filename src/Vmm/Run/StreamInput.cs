@@ -5,8 +5,8 @@ using Vmm.Host;
 
 namespace Vmm.Run;
 
-/// <summary>Standard input on its way to a command in the guest. On the event loop's thread. Reads only what the command
-/// has room for, so that whoever shares the input with vmm finds the rest, and a pipe of any length costs a window.</summary>
+/// <summary>Passes standard input to a command in the guest. On the event loop's thread. Reads only as much as the command has
+/// credit for, so that other programs with the same input get the rest, and memory is limited to a window.</summary>
 internal sealed class StreamInput : IDisposable
 {
     private const byte ControlC = 3;
@@ -21,7 +21,8 @@ internal sealed class StreamInput : IDisposable
     private int _controls;
     private long _firstControl;
 
-    /// <param name="escaped">On a terminal: Ctrl-C came three times within a second. Null where it is none.</param>
+    /// <param name="escaped">Called on a terminal when Ctrl-C came three times within a second. Null where it is no
+    /// terminal.</param>
     public StreamInput(EventLoop loop, int fd, AgentProcess process, Action? escaped)
     {
         (_loop, _process, _escaped) = (loop, process, escaped);
@@ -33,7 +34,7 @@ internal sealed class StreamInput : IDisposable
         }
     }
 
-    /// <summary>The command has room again.</summary>
+    /// <summary>The command has credit again.</summary>
     public void Continue()
     {
         if (_ended)
@@ -51,7 +52,7 @@ internal sealed class StreamInput : IDisposable
         }
     }
 
-    /// <summary>The command will read no more: what was not read stays where it is.</summary>
+    /// <summary>The command has closed its input: stops reading.</summary>
     public void Stop()
     {
         if (!_ended)
@@ -72,7 +73,7 @@ internal sealed class StreamInput : IDisposable
 
     private void Read()
     {
-        // Of a pipe once: whether there is more, epoll says. Continue comes when there is credit again.
+        // Reads a pipe once: epoll reports whether there is more. Continue is called when there is credit again.
         do
         {
             Span<byte> room = _process.ReserveInput();

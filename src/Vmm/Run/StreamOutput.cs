@@ -2,9 +2,8 @@ using Vmm.Host;
 
 namespace Vmm.Run;
 
-/// <summary>One stream of a command on its way to a descriptor of vmm's own, which may block as long as it likes. What its
-/// reader has no room for waits here, and is never more than a window, because the guest gets credit only for what was
-/// written.</summary>
+/// <summary>Writes one output stream of a command to a descriptor of vmm's, which may block. Pending bytes are kept here, never
+/// more than a window, because the guest gets credit only for written bytes.</summary>
 internal sealed class StreamOutput : IDisposable
 {
     private readonly EventLoop _loop;
@@ -14,9 +13,9 @@ internal sealed class StreamOutput : IDisposable
     private readonly int _reportFrom;
     private int _unreported;
 
-    /// <param name="capacity">Bytes that may wait.</param>
-    /// <param name="written">Hears how many bytes are out of the way, on the event loop's thread.</param>
-    /// <param name="broken">Hears that nothing can be written any more, once: EPIPE, ENOSPC... On the same thread.</param>
+    /// <param name="capacity">Bytes that may be pending.</param>
+    /// <param name="written">Called with the number of bytes written, on the event loop's thread.</param>
+    /// <param name="broken">Called once when writing has failed: EPIPE, ENOSPC... On the same thread.</param>
     public StreamOutput(EventLoop loop, int fd, string name, int capacity, Action<int> written, Action<ErrnoException> broken)
     {
         (_loop, _written, _report, _reportFrom) = (loop, written, Report, capacity / 4);
@@ -27,10 +26,10 @@ internal sealed class StreamOutput : IDisposable
         };
     }
 
-    /// <summary>Why nothing is written any more; null while all is well.</summary>
+    /// <summary>The error that ended all writing; null while there is none.</summary>
     public ErrnoException? Failure => _writer.Failure;
 
-    /// <param name="bytes">No more than there is room for. On the event loop's thread.</param>
+    /// <param name="bytes">Not more than the guest has credit for. On the event loop's thread.</param>
     public void Write(ReadOnlySpan<byte> bytes)
     {
         if (_writer.Write(bytes) == bytes.Length && _writer.Failure is not null)
@@ -44,7 +43,7 @@ internal sealed class StreamOutput : IDisposable
 
     public void Dispose() => _writer.Dispose();
 
-    /// <summary>On the writer's thread. The guest is told when it is worth it.</summary>
+    /// <summary>On the writer's thread. The guest gets its credit in larger pieces.</summary>
     private void Count(int bytes)
     {
         int before = Interlocked.Add(ref _unreported, bytes) - bytes;

@@ -3,12 +3,12 @@ using Vmm.Run.Results;
 
 namespace Vmm.Run;
 
-/// <summary>What people are told at the end of a run, on standard error.</summary>
+/// <summary>The message at the end of a run, on standard error.</summary>
 internal static class VerdictText
 {
-    /// <param name="findings">What the guest was doing; empty where nobody looked.</param>
-    /// <param name="complaint">What became the verdict; null where something else did.</param>
-    /// <param name="console">The last lines of its console; null where they were shown all along.</param>
+    /// <param name="findings">What the guest was doing; empty where that was not examined.</param>
+    /// <param name="complaint">The complaint that decided the result; null for none.</param>
+    /// <param name="console">The last lines of its console; null where the console was shown already.</param>
     public static void Write(RunVerdict verdict, IReadOnlyList<string> findings, IReadOnlyList<string>? console, RunComplaint? complaint)
     {
         if (verdict.Message is not null)

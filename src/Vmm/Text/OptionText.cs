@@ -39,7 +39,7 @@ internal static class OptionText
         return equals < 0 ? (part, null) : (part[..equals], part[(equals + 1)..]);
     }
 
-    /// <summary>For an error: what may have been meant, and all that there is.</summary>
+    /// <summary>For an error: the closest known name, and all of them.</summary>
     public static string Unknown(string option, IReadOnlyList<ManualRow> known) =>
         $"no such option '{option}'{Suggestion.Aside(option, known)}; there are: {ManualRow.List(known)}";
 

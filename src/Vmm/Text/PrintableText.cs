@@ -1,6 +1,6 @@
 namespace Vmm.Text;
 
-/// <summary>Text that came from a guest, a file or another program, on its way to a terminal.</summary>
+/// <summary>Makes text from a guest, a file or another program safe to print to a terminal.</summary>
 internal static class PrintableText
 {
     /// <summary>Control characters become question marks.</summary>

@@ -3,7 +3,7 @@ namespace Vmm.Text;
 /// <summary>Words for a shell to read.</summary>
 internal static class ShellWord
 {
-    /// <summary>As it is where a shell would leave it so, else in quotes.</summary>
+    /// <summary>Unchanged where a shell would not interpret it, else in quotes.</summary>
     public static string Quote(string word) =>
         word.Length > 0 && word.All(static c => char.IsAsciiLetterOrDigit(c) || "-_=+,./:@%".Contains(c, StringComparison.Ordinal))
             ? word

@@ -1,6 +1,6 @@
 namespace Vmm.Text;
 
-/// <summary>What somebody who mistyped a word may have meant.</summary>
+/// <summary>Finds the known word that is closest to a mistyped one.</summary>
 internal static class Suggestion
 {
     /// <returns>The candidate that is most like the word; null if none is.</returns>

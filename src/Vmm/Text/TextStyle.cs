@@ -3,7 +3,7 @@ using Vmm.Host;
 
 namespace Vmm.Text;
 
-/// <summary>How a report for people may look.</summary>
+/// <summary>How a report is printed: its width, and whether in colour.</summary>
 /// <param name="Width">Columns.</param>
 /// <param name="Colour">Escape sequences are understood and wanted.</param>
 internal sealed record TextStyle(int Width, bool Colour)

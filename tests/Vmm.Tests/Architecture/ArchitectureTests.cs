@@ -4,7 +4,8 @@ using Xunit.Abstractions;
 
 namespace Vmm.Tests.Architecture;
 
-/// <summary>Arrows between the folders of src/ run one way (docs/architecture.md). Read from what the compiler made of them.</summary>
+/// <summary>Arrows between the folders of src/ run one way (docs/architecture.md). Read from what the compiler made of
+/// them.</summary>
 public sealed partial class ArchitectureTests(ITestOutputHelper output)
 {
     private static readonly ArchUnitNET.Domain.Architecture Compiled = FolderGraph.Load();

@@ -56,7 +56,8 @@ public sealed class PortSocketTests : IDisposable
         Assert.Equal("answer", Heard(program, 6));
     }
 
-    /// <summary>What comes before a program of the guest opens the port waits, and so does what was said by one that has gone.</summary>
+    /// <summary>What comes before a program of the guest opens the port waits, and so does what was said by one that has
+    /// gone.</summary>
     [Fact]
     public void A_program_that_said_all_and_went_is_heard_to_its_end()
     {

@@ -2,8 +2,8 @@ using System.Buffers.Binary;
 
 namespace Vmm.Devices.Virtio.Balloon;
 
-/// <summary>Statistics (virtio 1.2, section 5.5.6.3): the driver makes one buffer available, which is an answer to a question
-/// not yet asked. It is given back when somebody asks, and comes again with fresh figures.</summary>
+/// <summary>Statistics (virtio 1.2, section 5.5.6.3): the driver makes one buffer available in advance. The device returns it
+/// to ask for statistics, and the driver makes it available again with current figures.</summary>
 public sealed partial class VirtioBalloon
 {
     private const int EntryBytes = 10;      // tag:16, value:64, packed
@@ -12,17 +12,18 @@ public sealed partial class VirtioBalloon
     private const string TwoAnswers = "a second buffer for statistics is available";
 
     private readonly ulong[] _values = new ulong[8];    // by VIRTIO_BALLOON_S_*, of which SWAP_IN is 0 and CACHES 7
-    private uint _known;                                // a bit for each that the guest told
+    private uint _known;                                // a bit for each value that the guest reported
     private long _told;
     private DescriptorChain _held;
     private bool _isHeld;
-    private bool _asked;        // the buffer is with the driver, for fresh figures
-    private bool _wanted;       // somebody asks, and there was no buffer to give back yet
+    private bool _asked;        // the driver has the buffer, to fill in current figures
+    private bool _wanted;       // figures were asked for, and there was no buffer to return yet
 
-    /// <summary>Fresh figures came. On the event loop's thread, with the device's lock held: only note it.</summary>
+    /// <summary>Current figures arrived. Raised on the event loop's thread with the device's lock held: handlers only store
+    /// that.</summary>
     public event Action? StatisticsCame;
 
-    /// <summary>What the guest told last; null before it told anything. Any thread.</summary>
+    /// <summary>The guest's last figures; null before the first. Any thread.</summary>
     public BalloonStatistics? Statistics
     {
         get
@@ -45,8 +46,8 @@ public sealed partial class VirtioBalloon
         }
     }
 
-    /// <summary>Asks the guest for fresh figures; <see cref="StatisticsCame"/> when it answers, if it does. Any thread.</summary>
-    /// <returns>False when the guest has no driver that tells any.</returns>
+    /// <summary>Asks the guest for current figures; <see cref="StatisticsCame"/> is raised if it answers. Any thread.</summary>
+    /// <returns>False when the guest has no driver that reports statistics.</returns>
     public bool AskForStatistics()
     {
         lock (Gate)

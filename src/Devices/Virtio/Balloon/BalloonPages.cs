@@ -9,7 +9,7 @@ public sealed partial class VirtioBalloon
     /// <summary>Page numbers of one request. Drivers send 256 to 1024; a bound to what a hostile one costs.</summary>
     public const int MostPages = 16384;
 
-    // Bytes released before others have their turn.
+    // Bytes released before other queues are served.
     private const ulong MostBytesPerTurn = 256 << 20;
 
     private const string NoPages = "a request holds no page numbers, or a part of one";
@@ -183,7 +183,7 @@ public sealed partial class VirtioBalloon
     private bool TryFind(uint page, out nint address) => _memory.TryGetAddress(
         new GuestAddress((ulong)page * BalloonConfig.PageBytes), BalloonConfig.PageBytes, out address);
 
-    /// <summary>What one turn of the loop may do.</summary>
+    /// <summary>What may be done before the event loop serves other queues.</summary>
     private struct Budget(int requests)
     {
         private int _requests = requests;

@@ -1,10 +1,10 @@
 namespace Vmm.Devices.Virtio.Balloon;
 
-/// <summary>What the guest told about its memory last (virtio 1.2, section 5.5.6.3 and 5.5.6.4). Each is null where the guest does
-/// not tell it. The guest may tell anything.</summary>
+/// <summary>What the guest last reported about its memory (virtio 1.2, sections 5.5.6.3 and 5.5.6.4). A value is null where the
+/// guest does not report it. The values are not checked: the guest may report anything.</summary>
 public sealed record BalloonStatistics
 {
-    /// <summary>How long ago the guest told it.</summary>
+    /// <summary>How long ago the guest reported it.</summary>
     public required TimeSpan Age { get; init; }
 
     /// <summary>Bytes swapped in since the guest started.</summary>

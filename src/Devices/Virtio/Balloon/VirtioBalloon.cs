@@ -6,8 +6,8 @@ namespace Vmm.Devices.Virtio.Balloon;
 
 /// <summary>A memory balloon (virtio 1.2, section 5.5): the guest gives pages back to the host, because it was asked to (the
 /// target), or because it does not use them (free page reporting).</summary>
-/// <remarks>VIRTIO_BALLOON_F_MUST_TELL_HOST is not offered: a page that the guest uses again without a word is filled with zeros
-/// when it is touched.</remarks>
+/// <remarks>VIRTIO_BALLOON_F_MUST_TELL_HOST is not offered: a page that the guest uses again without telling the device reads
+/// as zeros.</remarks>
 public sealed partial class VirtioBalloon : VirtioDevice
 {
     private const uint DeviceIdBalloon = 5;
@@ -66,7 +66,7 @@ public sealed partial class VirtioBalloon : VirtioDevice
     /// thread.</summary>
     public ulong Released => Volatile.Read(ref _released);
 
-    /// <summary>How often the host would not take pages. Any thread.</summary>
+    /// <summary>How often the host refused to take pages. Any thread.</summary>
     public long Failures => Volatile.Read(ref _failures);
 
     /// <inheritdoc/>
@@ -86,7 +86,7 @@ public sealed partial class VirtioBalloon : VirtioDevice
     /// <inheritdoc/>
     protected internal override void Reset()
     {
-        // A driver that begins anew has no page in the balloon.
+        // After a reset the balloon is empty.
         SetField(BalloonConfig.ActualOffset, 0);
         SetField(BalloonConfig.PoisonOffset, 0);
         _asked = _wanted = false;

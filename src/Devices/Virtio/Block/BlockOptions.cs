@@ -12,7 +12,7 @@ public sealed record BlockOptions
     /// <summary>Descriptors of each queue, a power of two from 4 up to 1024.</summary>
     public ushort QueueSize { get; init; } = 128;
 
-    /// <summary>Requests that the backend has at the same time, over all queues; 1 to 4096.</summary>
+    /// <summary>Most requests in flight at the backend, over all queues; 1 to 4096.</summary>
     public int MaxInFlight { get; init; } = 128;
 
     /// <summary>Show the disk as read-only even if the backend can write.</summary>
@@ -25,7 +25,7 @@ public sealed record BlockOptions
     /// (physical_block_exp).</summary>
     public uint PhysicalBlockSize { get; init; } = 4096;
 
-    /// <summary>Bytes of the best I/O, zero for no opinion (opt_io_size).</summary>
+    /// <summary>Bytes of the preferred I/O size, zero for unspecified (opt_io_size).</summary>
     public uint OptimalIoSize { get; init; }
 
     /// <summary>The longest segment in bytes (size_max), zero for no limit.</summary>

@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Virtio.Block;
 
-/// <summary>A place for one request in flight; all of them exist from the start.</summary>
+/// <summary>One request in flight; all of these are allocated with the device.</summary>
 internal struct BlockRequest
 {
     public Virtqueue Queue;
@@ -9,12 +9,12 @@ internal struct BlockRequest
     /// <summary>Where the status byte goes, in this process.</summary>
     public nint Status;
 
-    /// <summary>What used.len says on success.</summary>
+    /// <summary>The value of used.len on success.</summary>
     public uint Written;
 
     /// <summary>Parts that the backend still works on.</summary>
     public int Parts;
 
-    /// <summary>The worst that a part ended with.</summary>
+    /// <summary>The worst result of the parts that have completed.</summary>
     public DiskResult Result;
 }

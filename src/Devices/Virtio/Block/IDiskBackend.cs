@@ -17,7 +17,7 @@ public interface IDiskBackend
     /// <summary>Are <see cref="DiskOperation.WriteZeroes"/> requests understood?</summary>
     bool CanWriteZeroes { get; }
 
-    /// <summary>Names who is told of completions. Called once, first.</summary>
+    /// <summary>Sets the receiver of completions. Called once, first.</summary>
     void Attach(IDiskCompletions completions);
 
     /// <summary>Takes a request. It may start at once, or wait for <see cref="Submit"/>. The backend never refuses
@@ -29,7 +29,7 @@ public interface IDiskBackend
     void Submit();
 }
 
-/// <summary>Who is told that disk requests are done.</summary>
+/// <summary>Receives the completions of disk requests.</summary>
 public interface IDiskCompletions
 {
     /// <summary>These requests are done, in any order. Called on the event-loop thread; also from within

@@ -5,8 +5,8 @@ using Vmm.Devices.State;
 namespace Vmm.Devices.Virtio.Block;
 
 /// <summary>A disk (virtio 1.2, section 5.2) over an <see cref="IDiskBackend"/>.</summary>
-/// <remarks>Requests wait in slots that exist from the start, with their vectors, so that nothing is allocated per
-/// request; when all are taken the queue waits until one is free. Data moves between guest memory and the backend
+/// <remarks>Requests are kept in slots that are allocated with the device, vectors included, so that nothing is allocated per
+/// request; while all slots are taken the queue waits. Data moves between guest memory and the backend
 /// without a copy.</remarks>
 public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
 {
@@ -21,7 +21,7 @@ public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
     private readonly byte[] _serial = new byte[20];
     private readonly byte _initialWriteback;
     private readonly BlockRequest[] _requests;
-    private readonly int[] _free;           // a stack: the slot used last is the one still in the cache
+    private readonly int[] _free;           // a stack: the slot used last is most likely still in the CPU's cache
     private readonly IoVector[] _vectors;   // pinned; a stretch for each slot
     private readonly nint _vectorsAddress;
     private readonly int _vectorsPerSlot;
@@ -125,7 +125,7 @@ public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
                 }
             }
 
-            if (!_processing)       // else from within Submit, and ProcessQueue goes on with this
+            if (!_processing)       // else this was called from within Submit, and ProcessQueue continues with the queue
             {
                 PublishAll();
                 ServeWaiting();
@@ -211,7 +211,7 @@ public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
                 Start(slot, queue, chain, buffers);
             }
 
-            // The backend may complete requests here and now, of any queue; then there are slots again.
+            // The backend may complete requests of any queue before this returns; then there are free slots again.
             _backend.Submit();
             PublishAll();
             if (_freeCount == 0)
@@ -223,7 +223,7 @@ public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
 
             if (budget == 0)
             {
-                KickLater(queue);       // others have their turn
+                KickLater(queue);       // other queues are served first
                 break;
             }
         }
@@ -273,7 +273,7 @@ public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
         _anyWaiting = Array.IndexOf(_waiting, true) >= 0;
     }
 
-    /// <summary>Slots came free while another queue was served.</summary>
+    /// <summary>Serves waiting queues again: slots became free while another queue was served.</summary>
     private void KickWaiting()
     {
         _anyWaiting = false;
@@ -292,13 +292,13 @@ public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
     {
         ref BlockRequest request = ref _requests[slot];
         _free[_freeCount++] = slot;
-        if (request.Queue.HasRings)     // or else a reset took the buffers away meanwhile
+        if (request.Queue.HasRings)     // else a reset took the buffers away meanwhile
         {
             VirtqueueBuffers.Store(request.Status, (byte)status);
         }
 
-        // On failure nobody knows how much of the data was written, so only what a failed request surely wrote from
-        // its start is claimed (section 2.7.8.2): the status if it is all there is, else nothing.
+        // On failure it is unknown how much of the data was written, so used.len covers only what was certainly written from
+        // the start (section 2.7.8.2): the status byte if there is nothing else, otherwise nothing.
         uint written = status == BlockStatus.Ok || request.Chain.WritableBytes == 1 ? request.Written : 0;
         request.Queue.Complete(request.Chain, written);
     }

@@ -3,9 +3,9 @@ using System.Text;
 
 namespace Vmm.Devices.Virtio.Console;
 
-/// <summary>The control queues (virtio 1.2, section 5.3.6.2): <c>struct virtio_console_control</c> of id:32, event:16, value:16, and
-/// what belongs to the event behind it. What the guest is to be told is a bit for each port, so a guest that asks again and again
-/// costs nothing.</summary>
+/// <summary>The control queues (virtio 1.2, section 5.3.6.2): <c>struct virtio_console_control</c> of id:32, event:16, value:16,
+/// followed by the event's data. Pending messages are bits of each port, so that a guest that asks again and again uses no more
+/// memory.</summary>
 public sealed partial class VirtioConsole
 {
     private const int ControlReceive = 2;       // the driver's: messages of the device
@@ -70,7 +70,7 @@ public sealed partial class VirtioConsole
         while (queue.EnableNotify());
     }
 
-    /// <summary>Acts on a message; what is of no port or no known event is nothing.</summary>
+    /// <summary>Handles a message. One for a port that does not exist, or of an unknown event, is ignored.</summary>
     private void Take(ReadOnlySpan<byte> message)
     {
         uint id = BinaryPrimitives.ReadUInt32LittleEndian(message);
@@ -144,7 +144,7 @@ public sealed partial class VirtioConsole
         {
             while (NextPending() is { } port && queue.TryPop(_buffers, out DescriptorChain chain))
             {
-                // The lowest bit is the first to be told.
+                // The lowest bit is sent first.
                 var next = (PortMessages)((int)port.Pending & -(int)port.Pending);
                 int length = Write(port, next, message);
                 if (chain.WritableBytes < (ulong)length)
@@ -197,7 +197,7 @@ public sealed partial class VirtioConsole
             case Event.PortName:
                 return MessageBytes + Encoding.ASCII.GetBytes(port.Name, message[MessageBytes..]);
             case Event.Resize:
-                // As specified. Linux took rows first before 6.15, and before the same change to its stable kernels.
+                // Columns first, as specified. Linux before 6.15 (and before the same fix in stable kernels) read rows first.
                 BinaryPrimitives.WriteUInt16LittleEndian(message[MessageBytes..], _columns);
                 BinaryPrimitives.WriteUInt16LittleEndian(message[(MessageBytes + 2)..], _rows);
                 return MessageBytes + 4;

@@ -11,8 +11,8 @@ public sealed class ConsolePort : ISerialInput
     private readonly ISerialOutput _output;
     private VirtioConsole? _device;
 
-    /// <param name="name">What the guest finds it by (/sys/class/virtio-ports/*/name): ASCII, up to <see cref="MostNameBytes"/>; empty
-    /// for none.</param>
+    /// <param name="name">What the guest finds it by (/sys/class/virtio-ports/*/name): ASCII, up to <see cref="MostNameBytes"/>;
+    /// empty for none.</param>
     /// <param name="output">Takes what the guest sends, on the event loop's thread.</param>
     /// <param name="isConsole">The guest gives it a terminal (hvc0). It counts as connected always.</param>
     public ConsolePort(string name, ISerialOutput output, bool isConsole = false)
@@ -36,7 +36,7 @@ public sealed class ConsolePort : ISerialInput
     /// <summary>Its number in the device.</summary>
     internal int Number { get; private set; }
 
-    // What follows is guarded by the device's gate.
+    // The properties below are guarded by the device's gate.
 
     /// <summary>The guest's driver has made it ready.</summary>
     internal bool IsReady { get; set; }
@@ -44,10 +44,10 @@ public sealed class ConsolePort : ISerialInput
     /// <summary>A program in the guest has it open.</summary>
     internal bool IsGuestOpen { get; set; }
 
-    /// <summary>Somebody on the host is at its other end.</summary>
+    /// <summary>A program on the host is connected to it.</summary>
     internal bool IsConnected { get; set; }
 
-    /// <summary>The guest was told that somebody is.</summary>
+    /// <summary>The guest was told that it is connected.</summary>
     internal bool IsToldConnected { get; set; }
 
     /// <summary>Messages that the guest is to get.</summary>
@@ -56,10 +56,10 @@ public sealed class ConsolePort : ISerialInput
     /// <summary>Bytes of the buffer in front of the transmit queue that are sent already.</summary>
     internal ulong Sent { get; set; }
 
-    /// <summary>The host has bytes that found no buffer.</summary>
+    /// <summary>The host has bytes for which the guest had no buffer.</summary>
     internal bool IsShort { get; set; }
 
-    /// <summary>The output took no more; <see cref="OutputDrained"/> will come.</summary>
+    /// <summary>The output is full; <see cref="OutputDrained"/> will be called.</summary>
     internal bool IsOutputFull { get; set; }
 
     /// <inheritdoc/>
@@ -74,10 +74,10 @@ public sealed class ConsolePort : ISerialInput
         return _device.Receive(this, bytes);
     }
 
-    /// <summary>The output has room again after it had none. Any thread.</summary>
+    /// <summary>The output takes bytes again after it was full. Any thread.</summary>
     public void OutputDrained() => _device?.OutputDrained(this);
 
-    /// <summary>Somebody on the host came, or went away. Any thread.</summary>
+    /// <summary>A program on the host connected or disconnected. Any thread.</summary>
     public void SetConnected(bool connected) => _device?.SetConnected(this, connected);
 
     internal void Attach(VirtioConsole device, int number) => (_device, Number) = (device, number);
@@ -94,7 +94,7 @@ public sealed class ConsolePort : ISerialInput
         }
     }
 
-    /// <summary>As a driver finds it that begins.</summary>
+    /// <summary>Back to the state before a driver starts.</summary>
     internal void Reset()
     {
         IsReady = IsGuestOpen = IsToldConnected = IsOutputFull = false;
@@ -103,7 +103,7 @@ public sealed class ConsolePort : ISerialInput
     }
 }
 
-/// <summary>What the device tells of a port, in this order.</summary>
+/// <summary>Messages about a port, sent in this order.</summary>
 [Flags]
 internal enum PortMessages
 {

@@ -4,8 +4,8 @@ using Vmm.Devices.State;
 namespace Vmm.Devices.Virtio.Console;
 
 /// <summary>A console and named ports (virtio 1.2, section 5.3), each a stream of bytes both ways.</summary>
-/// <remarks>Nothing is kept here: what the output does not take stays in the guest's queue, and what finds no buffer stays with the
-/// host. VIRTIO_CONSOLE_F_EMERG_WRITE is not offered: there is a serial port for that.</remarks>
+/// <remarks>Nothing is buffered here: what the output does not take stays in the guest's queue, and input without a guest
+/// buffer stays with the host. VIRTIO_CONSOLE_F_EMERG_WRITE is not offered: there is a serial port for that.</remarks>
 public sealed partial class VirtioConsole : VirtioDevice
 {
     /// <summary>Ports at most, the console's included.</summary>
@@ -27,8 +27,8 @@ public sealed partial class VirtioConsole : VirtioDevice
     private ushort _rows;
 
     /// <param name="name">For people: <c>virtio-console0</c>.</param>
-    /// <param name="ports">Port 0 is the console, null where there is none: drivers without VIRTIO_CONSOLE_F_MULTIPORT know only
-    /// that one. The others are there.</param>
+    /// <param name="ports">Port 0 is the console, null where there is none: drivers without VIRTIO_CONSOLE_F_MULTIPORT know
+    /// only that one. The others are never null.</param>
     public VirtioConsole(string name, params ReadOnlySpan<ConsolePort?> ports)
         : base(name, DeviceIdConsole, SizeFeature | MultiportFeature, Sizes(ports.Length))
     {
@@ -129,7 +129,7 @@ public sealed partial class VirtioConsole : VirtioDevice
             port.Sent = fields.UInt64("sent");
             fields.End();
 
-            // Who is at the host's end is this host's matter, and so is how large the terminal is.
+            // Which ports are connected, and the terminal's size, come from this host and not from the saved state.
             if (port.IsReady && port.IsToldConnected != port.IsConnected)
             {
                 port.Pending |= PortMessages.Open;
@@ -279,7 +279,7 @@ public sealed partial class VirtioConsole : VirtioDevice
 
     /// <summary>Sends a buffer, from where it was left.</summary>
     /// <param name="left">Bytes that may be sent in this turn.</param>
-    /// <returns>False: not all of it, because the output is full or others are to have their turn.</returns>
+    /// <returns>False when not all of it was sent, because the output is full or other queues are to be served.</returns>
     private bool TrySend(ConsolePort port, in DescriptorChain chain, ref int left)
     {
         Span<byte> chunk = stackalloc byte[ChunkBytes];

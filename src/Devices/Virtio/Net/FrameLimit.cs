@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Virtio.Net;
 
-/// <summary>What one direction of a card may move: bytes and frames a second, either without limit.</summary>
+/// <summary>The rate limit of one direction of a card, in bytes and frames a second; either may be unlimited.</summary>
 internal sealed class FrameLimit
 {
     private readonly TokenBucket? _bytes;
@@ -21,14 +21,14 @@ internal sealed class FrameLimit
     /// <summary>May a frame of so many bytes pass now?</summary>
     public bool CanTake(ulong bytes) => (_bytes?.CanTake(bytes) ?? true) && (_frames?.CanTake(1) ?? true);
 
-    /// <summary>It passed.</summary>
+    /// <summary>Counts a frame that passed.</summary>
     public void Spend(ulong bytes)
     {
         _bytes?.Spend(bytes);
         _frames?.Spend(1);
     }
 
-    /// <summary>How long until <see cref="CanTake"/> says yes.</summary>
+    /// <summary>How long until <see cref="CanTake"/> is true.</summary>
     public TimeSpan WaitFor(ulong bytes)
     {
         TimeSpan forBytes = _bytes?.WaitFor(bytes) ?? TimeSpan.Zero;

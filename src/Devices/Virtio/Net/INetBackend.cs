@@ -15,17 +15,17 @@ public interface INetBackend
     /// <summary>Queue pairs that it can serve, 1 to <see cref="VirtioNet.MostPairs"/>.</summary>
     int QueuePairs { get; }
 
-    /// <summary>Frames of the guest that it threw away: nobody there, the host refused them, or on purpose.</summary>
+    /// <summary>Frames of the guest that it dropped: no peer, refused by the host, or on purpose (--net loss).</summary>
     long SendDropped { get; }
 
-    /// <summary>Frames for the guest that it threw away.</summary>
+    /// <summary>Frames for the guest that it dropped.</summary>
     long ReceiveDropped { get; }
 
     /// <summary>Names the card. Called once, first.</summary>
     void Attach(INetCard card);
 
-    /// <summary>The driver is ready: what it takes of the offloads (TUNSETOFFLOAD), and how many pairs it uses. Called
-    /// again whenever that changes; with no offloads and no pair when the driver is gone.</summary>
+    /// <summary>The driver is ready: which offloads it accepts (TUNSETOFFLOAD), and how many pairs it uses. Called again
+    /// whenever that changes; with no offloads and no pair when the driver has reset the device.</summary>
     void Configure(NetOffloads accepted, int pairs);
 
     /// <summary>Sends a frame, now or not at all: the memory is the guest's again when this returns.</summary>
@@ -40,8 +40,8 @@ public interface INetBackend
     int Receive(int pair, ReadOnlySpan<IoVector> buffers);
 
     /// <summary>Whether <see cref="INetCard.ReceiveReady"/> is to be called, on the event-loop thread, as long as there are
-    /// frames (level-triggered). False to begin with. Without buffers the card does not want it, so that a flood costs
-    /// nothing and waits, or is dropped, where it is.</summary>
+    /// frames (level-triggered). False to begin with. While it has no buffers the card does not ask for frames, so that a flood
+    /// costs nothing: frames wait or are dropped at their source.</summary>
     void WantReceive(int pair, bool want);
 }
 

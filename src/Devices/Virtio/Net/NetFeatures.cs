@@ -41,7 +41,7 @@ internal static class NetFeatures
         && Needs(features, HostEcn, HostTso4 | HostTso6)
         && Needs(features, Mq, CtrlVq);
 
-    /// <summary>What the guest lets the backend leave undone.</summary>
+    /// <summary>The offloads that the driver accepts for frames from the backend.</summary>
     public static NetOffloads ToGuest(ulong features) =>
         ((features & GuestCsum) != 0 ? NetOffloads.Checksum : 0)
         | ((features & GuestTso4) != 0 ? NetOffloads.Tso4 : 0)

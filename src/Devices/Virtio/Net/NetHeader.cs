@@ -14,8 +14,8 @@ internal static class NetHeader
     private const byte GsoTcp6 = 4;
     private const byte GsoEcn = 0x80;
 
-    /// <summary>Makes of the guest's header one that a backend need not look at again: only what was negotiated, about
-    /// a frame of so many bytes.</summary>
+    /// <summary>Corrects the guest's header so that a backend need not check it again: only negotiated features, and only
+    /// offsets within the frame.</summary>
     /// <remarks>
     /// Flags that a device does not know it ignores (section 5.1.6.2.2); DATA_VALID and RSC_INFO are for the other
     /// direction. hdr_len is a hint, not to be relied on: one that passes the frame's end becomes the end of the

@@ -1,7 +1,7 @@
 namespace Vmm.Devices.Virtio.Net;
 
-/// <summary>Work on frames that can be left to the other side. A backend says what it can take from the guest and give
-/// to it; the driver says what it takes.</summary>
+/// <summary>Work on frames that can be left to the other side. A backend offers what it supports in each direction; the driver
+/// chooses what it accepts.</summary>
 [Flags]
 public enum NetOffloads
 {

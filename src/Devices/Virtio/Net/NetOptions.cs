@@ -9,7 +9,7 @@ public sealed record NetOptions
     /// <summary>Descriptors of each queue, a power of two from 16 up to 512.</summary>
     public ushort QueueSize { get; init; } = 256;
 
-    /// <summary>Told to the driver; zero for no opinion, else 68 to 65535.</summary>
+    /// <summary>Reported to the driver; zero for none, else 68 to 65535.</summary>
     public ushort Mtu { get; init; }
 
     /// <summary>Bytes per second from the guest; zero for no limit.</summary>

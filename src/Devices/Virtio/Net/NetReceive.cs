@@ -5,8 +5,8 @@ namespace Vmm.Devices.Virtio.Net;
 /// <summary>Frames for the guest (virtio 1.2, sections 5.1.6.3 and 5.1.6.4).</summary>
 public sealed partial class VirtioNet
 {
-    // Room for an Ethernet frame without a VLAN tag, which a buffer of Linux's has; and how many frames after a longer one
-    // get more.
+    // The size of an Ethernet frame without a VLAN tag, which one buffer of Linux holds; and for how many frames after a longer
+    // one larger buffers are taken.
     private const ulong CommonBytes = HeaderBytes + 1514;
     private const int LongStreak = 256;
 
@@ -38,14 +38,14 @@ public sealed partial class VirtioNet
             if (_receiveLimit is not null && !_receiveLimit.CanTake(1))
             {
                 WantReceive(pair, false);
-                KickAfter(_receiveLimit.WaitFor(1), queue);     // which wants it again
+                KickAfter(_receiveLimit.WaitFor(1), queue);     // which asks for frames again
                 return;
             }
 
-            // Seldom is a frame as long as it may be, and a list of many buffers costs the kernel more than the frame itself.
+            // Few frames have the maximum length, and a long list of buffers costs the kernel more than the frame itself.
             if (!Gather(queue, held, held.LongFrames > 0 ? _receiveBytes : Math.Min(_receiveBytes, CommonBytes)))
             {
-                WantReceive(pair, false);       // the driver's notification of buffers wants it again
+                WantReceive(pair, false);       // asked for again when the driver notifies of buffers
                 return;
             }
 
@@ -59,7 +59,7 @@ public sealed partial class VirtioNet
             held.LongFrames = (ulong)length > CommonBytes ? LongStreak : Math.Max(0, held.LongFrames - 1);
             if (length < HeaderBytes || ((ulong)length > held.Bytes && !TakeOverflow(queue, held, (ulong)length)))
             {
-                _receiveDropped++;       // the buffers, as good as new, wait for the next frame
+                _receiveDropped++;       // the buffers are unused and wait for the next frame
                 continue;
             }
 
@@ -69,8 +69,8 @@ public sealed partial class VirtioNet
         }
     }
 
-    /// <summary>A frame was longer than the buffers held: takes more of them, and copies what lies in our own. False when
-    /// there are not enough, or it is longer than the guest wants any.</summary>
+    /// <summary>A frame was longer than the buffers that were taken: takes more, and copies the rest from the device's own
+    /// buffer. False when there are not enough, or the frame is longer than the guest accepts.</summary>
     private bool TakeOverflow(Virtqueue queue, ReceiveQueue held, ulong length)
     {
         ulong inPlace = held.Bytes;
@@ -83,8 +83,8 @@ public sealed partial class VirtioNet
         return true;
     }
 
-    /// <summary>Takes buffers until so many bytes fit (one only, when buffers cannot be merged). False when there is none
-    /// at all, and the driver will notify when there is.</summary>
+    /// <summary>Takes buffers until so many bytes fit (one only, when buffers cannot be merged). False when there is none; the
+    /// driver will notify when it adds one.</summary>
     private bool Gather(Virtqueue queue, ReceiveQueue held, ulong bytes)
     {
         int most = HasMergeableBuffers ? int.MaxValue : 1;

@@ -21,16 +21,16 @@ internal sealed class ReceiveQueue
         _vectors = GC.AllocateUninitializedArray<IoVector>(MostVectors + queueSize + 1, pinned: true);
     }
 
-    /// <summary>Was the backend told that frames are wanted?</summary>
+    /// <summary>Was the backend asked for frames?</summary>
     public bool Wanted { get; set; }
 
-    /// <summary>How many more frames are taken to be long.</summary>
+    /// <summary>How many more frames are expected to be long.</summary>
     public int LongFrames { get; set; }
 
     /// <summary>Chains held.</summary>
     public int Count => _chainCount;
 
-    /// <summary>Bytes that they have room for.</summary>
+    /// <summary>Bytes that the held chains can take.</summary>
     public ulong Bytes { get; private set; }
 
     /// <summary>May another chain be added?</summary>
@@ -85,7 +85,7 @@ internal sealed class ReceiveQueue
         return count;
     }
 
-    /// <summary>Lets go of the first chain.</summary>
+    /// <summary>Removes and returns the first chain.</summary>
     public DescriptorChain Take()
     {
         DescriptorChain chain = _chains[_firstChain++];
@@ -113,7 +113,7 @@ internal sealed class ReceiveQueue
         Bytes = 0;
     }
 
-    /// <summary>Gives all back, unused, because the queue is taken away.</summary>
+    /// <summary>Completes all, unused, because the queue is being stopped.</summary>
     public void Drop(Virtqueue queue)
     {
         while (_chainCount > 0)

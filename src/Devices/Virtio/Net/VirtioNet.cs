@@ -7,7 +7,7 @@ namespace Vmm.Devices.Virtio.Net;
 
 /// <summary>A network card (virtio 1.2, section 5.1) over an <see cref="INetBackend"/>.</summary>
 /// <remarks>Frames move between guest memory and the backend without a copy. Queues: receive 0, transmit 0, receive 1,
-/// transmit 1 and so on, then control. A turn of the loop moves a bounded number of frames.</remarks>
+/// transmit 1 and so on, then control. Each call moves a bounded number of frames, so that other queues are served too.</remarks>
 public sealed partial class VirtioNet : VirtioDevice, INetCard
 {
     /// <summary>Bytes of the header in front of every frame.</summary>
@@ -35,7 +35,7 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
     private readonly bool[] _sendBlocked;
     private readonly FrameLimit? _sendLimit;
     private readonly FrameLimit? _receiveLimit;
-    private readonly byte[] _header;                // pinned; the header of the frame being sent, out of the guest's reach
+    private readonly byte[] _header;                // pinned; a copy of the header of the frame being sent, which the guest cannot change
     private readonly byte[] _overflow;              // pinned; takes what does not fit the guest's buffers
     private readonly IoVector[] _sendVectors;       // pinned
     private readonly int _maxPairs;
@@ -88,7 +88,7 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
     /// <summary>Their bytes, without the virtio header.</summary>
     public long ReceivedBytes { get; private set; }
 
-    /// <summary>Frames that the guest sent and nobody will see: malformed, too long, or dropped by the backend.</summary>
+    /// <summary>Frames that the guest sent and that were dropped: malformed, too long, or dropped by the backend.</summary>
     public long SendDropped => _sendDropped + _backend.SendDropped;
 
     /// <summary>Frames for the guest that did not fit the buffers it had ready, or that the backend dropped.</summary>
@@ -196,7 +196,7 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
         _pairs = (int)state.UInt64("pairs", 1, (NegotiatedFeatures & NetFeatures.Mq) != 0 ? (ulong)_maxPairs : 1);
         if (linkChanged)
         {
-            ConfigChanged();        // the cable is as it is here, and not as the guest last saw it
+            ConfigChanged();        // the link state is this host's, which may differ from what the guest last saw
         }
     }
 
@@ -209,7 +209,7 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
         }
         else if (queue.Index / 2 >= _pairs)
         {
-            // A pair that the driver has not switched on: left alone until it is.
+            // A pair that the driver has not enabled is not served.
         }
         else if (queue.Index % 2 == 0)
         {

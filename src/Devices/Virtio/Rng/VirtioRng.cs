@@ -3,8 +3,8 @@ namespace Vmm.Devices.Virtio.Rng;
 /// <summary>An entropy device (virtio 1.2, section 5.4).</summary>
 public sealed class VirtioRng : VirtioDevice
 {
-    /// <summary>The most that one request gets; section 5.4.6.2 allows less than asked for. Keeps a turn of the loop
-    /// short: a queue's worth of requests is 256 KiB, some tenths of a millisecond.</summary>
+    /// <summary>The most that one request gets; section 5.4.6.2 allows less than asked for. Keeps the event loop responsive: a
+    /// full queue of requests is 256 KiB, some tenths of a millisecond.</summary>
     public const int MostPerRequest = 4096;
 
     private const uint DeviceIdEntropy = 4;

@@ -112,7 +112,7 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupts, ISavedS
     private void Interrupt(int reason)
     {
         // Status first, then the edge: the handler finds the reason. An edge for each, even while the reason still
-        // stands: an edge that came while the line was masked is lost, and the next one makes up for it.
+        // stands: an edge that came while the line was masked is lost, and the next one replaces it.
         Interlocked.Or(ref _interruptStatus, reason);
         _interrupt.Trigger();
     }

@@ -229,7 +229,7 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
         return start;
     }
 
-    /// <summary>Section 4.1.4.9: pci_cfg_data is a look into the window for who cannot map it.</summary>
+    /// <summary>Section 4.1.4.9: pci_cfg_data gives access to the window without mapping it.</summary>
     private bool IsPciCfgData(int offset, int length) =>
         offset < _pciCfg + LongCapabilityLength && offset + length > _pciCfg + CapabilityLength;
 

@@ -13,8 +13,8 @@ public readonly record struct VhostRing(
 
 /// <summary>Another program that serves a device's queues. It gets the rings and the guest's memory, is kicked by the
 /// guest and interrupts it, without this process in between.</summary>
-/// <remarks>Called with the device's gate held, on vCPU threads. Nothing here throws: a back end that does not do what
-/// it is told is lost from then on (<see cref="VhostDevice.OnLost"/>).</remarks>
+/// <remarks>Called with the device's gate held, on vCPU threads. Nothing here throws: a back end that fails is treated as lost
+/// from then on (<see cref="VhostDevice.OnLost"/>).</remarks>
 public interface IVhostBackend
 {
     /// <summary>The features that it offers, those of the device and those of the rings.</summary>

@@ -2,8 +2,8 @@ using Vmm.Devices.State;
 
 namespace Vmm.Devices.Virtio.Vhost;
 
-/// <summary>A device whose queues are served by another program. Here is what the guest sees of it in registers; when
-/// the program is lost, also the end of every request, as an error.</summary>
+/// <summary>A device whose queues are served by another program. This class has the registers that the guest sees, and
+/// completes every request with an error when the program is lost.</summary>
 /// <param name="name">For people: <c>virtio-fs0</c>.</param>
 /// <param name="deviceId">virtio 1.2, section 5.</param>
 /// <param name="features">Device-specific features that may be offered, if the back end has them.</param>
@@ -41,8 +41,8 @@ public abstract class VhostDevice(
         }
     }
 
-    /// <summary>The back end is gone for good, and touches the guest's memory no more. What the guest has asked for, and
-    /// will ask for, ends as an error. On the event-loop thread.</summary>
+    /// <summary>The back end has ended for good and no longer accesses guest memory. Every request, pending or future, is
+    /// completed with an error. On the event-loop thread.</summary>
     public void OnLost()
     {
         lock (Gate)
@@ -71,7 +71,7 @@ public abstract class VhostDevice(
     /// <inheritdoc/>
     protected internal override void StopQueue(Virtqueue queue) => Backend.StopQueue(queue.Index);
 
-    /// <summary>Refuses: what the program knows of the guest (open files, for instance) would not be in it.</summary>
+    /// <summary>Refuses: the program's own state (open files, for instance) would be missing.</summary>
     protected internal override void Save(StateWriter state) => throw new NotSupportedException(
         $"{Name}: its state is in the program that serves it, and cannot be saved");
 
@@ -80,7 +80,7 @@ public abstract class VhostDevice(
     {
         if (!IsLost)
         {
-            Configuration.Kick(queue.Index);        // it was the back end's; the eventfd is where it looks
+            Configuration.Kick(queue.Index);        // the notification was for the back end: pass it on by its eventfd
             return;
         }
 
@@ -107,7 +107,7 @@ public abstract class VhostDevice(
         queue.Publish();
     }
 
-    /// <summary>Where the buffers of the request lie that is being failed.</summary>
+    /// <summary>The buffers of the request that is being completed with an error.</summary>
     protected IoVector[] Buffers => field ??= new IoVector[QueueSizes.ToArray().Max()];
 
     /// <summary>The program was just lost; with the gate held.</summary>

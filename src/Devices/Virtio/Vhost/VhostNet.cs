@@ -7,7 +7,7 @@ namespace Vmm.Devices.Virtio.Vhost;
 /// <code>
 /// mac[6]      status: 16 (bit 0: the link is up)
 /// </code>
-/// When the program is lost, the cable is out.</summary>
+/// When the program is lost, the link goes down.</summary>
 public sealed class VhostNet : VhostDevice
 {
     private const uint DeviceIdNet = 1;
@@ -15,7 +15,7 @@ public sealed class VhostNet : VhostDevice
     private const int Receive = 0, StatusOffset = 6, MacBytes = 6;
     private const ushort LinkUp = 1;
 
-    // What frames may look like is between the guest's driver and the program. Neither CTRL_VQ nor MQ: two queues.
+    // Offloads are negotiated between the guest's driver and the program. Neither CTRL_VQ nor MQ: two queues.
     private const ulong Offered = NetFeatures.Csum | NetFeatures.GuestCsum | NetFeatures.GuestTso4 | NetFeatures.GuestTso6
         | NetFeatures.GuestEcn | NetFeatures.GuestUfo | NetFeatures.HostTso4 | NetFeatures.HostTso6 | NetFeatures.HostEcn
         | NetFeatures.HostUfo | NetFeatures.MrgRxbuf;
@@ -52,7 +52,7 @@ public sealed class VhostNet : VhostDevice
     /// <inheritdoc/>
     protected override void ProcessQueue(Virtqueue queue)
     {
-        // A buffer for a frame that never comes stays where it is, as with a cable that is out.
+        // Receive buffers stay in the queue: no frame will come.
         if (!IsLost || queue.Index != Receive)
         {
             base.ProcessQueue(queue);

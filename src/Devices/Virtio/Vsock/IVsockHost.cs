@@ -9,7 +9,7 @@ public interface IVsockHost
     void Attach(IVsockDevice device);
 
     /// <summary>The guest connects to a port of the host.</summary>
-    /// <returns>Null where nobody listens there.</returns>
+    /// <returns>Null where no program listens there.</returns>
     IVsockPeer? Connect(uint port);
 }
 
@@ -19,12 +19,12 @@ public interface IVsockPeer : IDisposable
     /// <summary>Names the guest's end. Called once, first.</summary>
     void Attach(IVsockConnection connection);
 
-    /// <summary>The guest took the connection that the host asked for.</summary>
+    /// <summary>The guest accepted the connection that the host asked for.</summary>
     /// <param name="port">The host's own port in it.</param>
     void Accepted(uint port);
 
     /// <summary>Takes what the guest sent, as much as there is room for.</summary>
-    /// <returns>Bytes taken; negative when nobody will ever read them.</returns>
+    /// <returns>Bytes taken; negative when the program will not read any more.</returns>
     int Send(ReadOnlySpan<IoVector> data);
 
     /// <summary>Fills buffers of the guest's.</summary>
@@ -36,25 +36,25 @@ public interface IVsockPeer : IDisposable
     /// more will come.</returns>
     int Peek();
 
-    /// <summary>Which of <see cref="IVsockConnection.ReceiveReady"/> and <see cref="IVsockConnection.SendReady"/> are to be
-    /// called while they are true. Neither to begin with.</summary>
+    /// <summary>Chooses which of <see cref="IVsockConnection.ReceiveReady"/> and <see cref="IVsockConnection.SendReady"/> are
+    /// called when ready. Neither at first.</summary>
     void Want(bool receive, bool send);
 
     /// <summary>The guest will send no more.</summary>
     void EndSend();
 }
 
-/// <summary>What a stream tells the device, on the event-loop thread and without any lock held: the device calls back.
+/// <summary>Events of a stream, raised on the event-loop thread without any lock held: the device calls back.
 /// </summary>
 public interface IVsockConnection
 {
     /// <summary>There are bytes for the guest, or their end.</summary>
     void ReceiveReady();
 
-    /// <summary>There is room for bytes of the guest's.</summary>
+    /// <summary>The host's program can take bytes of the guest.</summary>
     void SendReady();
 
-    /// <summary>The program at the host's end is gone. What it sent before can still be received.</summary>
+    /// <summary>The host's program has closed its end. What it sent before can still be received.</summary>
     void HungUp();
 }
 

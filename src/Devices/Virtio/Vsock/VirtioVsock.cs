@@ -5,10 +5,10 @@ namespace Vmm.Devices.Virtio.Vsock;
 /// <summary>A socket device (virtio 1.2, section 5.10): stream sockets between programs of the guest and of the host.
 /// </summary>
 /// <remarks>
-/// Bytes go from guest memory to the host's sockets and back without a copy; only what a slow reader has no room for is
-/// kept, up to <see cref="VsockConnection.BufferBytes"/> for each of <see cref="MostConnections"/>. What the guest is owed
-/// is a set of flags on each connection and a short list of refusals, so that it never grows: when the list is full the
-/// guest's packets wait (section 5.10.6.2).
+/// Bytes go from guest memory to the host's sockets and back without a copy; only what a slow reader does not take is kept, up to
+/// <see cref="VsockConnection.BufferBytes"/> for each of <see cref="MostConnections"/>. Pending packets for the guest are flags of
+/// each connection and a short list of refusals, so that they never grow: when the list is full the guest's packets wait (section
+/// 5.10.6.2).
 /// </remarks>
 public sealed partial class VirtioVsock : VirtioDevice, IVsockDevice
 {
@@ -27,7 +27,7 @@ public sealed partial class VirtioVsock : VirtioDevice, IVsockDevice
     private readonly IVsockHost _host;
     private readonly ulong _guestCid;
     private readonly Dictionary<ulong, VsockConnection> _connections = [];
-    private readonly Queue<VsockConnection> _ready = new();     // those that owe the guest something
+    private readonly Queue<VsockConnection> _ready = new();     // those with packets pending for the guest
     private readonly IoVector[] _vectors = new IoVector[QueueLength];
 
     /// <param name="name">For people: <c>virtio-vsock0</c>.</param>
@@ -47,7 +47,7 @@ public sealed partial class VirtioVsock : VirtioDevice, IVsockDevice
         host.Attach(this);
     }
 
-    /// <summary>Connections that came to be, whoever asked for them.</summary>
+    /// <summary>Connections that were established, from either side.</summary>
     public long Opened { get; private set; }
 
     /// <summary>Bytes that the guest sent.</summary>
@@ -85,7 +85,7 @@ public sealed partial class VirtioVsock : VirtioDevice, IVsockDevice
         _connections.Clear();
         _ready.Clear();
         _refusals.Clear();
-        _owesReset = false;
+        _resetPending = false;
     }
 
     /// <inheritdoc/>

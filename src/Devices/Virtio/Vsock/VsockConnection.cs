@@ -5,7 +5,7 @@ namespace Vmm.Devices.Virtio.Vsock;
 
 /// <summary>One connection between a port of the guest and one of the host, with what each side may still send
 /// (virtio 1.2, sections 5.10.6.3 and 5.10.6.5).</summary>
-/// <remarks>The gate of the device is held for all but what <see cref="IVsockConnection"/> says.</remarks>
+/// <remarks>All calls are made with the device's gate held, except those of <see cref="IVsockConnection"/>.</remarks>
 internal sealed class VsockConnection(VirtioVsock device, uint guestPort, uint hostPort, IVsockPeer peer) : IVsockConnection
 {
     /// <summary>Bytes that the guest may send before the host's program reads them. The buffer for them is made when that
@@ -29,7 +29,7 @@ internal sealed class VsockConnection(VirtioVsock device, uint guestPort, uint h
 
     public VsockState State { get; set; }
 
-    /// <summary>What has to be said to the guest, each once.</summary>
+    /// <summary>Packets that are pending for the guest.</summary>
     public VsockPending Pending { get; set; }
 
     /// <summary>Is it in the device's list of those that have something for the guest?</summary>
@@ -38,18 +38,18 @@ internal sealed class VsockConnection(VirtioVsock device, uint guestPort, uint h
     /// <summary>Did the host's program hang up?</summary>
     public bool IsHungUp { get; set; }
 
-    /// <summary>What the guest will do no more.</summary>
+    /// <summary>Which directions the guest has shut down.</summary>
     public VsockShutdown GuestShut { get; set; }
 
-    /// <summary>What the guest was told that the host will do no more.</summary>
+    /// <summary>Which directions the guest was told that the host has shut down.</summary>
     public VsockShutdown HostShut { get; set; }
 
-    /// <summary>Does it wait for the guest to make room?</summary>
+    /// <summary>Does it wait for credit from the guest?</summary>
     public bool IsOutOfCredit { get; set; }
 
     public bool HasUnsent => _unsentStart < _unsentEnd;
 
-    /// <summary>Bytes that the guest has room for. Whatever nonsense it says, no more than it claims to have.</summary>
+    /// <summary>Bytes that the guest can take. Never more than its buffer size, whatever the guest writes.</summary>
     public uint Credit
     {
         get
@@ -62,7 +62,7 @@ internal sealed class VsockConnection(VirtioVsock device, uint guestPort, uint h
     /// <summary>Bytes that the guest may still send.</summary>
     public uint Room => BufferBytes - (uint)(_unsentEnd - _unsentStart);
 
-    /// <summary>Is so much read that the guest, which may be out of credit, is to be told?</summary>
+    /// <summary>Has the host's program read so much that the guest is to get a credit update?</summary>
     public bool ShouldTellCredit => unchecked(_forwarded - _forwardedTold) >= BufferBytes / 2;
 
     void IVsockConnection.ReceiveReady() => device.ReceiveReady(this);
@@ -71,10 +71,10 @@ internal sealed class VsockConnection(VirtioVsock device, uint guestPort, uint h
 
     void IVsockConnection.HungUp() => device.HungUp(this);
 
-    /// <summary>Every packet of the guest says how much room it has.</summary>
+    /// <summary>Takes the credit fields of a packet of the guest.</summary>
     public void TakeCredit(in VsockHeader header) => (_peerBufAlloc, _peerFwdCnt) = (header.BufAlloc, header.FwdCnt);
 
-    /// <summary>Every packet for the guest says how much room the host has.</summary>
+    /// <summary>Fills in the credit fields of a packet for the guest.</summary>
     public void PutCredit(ref VsockHeader header)
     {
         (header.BufAlloc, header.FwdCnt) = (BufferBytes, _forwarded);
@@ -83,10 +83,10 @@ internal sealed class VsockConnection(VirtioVsock device, uint guestPort, uint h
 
     public void Sent(int bytes) => _sent = unchecked(_sent + (uint)bytes);
 
-    /// <summary>Hands bytes of the guest's on, and keeps what the host's program has no room for.</summary>
+    /// <summary>Sends the guest's bytes to the host's program, and keeps what it does not take.</summary>
     /// <param name="data">Exactly <paramref name="length"/> bytes; changed.</param>
     /// <param name="length">At most <see cref="Room"/>.</param>
-    /// <returns>False when nobody will read them.</returns>
+    /// <returns>False when the program will not read any more.</returns>
     public bool Forward(Span<IoVector> data, uint length)
     {
         Debug.Assert(length <= Room);
@@ -106,8 +106,8 @@ internal sealed class VsockConnection(VirtioVsock device, uint guestPort, uint h
         return true;
     }
 
-    /// <summary>Hands on what was kept.</summary>
-    /// <returns>False when nobody will read it.</returns>
+    /// <summary>Sends what was kept.</summary>
+    /// <returns>False when the program will not read any more.</returns>
     public bool Flush()
     {
         while (HasUnsent)
@@ -128,7 +128,7 @@ internal sealed class VsockConnection(VirtioVsock device, uint guestPort, uint h
         return true;
     }
 
-    /// <summary>Nobody will read what was kept: the guest need not wait for it.</summary>
+    /// <summary>Drops what was kept, because the program will not read it: the guest need not wait for credit.</summary>
     public void DropUnsent()
     {
         Forwarded(_unsentEnd - _unsentStart);
@@ -158,14 +158,14 @@ internal enum VsockState
 
     Established,
 
-    /// <summary>Over; the guest has yet to be told.</summary>
+    /// <summary>Closed on the host; the guest has not been told yet.</summary>
     Closing,
 
-    /// <summary>Over, and out of the device's table.</summary>
+    /// <summary>Closed on both sides, and removed from the device's table.</summary>
     Closed,
 }
 
-/// <summary>Packets that a connection owes the guest, in the order in which they go.</summary>
+/// <summary>Packets pending for the guest, in the order in which they are sent.</summary>
 [Flags]
 internal enum VsockPending
 {

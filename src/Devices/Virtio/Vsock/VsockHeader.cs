@@ -35,7 +35,7 @@ internal enum VsockOp : ushort
     CreditRequest,
 }
 
-/// <summary>VIRTIO_VSOCK_SHUTDOWN_*: what the sender of the packet will do no more.</summary>
+/// <summary>VIRTIO_VSOCK_SHUTDOWN_*: the directions that the packet's sender shuts down.</summary>
 [Flags]
 internal enum VsockShutdown : uint
 {

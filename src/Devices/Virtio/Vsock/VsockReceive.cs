@@ -51,7 +51,7 @@ public sealed partial class VirtioVsock
         }
     }
 
-    /// <summary>The host's program is gone: nobody reads what the guest sent, and what it sends.</summary>
+    /// <summary>The host's program has closed its end: what the guest sent, and sends, is not read.</summary>
     internal void HungUp(VsockConnection connection)
     {
         lock (Gate)
@@ -63,8 +63,9 @@ public sealed partial class VirtioVsock
                     Close(connection);
                     break;
                 case VsockState.Established:
-                    // Bytes that are left go first, if the guest has room for them. If it has not, it is told at once
-                    // that nobody reads any more, and of the end of the bytes once it has read them (FillShutdown).
+                    // The remaining bytes go first, if the guest has credit. If it has none, it is told at once that the host
+                    // does not receive any more, and that it does not send any more once the guest has read the rest
+                    // (FillShutdown).
                     connection.DropUnsent();
                     AddPending(connection, CanReceive(connection) && !connection.IsOutOfCredit
                         ? VsockPending.Data | VsockPending.Shutdown
@@ -81,7 +82,7 @@ public sealed partial class VirtioVsock
     private static bool CanReceive(VsockConnection connection) =>
         (connection.HostShut & VsockShutdown.Send) == 0 && (connection.GuestShut & VsockShutdown.Receive) == 0;
 
-    /// <summary>Has the event loop look for what the connection can make use of just now.</summary>
+    /// <summary>Asks the event loop for the events that the connection can handle now.</summary>
     private static void Watch(VsockConnection connection)
     {
         if (!connection.IsHungUp)
@@ -118,7 +119,8 @@ public sealed partial class VirtioVsock
         }
     }
 
-    /// <summary>Connections that came and went while the guest had no buffers: nothing is owed for them any more.</summary>
+    /// <summary>Removes connections that were opened and closed while the guest had no buffers: no packet is pending for
+    /// them.</summary>
     private void DropOver()
     {
         for (int left = _ready.Count; left > 0; left--)
@@ -131,7 +133,7 @@ public sealed partial class VirtioVsock
         }
     }
 
-    /// <summary>The connection is over: the host's program hears of it at once, the guest with its next buffer.</summary>
+    /// <summary>Closes the connection: the host's program sees it at once, the guest with its next buffer.</summary>
     private void Close(VsockConnection connection)
     {
         connection.State = VsockState.Closing;
@@ -140,7 +142,7 @@ public sealed partial class VirtioVsock
         AddPending(connection, VsockPending.Rst);
     }
 
-    /// <summary>The guest knows that the connection is over.</summary>
+    /// <summary>Removes the connection: the guest knows that it is closed.</summary>
     private void Forget(VsockConnection connection)
     {
         connection.State = VsockState.Closed;
@@ -176,7 +178,7 @@ public sealed partial class VirtioVsock
                 int written = Fill(_vectors.AsSpan(chain.Readable, chain.Writable), chain.WritableBytes);
                 if (written == 0)
                 {
-                    queue.ReturnToQueue(chain);     // nobody had anything after all
+                    queue.ReturnToQueue(chain);     // no connection had anything to send
                 }
                 else
                 {
@@ -199,7 +201,7 @@ public sealed partial class VirtioVsock
     }
 
     /// <summary>Makes one packet.</summary>
-    /// <returns>Its bytes; 0 when there is nothing to say.</returns>
+    /// <returns>Its bytes; 0 when there is none to send.</returns>
     private int Fill(Span<IoVector> buffers, ulong room)
     {
         if (_refusals.Count > 0)
@@ -277,7 +279,7 @@ public sealed partial class VirtioVsock
         if (room == VsockHeader.Length)
         {
             connection.Pending |= VsockPending.Data;
-            return Put(connection, buffers, VsockOp.CreditUpdate);      // the next buffer may have room for more
+            return Put(connection, buffers, VsockOp.CreditUpdate);      // the next buffer may be larger
         }
 
         buffers.CopyTo(_dataVectors);
@@ -296,7 +298,7 @@ public sealed partial class VirtioVsock
         return 0;
     }
 
-    /// <summary>There was nothing to read: not now, or never again.</summary>
+    /// <summary>There was nothing to read: nothing now, or the end of the stream.</summary>
     private static void EndReceive(VsockConnection connection, int got)
     {
         if (got < 0 || connection.IsHungUp)
@@ -307,7 +309,7 @@ public sealed partial class VirtioVsock
         Watch(connection);
     }
 
-    /// <summary>Says what the host will do no more (section 5.10.6.5).</summary>
+    /// <summary>Tells the guest which directions the host has shut down (section 5.10.6.5).</summary>
     /// <returns>0 when the guest knows already.</returns>
     private int FillShutdown(VsockConnection connection, Span<IoVector> buffers)
     {

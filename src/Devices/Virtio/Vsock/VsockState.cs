@@ -11,7 +11,7 @@ public sealed partial class VirtioVsock
     private const uint EventTransportReset = 0;     // VIRTIO_VSOCK_EVENT_TRANSPORT_RESET, virtio 1.2, section 5.10.6.7
     private const string ShortEventBuffer = "an event buffer is shorter than an event";
 
-    private bool _owesReset;
+    private bool _resetPending;
 
     /// <inheritdoc/>
     protected internal override void Save(StateWriter state)
@@ -19,9 +19,10 @@ public sealed partial class VirtioVsock
         base.Save(state);
         state.Write("cid", _guestCid);
         state.Write("nextHostPort", _nextHostPort);
-        state.Write("owesReset", _owesReset || _connections.Count > 0);
+        state.Write("owesReset", _resetPending || _connections.Count > 0);
 
-        // A request that has no answer yet gets one: no socket of the guest's waits for the reset to hear of it.
+        // A connection request that is not answered yet is refused: the guest's socket would not learn of it from the transport
+        // reset.
         IEnumerable<(uint, uint, ushort)> unanswered = _connections.Values
             .Where(static connection => (connection.Pending & VsockPending.Response) != 0)
             .Select(static connection => (connection.GuestPort, connection.HostPort, TypeStream));
@@ -40,7 +41,7 @@ public sealed partial class VirtioVsock
         base.Load(state);
         ulong cid = state.UInt64("cid", HostCid + 1, uint.MaxValue - 1);
         _nextHostPort = (uint)state.UInt64("nextHostPort", FirstHostPort, LastHostPort);
-        _owesReset = state.Boolean("owesReset") || cid != _guestCid;    // the driver reads its address again then
+        _resetPending = state.Boolean("owesReset") || cid != _guestCid;    // the driver reads its address again then
         _refusals.Clear();
         foreach (StateReader refusal in state.List("refusals", 0, VsockRefusals.Most))
         {
@@ -54,7 +55,7 @@ public sealed partial class VirtioVsock
     {
         do
         {
-            if (!_owesReset)
+            if (!_resetPending)
             {
                 return;
             }
@@ -70,7 +71,7 @@ public sealed partial class VirtioVsock
                 Span<byte> reset = stackalloc byte[EventBytes];
                 BinaryPrimitives.WriteUInt32LittleEndian(reset, EventTransportReset);
                 VirtqueueBuffers.CopyTo(_vectors.AsSpan(chain.Readable, chain.Writable), reset);
-                _owesReset = false;
+                _resetPending = false;
                 queue.Complete(chain, EventBytes);
                 queue.Publish();
                 return;

@@ -15,7 +15,7 @@ public sealed partial class VirtioVsock
         int budget = PacketsPerTurn;
         do
         {
-            // Each packet may have to be refused, so there must be room for that; it comes with the next receive buffers.
+            // Each packet may have to be refused, so a packet is taken only while the list of refusals is not full.
             while (!_refusals.IsFull && queue.TryPop(_vectors, out DescriptorChain chain))
             {
                 if (!TryTake(_vectors.AsSpan(0, chain.Readable), chain.ReadableBytes, out string fault))
@@ -38,8 +38,8 @@ public sealed partial class VirtioVsock
         SendToGuest();
     }
 
-    /// <summary>One packet. What does not go from this guest to the host is dropped.</summary>
-    /// <returns>False for what is no packet.</returns>
+    /// <summary>One packet. A packet that is not from this guest's address, or not for the host, is dropped.</summary>
+    /// <returns>False when it is malformed.</returns>
     private bool TryTake(Span<IoVector> packet, ulong length, out string fault)
     {
         VsockHeader header = default;
@@ -69,11 +69,11 @@ public sealed partial class VirtioVsock
         _connections.TryGetValue(Key(header.SrcPort, header.DstPort), out VsockConnection? connection);
         if (connection is null || header.Type != TypeStream)
         {
-            TakeFromStranger(header);
+            TakeUnconnected(header);
         }
         else if (connection.State == VsockState.Closing)
         {
-            // On its way to the guest is that it is over.
+            // A reset is already pending for the guest.
         }
         else if (!Take(connection, header, packet))
         {
@@ -81,9 +81,9 @@ public sealed partial class VirtioVsock
         }
     }
 
-    /// <summary>A packet of no connection, or of a type of socket that there is not: a request, or an error to reply to.
+    /// <summary>A packet that belongs to no connection, or has an unknown socket type: a connection request, or an error to answer.
     /// </summary>
-    private void TakeFromStranger(in VsockHeader header)
+    private void TakeUnconnected(in VsockHeader header)
     {
         if (header.Op == VsockOp.Rst)
         {
@@ -147,7 +147,7 @@ public sealed partial class VirtioVsock
 
         if (length > connection.Room || (connection.GuestShut & VsockShutdown.Send) != 0)
         {
-            return false;       // more than it was told that there is room for (section 5.10.6.3)
+            return false;       // more than its credit (section 5.10.6.3)
         }
 
         Span<IoVector> data = packet[VirtqueueBuffers.Skip(packet, VsockHeader.Length)..];
@@ -168,7 +168,7 @@ public sealed partial class VirtioVsock
         return AfterSending(connection);
     }
 
-    /// <summary>Something of the guest's was handed on, or will not be: what follows from that.</summary>
+    /// <summary>Handles the consequences after bytes of the guest were sent on or dropped.</summary>
     /// <returns>False when the connection is over.</returns>
     private bool AfterSending(VsockConnection connection)
     {

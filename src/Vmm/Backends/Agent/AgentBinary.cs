@@ -1,6 +1,6 @@
 namespace Vmm.Backends.Agent;
 
-/// <summary>The agent itself, which vmm carries along (firmware/agent).</summary>
+/// <summary>The agent's executable, which is embedded in vmm (firmware/agent).</summary>
 internal static class AgentBinary
 {
     public const string ResourceName = "agent";

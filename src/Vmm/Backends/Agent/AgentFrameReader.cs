@@ -1,9 +1,9 @@
 namespace Vmm.Backends.Agent;
 
-/// <summary>Takes frames out of a stream of bytes that a guest sends. Nothing is allocated after the start, and nothing is
-/// kept but what did not make a whole frame yet.</summary>
-/// <param name="isSerial">On a serial line anybody in the guest may write: what begins no frame is skipped, and contents
-/// have a check of their own. Elsewhere it ends the connection.</param>
+/// <summary>Takes frames out of a stream of bytes that a guest sends. Nothing is allocated after the start, and only the bytes
+/// of an incomplete frame are kept.</summary>
+/// <param name="isSerial">On a serial line any program of the guest may write: bytes that begin no frame are skipped, and
+/// contents have their own checksum. On vsock such bytes end the connection.</param>
 internal sealed class AgentFrameReader(bool isSerial)
 {
     private const int MostFrame = AgentFrame.HeaderLength + AgentProtocol.MostContent;
@@ -16,10 +16,10 @@ internal sealed class AgentFrameReader(bool isSerial)
     /// <summary>Bytes that began no frame, so far.</summary>
     public long Skipped { get; private set; }
 
-    /// <summary>Why nothing more can be taken; null while all is well.</summary>
+    /// <summary>The error after which no more frames can be read; null while there is none.</summary>
     public string? Fault { get; private set; }
 
-    /// <summary>Room for more bytes, never none unless there is a fault; <see cref="Added"/> says how many came.</summary>
+    /// <summary>Space to receive more bytes into, empty only after a fault; call <see cref="Added"/> with how many came.</summary>
     public Span<byte> Room
     {
         get
@@ -38,7 +38,7 @@ internal sealed class AgentFrameReader(bool isSerial)
 
     /// <summary>The next whole frame.</summary>
     /// <param name="content">Valid until <see cref="Room"/> is asked for.</param>
-    /// <returns>False where there is none yet, or never will be.</returns>
+    /// <returns>False where there is none yet, or there was a fault.</returns>
     public bool TryTake(out AgentFrame frame, out ReadOnlySpan<byte> content)
     {
         content = default;

@@ -3,19 +3,19 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Agent;
 
-/// <summary>Who hears what comes over a link. On the event loop's thread.</summary>
+/// <summary>Gets what a link receives. On the event loop's thread.</summary>
 internal interface IAgentLinkOwner
 {
     /// <summary>A frame; the content is valid during the call only.</summary>
     void Take(AgentLink link, in AgentFrame frame, ReadOnlySpan<byte> content);
 
-    /// <summary>Nothing more will come: the guest closed it, or broke the protocol.</summary>
+    /// <summary>The link is closed: by the guest, or because it broke the protocol.</summary>
     void Lost(AgentLink link, string why);
 }
 
-/// <summary>One way to the agent: frames over a stream socket, whose other end is a connection of vsock or a serial port.
-/// Never blocks. What is sent waits here until <see cref="Flush"/>, and on while the guest does not read; how much that
-/// may be, credits limit.</summary>
+/// <summary>A connection to the agent: frames over a stream socket that leads to a vsock connection or a serial port. Never
+/// blocks. Sent frames are buffered until <see cref="Flush"/>, and while the guest does not read; credits limit how much that
+/// is.</summary>
 internal sealed unsafe class AgentLink : IDisposable
 {
     private const int ReadsPerTurn = 8;
@@ -31,7 +31,7 @@ internal sealed unsafe class AgentLink : IDisposable
     private bool _isOver;
 
     /// <param name="socket">Owned from now on; does not block.</param>
-    /// <param name="isSerial">Is it a serial line that it leads to?</param>
+    /// <param name="isSerial">Does it lead to a serial line?</param>
     public AgentLink(EventLoop loop, FileDescriptor socket, bool isSerial, IAgentLinkOwner owner)
     {
         (_socket, _owner, IsSerial) = (socket, owner, isSerial);
@@ -41,10 +41,10 @@ internal sealed unsafe class AgentLink : IDisposable
 
     public bool IsSerial { get; }
 
-    /// <summary>Bytes that the guest has not read.</summary>
+    /// <summary>Bytes that are not sent yet.</summary>
     public int Unsent => _end - _start;
 
-    /// <summary>Room for the content of a frame, which <see cref="Put"/> then sends.</summary>
+    /// <summary>Space for the content of a frame, which <see cref="Put"/> then sends.</summary>
     /// <param name="length">Bytes, up to <see cref="AgentProtocol.MostContent"/>.</param>
     public Span<byte> Reserve(int length)
     {
@@ -63,7 +63,7 @@ internal sealed unsafe class AgentLink : IDisposable
         return _unsent.AsSpan(_end + AgentFrame.HeaderLength, length);
     }
 
-    /// <summary>Sends a frame with what was written to the room that was reserved.</summary>
+    /// <summary>Sends a frame with the content that was written to the reserved space.</summary>
     public void Put(AgentFrameType type, uint process, int length)
     {
         Span<byte> frame = _unsent.AsSpan(_end, AgentFrame.HeaderLength + length);
@@ -104,7 +104,7 @@ internal sealed unsafe class AgentLink : IDisposable
                     break;
                 }
 
-                _start = _end;      // whoever reads finds that it is over, too
+                _start = _end;      // the next read reports the end, too
             }
             else
             {

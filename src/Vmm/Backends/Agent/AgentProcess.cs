@@ -11,29 +11,29 @@ namespace Vmm.Backends.Agent;
 /// <param name="MostResident">KiB.</param>
 internal readonly record struct AgentExit(AgentEnding How, uint Value, TimeSpan User, TimeSpan System, ulong MostResident);
 
-/// <summary>What a process of the guest does, as vmm is told. On the event loop's thread.</summary>
+/// <summary>Gets the events of a process in the guest. On the event loop's thread.</summary>
 internal interface IAgentProcessOwner
 {
-    /// <summary>It runs.</summary>
+    /// <summary>It has started.</summary>
     void Started(AgentProcess process);
 
-    /// <summary>It wrote; the owner has room for <see cref="AgentProtocol.OutputWindow"/> bytes of each stream, and says
-    /// with <see cref="AgentProcess.Consumed"/> when there is room again.</summary>
+    /// <summary>It wrote. The owner can buffer <see cref="AgentProtocol.OutputWindow"/> bytes of each stream, and calls <see
+    /// cref="AgentProcess.Consumed"/> when it has processed some.</summary>
     /// <param name="isError">Standard error, else standard output.</param>
     void Wrote(AgentProcess process, bool isError, ReadOnlySpan<byte> bytes);
 
-    /// <summary>It reads: <see cref="AgentProcess.InputCredit"/> has grown.</summary>
+    /// <summary>It has read input: <see cref="AgentProcess.InputCredit"/> has grown.</summary>
     void WantsInput(AgentProcess process);
 
-    /// <summary>It will read no more.</summary>
+    /// <summary>It has closed its input.</summary>
     void ClosedInput(AgentProcess process);
 
-    /// <summary>It has ended, and all it wrote came before this.</summary>
+    /// <summary>It has ended; all its output came before this.</summary>
     void Ended(AgentProcess process, in AgentExit exit);
 }
 
-/// <summary>A process in the guest, as the host sees it: counts what may be on its way in each stream, so that neither a
-/// guest that floods nor a reader that sleeps costs more than a window.</summary>
+/// <summary>A process in the guest, as the host sees it: counts the bytes in flight of each stream, so that neither a flood
+/// from the guest nor a slow reader needs more memory than a window.</summary>
 internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner owner, uint inputWindow)
 {
     private const int ExitLength = 32;
@@ -48,15 +48,15 @@ internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner o
     /// <summary>Its number in the guest; 0 before it runs.</summary>
     public uint GuestPid { get; private set; }
 
-    /// <summary>Bytes of input that it has room for.</summary>
+    /// <summary>Bytes of input that may be sent.</summary>
     public uint InputCredit { get; private set; } = inputWindow;
 
     public bool HasEnded { get; private set; }
 
-    /// <summary>Room for its input, of which <see cref="PutInput"/> sends a part.</summary>
+    /// <summary>Space for its input, of which <see cref="PutInput"/> sends a part.</summary>
     public Span<byte> ReserveInput() => link.Reserve((int)Math.Min(InputCredit, AgentProtocol.MostContent));
 
-    /// <param name="length">Bytes that were written to the room; 0 is the end of the input.</param>
+    /// <param name="length">Bytes that were written to the space; 0 is the end of the input.</param>
     public void PutInput(int length)
     {
         link.Put(AgentFrameType.Input, Id, length);
@@ -64,7 +64,7 @@ internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner o
         link.Flush();
     }
 
-    /// <summary>So much of a stream is out of the way.</summary>
+    /// <summary>So many bytes of a stream were processed: gives the guest new credit.</summary>
     public void Consumed(bool isError, int bytes)
     {
         ref uint consumed = ref isError ? ref _errorConsumed : ref _outputConsumed;
@@ -79,7 +79,7 @@ internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner o
         }
     }
 
-    /// <summary>Nobody reads a stream any more: whoever writes to it gets SIGPIPE.</summary>
+    /// <summary>A stream has no reader any more: the process gets SIGPIPE when it writes to it.</summary>
     public void Abandon(bool isError)
     {
         if (!HasEnded)
@@ -100,7 +100,7 @@ internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner o
         }
     }
 
-    /// <summary>Tells its terminal how large it is.</summary>
+    /// <summary>Sets the size of its terminal.</summary>
     public void Resize(ushort rows, ushort columns)
     {
         Span<byte> size = stackalloc byte[4];
@@ -131,7 +131,7 @@ internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner o
                 uint credit = BinaryPrimitives.ReadUInt32LittleEndian(content);
                 if (credit > _inputWindow - InputCredit)
                 {
-                    return false;       // more room than it began with
+                    return false;       // more credit than the whole window
                 }
 
                 InputCredit += credit;
@@ -172,7 +172,7 @@ internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner o
         Microseconds(BinaryPrimitives.ReadUInt64LittleEndian(content[16..])),
         BinaryPrimitives.ReadUInt64LittleEndian(content[24..]));
 
-    /// <summary>Whatever nonsense the guest says, no more than a year.</summary>
+    /// <summary>Not more than a year, whatever the guest sends.</summary>
     private static TimeSpan Microseconds(ulong value) =>
         TimeSpan.FromMicroseconds((double)Math.Min(value, 365UL * 24 * 3600 * 1_000_000));
 }

@@ -20,7 +20,7 @@ internal static class AgentProtocol
     /// <summary>Strings in its arguments, and in its environment.</summary>
     public const int MostStrings = 32760;
 
-    /// <summary>Bytes of a stream of output that may be on their way: what vmm has room for.</summary>
+    /// <summary>Bytes of an output stream that may be in flight: what vmm can buffer.</summary>
     public const uint OutputWindow = 256 << 10;
 }
 
@@ -73,7 +73,7 @@ internal enum AgentMountHow : uint
 {
     None = 0,
 
-    /// <summary>A failure is no more than a note.</summary>
+    /// <summary>A failure is reported but not fatal.</summary>
     Optional = 1,
 
     /// <summary>The device may take a while to appear.</summary>
@@ -88,7 +88,7 @@ internal enum AgentStartFlags : uint
     /// <summary>The process gets a terminal instead of three pipes.</summary>
     Terminal = 1,
 
-    /// <summary>What PATH does not have, /bin/busybox may.</summary>
+    /// <summary>Commands that are not in PATH are looked for in /bin/busybox.</summary>
     Applets = 2,
 }
 
@@ -107,7 +107,7 @@ internal enum AgentEnding : uint
     /// <summary>The errno of chdir(2).</summary>
     Directory = 3,
 
-    /// <summary>There is no such user, or it may not be taken on.</summary>
+    /// <summary>There is no such user, or the agent cannot become it.</summary>
     User = 4,
 
     /// <summary>No pipe, no process, no terminal: the errno.</summary>

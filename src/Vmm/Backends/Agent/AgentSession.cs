@@ -4,17 +4,17 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Agent;
 
-/// <summary>What an agent tells about its machine. On the event loop's thread.</summary>
+/// <summary>Gets the agent's messages about its machine. On the event loop's thread.</summary>
 internal interface IAgentOwner
 {
-    /// <summary>The guest's kernel runs and its agent is there.</summary>
+    /// <summary>The guest's kernel runs, and its agent has connected.</summary>
     /// <param name="kernel">Name, release and machine, as the guest says.</param>
     void Arrived(string kernel);
 
-    /// <summary>Something for people to know; what matters went on.</summary>
+    /// <summary>A message for the user that is not an error.</summary>
     void Noted(string text);
 
-    /// <summary>The machine cannot be set up as it was asked to be, or the agent is lost: nothing more comes.</summary>
+    /// <summary>The machine cannot be set up as asked, or the agent is lost: no more events come.</summary>
     void Failed(string why);
 
     /// <summary>It answers a ping: all that it was told before is done.</summary>
@@ -22,12 +22,12 @@ internal interface IAgentOwner
     {
     }
 
-    /// <summary>It answers <see cref="AgentSession.Shutdown"/>: everything is written.</summary>
+    /// <summary>It answered <see cref="AgentSession.Shutdown"/>: everything is written to the disks.</summary>
     void SaidGoodbye();
 }
 
-/// <summary>The conversation with the agent in a guest: greeting, set-up, processes. Whatever the guest sends, it can end
-/// only this.</summary>
+/// <summary>The protocol with the agent in a guest: greeting, set-up, processes. Nothing that the guest sends can do more harm
+/// than to end the session.</summary>
 internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDisposable
 {
     private const int MostNoteLength = 500, MostNotes = 50;
@@ -41,18 +41,18 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
     private int _notes;
     private bool _isOver;
 
-    /// <summary>Has the agent come?</summary>
+    /// <summary>Has the agent connected?</summary>
     public bool HasArrived => _link is not null;
 
-    /// <summary>Does it speak over a serial line, for lack of vsock?</summary>
+    /// <summary>Is it connected by a serial line, for lack of vsock?</summary>
     public bool IsSerial => _link?.IsSerial ?? false;
 
-    /// <summary>One more way on which the agent may come. The first on which it does is the one.</summary>
+    /// <summary>Adds a connection on which the agent may greet. The first on which it does is used.</summary>
     /// <param name="socket">Owned from now on; does not block.</param>
     public void Listen(EventLoop loop, FileDescriptor socket, bool isSerial) =>
         _candidates.Add(new AgentLink(loop, socket, isSerial, this));
 
-    /// <summary>Says something about the machine; <see cref="Flush"/> has it sent.</summary>
+    /// <summary>Adds a message about the machine; <see cref="Flush"/> sends it.</summary>
     public void Tell(AgentFrameType type, ReadOnlySpan<byte> content = default) => _link!.Send(type, 0, content);
 
     public void Flush() => _link!.Flush();
@@ -77,7 +77,7 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
         return process;
     }
 
-    /// <summary>Has the guest end all processes, write everything and go off.</summary>
+    /// <summary>Asks the guest to end all processes, write everything to its disks and power off.</summary>
     public void Shutdown()
     {
         Tell(AgentFrameType.Shutdown);

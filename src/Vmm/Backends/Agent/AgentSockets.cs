@@ -5,10 +5,10 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Agent;
 
-/// <summary>Leads the agent's connection into this process: no name in the file system, so nothing to collide with and
-/// nothing to leave behind. All other ports lead where the user said.</summary>
-/// <param name="others">Null where the user said nothing: they are refused.</param>
-/// <param name="agent">One end of a pair; handed to the first who connects to the agent's port, which is process 1. Does
+/// <summary>Connects the agent to this process, without a name in the file system, which could collide or be left behind. All
+/// other ports go where the user's --vsock leads.</summary>
+/// <param name="others">Null without --vsock: other ports are refused.</param>
+/// <param name="agent">One end of a socket pair, for the first connection to the agent's port: it comes from process 1. Does
 /// not block; owned from now on.</param>
 internal sealed class AgentSockets(EventLoop loop, IVsockHost? others, FileDescriptor agent) : IVsockHost, IDisposable
 {

@@ -4,15 +4,15 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Console;
 
-/// <summary>Standard input on its way to the guest's console port, on the event loop's thread.</summary>
+/// <summary>Passes standard input to the guest's console port, on the event loop's thread.</summary>
 /// <remarks>
-/// A pipe or file is read only as far as the port took what was read before, so nothing of it is lost. A terminal is read
-/// ahead, because Ctrl-A commands must work whether or not the guest reads. When that queue is full the terminal holds
-/// back what is typed or pasted, until it is clear that the guest does not read at all: from then on the rest is dropped
-/// and only searched for commands.
-/// At the end of input the guest gets Ctrl-D, which is how a terminal says it, and gets it again, ever less often, while it
-/// says nothing: a file goes on telling its end too, and Linux keeps a Ctrl-D that came while the terminal was in line mode
-/// from a shell that then reads it in raw mode.
+/// A pipe or file is read only when the port has taken what was read before, so nothing of it is lost. A terminal is read
+/// ahead, because Ctrl-A commands must work whether or not the guest reads. When that queue is full vmm stops reading the
+/// terminal, until it is clear that the guest does not read at all: from then on further input is only searched for commands
+/// and dropped.
+/// At the end of input the guest gets Ctrl-D, as at a terminal, and again at growing intervals while it writes nothing: reading
+/// a file returns its end again, too, and Linux does not pass a Ctrl-D that came while the terminal was in line mode to a shell
+/// that reads in raw mode.
 /// </remarks>
 internal sealed class ConsoleInput : IDisposable
 {
@@ -45,7 +45,7 @@ internal sealed class ConsoleInput : IDisposable
     private TimeSpan _repeatAfter = FirstRepeat;
     private long _outputBefore;
 
-    /// <param name="terminal">What the descriptor is; null for a pipe or file.</param>
+    /// <param name="terminal">The terminal; null for a pipe or file.</param>
     /// <param name="output">Tells whether the guest is quiet.</param>
     /// <param name="command">Gets what follows Ctrl-A, on a terminal only: <c>x</c>, <c>h</c> ...</param>
     public ConsoleInput(
@@ -71,13 +71,13 @@ internal sealed class ConsoleInput : IDisposable
         port.InputSpaceAvailable += () => loop.Post(_pump);
     }
 
-    /// <summary>The terminal turned out to be another program's meanwhile. On the event loop's thread.</summary>
+    /// <summary>vmm is no longer in the terminal's foreground. On the event loop's thread.</summary>
     public event Action? TerminalLost;
 
-    /// <summary>Bytes that the guest was given so far.</summary>
+    /// <summary>Bytes passed to the guest so far.</summary>
     public long TotalBytes => Interlocked.Read(ref _total);
 
-    /// <summary>What goes to the guest before what is read. Before <see cref="Start"/>.</summary>
+    /// <summary>Adds input that the guest gets first. Before <see cref="Start"/>.</summary>
     public void Queue(ReadOnlySpan<byte> unread)
     {
         _queue = new byte[Math.Max(ChunkSize, unread.Length)];
@@ -85,7 +85,7 @@ internal sealed class ConsoleInput : IDisposable
         _count = unread.Length;
     }
 
-    /// <summary>Reads from now on. Once, on the event loop's thread.</summary>
+    /// <summary>Starts reading. Once, on the event loop's thread.</summary>
     public void Start()
     {
         _readable = _loop.TryAdd(_source.Number, LibC.EPOLLIN, _ => Fill(), "console input");
@@ -93,11 +93,11 @@ internal sealed class ConsoleInput : IDisposable
         Pump();
     }
 
-    /// <summary>What was read and the guest has not taken, without the Ctrl-D at the end: whoever reads on finds the end
+    /// <summary>Input that was read and the guest has not taken, without the Ctrl-D at its end: the next machine finds the end
     /// itself. The event loop has ended.</summary>
     public byte[] TakeUnread() => _saidEnd ? [] : _queue.AsSpan(_first, _count).ToArray();
 
-    /// <summary>Leaves the input alone until <see cref="Release"/>: it is another program's.</summary>
+    /// <summary>Stops reading until <see cref="Release"/>: the terminal is another program's.</summary>
     public void Hold()
     {
         _held = true;
@@ -145,8 +145,8 @@ internal sealed class ConsoleInput : IDisposable
 
         if (got <= 0)
         {
-            // End of file, or a terminal that was hung up (EIO): both mean that nothing more comes. But EIO is also what
-            // a terminal says to a process that has just been put into the background.
+            // End of file, or a terminal that was hung up (EIO): both mean the end of the input. But a process that has just
+            // been put into the background gets EIO, too.
             if (_terminal is { IsInForeground: false })
             {
                 TerminalLost?.Invoke();

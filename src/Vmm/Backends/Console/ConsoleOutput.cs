@@ -28,14 +28,14 @@ internal sealed class ConsoleOutput : ISerialOutput, IDisposable
             Failed = error => loop.Post(() => Broken?.Invoke(error)),
         };
 
-        // Errors and hang-ups come unasked: that nobody reads any more shall be known while the guest is quiet, too.
+        // Errors and hang-ups are reported without asking: so a closed pipe is noticed even while the guest writes nothing.
         _hangUp = loop.TryAdd(fd, 0, _ => OnHangUp(), "console output");
     }
 
-    /// <summary>The ring has room again after it had none. On the event loop's thread.</summary>
+    /// <summary>The ring takes bytes again after it was full. On the event loop's thread.</summary>
     public event Action? Drained;
 
-    /// <summary>Nobody reads the output any more (EPIPE), or it cannot be written. On the event loop's thread, once.</summary>
+    /// <summary>The output has no reader any more (EPIPE), or cannot be written. On the event loop's thread, once.</summary>
     public event Action<ErrnoException>? Broken;
 
     /// <summary>Bytes that the guest sent so far.</summary>

@@ -2,7 +2,7 @@ using Vmm.Devices.Legacy;
 
 namespace Vmm.Backends.Console;
 
-/// <summary>Shows two of them the same.</summary>
+/// <summary>Passes the console's output to two taps.</summary>
 internal sealed class ConsoleTaps(IConsoleTap first, IConsoleTap second) : IConsoleTap
 {
     public void Sent(ReadOnlySpan<byte> bytes)

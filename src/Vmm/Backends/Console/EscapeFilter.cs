@@ -7,7 +7,7 @@ internal sealed class EscapeFilter(Action<byte> command)
     private const byte Escape = 0x01;           // Ctrl-A
     private bool _escaped;
 
-    /// <summary>Moves what is the guest's to the front.</summary>
+    /// <summary>Moves the guest's bytes to the front.</summary>
     /// <returns>How many bytes that is.</returns>
     public int Filter(Span<byte> typed)
     {

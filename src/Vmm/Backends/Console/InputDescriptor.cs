@@ -3,11 +3,11 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Console;
 
-/// <summary>Standard input, read without waiting: poll(2) may say that there is something, and another program that has the
-/// same terminal or pipe takes it first.</summary>
-/// <remarks>O_NONBLOCK would do it, but belongs to the open file description, which is the shell's as well. A terminal is
-/// opened anew for that; pipes and sockets know RWF_NOWAIT. Not all kernels and users can do both: a read may then wait,
-/// when somebody else reads in the same moment. See docs/hosts.md, "Terminals and pipes".</remarks>
+/// <summary>Standard input, read without waiting: poll(2) may report input that another program with the same terminal or pipe
+/// then reads first.</summary>
+/// <remarks>O_NONBLOCK is not possible: it belongs to the open file description, which the shell shares. A terminal is opened
+/// again instead; pipes and sockets support RWF_NOWAIT. Where neither is possible, a read may wait when another program reads
+/// at the same moment. See docs/hosts.md, "Terminals and pipes".</remarks>
 internal sealed unsafe class InputDescriptor : IDisposable
 {
     private readonly FileDescriptor? _reopened;
@@ -24,14 +24,14 @@ internal sealed unsafe class InputDescriptor : IDisposable
             {
                 _reopened = new FileDescriptor(again);
                 Number = again;
-                _canNotWait = false;    // it does not wait as it is
+                _canNotWait = false;    // this descriptor does not wait by itself
             }
         }
     }
 
     public int Number { get; }
 
-    /// <summary>What is there now.</summary>
+    /// <summary>Reads what is available now.</summary>
     /// <returns>Bytes; 0 at the end; -1 for an error, which is EAGAIN where there is nothing.</returns>
     public nint Read(Span<byte> buffer)
     {
@@ -55,7 +55,7 @@ internal sealed unsafe class InputDescriptor : IDisposable
         }
     }
 
-    /// <summary>As <see cref="Read"/>, for regular files: they never wait long, and nothing tells when to come again.
+    /// <summary>As <see cref="Read"/>, for regular files: they never wait long, and epoll does not report them.
     /// </summary>
     public nint ReadWaiting(Span<byte> buffer)
     {

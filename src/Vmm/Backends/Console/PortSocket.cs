@@ -5,8 +5,8 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Console;
 
-/// <summary>The host's end of a named port: a Unix socket at which one program at a time has it. The next one waits until that one
-/// has gone. On the event loop's thread.</summary>
+/// <summary>The host's end of a named port: a Unix socket. One program at a time is connected to the port; the next one waits
+/// until it has closed the connection. On the event loop's thread.</summary>
 internal sealed class PortSocket : ISerialOutput, IDisposable
 {
     private const int BufferBytes = 4096;
@@ -22,8 +22,8 @@ internal sealed class PortSocket : ISerialOutput, IDisposable
     private ConnectedSocket? _socket;
     private Interest? _interest;
     private bool _isFull;
-    private bool _hasEnded;     // the program says no more
-    private bool _isHungUp;     // nor listens
+    private bool _hasEnded;     // the program has shut down sending
+    private bool _isHungUp;     // and receiving
 
     /// <summary>Before the loop starts.</summary>
     /// <exception cref="UsageException">The path cannot be used.</exception>
@@ -40,7 +40,7 @@ internal sealed class PortSocket : ISerialOutput, IDisposable
     /// <summary>For the device.</summary>
     public ConsolePort Port { get; }
 
-    /// <summary>From the guest. Where nobody is at the other end any more it is dropped; the guest is told, or will be.</summary>
+    /// <summary>Bytes from the guest. They are dropped while no program is connected; the guest is told that.</summary>
     public int Write(ReadOnlySpan<byte> bytes)
     {
         int sent = _socket is null || _isHungUp ? -1 : _socket.Send(bytes);
@@ -82,13 +82,13 @@ internal sealed class PortSocket : ISerialOutput, IDisposable
     {
         if (_socket is null || _isHungUp)
         {
-            return;     // an event that was ready when it was taken out
+            return;     // an event that was pending when the watch was removed
         }
 
         _isHungUp = (events & (LibC.EPOLLHUP | LibC.EPOLLERR)) != 0;
         if (_isHungUp)
         {
-            _interest!.Dispose();       // it would be told for ever
+            _interest!.Dispose();       // it would be reported for ever
         }
 
         if (_isFull && (_isHungUp || (events & LibC.EPOLLOUT) != 0))
@@ -101,8 +101,8 @@ internal sealed class PortSocket : ISerialOutput, IDisposable
         Pump();
     }
 
-    /// <summary>What the program said goes to the guest, as far as that takes it: it stays in the socket otherwise. A program that
-    /// said all and went is heard to its end.</summary>
+    /// <summary>Passes the program's bytes to the guest, as many as it takes: the rest stays in the socket. Bytes of a program
+    /// that has already disconnected are still delivered.</summary>
     private void Pump()
     {
         for (int rounds = 0; rounds < RoundsPerTurn && _socket is not null; rounds++)
@@ -119,7 +119,7 @@ internal sealed class PortSocket : ISerialOutput, IDisposable
                 _hasEnded = got < 0;
                 if (got <= 0)
                 {
-                    _interest!.Set(LibC.EPOLLIN, got == 0);     // at its end it may still listen
+                    _interest!.Set(LibC.EPOLLIN, got == 0);     // after its end of input it may still receive
                     return;
                 }
 

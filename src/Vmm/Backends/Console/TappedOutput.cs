@@ -2,7 +2,7 @@ using Vmm.Devices.Legacy;
 
 namespace Vmm.Backends.Console;
 
-/// <summary>Shows a tap what goes to the console.</summary>
+/// <summary>Passes the console's output to a tap as well.</summary>
 internal sealed class TappedOutput(ISerialOutput output, IConsoleTap tap) : ISerialOutput
 {
     public int Write(ReadOnlySpan<byte> bytes)

@@ -2,8 +2,8 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Console;
 
-/// <summary>Puts the user's terminal into raw mode for the guest's console, and back on every way out. Only while vmm is
-/// in the foreground: else the terminal and its settings are another program's.</summary>
+/// <summary>Sets the user's terminal to raw mode for the guest's console, and restores it however vmm ends. Only while vmm is
+/// in the foreground: otherwise the terminal belongs to another program.</summary>
 internal sealed unsafe class Terminal : IDisposable
 {
     private readonly int _fd;
@@ -13,13 +13,13 @@ internal sealed unsafe class Terminal : IDisposable
 
     private Terminal(int fd) => _fd = fd;
 
-    /// <summary>May vmm read it and change its settings just now?</summary>
+    /// <summary>May vmm read it and change its settings now?</summary>
     public bool IsInForeground => JobControl.IsInForeground(_fd);
 
     /// <summary>Null where the descriptor is no terminal.</summary>
     public static Terminal? TryOpen(int fd) => LibC.IsATty(fd) == 1 ? new Terminal(fd) : null;
 
-    /// <summary>How large it is; 24 rows and 80 columns where the descriptor is no terminal, or does not know.</summary>
+    /// <summary>The terminal's size; 24 rows and 80 columns where the descriptor is no terminal, or the size is unknown.</summary>
     public static (ushort Rows, ushort Columns) SizeOf(int fd)
     {
         LibC.Winsize size;
@@ -51,7 +51,7 @@ internal sealed unsafe class Terminal : IDisposable
                 LibC.Termios raw = _saved;
                 LibC.Cfmakeraw(&raw);
 
-                // Not TCSADRAIN: it waits for whoever writes to the terminal, for ever where that takes nothing.
+                // Not TCSADRAIN: it waits until pending output is written, for ever if the terminal is stopped.
                 _raw = LibC.Tcsetattr(_fd, LibC.TCSANOW, &raw) == 0;
                 Stderr.NeedsCarriageReturns = _raw;
             }
@@ -60,8 +60,8 @@ internal sealed unsafe class Terminal : IDisposable
         }
     }
 
-    /// <summary>Restores what was there before; any number of times, from any thread. In the background there is nothing to
-    /// restore: the shell has set what it wants.</summary>
+    /// <summary>Restores the saved settings; any number of times, from any thread. Does nothing in the background: the shell
+    /// has set its own.</summary>
     public void Restore()
     {
         lock (_lock)

@@ -4,7 +4,7 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks;
 
-/// <summary>Opens image files: with a lock against everybody else who would write, and errors that say what to do.</summary>
+/// <summary>Opens image files, with a lock against other writers, and errors that say what to do.</summary>
 internal static class DiskFiles
 {
     private const int EROFS = 30;
@@ -13,7 +13,8 @@ internal static class DiskFiles
     private const uint MFD_CLOEXEC = 1;
 
     /// <param name="path">A file or block device.</param>
-    /// <param name="readOnly">Opens it so and shares it with other readers; else nobody else may have it open.</param>
+    /// <param name="readOnly">Opens it read-only and shares it with other readers; otherwise no other program may have it
+    /// open.</param>
     /// <exception cref="UsageException">It is missing, may not be written, is in use, or its file system has no
     /// O_DIRECT.</exception>
     public static HostFile Open(
@@ -42,10 +43,10 @@ internal static class DiskFiles
         }
     }
 
-    /// <summary>A file without a name that is gone when it is closed; in memory where no directory can have one.</summary>
+    /// <summary>A file without a name, which disappears when it is closed; in memory where no directory supports that.</summary>
     public static HostFile OpenTemporary(FileEngine engine) => Temporary(CreateNameless(), engine);
 
-    /// <summary>A file without a name, in TMPDIR or where large files may be; in memory where no directory can have one.
+    /// <summary>A file without a name, in TMPDIR or /var/tmp; in memory where no directory supports that.
     /// </summary>
     public static FileDescriptor CreateNameless()
     {
@@ -67,7 +68,7 @@ internal static class DiskFiles
     public static HostFile Temporary(FileDescriptor fd, FileEngine engine) =>
         new("ephemeral overlay", fd, readOnly: false, engine) { IgnoresFlush = true };
 
-    /// <summary>A raw disk is its file: checks that there is something to it.</summary>
+    /// <summary>Checks the length of a raw disk.</summary>
     /// <exception cref="UsageException">It is empty or no whole number of sectors.</exception>
     public static void CheckRawLength(HostFile file)
     {
@@ -103,7 +104,7 @@ internal static class DiskFiles
         return new UsageException($"--disk {path}: {Marshal.GetPInvokeErrorMessage(errno)}{remedy}");
     }
 
-    /// <summary>The same file once more: by its descriptor, as the path may name another by now.</summary>
+    /// <summary>Opens the same file again: by its descriptor, as the path may name another file by now.</summary>
     private static FileDescriptor OpenDirect(FileDescriptor fd, string path, int flags)
     {
         int number = LibC.Open($"/proc/self/fd/{fd.Number}", flags | LibC.O_DIRECT, 0);
@@ -122,7 +123,7 @@ internal static class DiskFiles
             throw new UsageException($"--disk {path}: neither a file nor a block device");
         }
 
-        // Linux opens a read-only block device for writing all the same, and fails each write (EPERM).
+        // Linux opens a read-only block device for writing, and then fails each write (EPERM).
         int isReadOnly = 0;
 
         // SAFETY: BLKROGET writes an int.
@@ -135,8 +136,8 @@ internal static class DiskFiles
 
     private static void Lock(FileDescriptor fd, string path, bool readOnly)
     {
-        // A vmm that was killed may hold the file for some milliseconds more: the kernel takes an io_uring and what is
-        // registered with it apart after the process is gone. (One that ends by itself unlocks: HostFile.Dispose.)
+        // A vmm that was killed may hold the file for some milliseconds more: the kernel releases an io_uring and its
+        // registered files after the process has ended. (One that ends by itself unlocks: HostFile.Dispose.)
         const int PauseMilliseconds = 20;
         for (int left = 50; !FileLock.TryTake(fd, shared: readOnly); left--)
         {

@@ -15,14 +15,14 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
 {
     private readonly FileEngine _engine = new(loop, allowIoUring);
 
-    /// <summary>What went wrong on the host under any of the disks.</summary>
+    /// <summary>Errors of the host under any of the disks.</summary>
     public HostErrorLog Errors => _engine.Errors;
 
     private readonly TimeProvider _time = time ?? TimeProvider.System;
     private readonly List<DiskNode> _disks = [];
 
     /// <summary>Opens and locks the image. Before the loop starts, or on its thread.</summary>
-    /// <param name="overlay">An ephemeral overlay with changes already; null for a new one.</param>
+    /// <param name="overlay">An ephemeral overlay that has changes already; null for a new one.</param>
     /// <exception cref="UsageException">The file or an option does not fit; one line that says what to do.</exception>
     public OpenDisk Open(DiskSpec spec, FileDescriptor? overlay = null)
     {
@@ -51,7 +51,7 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
         }
     }
 
-    /// <summary>Is no operation on a file under way? On the loop's thread.</summary>
+    /// <summary>Is no operation on a file in flight? On the loop's thread.</summary>
     public bool IsQuiet => _engine.InFlight == 0;
 
     /// <summary>Waits for what is in flight and completes the images. Once, after the guest's threads and the loop have
@@ -93,7 +93,7 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
 
     private static BlockOptions Options(DiskSpec spec, DiskNode disk, uint alignment)
     {
-        // Not what the host's sectors are: a partition table counts in blocks, and would be another one.
+        // Not the host's sector size: partition tables count in blocks, and would mean other places.
         uint blockSize = spec.BlockSize != 0 ? spec.BlockSize : 512;
         if (disk.Length % blockSize != 0)
         {

@@ -4,8 +4,8 @@ using Vmm.Text;
 
 namespace Vmm.Backends.Disks;
 
-/// <summary>Opens an image and what it stands on.</summary>
-/// <param name="overlay">An ephemeral overlay with changes already, owned from now on; null for a new one.</param>
+/// <summary>Opens an image and its backing files.</summary>
+/// <param name="overlay">An ephemeral overlay that has changes already, owned from now on; null for a new one.</param>
 internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescriptor? overlay = null)
 {
     /// <param name="alignment">Bytes that O_DIRECT wants requests to be multiples of; 512 without.</param>
@@ -87,7 +87,7 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescripto
             path, format, header.BackingFormat is not null, readOnly: true, depth + 1, isBacking: true, out _);
     }
 
-    /// <summary>An image can name any file of the host, so only what the user would expect is opened: a file beside the
+    /// <summary>An image can name any file of the host, so only files that the user expects are opened: a file beside the
     /// image, or the one that was named on the command line.</summary>
     private string FindBacking(string image, string name)
     {

@@ -30,13 +30,13 @@ internal abstract class DiskNode : IDiskBackend, IDisposable
 
     public abstract void Submit();
 
-    /// <summary>Makes the disk longer, for good; what is new reads as zero. On the event loop's thread; it waits for the host to have it
-    /// durable.</summary>
+    /// <summary>Makes the disk longer, durably; the new part reads as zero. On the event loop's thread, which waits for
+    /// that.</summary>
     /// <param name="length">Bytes; more than <see cref="Length"/>, a multiple of 512.</param>
-    /// <returns>Null, or why that cannot be; nothing has changed then.</returns>
+    /// <returns>Null, or why it is not possible; nothing has changed then.</returns>
     public abstract string? Grow(ulong length);
 
-    /// <summary>Tells what was completed. Not from within <see cref="Enqueue"/>.</summary>
+    /// <summary>Delivers the collected completions. Not from within <see cref="Enqueue"/>.</summary>
     public void Deliver()
     {
         if (_delivering)
@@ -61,14 +61,14 @@ internal abstract class DiskNode : IDiskBackend, IDisposable
     /// <returns>False: the host could not.</returns>
     public abstract bool Flush();
 
-    /// <summary>Ends it well: waits for what is in flight and makes an image's own tables complete. Once, when the
-    /// guest and the event loop have stopped.</summary>
+    /// <summary>Waits for operations in flight and completes an image's own tables. Once, when the guest and the event loop
+    /// have stopped.</summary>
     /// <exception cref="HostException">The image could not be completed.</exception>
     public abstract void Close();
 
     public abstract void Dispose();
 
-    /// <summary>Notes a completion for the next <see cref="Deliver"/>.</summary>
+    /// <summary>Stores a completion for the next <see cref="Deliver"/>.</summary>
     protected void Complete(int tag, DiskResult result)
     {
         if (_count == _collected.Length)

@@ -4,7 +4,7 @@ using Vmm.Text;
 
 namespace Vmm.Backends.Disks;
 
-/// <summary>What stands between the guest's writes and the medium.</summary>
+/// <summary>How writes of the guest are cached.</summary>
 internal enum DiskCache
 {
     /// <summary>The host's page cache; a flush makes durable.</summary>
@@ -16,7 +16,7 @@ internal enum DiskCache
     /// <summary>O_DIRECT: not the page cache, only the medium's own.</summary>
     None,
 
-    /// <summary>Flushes are ignored: fast, and lost with the host.</summary>
+    /// <summary>Flushes are ignored: fast, but data is lost if the host crashes.</summary>
     Unsafe,
 }
 
@@ -66,7 +66,7 @@ internal sealed record DiskSpec(string Path, bool ReadOnly = false)
     /// <summary>Writes go to this qcow2 image instead, which is made if there is none; the disk itself is only read.</summary>
     public string? Overlay { get; init; }
 
-    /// <summary>Writes vanish when the machine ends; the disk itself is only read.</summary>
+    /// <summary>Writes are discarded when the machine ends; the disk itself is only read.</summary>
     public bool Ephemeral { get; init; }
 
     /// <summary>The one backing file outside the image's own directory that may be opened.</summary>
@@ -93,7 +93,7 @@ internal sealed record DiskSpec(string Path, bool ReadOnly = false)
             throw new UsageException($"--disk {text}: no path; write --disk PATH[,option...]");
         }
 
-        // As other monitors have it. A file that is called so is ./path=x.
+        // The form of other virtual machine monitors. A file with such a name is written ./path=x.
         if (OptionText.Parse(parts[0]) is ("path" or "file", { Length: > 0 } path))
         {
             throw new UsageException($"--disk {text}: the path comes first and has no name; did you mean --disk "

@@ -20,7 +20,7 @@ internal sealed class FaultyDisk : DiskFilter
         : base(inner)
     {
         _faults = faults;
-#pragma warning disable CA5394 // not for secrets: it must be the same again
+#pragma warning disable CA5394 // not for secrets: it must be reproducible
         _random = new Random(faults.Seed);
 #pragma warning restore CA5394
         _time = time;
@@ -42,7 +42,7 @@ internal sealed class FaultyDisk : DiskFilter
             && sector <= ulong.MaxValue / 512 && sector * 512 > request.Offset
             && sector * 512 - request.Offset < request.Length)
         {
-            // A cut vector of its own; this is for tests, so it may allocate.
+            // Its own shortened vectors; this is for tests, so it may allocate.
             ulong whole = (sector * 512) - request.Offset;
             IoVector[] vectors = GC.AllocateArray<IoVector>(request.VectorCount, pinned: true);
             int count = IoVectors.Slice(request.Vectors, request.VectorCount, 0, ref whole, vectors);

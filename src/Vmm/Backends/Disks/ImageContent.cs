@@ -21,8 +21,8 @@ internal enum ContainerKind
     Xz,
 }
 
-/// <summary>Looks at what a file holds. The format to open it in is never taken from there, as a guest decides what a raw
-/// disk begins with; but a file whose content contradicts its name is refused until the user has said what it is.</summary>
+/// <summary>Recognises a file's content. The format to open it in is never taken from there, as a guest controls the first
+/// bytes of a raw disk; but a file whose content contradicts its name is refused until the user gives the format.</summary>
 internal static class ImageContent
 {
     private const int FooterBytes = 512;
@@ -46,10 +46,11 @@ internal static class ImageContent
                 : kind;
     }
 
-    /// <summary>Checks that the content is what the file will be opened as. Raw that was asked for may be anything.</summary>
-    /// <param name="isGiven">The user said the format, or the image on top did; else it comes from the name.</param>
-    /// <param name="isBacking">An image on top stands on this file.</param>
-    /// <exception cref="UsageException">It is something else; the message tells what the user can do.</exception>
+    /// <summary>Checks that the content fits the format that the file will be opened in. With format=raw it may be
+    /// anything.</summary>
+    /// <param name="isGiven">The format was given by the user or the image on top; otherwise it comes from the name.</param>
+    /// <param name="isBacking">This file is the backing file of another image.</param>
+    /// <exception cref="UsageException">It does not fit; the message says what the user can do.</exception>
     public static void Check(BlockFile file, DiskFormat format, bool isGiven, bool isBacking)
     {
         if (isGiven && format == DiskFormat.Raw)
@@ -64,8 +65,8 @@ internal static class ImageContent
         }
     }
 
-    /// <summary>The same for a file that nothing is done with yet.</summary>
-    /// <returns>What it holds that it should not; null if all is well.</returns>
+    /// <summary>The same check for a file that is not open.</summary>
+    /// <returns>What is wrong; null for nothing.</returns>
     /// <exception cref="UsageException">It cannot be read.</exception>
     public static string? Contradiction(string path, DiskFormat format)
     {
@@ -78,7 +79,7 @@ internal static class ImageContent
             : $"its content is {Describe(found)}";
     }
 
-    /// <summary>What is wrong, and the ways out.</summary>
+    /// <summary>The message: what is wrong, and what the user can do.</summary>
     private static string Contradiction(
         ContainerKind found, DiskFormat format, bool isGiven, bool isBacking, string path)
     {
@@ -117,7 +118,7 @@ internal static class ImageContent
         _ => "not known",
     };
 
-    /// <summary>What makes a disk of it that vmm opens, for messages; null for qcow2, which it opens.</summary>
+    /// <summary>The command that converts it to a format that vmm opens, for messages; null for qcow2.</summary>
     public static string? Remedy(ContainerKind kind, string path) => kind switch
     {
         ContainerKind.Qcow1 => Convert("qcow", path),

@@ -4,7 +4,7 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks;
 
-/// <summary>A file that gets its name only when it is complete: whatever ends vmm before, nothing is left behind.</summary>
+/// <summary>A file that gets its name only when it is complete: if vmm is ended before, nothing is left behind.</summary>
 internal static class NewFile
 {
     private const uint Mode = 0x1b6;        // rw-rw-rw-, less the umask
@@ -42,7 +42,7 @@ internal static class NewFile
     }
 
     /// <summary>Writes the whole content, and waits until it is durable.</summary>
-    /// <exception cref="HostException">There is no room, for instance.</exception>
+    /// <exception cref="HostException">The disk is full, for instance.</exception>
     public static unsafe void Write(string path, FileDescriptor fd, ReadOnlySpan<byte> content)
     {
         int errno = 0;

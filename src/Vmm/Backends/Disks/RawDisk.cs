@@ -22,7 +22,7 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
 
     /// <param name="file">Its length is the disk's; owned from now on.</param>
     /// <param name="discards">Pass discards on to the file (discard=on).</param>
-    /// <param name="pads">Fill the last sector up with zeros, as under an overlay.</param>
+    /// <param name="pads">Pad the last sector with zeros, for a backing file.</param>
     public RawDisk(BlockFile file, bool discards = true, bool pads = false)
     {
         _file = file;
@@ -89,7 +89,7 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
                 PrepareZeros(slot);
                 break;
             default:
-                // A hole reads as zero; without leave to unmap the space stays.
+                // A hole reads as zero; without the unmap flag the space stays allocated.
                 bool unmap = _discards && (request.Options & DiskOptions.Unmap) != 0;
                 slot.Io.PrepareAllocate(
                     LibC.FALLOC_FL_KEEP_SIZE | (unmap ? LibC.FALLOC_FL_PUNCH_HOLE : LibC.FALLOC_FL_ZERO_RANGE),
@@ -126,7 +126,7 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
         {
             if (io.Operation == FileOperation.Allocate && errno == ErrnoException.EOPNOTSUPP)
             {
-                _cannotZero = true;     // the file system cannot; then by writing
+                _cannotZero = true;     // the file system does not support it: write zeros
                 errno = 0;
                 slot.Zeroed = 0;
             }
@@ -165,7 +165,7 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
         _zeros?.Dispose();
     }
 
-    /// <summary>A discard is a wish: of a device's sectors only whole ones are, and the rest stays as it is.</summary>
+    /// <summary>A discard is only a hint: of a block device only whole sectors are discarded.</summary>
     /// <returns>False: there is no whole one.</returns>
     private bool TryPrepareDiscard(Request slot)
     {
@@ -181,7 +181,7 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
         return true;
     }
 
-    /// <summary>The next stretch of a range that zeros must be written to.</summary>
+    /// <summary>The next part of a range that zeros must be written to.</summary>
     private void PrepareZeros(Request slot)
     {
         _zeros ??= new AnonymousMemory(ZeroVectorBytes, "a disk needs a page of zeros");
@@ -212,7 +212,7 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
 
         public DiskRequest Disk { get; set; }
 
-        /// <summary>Bytes that zeros were written to, or are being.</summary>
+        /// <summary>Bytes that zeros were written to, including the write in flight.</summary>
         public ulong Zeroed { get; set; }
 
         /// <summary>Pinned; null until it is needed.</summary>

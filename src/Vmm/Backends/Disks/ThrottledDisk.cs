@@ -4,8 +4,8 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks;
 
-/// <summary>Limits requests and bytes a second (<c>iops=</c>, <c>bw=</c>). Flushes pass: they only concern what was
-/// completed before.</summary>
+/// <summary>Limits requests and bytes a second (<c>iops=</c>, <c>bw=</c>). Flushes are not limited: they only concern completed
+/// requests.</summary>
 internal sealed class ThrottledDisk : DiskFilter
 {
     private readonly TokenBucket? _requests;
@@ -46,7 +46,7 @@ internal sealed class ThrottledDisk : DiskFilter
 
     public override void Close()
     {
-        // Nobody waits for these any more: the guest has stopped, and it was never told that they were done.
+        // These are dropped: the guest has stopped, and was never told that they were done.
         _waiting.Clear();
         Inner.Close();
     }
@@ -71,7 +71,7 @@ internal sealed class ThrottledDisk : DiskFilter
 
             _requests?.Take(1);
 
-            // What is only marked costs the medium little, whatever its length.
+            // Discards and zeroing only change metadata, so their length hardly matters.
             _bytes?.Take(request.Operation is DiskOperation.Read or DiskOperation.Write ? request.Length : 512);
             _waiting.Dequeue();
             Inner.Enqueue(request);

@@ -1,7 +1,7 @@
 namespace Vmm.Backends.Disks;
 
-/// <summary>So many units a second, with a small burst. A request may run into debt, so that one larger than the burst
-/// is not stuck for ever; the next waits until the debt is paid.</summary>
+/// <summary>Limits units a second, with a small burst. The balance may become negative, so that a request larger than the burst
+/// is not blocked for ever; the next one waits until it is positive again.</summary>
 internal sealed class TokenBucket
 {
     private readonly double _rate;
@@ -29,7 +29,7 @@ internal sealed class TokenBucket
             _tokens = Math.Min(_burst, _tokens + (_time.GetElapsedTime(_filled, now).TotalSeconds * _rate));
             _filled = now;
 
-            // A hair above, so that rounding does not wake the caller just too early again and again.
+            // Slightly more, so that rounding does not wake the caller too early again and again.
             return _tokens > 0 ? TimeSpan.Zero : TimeSpan.FromSeconds(-_tokens / _rate) + TimeSpan.FromMicroseconds(10);
         }
     }

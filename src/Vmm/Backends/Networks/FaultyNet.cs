@@ -5,8 +5,8 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Networks;
 
-/// <summary>A bad line on purpose (<c>loss=</c>, <c>delay=</c>), each way: the same frames are lost for the same seed and
-/// the same traffic. What is under way lies in buffers of fixed size; what does not fit is lost too.</summary>
+/// <summary>Simulates a bad line (<c>loss=</c>, <c>delay=</c>) in both directions: the same frames are lost for the same seed
+/// and the same traffic. Delayed frames are in buffers of fixed size; when one is full, frames are lost too.</summary>
 internal sealed class FaultyNet : INetBackend, INetCard, IDisposable
 {
     private const int RingBytes = 4 << 20;
@@ -37,7 +37,7 @@ internal sealed class FaultyNet : INetBackend, INetCard, IDisposable
         _faults = faults;
         _time = time;
         _delay = faults.DelayMilliseconds * time.TimestampFrequency / 1000;
-#pragma warning disable CA5394 // not for secrets: it must be the same again
+#pragma warning disable CA5394 // not for secrets: it must be reproducible
         _sendRandom = new Random(faults.Seed);
         _receiveRandom = new Random(~faults.Seed);
 #pragma warning restore CA5394
@@ -75,7 +75,7 @@ internal sealed class FaultyNet : INetBackend, INetCard, IDisposable
         _inner.Configure(accepted, pairs);
         for (int i = 0; i < _receiving.Length; i++)
         {
-            _inner.WantReceive(i, i < pairs);       // also without buffers: a line takes time whoever listens
+            _inner.WantReceive(i, i < pairs);       // also without buffers: the delay does not depend on the guest
         }
     }
 
@@ -105,7 +105,7 @@ internal sealed class FaultyNet : INetBackend, INetCard, IDisposable
     {
         if (_delay == 0)
         {
-            // As many tries as a turn has frames: a line that loses all must not hold up the others.
+            // A bounded number of attempts: a line that loses all frames must not delay other devices.
             for (int i = 0; i < FramesPerTurn; i++)
             {
                 int length = _inner.Receive(pair, buffers);
@@ -200,7 +200,7 @@ internal sealed class FaultyNet : INetBackend, INetCard, IDisposable
 #pragma warning restore CA5394
     }
 
-    /// <summary>Passes on what is due.</summary>
+    /// <summary>Passes on the frames that are due.</summary>
     private void Turn()
     {
         long now = _time.GetTimestamp();
@@ -211,7 +211,7 @@ internal sealed class FaultyNet : INetBackend, INetCard, IDisposable
             for (int budget = FramesPerTurn; budget > 0 && !_blocked[i] && !sending.IsEmpty && sending.Due <= now; budget--)
             {
                 sending.Peek(frame);
-                _blocked[i] = !_inner.TrySend(i, frame);        // then SendReady goes on
+                _blocked[i] = !_inner.TrySend(i, frame);        // SendReady continues
                 if (!_blocked[i])
                 {
                     sending.RemoveFirst();
@@ -227,7 +227,7 @@ internal sealed class FaultyNet : INetBackend, INetCard, IDisposable
         SetTimer();
     }
 
-    /// <summary>Comes back when the next frame is due that somebody waits for.</summary>
+    /// <summary>Sets the timer to the time at which the next frame is due.</summary>
     private void SetTimer()
     {
         long next = long.MaxValue;

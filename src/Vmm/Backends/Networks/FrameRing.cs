@@ -6,9 +6,9 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Networks;
 
-/// <summary>Frames under way, first in, first out, in a buffer of fixed size.</summary>
-/// <remarks>Each lies in one piece, behind when it is due and its length: <c>due:64 length:32 bytes</c>. Where the next
-/// does not fit before the end of the buffer, it goes on at the start.</remarks>
+/// <summary>Delayed frames, first in, first out, in a buffer of fixed size.</summary>
+/// <remarks>Each is contiguous, after its due time and length: <c>due:64 length:32 bytes</c>. A frame that does not fit before
+/// the end of the buffer is put at its start.</remarks>
 internal sealed class FrameRing(int capacity)
 {
     private const int RecordBytes = sizeof(long) + sizeof(int);
@@ -36,7 +36,7 @@ internal sealed class FrameRing(int capacity)
 
     private int Length => BinaryPrimitives.ReadInt32LittleEndian(_bytes.AsSpan(_first + sizeof(long)));
 
-    /// <summary>Adds a frame with its header. False when it has no room.</summary>
+    /// <summary>Adds a frame with its header. False when the buffer is full.</summary>
     public bool TryAdd(long due, ReadOnlySpan<IoVector> frame)
     {
         int length = 0;

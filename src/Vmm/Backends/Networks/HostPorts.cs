@@ -4,8 +4,8 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Networks;
 
-/// <summary>Looks whether published ports are free. passt itself goes on as long as it gets one of IPv4 and IPv6, and then
-/// somebody else answers at the other.</summary>
+/// <summary>Checks that published ports are free. passt itself continues if it gets only one of IPv4 and IPv6, and then another
+/// program answers at the other.</summary>
 internal static unsafe class HostPorts
 {
     /// <exception cref="UsageException">One is taken, or not allowed.</exception>
@@ -28,13 +28,13 @@ internal static unsafe class HostPorts
         int number = LibC.Socket(isV6 ? LibC.AF_INET6 : LibC.AF_INET, type | LibC.SOCK_CLOEXEC, 0);
         if (number < 0)
         {
-            return;     // no such protocol here: then nobody has the port either
+            return;     // the host lacks the protocol: then the port is not taken either
         }
 
         using var socket = new FileDescriptor(number);
         int one = 1;
 
-        // SAFETY: numbers and structs on this stack. What has just been closed does not count as taken.
+        // SAFETY: numbers and structs on this stack. A port that was just closed does not count as taken.
         if (type == LibC.SOCK_STREAM)
         {
             _ = LibC.Setsockopt(number, LibC.SOL_SOCKET, LibC.SO_REUSEADDR, &one, sizeof(int));

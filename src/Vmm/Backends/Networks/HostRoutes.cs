@@ -2,12 +2,12 @@ using System.Globalization;
 
 namespace Vmm.Backends.Networks;
 
-/// <summary>What the host's routing tables say.</summary>
+/// <summary>Reads the host's routing tables.</summary>
 internal static class HostRoutes
 {
     private const uint RTF_UP = 1;
 
-    /// <summary>Is there a way out to anywhere, by IPv4 or IPv6? Without one passt does not start by itself.</summary>
+    /// <summary>Is there a default route, by IPv4 or IPv6? Without one passt needs addresses on its command line.</summary>
     public static bool AnyDefault() =>
         AnyDefault(Lines("/proc/net/route"), Lines("/proc/net/ipv6_route"));
 

@@ -32,11 +32,11 @@ internal static class MacAddress
         return isMulticast || mac.All(part => part == 0) ? null : mac;
     }
 
-    /// <summary>The address of a machine's card: the same for the same name and index whenever and wherever it runs.
-    /// Locally administered, so that no manufacturer gave it to anybody.</summary>
+    /// <summary>The address of a machine's card: always the same for the same name and index. Locally administered, so that it
+    /// collides with no manufacturer's.</summary>
     public static byte[] Derive(string machine, int card)
     {
-        // FNV-1a over the name and the index, and the finalizer of MurmurHash3, which spreads every bit over all.
+        // FNV-1a over the name and the index, and the finalizer of MurmurHash3, which makes every bit affect all others.
         ulong hash = 14695981039346656037;
         foreach (byte part in (byte[])[.. Encoding.UTF8.GetBytes(machine), 0, (byte)card, (byte)(card >> 8)])
         {

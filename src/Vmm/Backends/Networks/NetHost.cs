@@ -48,7 +48,7 @@ internal sealed class NetHost(EventLoop loop, string machine, IDeviceLog log, Ti
         });
     }
 
-    /// <summary>Waits for what starts beside the machine; last thing before it runs.</summary>
+    /// <summary>Waits for helper programs to be ready, just before the machine runs.</summary>
     /// <exception cref="HostException">It does not start.</exception>
     public void WaitUntilReady()
     {

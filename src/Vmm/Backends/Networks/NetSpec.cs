@@ -22,7 +22,7 @@ internal enum NetMode
 /// written twice.</summary>
 internal sealed record NetSpec(NetMode Mode)
 {
-    /// <summary>What comes first, for help and for errors.</summary>
+    /// <summary>The modes, for help and for errors.</summary>
     public static IReadOnlyList<ManualRow> Modes =>
     [
         new("user", "the host's network without privileges, through passt(1); the guest has an address by DHCP"),
@@ -53,7 +53,7 @@ internal sealed record NetSpec(NetMode Mode)
     /// <summary>Six bytes; null: derived from the machine's name.</summary>
     public byte[]? Mac { get; init; }
 
-    /// <summary>What the guest is told; 0 for nothing.</summary>
+    /// <summary>The MTU that the guest is told; 0 for none.</summary>
     public ushort Mtu { get; init; }
 
     /// <summary>Queue pairs, 1 to 16.</summary>
@@ -77,7 +77,7 @@ internal sealed record NetSpec(NetMode Mode)
         List<string> parts = OptionText.Split(text);
         NetSpec spec = OptionText.Parse(parts[0]) switch
         {
-            // passt takes segments of any length, and the longer they are the fewer there are.
+            // passt takes segments of any length, and long ones are more efficient.
             ("user", null) => new NetSpec(NetMode.User) { Mtu = 65520 },
             ("tap", { Length: > 0 } name) when IsInterfaceName(name) => new NetSpec(NetMode.Tap) { Target = name },
             ("tap", not null) => throw Wrong(text, $"tap= takes the name of an interface, up to {MostInterfaceName} characters"),
@@ -162,7 +162,7 @@ internal sealed record NetSpec(NetMode Mode)
 }
 
 /// <summary>Faults of a line that a tester asks for; the default is none.</summary>
-/// <param name="LossRate">Share of frames that vanish, each way, 0 to 1.</param>
+/// <param name="LossRate">Share of frames that are lost, each way, 0 to 1.</param>
 /// <param name="DelayMilliseconds">Each frame comes so much later, each way.</param>
 /// <param name="Seed">The same seed loses the same frames.</param>
 internal readonly record struct NetFaults(double LossRate, int DelayMilliseconds, int Seed)

@@ -8,7 +8,7 @@ namespace Vmm.Backends.Networks;
 /// how both are told apart. The process in the background is vmm's child again, because vmm is made the reaper of its
 /// descendants (PR_SET_CHILD_SUBREAPER), and so none is left as a zombie. Which one it is, passt writes into a file: vmm may
 /// have other children, those that a shell had before it became vmm. A shell between the two reads the file and deletes it, so
-/// that it goes whatever becomes of vmm meanwhile.</remarks>
+/// that it is deleted even if vmm is killed meanwhile.</remarks>
 internal sealed class Passt
 {
     // For hosts without any network: the guest reaches this host only. The numbers are those of QEMU's user network.
@@ -16,8 +16,8 @@ internal sealed class Passt
         ["--ipv4-only", "--interface", "lo", "--address", "10.0.2.15", "--netmask", "24", "--gateway", "10.0.2.2",
             "--mac-addr", "52:55:0a:00:02:02"];
 
-    /// <summary>$1 the file, or nothing for none; the rest are passt's arguments. First the file goes: whoever reads what is said may
-    /// be gone.</summary>
+    /// <summary>$1 the file, or nothing for none; the rest are passt's arguments. The file is deleted first: vmm, which reads
+    /// the output, may have been killed.</summary>
     private const string Script = """
         file=$1 pid=; shift
         passt ${file:+--pid "$file"} "$@"; code=$?
@@ -42,7 +42,7 @@ internal sealed class Passt
         Socket = socket;
     }
 
-    /// <summary>Where frames go and come from; does not block. Owned by whoever takes it.</summary>
+    /// <summary>The socket for frames; does not block. Owned by the caller.</summary>
     public FileDescriptor Socket { get; }
 
     /// <summary>The process in the background; null before there is one.</summary>
@@ -58,7 +58,7 @@ internal sealed class Passt
         ErrnoException.Check(LibC.Prctl(LibC.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl");
         bool localOnly = !HostRoutes.AnyDefault();
 
-        // Nobody can guess the name; passt makes the file itself, as root does so under another user.
+        // The name cannot be guessed; passt creates the file itself, as another user if it is started by root.
         string? directory = FindDirectory(Directories);
         string pidFile = directory is null ? "" : $"{directory}/vmm-passt-{Guid.NewGuid():N}.pid";
         string[] arguments = ["-c", Script, "vmm-passt", pidFile, .. Arguments(ports, localOnly)];
@@ -79,7 +79,7 @@ internal sealed class Passt
         }
     }
 
-    /// <summary>Waits until frames flow and ports are open.</summary>
+    /// <summary>Waits until passt is ready and its ports are open.</summary>
     /// <exception cref="HostException">It ended with an error.</exception>
     public void WaitUntilReady()
     {
@@ -108,8 +108,8 @@ internal sealed class Passt
         }
     }
 
-    /// <summary>Takes note of the end, once its socket is closed.</summary>
-    /// <param name="wait">False where it does not end.</param>
+    /// <summary>Waits for the process to end, once its socket is closed.</summary>
+    /// <param name="wait">False if it may not end, so that waiting would hang.</param>
     public void Dispose(bool wait)
     {
         if (wait && !_waited)
@@ -142,12 +142,12 @@ internal sealed class Passt
         return [.. arguments];
     }
 
-    /// <summary>Where passt may write: /tmp first, whatever TMPDIR says, since that is where distributions' AppArmor
-    /// profiles let it.</summary>
+    /// <summary>Where passt may write: /tmp first, regardless of TMPDIR, since distributions' AppArmor profiles allow
+    /// that.</summary>
     private static IEnumerable<string?> Directories =>
         ["/tmp", Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR"), "/dev/shm", "/var/tmp"];
 
-    /// <summary>The first that this user may write to; for root, the first that everybody may.</summary>
+    /// <summary>The first that this user may write to; for root, the first that all users may.</summary>
     /// <returns>Null for none: passt then runs without a file.</returns>
     internal static string? FindDirectory(IEnumerable<string?> directories) => directories.FirstOrDefault(
         static directory => directory is ['/', ..] && LibC.Access(directory, LibC.W_OK) == 0
@@ -155,11 +155,11 @@ internal sealed class Passt
             && (status.Mode & LibC.S_IFMT) == LibC.S_IFDIR
             && (LibC.Geteuid() != 0 || (status.Mode & LibC.S_IWOTH) != 0));
 
-    /// <returns>Null where it is not known: then it ends with its socket, and whoever is the reaper after vmm takes note.</returns>
+    /// <returns>Null where it is unknown: it still ends with its socket, and init reaps it.</returns>
     private static int? FindProcess(string? said) => said?.Split('\n').FirstOrDefault(static line => line.StartsWith(Said, StringComparison.Ordinal)) is { } line
         && int.TryParse(line.AsSpan(Said.Length), out int number) && number > 0 ? number : null;
 
-    /// <summary>The line that tells why; the others are about its log and its user.</summary>
+    /// <summary>The line with the error; the others are about its log and its user.</summary>
     private static string LastLine(string said) => said
         .Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
         .LastOrDefault(line => !line.StartsWith("Failed to send ", StringComparison.Ordinal)

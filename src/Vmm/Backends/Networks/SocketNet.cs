@@ -4,8 +4,8 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Networks;
 
-/// <summary>A cable to another VM through a socket in the file system (<c>socket=PATH</c>): whoever comes first listens,
-/// the second connects. When one goes, the other waits for the next, or listens itself.</summary>
+/// <summary>A link to another VM through a socket in the file system (<c>socket=PATH</c>): the first one listens, the second
+/// connects. When one ends, the other waits for a new connection, or listens itself.</summary>
 internal sealed class SocketNet : StreamNet
 {
     private const int MacBytes = 6;
@@ -24,7 +24,7 @@ internal sealed class SocketNet : StreamNet
 
     /// <param name="path">Of the socket.</param>
     /// <param name="mac">The card's own, six bytes.</param>
-    /// <exception cref="UsageException">The path cannot be.</exception>
+    /// <exception cref="UsageException">The path cannot be used.</exception>
     public SocketNet(EventLoop loop, string path, byte[] mac, IDeviceLog log)
         : base(loop)
     {
@@ -68,7 +68,7 @@ internal sealed class SocketNet : StreamNet
         Card.SetLink(false);
         if (_name is null)
         {
-            _retry.Set(Pause);      // not at once: whoever turned this machine away would have to do so without end
+            _retry.Set(Pause);      // not at once: a peer that refuses this machine would have to do so in an endless loop
         }
     }
 
@@ -81,7 +81,7 @@ internal sealed class SocketNet : StreamNet
         }
     }
 
-    /// <summary>Connects to who listens; listens where nobody does.</summary>
+    /// <summary>Connects to the program that listens, or listens if there is none.</summary>
     private void Join(bool first)
     {
         FileDescriptor? connection = null;
@@ -100,7 +100,7 @@ internal sealed class SocketNet : StreamNet
         }
         else
         {
-            // Somebody else takes the name over just now, or its directory cannot be used for a while.
+            // Another program is taking over the name, or its directory cannot be used for a while.
             _retry.Set(Pause);
         }
     }

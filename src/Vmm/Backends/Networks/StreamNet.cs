@@ -4,10 +4,9 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Networks;
 
-/// <summary>A network behind a stream socket. While nobody is at its other end, frames of the guest are
-/// dropped.</summary>
-/// <remarks>Frames that were read together with others wait in the stream's buffer, of which epoll knows nothing: an
-/// eventfd of our own takes the place of the socket then.</remarks>
+/// <summary>A network behind a stream socket. While it is not connected, frames of the guest are dropped.</summary>
+/// <remarks>Frames that were read together with others are in the stream's buffer, which epoll does not see: an eventfd is used
+/// instead of the socket then.</remarks>
 internal abstract class StreamNet : INetBackend, IDisposable
 {
     private const int HeaderIndex = 1;      // of the first vector behind the virtio header
@@ -61,7 +60,7 @@ internal abstract class StreamNet : INetBackend, IDisposable
 
         if (_stream.TrySend(frame[HeaderIndex..]))
         {
-            return true;        // also when it is over, which epoll reports
+            return true;        // also when the connection is closed, which epoll reports
         }
 
         _interest!.Set(LibC.EPOLLOUT, true);
@@ -84,7 +83,7 @@ internal abstract class StreamNet : INetBackend, IDisposable
         _wantsReceive = want;
         _interest?.Set(LibC.EPOLLIN, want);
 
-        // The buffer belongs to the loop's thread: another one just has it look.
+        // The buffer belongs to the loop's thread: other threads make it check.
         if (want && (!Loop.IsLoopThread || _stream is { HasFrame: true }))
         {
             _more.Signal();
@@ -108,7 +107,7 @@ internal abstract class StreamNet : INetBackend, IDisposable
     /// <inheritdoc cref="FrameStream.HangUp"/>
     protected bool HangUp(TimeSpan patience) => _stream?.HangUp(patience) ?? true;
 
-    /// <summary>Lets go of the socket.</summary>
+    /// <summary>Closes the socket.</summary>
     protected void Close()
     {
         _interest?.Dispose();
@@ -119,10 +118,10 @@ internal abstract class StreamNet : INetBackend, IDisposable
     }
 
     /// <summary>The connection is over and closed; on the loop's thread.</summary>
-    /// <param name="fault">Why, where it is not just that the other end closed it.</param>
+    /// <param name="fault">The error; null when the other end just closed the connection.</param>
     protected abstract void Lost(string? fault);
 
-    /// <summary>A look at each frame for the guest.</summary>
+    /// <summary>Called for each frame for the guest.</summary>
     protected virtual void Received(ReadOnlySpan<byte> frame)
     {
     }
@@ -143,7 +142,7 @@ internal abstract class StreamNet : INetBackend, IDisposable
             Receive();
         }
 
-        // After a hang-up there may be frames left to read; without buffers for them they are lost.
+        // After a hang-up there may be frames left to read; without buffers they are lost.
         if ((events & (LibC.EPOLLHUP | LibC.EPOLLERR)) != 0 && !_wantsReceive)
         {
             End();
@@ -173,7 +172,7 @@ internal abstract class StreamNet : INetBackend, IDisposable
         Close();
         if (wasOpen)
         {
-            // Whoever waits for room waits no more: what it sends now is dropped.
+            // A card that waits to send continues: its frames are dropped from now on.
             Card.SendReady(0);
             Lost(fault);
         }

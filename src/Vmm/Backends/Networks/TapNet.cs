@@ -19,7 +19,7 @@ internal sealed class TapNet : INetBackend, IDisposable
     private INetCard _card = null!;
     private bool _isGone;
 
-    /// <exception cref="UsageException">The interface cannot be had.</exception>
+    /// <exception cref="UsageException">The interface cannot be opened.</exception>
     public TapNet(EventLoop loop, string name, int pairs, IDeviceLog log)
     {
         _option = $"--net tap={name}";
@@ -46,7 +46,7 @@ internal sealed class TapNet : INetBackend, IDisposable
 
     public long SendDropped { get; private set; }
 
-    public long ReceiveDropped => 0;    // what does not fit waits, or is dropped, in the kernel: ip -s link
+    public long ReceiveDropped => 0;    // frames that do not fit wait or are dropped in the kernel: ip -s link
 
     public void Attach(INetCard card) => _card = card;
 
@@ -89,7 +89,7 @@ internal sealed class TapNet : INetBackend, IDisposable
             interest.Dispose();
         }
 
-        _queues[0].TrySetOffload(0);        // as it was, for whoever uses the interface next
+        _queues[0].TrySetOffload(0);        // as before, for the next user of the interface
         foreach (TapDevice queue in _queues)
         {
             queue.Dispose();
@@ -116,7 +116,7 @@ internal sealed class TapNet : INetBackend, IDisposable
         }
     }
 
-    /// <summary>Somebody deleted the interface: tell once, and go on without.</summary>
+    /// <summary>The interface was deleted: reports that once and continues without it.</summary>
     private void Gone()
     {
         if (_isGone)

@@ -40,7 +40,7 @@ internal sealed class ShareHost : IDisposable
         Virtiofsd program = Virtiofsd.Start(directory, spec.IsWritable, "namespace");
         var backend = new VhostUserBackend(program.Socket, _loop, _memory, Patience, fault =>
         {
-            program.Kill();         // should it only have stopped to answer
+            program.Kill();         // in case it still runs and only does not answer
             _log.Warn(name, $"virtiofsd: {fault}; the guest gets I/O errors from {spec.HostPath}");
         });
         _shares.Add(new Share(name, spec, directory, program, backend));
@@ -59,7 +59,7 @@ internal sealed class ShareHost : IDisposable
             }
             catch (VhostUserException error)
             {
-                string words = share.Program.LastWords();
+                string words = share.Program.LastError();
                 throw new HostException(
                     $"--share {share.Spec.HostPath}: virtiofsd: {(words.Length > 0 ? words : error.Message)}");
             }
@@ -75,7 +75,7 @@ internal sealed class ShareHost : IDisposable
         _shares.ForEach(static share => share.Program.Dispose());
     }
 
-    /// <summary>A program that hangs ends nothing: the guest's programs wait, as they would for a disk. But it is told.</summary>
+    /// <summary>Reports a program that hangs. Nothing is ended: the guest's programs wait, as they would for a disk.</summary>
     private void Look()
     {
         foreach (Share share in _shares)

@@ -2,23 +2,23 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Shares;
 
-/// <summary>One virtiofsd process, started by vmm and connected to it by a socket. It ends when the socket does,
-/// however vmm ends, and by a signal of the kernel should it not look at the socket.</summary>
+/// <summary>One virtiofsd process, started by vmm and connected to it by a socket. It ends when the socket is closed, however
+/// vmm ends, and also by a signal of the kernel, in case it does not watch the socket.</summary>
 /// <remarks>
-/// It runs in a mount namespace of its own, in which the shared tree lies at a fixed place, read-only unless the guest
-/// may write: what the guest may do is the kernel's to say, not virtiofsd's. A user who is not root gets a user
+/// It runs in its own mount namespace, in which the shared tree is mounted at a fixed place, read-only unless the guest may
+/// write: so the kernel enforces what the guest may do, not virtiofsd. A user who is not root gets a user
 /// namespace as well, in which it is.
 /// </remarks>
 internal sealed class Virtiofsd : IDisposable
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
 
-    // The Rust one first: it is the one that is still developed.
+    // The Rust version first: it is the one that is still developed.
     private static readonly string[] Places = ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"];
 
     /// <summary>$1 the tree, $2 ro or rw, $3 and so on the program; @ in its arguments is where the tree is.</summary>
-    /// <remarks>A read-only bind mount is made so by a second call, for each mount of the tree, and keeps the flags it
-    /// has, as those that a user namespace inherits cannot be taken away. mountinfo writes spaces as \040.</remarks>
+    /// <remarks>A bind mount is made read-only by a second call, for each mount of the tree. That call keeps the other flags,
+    /// because a user namespace cannot remove inherited ones. mountinfo writes spaces as \040.</remarks>
     private const string Script = """
         for stage in /mnt /media /srv /tmp ''; do [ -d "$stage" ] && break; done
         [ -n "$stage" ] || { echo 'no directory to mount the share on: /mnt, /media, /srv or /tmp' >&2; exit 1; }
@@ -50,7 +50,7 @@ internal sealed class Virtiofsd : IDisposable
     /// <summary>Is the program there?</summary>
     public static bool IsInstalled => Find() is not null;
 
-    /// <summary>The front end's end of the connection. Owned by whoever takes it.</summary>
+    /// <summary>The front end's end of the connection. Owned by the caller.</summary>
     public FileDescriptor Socket { get; }
 
     /// <summary>The process.</summary>
@@ -82,8 +82,8 @@ internal sealed class Virtiofsd : IDisposable
         }
     }
 
-    /// <summary>What it has said that is worth a line, once it has ended; empty where it said nothing.</summary>
-    public string LastWords()
+    /// <summary>Its last error message, once it has ended; empty where there is none.</summary>
+    public string LastError()
     {
         Kill();
         string? said = ChildProcess.ReadToEnd(_errors, Patience);
@@ -99,7 +99,7 @@ internal sealed class Virtiofsd : IDisposable
         }
     }
 
-    /// <summary>After its socket was closed: it ends by itself, or is made to.</summary>
+    /// <summary>Waits for its end after its socket was closed, and kills it if it does not end.</summary>
     public void Dispose()
     {
         if (!_ended)
@@ -125,7 +125,7 @@ internal sealed class Virtiofsd : IDisposable
             ? $"-f {fd} --rlimit-nofile=0 -o source=$stage -o sandbox={sandbox} -o cache=auto -o log_level=err"
             : $"{fd} --rlimit-nofile=0 --shared-dir $stage --sandbox {sandbox} --cache auto --log-level error";
 
-        // The signal after unshare, which would clear it again.
+        // The death signal is set after unshare, which would clear it.
         return
         [
             .. user, "--mount", "--propagation", "private", "--", "setpriv", "--pdeathsig", "KILL", "--",

@@ -4,10 +4,10 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Sockets;
 
-/// <summary>Leads the guest's sockets to Unix sockets of the host, with the paths and the handshake that Firecracker
-/// introduced: the guest's connection to port N of the host goes to whoever listens at <c>PATH_N</c>; who wants port N of
-/// the guest connects to <c>PATH</c>, writes <c>CONNECT N</c> and a newline, and is answered <c>OK M</c> with a port of the
-/// host's own, once the guest has accepted.</summary>
+/// <summary>Connects the guest's sockets to Unix sockets of the host, with the paths and the handshake that Firecracker
+/// introduced: the guest's connection to port N of the host goes to the program that listens at <c>PATH_N</c>; a program that
+/// wants port N of the guest connects to <c>PATH</c>, writes <c>CONNECT N</c> and a newline, and is answered <c>OK M</c> with a
+/// port of the host's own, once the guest has accepted.</summary>
 internal sealed class VsockHost : IVsockHost, IDisposable
 {
     private const int MostRequests = 64;
@@ -45,7 +45,7 @@ internal sealed class VsockHost : IVsockHost, IDisposable
         }
         catch (ErrnoException)
         {
-            // No descriptor is left: no reason to end the machine.
+            // No descriptor is left: the connection is refused, the machine continues.
         }
 
         return null;
@@ -63,7 +63,7 @@ internal sealed class VsockHost : IVsockHost, IDisposable
 
         foreach (VsockSocket socket in (VsockSocket[])[.. _sockets])
         {
-            socket.Dispose();       // which takes it out of the set
+            socket.Dispose();       // which removes it from the set
         }
     }
 
@@ -93,7 +93,7 @@ internal sealed class VsockHost : IVsockHost, IDisposable
             return;
         }
 
-        // Programs that say nothing must not shut the others out: the one that has been silent longest makes room.
+        // Programs that send no request must not block others: the oldest of them is disconnected.
         if (_requests.Count == MostRequests)
         {
             VsockRequest oldest = _requests.First!.Value;

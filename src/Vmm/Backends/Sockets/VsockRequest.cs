@@ -4,7 +4,7 @@ using Vmm.Text;
 
 namespace Vmm.Backends.Sockets;
 
-/// <summary>A program of the host that has yet to say which port of the guest it wants.</summary>
+/// <summary>A program of the host that has connected but not yet asked for a port of the guest.</summary>
 internal sealed class VsockRequest : IDisposable
 {
     private const int MostBytes = 32;
@@ -16,7 +16,7 @@ internal sealed class VsockRequest : IDisposable
     private readonly byte[] _line = new byte[MostBytes];
     private int _length;
 
-    /// <param name="answer">Gets the port, or null where what came is no request; once, on the loop's thread.</param>
+    /// <param name="answer">Gets the port, or null for an invalid request; once, on the loop's thread.</param>
     public VsockRequest(EventLoop loop, ConnectedSocket socket, Action<VsockRequest, uint?> answer)
     {
         _socket = socket;
@@ -24,7 +24,7 @@ internal sealed class VsockRequest : IDisposable
         _interest = new Interest(loop, socket.Number, LibC.EPOLLIN, _ => Read());
     }
 
-    /// <summary>Hands the socket over, with all that follows the line unread in it.</summary>
+    /// <summary>Returns the socket, with everything after the line still unread.</summary>
     public ConnectedSocket Release()
     {
         _interest.Dispose();
@@ -41,7 +41,7 @@ internal sealed class VsockRequest : IDisposable
             : null;
     }
 
-    /// <summary>A byte at a time: what follows the newline is not ours.</summary>
+    /// <summary>A byte at a time: what follows the newline is for the guest.</summary>
     private void Read()
     {
         while (_length < MostBytes)

@@ -6,10 +6,10 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Sockets;
 
-/// <summary>A Unix socket at the host's end of a connection of the guest's.</summary>
+/// <summary>A Unix socket that is the host's end of a connection of the guest.</summary>
 /// <param name="socket">Owned from now on.</param>
-/// <param name="greets">Its program asked for a port and waits to hear that the guest accepted.</param>
-/// <param name="closed">Hears of the end.</param>
+/// <param name="greets">Its program asked for a port and waits for the answer <c>OK</c>.</param>
+/// <param name="closed">Called at the end.</param>
 internal sealed class VsockSocket(EventLoop loop, ConnectedSocket socket, bool greets, Action<VsockSocket> closed) : IVsockPeer
 {
     private IVsockConnection? _connection;
@@ -26,7 +26,7 @@ internal sealed class VsockSocket(EventLoop loop, ConnectedSocket socket, bool g
     {
         if (greets)
         {
-            // The socket is empty, so there is room; if its program is gone, that is reported.
+            // Nothing was sent yet, so the socket takes it; if its program has closed it, epoll reports that.
             _ = socket.Send(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"OK {port}\n")));
         }
     }
@@ -69,7 +69,7 @@ internal sealed class VsockSocket(EventLoop loop, ConnectedSocket socket, bool g
         }
         else if ((events & (LibC.EPOLLHUP | LibC.EPOLLERR)) != 0)
         {
-            // Nothing more is reported: what is left to read is read when the guest has room for it.
+            // Errors would be reported again and again: the rest is read when the guest has credit for it.
             _interest!.Dispose();
             _connection!.HungUp();
         }

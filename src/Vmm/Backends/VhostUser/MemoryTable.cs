@@ -4,7 +4,7 @@ using Vmm.Host;
 
 namespace Vmm.Backends.VhostUser;
 
-/// <summary>The guest's memory as other programs may map it: a file, and where in it the guest's addresses are.</summary>
+/// <summary>The guest's memory as other programs map it: a file, and the place of the guest's addresses in it.</summary>
 /// <param name="memory">The guest's, all of it in one mapping of the file.</param>
 /// <param name="file">The memory as a file.</param>
 /// <param name="start">Where its first byte is mapped in this process.</param>

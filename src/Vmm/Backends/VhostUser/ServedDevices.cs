@@ -15,7 +15,7 @@ internal sealed class ServedDevices(EventLoop loop, MemoryTable memory, IDeviceL
     private readonly List<(string Path, VhostUserBackend Backend)> _nets = [];
 
     /// <summary>Connects to a disk.</summary>
-    /// <exception cref="UsageException">Nobody listens there.</exception>
+    /// <exception cref="UsageException">No program listens there.</exception>
     public VhostBlock OpenDisk(string path)
     {
         string name = $"vhost-blk{_disks.Count}";
@@ -27,7 +27,7 @@ internal sealed class ServedDevices(EventLoop loop, MemoryTable memory, IDeviceL
 
     /// <summary>Connects to a network.</summary>
     /// <param name="mac">The card's address.</param>
-    /// <exception cref="UsageException">Nobody listens there.</exception>
+    /// <exception cref="UsageException">No program listens there.</exception>
     public VhostNet OpenNet(string path, ReadOnlySpan<byte> mac)
     {
         string name = $"vhost-net{_nets.Count}";
@@ -36,7 +36,7 @@ internal sealed class ServedDevices(EventLoop loop, MemoryTable memory, IDeviceL
         return new VhostNet(name, mac, backend);
     }
 
-    /// <summary>Asks all programs what they can, and how large their disks are.</summary>
+    /// <summary>Asks all programs for their features, and for the size of their disks.</summary>
     /// <exception cref="HostException">One does not answer as it should.</exception>
     public void WaitUntilReady()
     {

@@ -1,17 +1,17 @@
 namespace Vmm.Backends.VhostUser;
 
-/// <summary>Tells when a program has stopped to answer: requests wait, and from one look to the next and again to the next it has
-/// answered none. Once until it answers again.</summary>
-/// <param name="between">The time from look to look.</param>
+/// <summary>Detects a program that has stopped answering: requests are pending, and none was answered during two checks in a
+/// row. Reported once until it answers again.</summary>
+/// <param name="between">The time between checks.</param>
 internal sealed class StallWatch(TimeSpan between)
 {
     private const int Enough = 2;
 
     private int _waiting, _answered, _times;
 
-    /// <param name="waiting">Requests that wait.</param>
+    /// <param name="waiting">Pending requests.</param>
     /// <param name="answered">A number that every answer changes.</param>
-    /// <returns>What to say; null for nothing.</returns>
+    /// <returns>The message; null for none.</returns>
     public string? Look(int waiting, int answered)
     {
         bool isStalled = waiting > 0 && _waiting > 0 && answered == _answered;

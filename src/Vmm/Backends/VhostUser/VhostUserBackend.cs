@@ -6,11 +6,11 @@ namespace Vmm.Backends.VhostUser;
 
 /// <summary>A program that serves a device over vhost-user; this is the front end's side of it.</summary>
 /// <remarks>Kicks go from KVM straight to the program (the ioeventfd is what it gets), interrupts come from it by an
-/// eventfd for each queue. Once it breaks the protocol, closes its socket or does not answer in time it is lost for the
-/// machine's life: that is told once, and the device ends the guest's requests as errors.</remarks>
+/// eventfd for each queue. Once it breaks the protocol, closes its socket or does not answer in time it is lost for good: that
+/// is reported once, and the device completes the guest's requests with errors.</remarks>
 internal sealed class VhostUserBackend : IVhostBackend, IDisposable
 {
-    // Bit 30 is between front and back end; the driver's bit 30 means nothing.
+    // Bit 30 is negotiated between front and back end only; drivers do not use it.
     private const ulong ProtocolFeaturesBit = 1UL << 30;
     private const ulong Version1 = 1UL << 32;
 
@@ -29,10 +29,10 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
     private readonly List<VhostRing> _rings = [];
 
     /// <param name="socket">Connected to the program; does not block.</param>
-    /// <param name="loop">Where its end is noticed, and interrupts are passed on.</param>
-    /// <param name="memory">What it is to map.</param>
+    /// <param name="loop">Watches the socket and passes interrupts on.</param>
+    /// <param name="memory">The memory that it maps.</param>
     /// <param name="patience">How long it may take for an answer.</param>
-    /// <param name="tell">Takes the one line that says how it was lost.</param>
+    /// <param name="tell">Gets the message when it is lost.</param>
     public VhostUserBackend(
         FileDescriptor socket, EventLoop loop, MemoryTable memory, TimeSpan patience, Action<string> tell)
     {
@@ -43,13 +43,13 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
     /// <inheritdoc/>
     public ulong Features { get; private set; }
 
-    /// <summary>What both ends can of the protocol; known after <see cref="Greet"/>.</summary>
+    /// <summary>Protocol features that both ends support; known after <see cref="Greet"/>.</summary>
     public VhostUserProtocolFeatures Protocol { get; private set; }
 
-    /// <summary>Who is served, and by what it is kicked.</summary>
+    /// <summary>Sets the device that is served, and its notifications.</summary>
     /// <param name="device">The device.</param>
     /// <param name="kicks">One for each queue.</param>
-    /// <param name="watchKicks">Has the loop take the kicks again, once the program is lost.</param>
+    /// <param name="watchKicks">Makes the event loop handle the kicks again, once the program is lost.</param>
     public void Attach(VhostDevice device, IReadOnlyList<EventFd> kicks, Action watchKicks)
     {
         (_device, _kicks, _watchKicks) = (device, kicks, watchKicks);
@@ -68,9 +68,9 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
         }
     }
 
-    /// <summary>Finds out what the program can. Once, before the guest runs.</summary>
-    /// <param name="queues">That it has to serve.</param>
-    /// <exception cref="VhostUserException">It is none that can be used.</exception>
+    /// <summary>Negotiates features with the program. Once, before the guest runs.</summary>
+    /// <param name="queues">The number of queues that it has to serve.</param>
+    /// <exception cref="VhostUserException">The program cannot be used.</exception>
     public void Greet(int queues)
     {
         const VhostUserProtocolFeatures Wanted = VhostUserProtocolFeatures.Mq | VhostUserProtocolFeatures.ReplyAck
@@ -169,8 +169,9 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
         _channel.Ask(VhostUserRequest.GetVringBase, request, answer);
     });
 
-    /// <summary>How far it is with what the guest asks, by the rings' indices (virtio 1.2, 2.7.6 and 2.7.8): for split rings.</summary>
-    /// <returns>Requests that wait for an answer, and a number that every answer changes. Any thread.</returns>
+    /// <summary>Its progress with the guest's requests, from the rings' indices (virtio 1.2, 2.7.6 and 2.7.8): for split
+    /// rings.</summary>
+    /// <returns>Pending requests, and a number that every answer changes. Any thread.</returns>
     public unsafe (int Waiting, int Answered) Progress()
     {
         const int Index = 2;        // behind the flags of either ring
@@ -182,8 +183,8 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
                 ulong available = _memory.UserAddress(ring.Driver), used = _memory.UserAddress(ring.Device);
                 if (available != 0 && used != 0)
                 {
-                    // SAFETY: both rings lie in guest memory, which was checked when the driver enabled the queue and is there as long
-                    // as this; the guest and the program write to them meanwhile, and whatever they write is only counted.
+                    // SAFETY: both rings lie in guest memory, which was checked when the driver enabled the queue and is there as
+                    // long as this; the guest and the program write to them meanwhile, and whatever they write is only counted.
                     ushort done = Volatile.Read(ref *(ushort*)(used + Index));
                     waiting += (ushort)(Volatile.Read(ref *(ushort*)(available + Index)) - done);
                     answered += done;
@@ -246,7 +247,7 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
         }
         catch (VhostUserException error)
         {
-            // The loop's thread sees the socket's end, and does the rest.
+            // The loop's thread sees the closed socket, and does the rest.
             Interlocked.CompareExchange(ref _fault, error.Message, null);
             _channel.Close();
         }

@@ -5,8 +5,8 @@ using Vmm.Host;
 
 namespace Vmm.Backends.VhostUser;
 
-/// <summary>Messages of vhost-user over a Unix stream socket: one request at a time, each with its answer where it has
-/// one. All numbers are little-endian.</summary>
+/// <summary>Messages of vhost-user over a Unix stream socket: one request at a time, each with its answer if it has one. All
+/// numbers are little-endian.</summary>
 /// <remarks>
 /// <code>
 /// request:32   flags:32 (1..0 version 1, 2 reply, 3 reply wanted)   payload's length:32   payload
@@ -29,12 +29,12 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
 
     public int Number => socket.Number;
 
-    /// <summary>REPLY_ACK is in force: the back end says of each request whether it could do it.</summary>
+    /// <summary>REPLY_ACK is negotiated: the back end answers each request with success or failure.</summary>
     public bool Acknowledges { get; set; }
 
-    /// <summary>Sends a request that has no answer of its own, and waits until it is done where the back end tells.</summary>
-    /// <param name="descriptors">Go with it (SCM_RIGHTS).</param>
-    /// <exception cref="VhostUserException">The back end is gone, or refuses.</exception>
+    /// <summary>Sends a request without an answer, and waits for the acknowledgement if that is negotiated.</summary>
+    /// <param name="descriptors">Passed with it (SCM_RIGHTS).</param>
+    /// <exception cref="VhostUserException">The back end has closed the connection, or refuses.</exception>
     public void Send(VhostUserRequest request, ReadOnlySpan<byte> payload, params ReadOnlySpan<int> descriptors)
     {
         lock (_turn)
@@ -49,7 +49,7 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
 
     /// <summary>Sends a request that has an answer of its own.</summary>
     /// <param name="answer">Filled with the answer's payload, which has to be that long.</param>
-    /// <exception cref="VhostUserException">The back end is gone, or answers something else.</exception>
+    /// <exception cref="VhostUserException">The back end has closed the connection, or its answer is invalid.</exception>
     public void Ask(VhostUserRequest request, ReadOnlySpan<byte> payload, Span<byte> answer)
     {
         lock (_turn)
@@ -68,7 +68,7 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
         return BinaryPrimitives.ReadUInt64LittleEndian(answer);
     }
 
-    /// <summary>Ends the connection: whoever watches the socket sees its end. Any thread.</summary>
+    /// <summary>Shuts the connection down, which the event loop sees. Any thread.</summary>
     public void Close() => _ = LibC.Shutdown(Number, LibC.SHUT_RDWR);
 
     public void Dispose() => socket.Dispose();
@@ -168,6 +168,6 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
     }
 }
 
-/// <summary>A back end does not do what the protocol says, or is gone. The message is a part of a line:
+/// <summary>A back end broke the protocol, or closed the connection. The message is a part of a line:
 /// "it closed the connection".</summary>
 internal sealed class VhostUserException(string message) : Exception(message);

@@ -204,7 +204,7 @@ internal sealed class BootCommand
 
     public BootCommand() => _runDisk = new(_disk.Name) { Description = _disk.Description, HelpName = _disk.HelpName };
 
-    /// <summary>What describes a machine.</summary>
+    /// <summary>The options that describe a machine.</summary>
     private IEnumerable<Option> Shared =>
     [
         _kernel, _disk, _net, _vsock, _share, _vhostUserBlock, _vhostUserNet, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _balloon, _console, _port, _name, _transport, _packed,
@@ -242,7 +242,7 @@ internal sealed class BootCommand
         }
     }
 
-    /// <summary>Gives <c>vmm run</c> those that it shares with a plain machine.</summary>
+    /// <summary>Gives <c>vmm run</c> the options that it shares with a plain machine.</summary>
     public void AddRunOptionsTo(Command command)
     {
         foreach (Option option in Shared.Append(_profile).Where(option => option != _initrd && option != _commandLineOnly
@@ -263,18 +263,18 @@ internal sealed class BootCommand
     public static ProfileOutput? OpenProfile(bool isAsked, string? file) =>
         isAsked ? ProfileOutput.Open(file, null, "--profile") : null;
 
-    /// <exception cref="UsageException">Something is missing or wrong; with the command's help.</exception>
+    /// <exception cref="UsageException">An option is missing or wrong; names the command's help.</exception>
     public MachineSpec Read(ParseResult result)
     {
         MachineSpec options = ReadUnresolved(result);
         return options.Kernel.Length > 0
-            // Where kernels are kept is not looked for in vain.
+            // The kernel store is only opened for a kernel's name.
             ? KernelNames.IsFile(options.Kernel) ? options : options with { Kernel = KernelNames.Resolve(options.Kernel, KernelStore.Default) }
             : CommandLineCheck.Read<MachineSpec>(result.CommandResult.Command, () => throw new UsageException(
                 $"no kernel given: {CommandTree.PathOf(result.CommandResult.Command)} --kernel bzImage --disk rootfs.img"));
     }
 
-    /// <summary>The same, but the kernel is what was said of it; empty where nothing was.</summary>
+    /// <summary>The same, with the kernel's name or file as given; empty where none was.</summary>
     public MachineSpec ReadUnresolved(ParseResult result) =>
         CommandLineCheck.Read(result.CommandResult.Command, () => Values(result));
 
@@ -321,7 +321,8 @@ internal sealed class BootCommand
         Stats = result.GetValue(_stats),
     };
 
-    /// <summary>What was given. (The library would make the empty array by reflection, at a millisecond's cost.)</summary>
+    /// <summary>The values of an option. (The library would make an empty array by reflection, which takes a
+    /// millisecond.)</summary>
     public static string[] All(ParseResult result, Option<string[]> option) =>
         result.GetResult(option) is null ? [] : result.GetValue(option) ?? [];
 
@@ -360,7 +361,7 @@ internal sealed class BootCommand
         _ => throw new UsageException($"--on-reboot {name}: no such action; there are end, restart and fail"),
     };
 
-    /// <summary>One machine, and with --on-reboot restart another one after each reboot.</summary>
+    /// <summary>Runs a machine, and with --on-reboot restart another one after each reboot.</summary>
     private static int RunLives(MachineSpec options, StartClock clock, MachineLife? life)
     {
         NextLife? next = null;
@@ -388,7 +389,7 @@ internal sealed class BootCommand
         }
     }
 
-    /// <summary>One machine, of which figures are told at its end.</summary>
+    /// <summary>Runs a machine and prints figures about it at its end.</summary>
     /// <returns>The exit code.</returns>
     public static int RunObserved(MachineSpec options, StartClock clock, MachineFigures figures, MachineLife? life = null)
     {
@@ -406,7 +407,7 @@ internal sealed class BootCommand
         return isWhole ? code : ExitCodes.HostCannot;
     }
 
-    /// <summary>Until the guest, the user or a signal ends it; the terminal is as it was afterwards.</summary>
+    /// <summary>Runs it until the guest, the user or a signal ends it, and restores the terminal.</summary>
     public static MachineEnd RunToEnd(Machine machine, MachineLife? life = null)
     {
         using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);
@@ -430,7 +431,7 @@ internal sealed class BootCommand
         }
     }
 
-    /// <summary>The last words, and the exit code.</summary>
+    /// <summary>Prints the messages at the end, and returns the exit code.</summary>
     public static int Report(Machine machine, MachineEnd end, MachineSpec options, StartClock clock)
     {
         foreach (string error in machine.DiskErrors)
@@ -443,7 +444,7 @@ internal sealed class BootCommand
             Stderr.Write(RunStatistics.Format(machine, clock));
         }
 
-        // A reboot is no failure: that it was none of the user's doing is said to people, not to scripts.
+        // A reboot is no failure: it is mentioned on terminals, not in scripts.
         bool isReboot = end.Kind == MachineEndKind.Reset && (options.Stats || Stderr.IsTerminal);
         if ((end.Message ?? (isReboot ? MachineEnd.Rebooted : null)) is { } message)
         {

@@ -6,7 +6,7 @@ using Vmm.Text;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary><c>vmm boot-timeline</c>: boots a machine and tells what happened when; or compares two such boots.</summary>
+/// <summary><c>vmm boot-timeline</c>: boots a machine and shows a timeline of its boot; or compares two timelines.</summary>
 internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
 {
     private readonly Option<string?> _until = new("--until")

@@ -5,7 +5,7 @@ using Vmm.Machines;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary><c>vmm check</c>: looks at the host as a doctor would, and says what to do about each lack.</summary>
+/// <summary><c>vmm check</c>: checks the host, and says what to do about each problem.</summary>
 internal static class CheckCommand
 {
     public static Command Create()

@@ -7,9 +7,9 @@ namespace Vmm.Cli.Commands;
 /// <summary><c>vmm completion SHELL</c>: prints what a shell needs to complete vmm's commands, options and values.</summary>
 internal static class CompletionCommand
 {
-    // Each asks vmm itself (CompleteCommand), so that the scripts never go stale.
+    // Each script calls vmm itself (CompleteCommand), so that it never becomes outdated.
 
-    // bash cuts words at = and : (COMP_WORDBREAKS): they are put together again, and what was cut off is taken from the answers.
+    // bash cuts words at = and : (COMP_WORDBREAKS): they are joined again, and the prefix is removed from the answers.
     private const string Bash = """
         _vmm() {
             local IFS=$'\n' current=${COMP_WORDS[COMP_CWORD]} joined=() glue= word found

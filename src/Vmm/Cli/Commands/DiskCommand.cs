@@ -112,7 +112,7 @@ internal static class DiskCommand
             : throw new UsageException($"SIZE {size}: not a multiple of {SectorSize} bytes above zero", Help);
     }
 
-    /// <summary>Bytes of a disk that is there, in whole sectors.</summary>
+    /// <summary>The size of an existing disk in bytes, in whole sectors.</summary>
     private static ulong SizeOf(string path, DiskFormat format)
     {
         try
@@ -134,8 +134,8 @@ internal static class DiskCommand
     private static string Beside(string path, string backing) =>
         Path.Combine(Path.GetDirectoryName(path) ?? "/", backing);
 
-    /// <summary>An image names what it stands on as seen from its own directory, and says in which format that is: what
-    /// the user said, else by its name, which its content must not contradict.</summary>
+    /// <summary>An image names its backing file relative to its own directory, and that file's format: as the user gave it, or
+    /// by the file's name, which its content must not contradict.</summary>
     private static DiskFormat FindBacking(string path, string backing, string? format)
     {
         string directory = Path.GetDirectoryName(path) ?? "/";

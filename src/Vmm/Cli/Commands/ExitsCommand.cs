@@ -5,8 +5,7 @@ using Vmm.Machines;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary><c>vmm exits</c>: boots a machine as vmm without a command does, and tells what its exits were and what they
-/// cost.</summary>
+/// <summary><c>vmm exits</c>: boots a machine as vmm without a command does, and lists its exits and their cost.</summary>
 internal static class ExitsCommand
 {
     public static Command Create(BootCommand run, StartClock clock)

@@ -4,7 +4,7 @@ using Vmm.Text;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary><c>vmm help [COMMAND...]</c>: all there is about a command.</summary>
+/// <summary><c>vmm help [COMMAND...]</c>: everything about a command.</summary>
 internal static class HelpCommand
 {
     public static Command Create(CommandTree tree)

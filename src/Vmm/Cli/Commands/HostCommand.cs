@@ -2,7 +2,8 @@ using System.CommandLine;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary><c>vmm host start|status|stop</c>: an emulated host that stays, so that <c>--emulated</c> begins at once.</summary>
+/// <summary><c>vmm host start|status|stop</c>: an emulated host that keeps running, so that <c>--emulated</c> starts at
+/// once.</summary>
 internal static class HostCommand
 {
     public static Command Create()

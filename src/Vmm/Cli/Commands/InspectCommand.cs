@@ -6,7 +6,7 @@ using Vmm.Named;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary><c>vmm inspect FILE</c>: what a kernel image is, and what it lacks for vmm. <c>vmm inspect MACHINE</c>: all that is kept of
+/// <summary><c>vmm inspect FILE</c>: describes a kernel image, and what vmm would need that it lacks. <c>vmm inspect MACHINE</c>: all that is kept of
 /// a machine with a name.</summary>
 internal static class InspectCommand
 {
@@ -45,7 +45,7 @@ internal static class InspectCommand
     private static string? MachineNamed(string word) =>
         MachineName.IsValid(word) && !File.Exists(word) && MachineStore.TryDefault is { } store && store.Has(word) ? word : null;
 
-    /// <summary>What vmm run adds to a kernel that it keeps.</summary>
+    /// <summary>The modules of a stored kernel, which vmm run loads.</summary>
     private static void WriteModules(StoredKernel kernel)
     {
         Stdout.WriteLine($"vmm run loads  {(kernel.Modules.Count == 0 ? "nothing" : string.Join(", ", kernel.Modules.Keys))}, as far as a run needs it");

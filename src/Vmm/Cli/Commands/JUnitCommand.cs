@@ -6,7 +6,7 @@ using Vmm.Run.Results;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary><c>vmm junit merge OUT IN...</c>: puts JUnit files together.</summary>
+/// <summary><c>vmm junit merge OUT IN...</c>: merges JUnit files.</summary>
 internal static class JUnitCommand
 {
     public static Command Create()
@@ -25,7 +25,7 @@ internal static class JUnitCommand
         command.Arguments.Add(inputs);
         command.SetAction(result =>
         {
-            // In memory first: OUT may be one of those that are read.
+            // In memory first: OUT may be one of the files that are read.
             using var whole = new MemoryStream();
             (int tests, int failed) = JUnitMerge.Write(whole, result.GetRequiredValue(inputs));
             using OutputFile file = OutputFile.Open(result.GetRequiredValue(output), "vmm junit merge");

@@ -7,7 +7,7 @@ using Vmm.Text;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary><c>vmm kernel list|add|remove|path</c>: the kernels that vmm keeps under a name.</summary>
+/// <summary><c>vmm kernel list|add|remove|path</c>: the kernels that vmm stores under a name.</summary>
 internal static class KernelCommand
 {
     public static Command Create()

@@ -20,7 +20,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
 {
     private const string DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-    /// <summary>Where there is busybox alone: it is in /bin, and its root's home is there.</summary>
+    /// <summary>The environment with busybox alone: it is in /bin, and so is its root's home.</summary>
     private static readonly Dictionary<string, string> OfBusybox = new(StringComparer.Ordinal)
     {
         ["PATH"] = "/bin:/sbin:/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin",
@@ -33,10 +33,10 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         Arity = ArgumentArity.ZeroOrMore,
     };
 
-    /// <summary>The file of each kernel that was asked for: targets may share one.</summary>
+    /// <summary>The files of kernels by name: several targets may use the same one.</summary>
     private readonly Dictionary<string, string> _kernels = new(StringComparer.Ordinal);
 
-    /// <summary>Kernels of which was said that they boot slowly.</summary>
+    /// <summary>Kernels for which the warning of a slow boot was given.</summary>
     private readonly HashSet<string> _slow = new(StringComparer.Ordinal);
 
     private readonly RunRootOptions _root = new();
@@ -109,7 +109,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         Description = "Exit codes as virtme-ng has them: 255 for a kernel panic",
     };
 
-    /// <param name="figures">What is told of each machine; null for what --profile and --trace ask for.</param>
+    /// <param name="figures">The figures to print of each machine; null for those of --profile and --trace.</param>
     public static Command Create(BootCommand boot, StartClock clock, RunFigures? figures = null)
     {
         var command = new Command("run", figures?.Description ?? "Run one command in a throw-away machine, and end with its exit code");
@@ -260,7 +260,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         return WithKernel(options);
     }
 
-    /// <summary>Last, because a kernel by name may have to be fetched.</summary>
+    /// <summary>Resolved last, because a kernel by name may have to be fetched.</summary>
     private RunOptions WithKernel(RunOptions options)
     {
         KernelStore store = KernelStore.Default;
@@ -290,7 +290,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
             ? name
             : throw new UsageException($"--hostname {name}: takes 1 to 64 letters, digits, '-' and '.'");
 
-    /// <summary>What every command gets, and what the user gave; of a name that came twice the last.</summary>
+    /// <summary>The variables that every command gets, and the user's; of a name that is given twice the last.</summary>
     private string[] EnvironmentOf(ParseResult result, bool isBusybox)
     {
         Dictionary<string, string> values = isBusybox
@@ -298,7 +298,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
             : new(StringComparer.Ordinal) { ["PATH"] = DefaultPath };
         if (result.GetValue(_user) is not null)
         {
-            values.Remove("HOME");      // the agent looks up whose it is
+            values.Remove("HOME");      // the agent sets that of the user
         }
 
         if (result.GetValue(_tty))

@@ -8,18 +8,18 @@ using Vmm.Run.Many.Slurm;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary>What of <c>vmm run</c> is about more than one run: --each, and the targets of vmm.json.</summary>
+/// <summary>The options of <c>vmm run</c> for more than one run: --each, and the targets of vmm.json.</summary>
 internal sealed class RunManyOptions
 {
-    /// <summary>No file, whatever there is.</summary>
+    /// <summary>Do not read a vmm.json.</summary>
     private const string NoFile = "none";
 
     private const string Parallel = "--parallel", FailFast = "--fail-fast", Shard = "--shard", On = "--on";
 
-    /// <summary>Of vmm exits run and vmm boot-timeline run, beside those of vmm run.</summary>
+    /// <summary>Options of vmm exits run and vmm boot-timeline run that vmm run does not have.</summary>
     private static readonly string[] OfFigures = ["--format", "--output", "--json", "--html"];
 
-    // Of a call of vmm, not of one of its runs. Of reports each run gets its own.
+    // Options of a whole call of vmm, not of one of its runs. Each run gets its own files for reports.
     private static readonly string[] OfCall =
         [Parallel, FailFast, Shard, On, "--config", "--all", .. OfFigures];
     private static readonly string[] Reports = ["--junit", "--result", "--log", "--bundle"];
@@ -101,7 +101,7 @@ internal sealed class RunManyOptions
         return (null, ReadMany(result, read, calls, new RunWords([], ofAll, [])));
     }
 
-    /// <summary>Is it an option of each run, rather than of the whole?</summary>
+    /// <summary>Is it an option of each run, and not of the whole call?</summary>
     internal static bool IsOfOne(Option option) => !OfCall.Contains(option.Name) && !Reports.Contains(option.Name);
 
     private static Option[] Named(Command run, string[] names) => [.. run.Options.Where(option => names.Contains(option.Name))];
@@ -119,7 +119,7 @@ internal sealed class RunManyOptions
             throw new UsageException("--all: there are no targets in the file");
         }
 
-        // Without a file a command may stand without --, as it always could.
+        // Without a file a command may follow without --.
         if (file is null && (all || (given.Has(_each) && given.Targets.Count > 0)))
         {
             throw new UsageException(all
@@ -199,7 +199,7 @@ internal sealed class RunManyOptions
             IReadOnlyList<string> options = isTarget ? words : [.. words.Select(word => RunItems.Put(word, each[i], i + 1))];
             if (first is null)
             {
-                // What is wrong with one is wrong with all.
+                // An error in one is an error in all.
                 first = read(options, command);
                 SharedThings.Check(words, first, each.Count > 1 || isOneOfMany);
             }

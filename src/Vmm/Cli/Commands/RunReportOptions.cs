@@ -6,7 +6,7 @@ using Vmm.Text;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary>What of <c>vmm run</c> is about telling how it went.</summary>
+/// <summary>The options of <c>vmm run</c> for results and reports.</summary>
 internal sealed class RunReportOptions
 {
     private readonly Option<string> _failOn = new("--fail-on")

@@ -7,10 +7,10 @@ using Vmm.Run.Roots;
 
 namespace Vmm.Cli.Commands;
 
-/// <summary>What of <c>vmm run</c> is about the guest's root file system.</summary>
+/// <summary>The options of <c>vmm run</c> for the guest's root file system.</summary>
 internal sealed class RunRootOptions
 {
-    /// <summary>What the guest has of its own there.</summary>
+    /// <summary>Directories where the guest has file systems of its own.</summary>
     private static readonly string[] Fresh = ["/tmp", "/run", "/dev", "/proc", "/sys"];
 
     private readonly Option<string> _root = new("--root")
@@ -64,7 +64,7 @@ internal sealed class RunRootOptions
             : throw new UsageException("--keep: there is no root image whose changes could be kept; give one with --root FILE");
     }
 
-    /// <summary>The machine with what the root needs, but for what has yet to be packed.</summary>
+    /// <summary>The machine with the devices that the root needs, except for a root that is still to be packed.</summary>
     public static MachineSpec AddTo(MachineSpec machine, RunRoot root) => root.Kind switch
     {
         RootKind.Share => machine with { Shares = [.. Shares(root, Environment.CurrentDirectory), .. machine.Shares] },
@@ -84,7 +84,7 @@ internal sealed class RunRootOptions
         _ => machine,
     };
 
-    /// <summary>Where the command starts if the user does not say: here, where the guest has that.</summary>
+    /// <summary>The directory in which the command starts by default: the current one, if the guest has it.</summary>
     public static string? WorkDirectory(RunRoot root) => root.Kind switch
     {
         RootKind.Share => Environment.CurrentDirectory,
@@ -92,7 +92,7 @@ internal sealed class RunRootOptions
         _ => null,
     };
 
-    /// <summary>The tree that becomes /, and the working directory where the guest does not see it there, or is to write to it.
+    /// <summary>The share that becomes /, and the working directory if it is not visible there, or is to be writable.
     /// </summary>
     internal static IEnumerable<ShareSpec> Shares(RunRoot root, string here)
     {

@@ -3,7 +3,7 @@ using Vmm.Cli.Commands;
 
 namespace Vmm.Cli.Targets;
 
-/// <summary>What is to be run: a command line, or a target of a file, with the file's defaults.</summary>
+/// <summary>A run that was asked for: a command line, or a target of a file, with the file's defaults.</summary>
 /// <param name="Target">Its name; null for a command line.</param>
 /// <param name="Options">Those of one run.</param>
 /// <param name="Each">The values of --each; none for one run.</param>
@@ -13,8 +13,8 @@ internal sealed record RunCall(
     IReadOnlyList<string> Command,
     IReadOnlyList<string> Each)
 {
-    /// <summary>An option of the command line takes the place of the target's, and that of the default; variables (--env) are added up,
-    /// where of one name the last counts.</summary>
+    /// <summary>An option of the command line replaces the target's, and the target's the default's; variables (--env) are
+    /// collected, and the last one of a name counts.</summary>
     /// <param name="isEach">Is an option --each?</param>
     public static RunCall Merge(RunWords given, RunTarget? defaults, RunTarget? target, Func<Option, bool> isEach)
     {
@@ -25,7 +25,7 @@ internal sealed record RunCall(
         options.AddRange((target?.Options ?? []).Where(each => IsAdded(each.Option) || !given.Has(each.Option)));
         options.AddRange(given.Options);
 
-        // With a target -- adds to its command; alone it is the command.
+        // With a target the words behind -- are added to its command; without one they are the command.
         IReadOnlyList<string> known = target?.Command ?? defaults?.Command ?? [];
         return new RunCall(
             target?.Name,

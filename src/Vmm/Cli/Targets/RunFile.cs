@@ -7,9 +7,9 @@ using Vmm.Text;
 
 namespace Vmm.Cli.Targets;
 
-/// <summary><c>vmm.json</c>: options of <c>vmm run</c> for every run, and named targets. Comments and a comma behind the last of a list
-/// are allowed. Its schema is docs/vmm.schema.json, made from the same table (<see cref="RunFileKeys"/>).</summary>
-/// <remarks>Read by Utf8JsonReader, because each mistake is told with its line and column, which a deserializer does not keep.</remarks>
+/// <summary><c>vmm.json</c>: options of <c>vmm run</c> for every run, and named targets. Comments and a comma behind the last of a
+/// list are allowed. Its schema is docs/vmm.schema.json, made from the same table (<see cref="RunFileKeys"/>).</summary>
+/// <remarks>Read by Utf8JsonReader, because errors name line and column, which a deserializer does not keep.</remarks>
 internal sealed class RunFile
 {
     public const string UsualName = "vmm.json";
@@ -166,7 +166,7 @@ internal sealed class RunFile
         return target;
     }
 
-    /// <summary>A list of words, or one text, which is for a shell.</summary>
+    /// <summary>A list of words, or one text that a shell runs.</summary>
     private List<string> ReadCommand(ref Utf8JsonReader reader)
     {
         if (reader.TokenType == JsonTokenType.String)

@@ -2,10 +2,10 @@ using System.CommandLine;
 
 namespace Vmm.Cli.Targets;
 
-/// <summary>The keys of vmm.json: the long options of <c>vmm run</c> without their dashes, and few more.</summary>
+/// <summary>The keys of vmm.json: the long options of <c>vmm run</c> without their dashes, and a few more.</summary>
 /// <param name="run">The command whose options they are.</param>
-/// <param name="ofCall">Those of a whole call, which are no target's.</param>
-/// <param name="notInFile">Those that are of the command line only.</param>
+/// <param name="ofCall">Options of a whole call, which targets do not have.</param>
+/// <param name="notInFile">Options that are allowed on the command line only.</param>
 internal sealed class RunFileKeys(Command run, IEnumerable<Option> ofCall, IEnumerable<Option> notInFile)
 {
     public const string Command = "command";

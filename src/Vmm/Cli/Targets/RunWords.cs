@@ -3,9 +3,9 @@ using System.CommandLine.Parsing;
 
 namespace Vmm.Cli.Targets;
 
-/// <summary>The command line of <c>vmm run</c> taken apart, so that it can be put together again for another vmm.</summary>
-/// <param name="Targets">The words in front of <c>--</c> that belong to no option.</param>
-/// <param name="Options">What was given, by option, in order; a flag has no values.</param>
+/// <summary>The parts of a command line of <c>vmm run</c>, from which the command line of another vmm can be made.</summary>
+/// <param name="Targets">The words before <c>--</c> that belong to no option.</param>
+/// <param name="Options">The given options with their values, in order; a flag has no values.</param>
 /// <param name="Command">The words behind <c>--</c>.</param>
 internal sealed record RunWords(
     IReadOnlyList<string> Targets, IReadOnlyList<(Option Option, IReadOnlyList<string> Values)> Options, IReadOnlyList<string> Command)

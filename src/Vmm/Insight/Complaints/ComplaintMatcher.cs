@@ -15,7 +15,7 @@ internal static class ComplaintMatcher
     // panic() ends with it where it does not restart the machine: the same panic once more.
     private static ReadOnlySpan<byte> EndOfPanic => "---[ end Kernel panic - not syncing"u8;
 
-    /// <summary>Is it a complaint?</summary>
+    /// <summary>Finds out whether a line is a complaint, and of which kind.</summary>
     /// <param name="line">One line of the console, without its end; any bytes.</param>
     /// <param name="text">Where the kernel's message begins; 0 where there is none.</param>
     /// <returns>Null for all other lines.</returns>
@@ -47,7 +47,7 @@ internal static class ComplaintMatcher
         return null;
     }
 
-    /// <summary>Does the kernel say here that it restarts, halts or powers off because it was told to? In a panic it never
+    /// <summary>Does this line say that the kernel restarts, halts or powers off as requested? In a panic it never
     /// does (kernel/reboot.c, drivers/tty/sysrq.c).</summary>
     public static bool IsOrderlyEnd(ReadOnlySpan<byte> line)
     {

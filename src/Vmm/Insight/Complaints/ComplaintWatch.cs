@@ -3,9 +3,9 @@ using Vmm.Devices.Legacy;
 
 namespace Vmm.Insight.Complaints;
 
-/// <summary>Reads the guest's console as it comes and tells what its kernel complains of.</summary>
+/// <summary>Searches the guest's console output for complaints of its kernel.</summary>
 /// <remarks>For each byte it costs a copy into a line of fixed length, for each line a few vectorised searches; only a
-/// complaint allocates, and a guest can make any number of them: whoever listens keeps as many as it wants.</remarks>
+/// complaint allocates, and a guest can make any number of them: handlers of the event bound how many they keep.</remarks>
 internal sealed class ComplaintWatch : IConsoleTap
 {
     /// <summary>Bytes of a line that are looked at together; what is longer is looked at in pieces.</summary>
@@ -18,10 +18,10 @@ internal sealed class ComplaintWatch : IConsoleTap
     /// <summary>Lines so far, empty ones apart.</summary>
     public long Lines => Interlocked.Read(ref _lines);
 
-    /// <summary>On the vCPU's thread that said it, once for each such line, in order.</summary>
+    /// <summary>Raised on the vCPU's thread that wrote the line, once for each such line, in order.</summary>
     public event Action<Complaint>? Found;
 
-    /// <summary>The kernel says that it restarts, halts or powers off as it was told; as <see cref="Found"/>.</summary>
+    /// <summary>The kernel says that it restarts, halts or powers off as requested; raised as <see cref="Found"/> is.</summary>
     public event Action? OrderlyEnd;
 
     /// <inheritdoc/>

@@ -5,8 +5,8 @@ namespace Vmm.Insight.Profile;
 
 /// <summary>What the exits of one row have in common.</summary>
 /// <param name="Reason">Why KVM_RUN came back, without the prefix: <c>IO</c>, <c>MMIO</c>.</param>
-/// <param name="Device"><c>COM1</c>, <c>virtio-blk0</c>; empty where the reason knows none.</param>
-/// <param name="What">The register, the instruction, the MSR; empty where there is nothing more to say.</param>
+/// <param name="Device"><c>COM1</c>, <c>virtio-blk0</c>; empty where the exit has none.</param>
+/// <param name="What">The register, the instruction, the MSR; empty where there is none.</param>
 /// <param name="Access"><c>read 4</c>, <c>write 1</c>; empty where it is none.</param>
 internal sealed record ExitName(string Reason, string Device, string What, string Access)
 {

@@ -1,6 +1,6 @@
 namespace Vmm.Insight.Profile;
 
-/// <summary>How a counter of KVM stands to the exits that vmm saw.</summary>
+/// <summary>How a counter of KVM relates to the exits that vmm saw.</summary>
 internal enum KvmRelation
 {
     /// <summary>Both count the same thing: they must agree.</summary>
@@ -30,12 +30,12 @@ internal enum KvmRelation
 /// </list>
 /// </remarks>
 /// <param name="Counter">KVM's name for it.</param>
-/// <param name="Kvm">What KVM says.</param>
+/// <param name="Kvm">KVM's value.</param>
 /// <param name="What">What vmm counted beside it.</param>
 /// <param name="Vmm">How many that were.</param>
 internal sealed record KvmComparison(string Counter, ulong Kvm, string What, long Vmm, KvmRelation Relation)
 {
-    /// <summary>Do both say what they must?</summary>
+    /// <summary>Whether the two values satisfy the relation.</summary>
     public bool Agrees => Relation switch
     {
         KvmRelation.Same => Kvm == (ulong)Vmm,

@@ -9,7 +9,7 @@ namespace Vmm.Insight.Profile;
 /// value    0..15  16..31  32..63      64..127     ...  2^43..2^44-1
 /// bucket   0..15  16..31  32..47 (2)  48..63 (4)  ...  640..655 (2^39 wide)
 /// </code>
-/// Not safe for several threads that record; others may read along, and then see what is a moment old.
+/// One thread records; others may read at the same time and may see slightly older values.
 /// </remarks>
 internal sealed class LatencyHistogram
 {

@@ -17,7 +17,7 @@ internal sealed class ExitKeys
 
     /// <summary>The row of a key; null where the key is new.</summary>
     /// <param name="address">Port, guest-physical address, instruction, MSR: as the kind has it.</param>
-    /// <param name="kind">All else that tells exits apart.</param>
+    /// <param name="kind">Everything else that distinguishes rows.</param>
     public ExitRow? Find(ulong address, uint kind)
     {
         for (int i = Hash(address, kind); ; i = (i + 1) & (Capacity - 1))
@@ -35,9 +35,9 @@ internal sealed class ExitKeys
         }
     }
 
-    /// <summary>Remembers a key that was not found.</summary>
-    /// <param name="device">Who answers at the address, if that is what it is.</param>
-    /// <returns>False where there is no room for more.</returns>
+    /// <summary>Adds a key that was not found.</summary>
+    /// <param name="device">The device at the address, where the key is an address.</param>
+    /// <returns>False when the table is full.</returns>
     public bool TryAdd(ulong address, uint kind, IBusDevice? device, ExitRow row)
     {
         if (Count == Room)
@@ -57,7 +57,7 @@ internal sealed class ExitKeys
         return true;
     }
 
-    /// <summary>Forgets all keys: devices have moved.</summary>
+    /// <summary>Removes all keys, after devices have moved.</summary>
     public void Clear()
     {
         Array.Clear(_slots);

@@ -8,17 +8,18 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Insight.Recorder;
 
-/// <summary>Counts and times the exits of one vCPU, by what they were about.</summary>
+/// <summary>Counts and times the exits of one vCPU, by reason, device and register.</summary>
 /// <remarks>
-/// Used by the vCPU's thread; others may read the totals along the way, and the rows when it has ended. Two looks at the
-/// clock and two histograms for an exit; something is allocated only when a row is met for the first time, and there are
-/// at most <see cref="MostRows"/> of them whatever the guest does: what goes beyond shares one row for each reason.
+/// Used by the vCPU's thread; others may read the totals at any time, and the rows when it has ended. An exit costs two clock
+/// readings and two histogram updates; something is allocated only for the first exit of a row, and there are
+/// at most <see cref="MostRows"/> of them whatever the guest does: further exits share one row for each reason.
 /// </remarks>
 internal sealed unsafe class ExitRecorder
 {
     public const int MostRows = 512;
 
-    /// <summary>Accesses that no device answers to are the guest's free choice: they leave room for the devices.</summary>
+    /// <summary>Most rows of addresses without a device: the guest can choose any of these, and must not use up the rows of the
+    /// devices.</summary>
     public const int MostUnclaimedRows = 128;
 
     /// <summary>The device of addresses that no device answers to.</summary>
@@ -27,7 +28,7 @@ internal sealed unsafe class ExitRecorder
     /// <summary>The device that finishes instructions.</summary>
     public const string Assist = "assist";
 
-    /// <summary>The register of what found no row of its own.</summary>
+    /// <summary>The register's name in the rows that further exits share.</summary>
     public const string OtherAddresses = "other addresses";
 
     private const byte IoOut = 1;
@@ -51,8 +52,8 @@ internal sealed unsafe class ExitRecorder
     private long _exits;
     private long _vmmTime;
 
-    /// <param name="detail">Knows what the page does not tell: which instruction was assisted.</param>
-    /// <param name="trace">Gets each exit as well; null where nobody wants that.</param>
+    /// <param name="detail">Adds what the KVM_RUN page does not hold: which instruction was assisted.</param>
+    /// <param name="trace">Gets each exit as well; null when no trace is written.</param>
     public ExitRecorder(KvmRun* run, AddressBus ports, AddressBus mmio, IExitDetail detail, TraceTrack? trace)
     {
         _run = run;
@@ -62,7 +63,7 @@ internal sealed unsafe class ExitRecorder
         _trace = trace;
     }
 
-    /// <summary>In the order in which they were first met.</summary>
+    /// <summary>In the order of their first exits.</summary>
     public IReadOnlyList<ExitRow> Rows => _rows;
 
     /// <summary>So far. Any thread.</summary>
@@ -171,7 +172,7 @@ internal sealed unsafe class ExitRecorder
         };
         bool isUnclaimed = device is null && reason is KvmExitReason.KVM_EXIT_IO or KvmExitReason.KVM_EXIT_MMIO;
         ExitRow row = FindOrAddRow(name, isUnclaimed);
-        _ = _keys.TryAdd(address, kind, device, row);       // one that has no room is looked for again each time
+        _ = _keys.TryAdd(address, kind, device, row);       // when the table is full, each such exit searches again
         return row;
     }
 
@@ -212,7 +213,7 @@ internal sealed unsafe class ExitRecorder
         reason.ToString().Replace("KVM_EXIT_", "", StringComparison.Ordinal);
 }
 
-/// <summary>Writes all down.</summary>
+/// <summary>Passes each exit to the recorder.</summary>
 internal readonly struct RecordingProbe(ExitRecorder recorder) : IExitProbe
 {
     public void Begin() => recorder.Begin();

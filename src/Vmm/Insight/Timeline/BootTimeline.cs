@@ -9,9 +9,9 @@ internal sealed record TimelineStep(bool IsGuest, string Name, long Start, long 
     public long Length => End - Start;
 }
 
-/// <summary>A long time without a sign of life.</summary>
-/// <param name="Before">What came last before it.</param>
-/// <param name="After">What came then.</param>
+/// <summary>A long time without output on the console.</summary>
+/// <param name="Before">The line before it.</param>
+/// <param name="After">The line after it.</param>
 internal sealed record TimelineGap(long Start, long End, string Before, string After);
 
 /// <summary>What happened when, from the start of vmm to the end of the machine.</summary>
@@ -27,7 +27,7 @@ internal sealed record BootTimeline
     /// <summary>How it ended, for people.</summary>
     public required string Ending { get; init; }
 
-    /// <summary>When the first instruction was next.</summary>
+    /// <summary>When the first vCPU entered the guest.</summary>
     public required long FirstEntry { get; init; }
 
     public required long Total { get; init; }
@@ -38,7 +38,7 @@ internal sealed record BootTimeline
 
     public IReadOnlyList<TimelineGap> Gaps { get; init; } = [];
 
-    /// <summary>Lines of which only the number was kept.</summary>
+    /// <summary>Lines that were counted but not kept.</summary>
     public long DroppedLines { get; init; }
 
     public long Exits { get; init; }
@@ -63,11 +63,11 @@ internal sealed record BootTimeline
         }
     }
 
-    /// <summary>The guest's steps, each from the one before to its own sign.</summary>
-    /// <param name="firstExit">When the guest first needed vmm; null if it never did.</param>
-    /// <param name="firstByte">When it first said something.</param>
+    /// <summary>The guest's steps, each from the end of the one before.</summary>
+    /// <param name="firstExit">When the first exit to vmm came; null if none did.</param>
+    /// <param name="firstByte">When the first byte came on the console; null if none did.</param>
     /// <param name="prompt">When a shell's prompt came.</param>
-    /// <param name="others">What is known from elsewhere.</param>
+    /// <param name="others">Further steps, not from the console.</param>
     public static IEnumerable<TimelineStep> StepsOfGuest(
         long firstEntry, long? firstExit, long? firstByte, long? prompt, IReadOnlyList<KernelLine> lines, long total,
         params IEnumerable<(string Name, long Time)> others)
@@ -107,8 +107,8 @@ internal sealed record BootTimeline
         }
     }
 
-    /// <summary>Times of at least a twenty-fifth of the guest's, and 5 ms, between one sign of life and the next; the longest
-    /// first.</summary>
+    /// <summary>Times of at least a twenty-fifth of the guest's, and 5 ms, between one line of the console and the next; the
+    /// longest first.</summary>
     public static IReadOnlyList<TimelineGap> FindGaps(long firstEntry, IReadOnlyList<KernelLine> lines, long total)
     {
         long least = Math.Max((long)((total - firstEntry) * GapPart), ShortestGap);

@@ -3,8 +3,8 @@ using Vmm.Devices.Legacy;
 
 namespace Vmm.Insight.Timeline;
 
-/// <summary>Cuts what the guest says into lines and notes when each ended.</summary>
-/// <remarks>Bounded, as the guest may say anything: a line keeps its first <see cref="LongestLine"/> bytes, and after
+/// <summary>Splits the guest's console output into lines, with the time at which each ended.</summary>
+/// <remarks>Bounded, as the guest may write any amount: a line keeps its first <see cref="LongestLine"/> bytes, and after
 /// <see cref="MostLines"/> lines only their number is kept.</remarks>
 internal sealed class ConsoleLines : IConsoleTap
 {
@@ -19,7 +19,7 @@ internal sealed class ConsoleLines : IConsoleTap
     private int _length;
 
     /// <param name="origin">The Stopwatch timestamp from which times count.</param>
-    /// <param name="until">What to wait for; null for nothing.</param>
+    /// <param name="until">The text to wait for; null for none.</param>
     /// <param name="now">The clock, in Stopwatch timestamps; the system's if null. For tests.</param>
     public ConsoleLines(long origin, Until? until = null, Func<long>? now = null)
     {
@@ -28,7 +28,7 @@ internal sealed class ConsoleLines : IConsoleTap
         _now = now ?? Stopwatch.GetTimestamp;
     }
 
-    /// <summary>What was waited for has come: on the vCPU's thread that said it, once.</summary>
+    /// <summary>The text to wait for has come. Raised once, on the vCPU's thread that wrote it.</summary>
     public event Action? Reached;
 
     public IReadOnlyList<KernelLine> Lines => _lines;
@@ -39,7 +39,7 @@ internal sealed class ConsoleLines : IConsoleTap
     /// <summary>When the first byte came, in nanoseconds; null if none did.</summary>
     public long? FirstByte { get; private set; }
 
-    /// <summary>When what was waited for came; null if it did not, or nothing was.</summary>
+    /// <summary>When the text to wait for came; null if it did not, or there was none.</summary>
     public long? ReachedAt { get; private set; }
 
     /// <summary>When a shell's prompt was seen first; null if none was.</summary>

@@ -11,7 +11,7 @@ internal sealed record KernelLine(long Time, double? Guest, string Text)
 {
     private const int LongestNumber = 20;
 
-    /// <param name="bytes">What the guest sent, without the line's end; anything.</param>
+    /// <param name="bytes">The line as the guest wrote it, without its end; any bytes.</param>
     public static KernelLine Parse(long time, ReadOnlySpan<byte> bytes)
     {
         string text = Clean(Encoding.UTF8.GetString(bytes)).TrimEnd();
@@ -46,8 +46,8 @@ internal sealed record KernelLine(long Time, double? Guest, string Text)
         return true;
     }
 
-    /// <summary>Without escape sequences (ECMA-48, 5.4: ESC [ parameters final byte) and other control characters: it goes to
-    /// terminals, and they obey.</summary>
+    /// <summary>Without escape sequences (ECMA-48, 5.4: ESC [ parameters final byte) and other control characters: the text is
+    /// printed to terminals, which would interpret them.</summary>
     private static string Clean(string text)
     {
         var clean = new StringBuilder(text.Length);

@@ -1,6 +1,6 @@
 namespace Vmm.Insight.Timeline;
 
-/// <summary>What Linux says when it has come so far, by the name that a timeline gives it.</summary>
+/// <summary>Lines of Linux's log that mark a step of its boot, with the name of the step in a timeline.</summary>
 internal static class Milestones
 {
     public const string Init = "init";
@@ -24,7 +24,7 @@ internal static class Milestones
         ("power off", ["reboot: "]),
     ];
 
-    /// <summary>The name of what this line tells; null for nothing known.</summary>
+    /// <summary>The name of the step that this line marks; null for none.</summary>
     public static string? Of(string line)
     {
         foreach ((string name, string[] parts) in Known)
@@ -40,7 +40,7 @@ internal static class Milestones
 
     public static bool IsInit(string line) => HasAll(line, Known.First(known => known.Name == Init).Parts);
 
-    /// <summary>A shell's prompt waits behind <c># </c> or <c>$ </c>, and is not the kernel's log.</summary>
+    /// <summary>A shell's prompt ends in <c># </c> or <c>$ </c>, and is not a line of the kernel's log.</summary>
     public static bool IsPrompt(ReadOnlySpan<byte> line) =>
         (line.EndsWith("# "u8) || line.EndsWith("$ "u8)) && line[0] != (byte)'[';
 

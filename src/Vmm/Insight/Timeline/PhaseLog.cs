@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Vmm.Insight.Timeline;
 
-/// <summary>The steps of making a machine, each with its end.</summary>
+/// <summary>The steps of making a machine, each with the time of its end.</summary>
 internal sealed class PhaseLog
 {
     private readonly List<(string Name, long End)> _steps = [];
@@ -10,6 +10,6 @@ internal sealed class PhaseLog
     /// <summary>In order; ends are Stopwatch timestamps.</summary>
     public IReadOnlyList<(string Name, long End)> Steps => _steps;
 
-    /// <summary>This step is done now.</summary>
+    /// <summary>Records that a step ends now.</summary>
     public void Done(string name) => _steps.Add((name, Stopwatch.GetTimestamp()));
 }

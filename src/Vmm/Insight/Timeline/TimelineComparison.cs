@@ -14,7 +14,7 @@ internal static class TimelineComparison
     /// <summary>What a step took in each; null where one has no such step.</summary>
     internal sealed record Line(string Name, bool IsGuest, long? First, long? Second)
     {
-        /// <summary>Second by first; null where that says nothing.</summary>
+        /// <summary>Second divided by first; null where one is missing or the first is zero.</summary>
         public double? Ratio => First is > 0 and long first && Second is long second ? (double)second / first : null;
     }
 

@@ -3,7 +3,7 @@ using Vmm.Host;
 
 namespace Vmm.Insight.Timeline;
 
-/// <summary>What the guest has to say for the machine to be ended.</summary>
+/// <summary>The console text after which the machine is ended (--until).</summary>
 internal sealed class Until
 {
     private readonly byte[]? _text;
@@ -13,7 +13,7 @@ internal sealed class Until
     /// <summary>As the user gave it.</summary>
     public string Name { get; }
 
-    /// <param name="text"><c>init</c> and <c>shell</c> are milestones; all else is text to come up on the console.</param>
+    /// <param name="text"><c>init</c> and <c>shell</c> are milestones; anything else is text to find on the console.</param>
     public static Until Parse(string text) => text.Length == 0
         ? throw new UsageException("--until: give init, shell, or a text to wait for")
         : new Until(text, text is Milestones.Init or Milestones.Shell ? null : Encoding.UTF8.GetBytes(text));

@@ -76,8 +76,8 @@ internal sealed class TraceFormat : IDisposable
         End();
     }
 
-    /// <summary>Writes the rest: after this the file is whole.</summary>
-    /// <param name="dropped">Events that found no room.</param>
+    /// <summary>Writes the end of the file: it is complete then.</summary>
+    /// <param name="dropped">Events that were dropped because a ring was full.</param>
     public void Finish(long dropped)
     {
         _json.WriteEndArray();

@@ -2,8 +2,8 @@ using Vmm.Insight.Profile;
 
 namespace Vmm.Insight.Trace;
 
-/// <summary>The events of one thread on their way to the file: a ring of fixed size with one writer, the thread, and one
-/// reader. What finds no room is dropped and counted: no vCPU ever waits for a disk.</summary>
+/// <summary>The events of one thread that are to be written to the file: a ring of fixed size with one writer, the thread, and
+/// one reader. When it is full, events are dropped and counted: no vCPU ever waits for a disk.</summary>
 internal sealed class TraceTrack
 {
     /// <summary>Events; a power of two.</summary>
@@ -31,7 +31,7 @@ internal sealed class TraceTrack
 
     public long Dropped => Volatile.Read(ref _dropped);
 
-    /// <summary>By the thread that the track is of.</summary>
+    /// <summary>Called only by the track's own thread.</summary>
     public void Add(long start, long inKvm, long inVmm, ExitRow? row, string? name = null)
     {
         long used = _written - Volatile.Read(ref _read);
@@ -68,8 +68,8 @@ internal sealed class TraceTrack
 
 /// <summary>Something that took time on a track. Times are Stopwatch timestamps and nanoseconds.</summary>
 /// <param name="Start">When KVM_RUN was entered, or the handler called.</param>
-/// <param name="InKvm">How long KVM_RUN took; 0 where it is about something else.</param>
+/// <param name="InKvm">How long KVM_RUN took; 0 where the event is not an exit.</param>
 /// <param name="InVmm">How long vmm took for it afterwards.</param>
-/// <param name="Row">What the exit was about; null where it is none.</param>
-/// <param name="Name">What it was, where it is no exit.</param>
+/// <param name="Row">The exit's row; null where the event is not an exit.</param>
+/// <param name="Name">The event's name, where it is not an exit.</param>
 internal readonly record struct TraceEvent(long Start, long InKvm, long InVmm, ExitRow? Row, string? Name);

@@ -26,7 +26,7 @@ internal sealed class TraceWriter : IDisposable
     /// <summary>Tells whether all could be written.</summary>
     public OutputFile File { get; }
 
-    /// <summary>Events that found no room, on all tracks.</summary>
+    /// <summary>Events that were dropped because a ring was full, on all tracks.</summary>
     public long Dropped
     {
         get
@@ -48,7 +48,7 @@ internal sealed class TraceWriter : IDisposable
         }
     }
 
-    /// <summary>Writes what is left and completes the file; all tracks are silent by now.</summary>
+    /// <summary>Writes what is left and completes the file. No thread adds events any more.</summary>
     /// <param name="last">Adds events of its own, on tracks numbered from the one given.</param>
     public void Finish(Action<TraceFormat, int>? last = null)
     {
@@ -115,8 +115,8 @@ internal sealed class TraceWriter : IDisposable
         while (isMore || !ending);
     }
 
-    /// <summary>At most one ring full at a time, so that a busy track does not keep the others waiting.</summary>
-    /// <returns>There may be more.</returns>
+    /// <summary>Writes at most as many events as a ring holds, so that a busy track does not delay the others.</summary>
+    /// <returns>True when there may be more.</returns>
     private bool Drain(TraceTrack track)
     {
         for (int i = 0; i < TraceTrack.Capacity; i++)

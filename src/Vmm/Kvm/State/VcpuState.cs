@@ -6,8 +6,8 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Kvm.State;
 
-/// <summary>What is saved of one vCPU, by KVM's own structs (KVM API section 4). It is outside of KVM_RUN, which it left
-/// without anything to complete (<see cref="VcpuThread"/> parks like that).</summary>
+/// <summary>The saved state of one vCPU, in KVM's own structs (KVM API section 4). The vCPU is outside of KVM_RUN, with nothing
+/// left to complete (<see cref="VcpuThread"/> parks like that).</summary>
 /// <remarks>Not saved: nested virtualization, which vmm shows to no guest.</remarks>
 /// <param name="vcpu">The one to read, or a fresh one.</param>
 /// <param name="assist">What finishes its instructions; null where nothing does. It has a value of MSR_LSTAR of its own;
@@ -28,7 +28,7 @@ internal sealed class VcpuState(Vcpu vcpu, ISavedAssist? assist, uint[] msrs, bo
     {
         state.Version(1);
 
-        // First, because KVM brings a vCPU that has a SIPI waiting into the state that goes with it.
+        // First, because KVM handles a pending SIPI when it is asked for this state.
         Write(state, "mpState", KvmRequest.KVM_GET_MP_STATE, MpStateBytes);
         state.Write("cpuid", MemoryMarshal.AsBytes<CpuidEntry>(vcpu.GetCpuid()));
         state.Write("tscKhz", vcpu.TscKhz);
@@ -56,8 +56,8 @@ internal sealed class VcpuState(Vcpu vcpu, ISavedAssist? assist, uint[] msrs, bo
 
     /// <inheritdoc/>
     /// <remarks>The order is KVM's: what CPUID says decides which MSRs there are; the APIC's mode is in the special
-    /// registers; a deadline needs the counter and the timer's mode; SET_SREGS can inject an interrupt, which the events
-    /// then say right; and whoever is told to run has all the rest.</remarks>
+    /// registers; a TSC deadline needs the counter and the timer's mode; SET_SREGS can inject an interrupt, which the events
+    /// then correct; and the MP state, which makes it runnable, comes last.</remarks>
     public void Load(StateReader state)
     {
         state.Version(1);
@@ -188,18 +188,18 @@ internal sealed class VcpuState(Vcpu vcpu, ISavedAssist? assist, uint[] msrs, bo
         index == MsrInitial.LStar && assist is not null ? assist.TryWriteLstar(value) : vcpu.TrySetMsr(index, value);
 }
 
-/// <summary>What finishes a vCPU's instructions, as far as saved state is concerned: it may keep a value of its own in
-/// MSR_LSTAR (PVM hosts), and the state has the guest's. It has nothing else that outlives an exit.</summary>
+/// <summary>The part of the instruction assist that saved state needs: on PVM hosts it keeps its own value in MSR_LSTAR, and
+/// the state must have the guest's. It has no other state between exits.</summary>
 internal interface ISavedAssist
 {
-    /// <summary>MSR_LSTAR as the guest wrote it. Between exits, by whoever may use the vCPU then.</summary>
+    /// <summary>MSR_LSTAR as the guest wrote it. Called between exits, by the thread that may use the vCPU then.</summary>
     ulong ReadLstar();
 
     /// <summary>MSR_LSTAR from a saved state, once the special registers and guest memory are loaded.</summary>
     /// <returns>False where the processor cannot take the value.</returns>
     bool TryWriteLstar(ulong value);
 
-    /// <summary>The vCPU's state was set from outside: nothing that was read before holds, nor has it to be written.
+    /// <summary>The vCPU's state was replaced: drops cached registers, without writing them back.
     /// </summary>
     void Forget();
 }

@@ -5,11 +5,11 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Kvm.State;
 
-/// <summary>What is saved of a VM besides its memory: the interrupt controllers and the timer in the kernel, the
-/// paravirtual clock, and the vCPUs. Where MSIs lead is in the devices' state, which sets the routes anew.</summary>
+/// <summary>The saved state of a VM without its memory: the interrupt controllers and the timer in the kernel, the
+/// paravirtual clock, and the vCPUs. MSI routes are not in it: they follow from the devices' state.</summary>
 /// <param name="vm">With interrupt controllers and vCPUs, none of which runs.</param>
-/// <param name="makeVcpus">All, by id. Called when the state is saved or loaded for the first time: to find out what belongs to it
-/// costs some of a start, and few machines are saved.</param>
+/// <param name="makeVcpus">All, by id. Called when the state is saved or loaded for the first time: finding out what belongs to
+/// it would cost time at each start, and few machines are saved.</param>
 internal sealed class VmState(KvmVm vm, Func<IReadOnlyList<VcpuState>> makeVcpus) : ISavedState
 {
     // struct kvm_irqchip: chip_id:32 pad:32 and 512 bytes; struct kvm_clock_data: clock:64 flags:32 ...
@@ -70,7 +70,7 @@ internal sealed class VmState(KvmVm vm, Func<IReadOnlyList<VcpuState>> makeVcpus
             list[i].End();
         }
 
-        // Last: the guest's clock goes on from here, however long the state lay about.
+        // Last: the guest's clock continues from the saved time, however old the state is.
         byte[] clock = new byte[ClockBytes];
         BinaryPrimitives.WriteUInt64LittleEndian(clock, state.UInt64("clock", most: long.MaxValue));
         Set(state, "clock", KvmRequest.KVM_SET_CLOCK, clock);

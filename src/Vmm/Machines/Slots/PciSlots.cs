@@ -59,7 +59,7 @@ internal sealed class PciSlots : IVirtioSlots
         mmio.Add(Layout.PciEcam, PciEcam.WindowLength, new PciEcam(_bus));
     }
 
-    /// <summary>Where INTx pins lead, for the ACPI and MP tables.</summary>
+    /// <summary>The routes of INTx pins, for the ACPI and MP tables.</summary>
     public IReadOnlyList<PciInterrupt> Interrupts => _interrupts;
 
     public void Plug(VirtioDevice device)
@@ -90,7 +90,7 @@ internal sealed class PciSlots : IVirtioSlots
         _bus.Add(slot, transport);
     }
 
-    /// <summary>Gives every window its place, once all devices are plugged in.</summary>
+    /// <summary>Assigns an address to every window, once all devices are plugged in.</summary>
     public void AssignWindows() => _bus.AssignBars(Layout.PciWindow32, Layout.PciWindow32Size);
 
     public void Save(StateWriter state)
@@ -115,7 +115,7 @@ internal sealed class PciSlots : IVirtioSlots
         }
     }
 
-    /// <summary>The guest may put a window anywhere but on RAM, and on what KVM answers to by itself.</summary>
+    /// <summary>The guest may put a window anywhere except on RAM and on addresses that KVM itself handles.</summary>
     private bool IsInWindow(ulong start, ulong length)
     {
         if (start is >= Layout.PciWindow32 and < Layout.SyscallLanding && length <= Layout.SyscallLanding - start)

@@ -7,8 +7,8 @@ using Vmm.Run.Results;
 
 namespace Vmm.Run.Many;
 
-/// <summary>One item: a vmm of its own, whose streams and result go to files without a name. It ends when this process does,
-/// however that ends.</summary>
+/// <summary>One item: a vmm process, whose streams and result go to files without a name. It is killed when this process ends
+/// for any reason.</summary>
 internal sealed class ChildRun : IDisposable
 {
     private readonly FileDescriptor _output, _result, _end;
@@ -22,7 +22,8 @@ internal sealed class ChildRun : IDisposable
 
     public RunItem Item { get; }
 
-    /// <summary>Readable when it has ended. (Not a pipe that it holds: what it left behind would hold that, too.)</summary>
+    /// <summary>Readable when it has ended. (Not a pipe that it has open: processes that it left behind would have that open,
+    /// too.)</summary>
     public int End => _end.Number;
 
     public TimeSpan Elapsed => Stopwatch.GetElapsedTime(_began);
@@ -51,25 +52,26 @@ internal sealed class ChildRun : IDisposable
         throw new ErrnoException("pidfd_open", errno);
     }
 
-    /// <summary>What of its vmm is in memory, in bytes (statm of proc(5)).</summary>
+    /// <summary>The resident memory of its vmm, in bytes (statm of proc(5)).</summary>
     public ulong Resident => HostMemory.Resident(_pid);
 
     /// <summary>Asks it to end.</summary>
     public void Stop() => _ = LibC.Kill(-_pid, LibC.SIGTERM);
 
-    /// <summary>Ends it at once, with all that it started.</summary>
+    /// <summary>Kills it, with all processes that it started.</summary>
     public void Kill() => ChildProcess.KillGroup(_pid);
 
-    /// <summary>It has ended: how.</summary>
+    /// <summary>Its result, after its end.</summary>
     public RunResult Finish()
     {
-        // Of a vmm that was killed something may be left in its group. Before it is waited for: then its number may be another's.
+        // A vmm that was killed may leave processes in its group. They are killed before it is waited for: afterwards its number
+        // may belong to another process.
         Kill();
         int code = ChildProcess.Wait(_pid) ?? RunVerdict.VmmFailed;
         return RunEnd.Of(Item, $"/proc/self/fd/{_result.Number}", Output, code, Elapsed);
     }
 
-    /// <summary>The file with what it wrote to standard output and standard error; while this object is there.</summary>
+    /// <summary>The file with its standard output and standard error; as long as this object is not disposed.</summary>
     public string Output => $"/proc/self/fd/{_output.Number}";
 
     public void Dispose()

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace Vmm.Run.Many;
 
-/// <summary>How much memory is left for machines: of the host, and of the control groups that this process is in.</summary>
+/// <summary>The memory that is available for machines: on the host, and in this process's control groups.</summary>
 internal static class HostMemory
 {
     private const string Groups = "/sys/fs/cgroup";
@@ -27,7 +27,7 @@ internal static class HostMemory
         {
             if (Lines($"{Groups}{group}/memory.max") is [var limit] && limit != "max")
             {
-                // Pages of files that are not mapped go when memory is short.
+                // Page cache that is not mapped is freed when memory is short.
                 ulong used = Lines($"{Groups}{group}/memory.current") is [var current] ? Number(current) : 0;
                 ulong pages = Lines($"{Groups}{group}/memory.stat")
                     .Where(line => line.StartsWith("inactive_file ", StringComparison.Ordinal))
@@ -46,7 +46,7 @@ internal static class HostMemory
         }
     }
 
-    /// <summary>What of a process is in memory, in bytes; 0 when it is gone.</summary>
+    /// <summary>The resident memory of a process, in bytes; 0 when it has ended.</summary>
     public static ulong Resident(int pid) =>
         Lines($"/proc/{pid.ToString(CultureInfo.InvariantCulture)}/statm") is [var line]
             ? Number(line.Split(' ')[1]) * (ulong)Environment.SystemPageSize

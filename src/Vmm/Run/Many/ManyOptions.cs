@@ -3,7 +3,7 @@ using Vmm.Run.Results;
 
 namespace Vmm.Run.Many;
 
-/// <summary>What was asked for, where it was more than one run.</summary>
+/// <summary>The options of a call with more than one run.</summary>
 internal sealed record ManyOptions
 {
     public required IReadOnlyList<RunItem> Items { get; init; }
@@ -11,7 +11,7 @@ internal sealed record ManyOptions
     /// <summary>Most machines at a time.</summary>
     public required int Parallel { get; init; }
 
-    /// <summary>Did the user say how many?</summary>
+    /// <summary>Was the number given by the user?</summary>
     public bool IsParallelGiven { get; init; }
 
     /// <summary>Where they run, if not on this host.</summary>
@@ -23,6 +23,7 @@ internal sealed record ManyOptions
     /// <summary>Show the output of those that passed, too.</summary>
     public bool ShowAll { get; init; }
 
-    /// <summary>Files for all of them together; <see cref="RunReports.Log"/> and <see cref="RunReports.Bundle"/> are directories.</summary>
+    /// <summary>Files for all of them together; <see cref="RunReports.Log"/> and <see cref="RunReports.Bundle"/> are
+    /// directories.</summary>
     public required RunReports Reports { get; init; }
 }

@@ -6,9 +6,10 @@ using Vmm.Text;
 
 namespace Vmm.Run.Many;
 
-/// <summary>What is told while many runs are on their way: a line for each that has ended, with its output where it failed, and on a
-/// terminal rows below that say what is running.</summary>
-/// <remarks>Spectre.Console has live tables; it is 1.7 MB of native code (0.5x, linux-x64, 2026-11), and this is two escape sequences.
+/// <summary>The progress of many runs: a line for each that has ended, with its output if it failed, and on a terminal rows
+/// below with those that are running.</summary>
+/// <remarks>Spectre.Console has live tables, but is 1.7 MB of native code (0.5x, linux-x64, 2026-11); this needs two escape
+/// sequences.
 /// </remarks>
 internal sealed class ManyProgress(int total, bool showAll)
 {
@@ -21,7 +22,7 @@ internal sealed class ManyProgress(int total, bool showAll)
     private int _done, _failed;
     private int _rows;
 
-    /// <param name="output">The file with what the run said.</param>
+    /// <param name="output">The file with the run's output.</param>
     public void Ended(RunResult result, TimeSpan elapsed, string output)
     {
         _done++;
@@ -38,7 +39,7 @@ internal sealed class ManyProgress(int total, bool showAll)
         }
     }
 
-    /// <summary>Draws anew what is running, below all that was told.</summary>
+    /// <summary>Redraws the rows of running items, below all other lines.</summary>
     public void Show(IEnumerable<(string Name, TimeSpan Elapsed)> running)
     {
         if (!_isTerminal)
@@ -66,14 +67,14 @@ internal sealed class ManyProgress(int total, bool showAll)
         void Row(string row) => text.Append(_style.Paint(row.Length > width ? row[..width] : row, Dim)).Append('\n');
     }
 
-    /// <summary>Something worth a line.</summary>
+    /// <summary>Prints a message.</summary>
     public void Note(string text)
     {
         Clear();
         Stderr.WriteLine($"vmm: {text}");
     }
 
-    /// <summary>Takes the rows away that say what is running (ECMA-48 8.3: CPL, ED).</summary>
+    /// <summary>Erases the rows of running items (ECMA-48 8.3: CPL, ED).</summary>
     public void Clear()
     {
         if (_rows > 0)
@@ -99,7 +100,7 @@ internal sealed class ManyProgress(int total, bool showAll)
         }
     }
 
-    /// <summary>All that a run said, in pieces, each line set off.</summary>
+    /// <summary>Copies the output of a run, each line indented.</summary>
     private static void Copy(string path)
     {
         char[] piece = new char[Piece];

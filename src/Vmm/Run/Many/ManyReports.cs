@@ -6,7 +6,7 @@ using Vmm.Run.Results;
 
 namespace Vmm.Run.Many;
 
-/// <summary>The files that tell of many runs, opened before anything starts: a mistyped path does not cost an hour.</summary>
+/// <summary>The report files of many runs, opened before anything starts, so that a mistyped path does not cost an hour.</summary>
 internal sealed class ManyReports : IDisposable
 {
     private readonly RunReports _asked;
@@ -24,7 +24,7 @@ internal sealed class ManyReports : IDisposable
         }
     }
 
-    /// <summary>The options by which one run tells its part.</summary>
+    /// <summary>The options by which one run writes its own reports.</summary>
     /// <param name="place">Of the item in the list, from 0.</param>
     public IReadOnlyList<string> OptionsFor(RunItem item, int place)
     {
@@ -36,9 +36,9 @@ internal sealed class ManyReports : IDisposable
         ];
     }
 
-    /// <summary>All has ended, or was ended: tells how it went.</summary>
+    /// <summary>All runs have ended or were ended: writes the reports.</summary>
     /// <param name="ends">By item; null for those that were not run.</param>
-    /// <param name="signal">What ended it all; null where nothing did.</param>
+    /// <param name="signal">The signal that ended all; null for none.</param>
     /// <returns>The exit code: 0 when all passed, 1 when one did not, 128 + N when signal N ended it.</returns>
     /// <exception cref="HostException">A file is not complete.</exception>
     public int Conclude(RunResult?[] ends, ManyProgress progress, TimeSpan time, int? signal)

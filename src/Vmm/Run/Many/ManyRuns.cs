@@ -23,7 +23,7 @@ internal sealed class ManyRuns : IDisposable
     private bool _isStopping, _hasToldOfMemory;
     private long _stopped;
 
-    /// <param name="available">Bytes of memory that are free; null: as the host says.</param>
+    /// <param name="available">Bytes of memory that are free; null: as the host reports.</param>
     /// <exception cref="UsageException">A file cannot be written.</exception>
     public ManyRuns(ManyOptions options, Func<ulong>? available = null)
     {
@@ -31,7 +31,7 @@ internal sealed class ManyRuns : IDisposable
         _results = new RunResult?[options.Items.Count];
         _progress = new ManyProgress(options.Items.Count, options.ShowAll);
         _reports = new ManyReports(options.Reports);
-        _signals = new RunSignals(_loop, static signal => signal == LibC.SIGUSR2, Stop, static () => { });       // that one is for commands
+        _signals = new RunSignals(_loop, static signal => signal == LibC.SIGUSR2, Stop, static () => { });       // SIGUSR2 is for commands only
     }
 
     /// <summary>Runs them all.</summary>
@@ -135,7 +135,7 @@ internal sealed class ManyRuns : IDisposable
         }
     }
 
-    /// <summary>Is there memory for one more, whatever those that run will still take? One always runs.</summary>
+    /// <summary>Is there memory for one more, considering what the running ones may still allocate? One may always run.</summary>
     private bool HasMemory(RunItem item)
     {
         if (_running.Count == 0)

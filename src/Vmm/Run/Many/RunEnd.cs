@@ -5,7 +5,7 @@ using Vmm.Run.Results;
 
 namespace Vmm.Run.Many;
 
-/// <summary>What a vmm that has ended left: its result file, or where there is none what it said and its exit code.</summary>
+/// <summary>The result of a vmm that has ended: its result file, or without one its output and exit code.</summary>
 internal static class RunEnd
 {
     private const int MostTail = 256 << 10;
@@ -25,7 +25,7 @@ internal static class RunEnd
         }
         catch (Exception error) when (error is JsonException or IOException)
         {
-            // It never came so far: said below.
+            // It did not get so far: handled below.
         }
 
         string said = Tail(output).Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault() ?? "";
@@ -38,7 +38,7 @@ internal static class RunEnd
             elapsed);
     }
 
-    /// <summary>Of a run whose vmm told nothing: vmm's failure, or its machine's.</summary>
+    /// <summary>For a run whose vmm wrote no result: a failure of vmm, or of its machine.</summary>
     public static RunResult Without(RunItem item, string message, int code, TimeSpan elapsed) => new()
     {
         Name = item.Name,

@@ -6,18 +6,18 @@ namespace Vmm.Run.Many;
 /// <param name="Command">The words behind <c>--</c>.</param>
 internal sealed record RunItem(string Name, IReadOnlyList<string> Vmm, IReadOnlyList<string> Command)
 {
-    /// <summary>What vmm needs on this host besides the guest's memory, at most: its own, virtiofsd's, page tables.</summary>
+    /// <summary>The most that vmm needs on this host besides the guest's memory: its own, virtiofsd's, page tables.</summary>
     private const ulong Overhead = 64UL << 20;
 
-    /// <summary>Of its machine, in bytes.</summary>
+    /// <summary>The machine's memory, in bytes.</summary>
     public ulong Memory { get; init; }
 
-    /// <summary>Of its machine.</summary>
+    /// <summary>The machine's vCPUs.</summary>
     public int Cpus { get; init; } = 1;
 
-    /// <summary>Its kernel, for results that vmm itself did not write.</summary>
+    /// <summary>Its kernel, for results of a vmm that wrote none.</summary>
     public string Kernel { get; init; } = "";
 
-    /// <summary>What it may come to take of the host's memory, in bytes.</summary>
+    /// <summary>The most that it can take of the host's memory, in bytes.</summary>
     public ulong MemoryNeeded => Memory + Overhead;
 }

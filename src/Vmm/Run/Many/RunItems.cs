@@ -5,7 +5,7 @@ using Vmm.Host;
 
 namespace Vmm.Run.Many;
 
-/// <summary>What <c>--each</c> names: files by a pattern, or the lines of a list.</summary>
+/// <summary>The items of <c>--each</c>: files that match a pattern, or the lines of a list.</summary>
 internal static class RunItems
 {
     /// <param name="text">A pattern with *, ? and ** for any directories; or @FILE, an item a line, @- for standard input.</param>
@@ -40,19 +40,20 @@ internal static class RunItems
                 : throw new UsageException($"--shard {text}: takes I/N with I from 1 to N, for instance --shard 2/4");
     }
 
-    /// <summary>The command for an item, which is put into its words; if none has a place for it, it is the last word (as xargs(1)
-    /// has it).</summary>
+    /// <summary>The command for an item, which is inserted into its words; if none has a placeholder, it is added as the last
+    /// word (as xargs(1) does).</summary>
     public static IReadOnlyList<string> CommandFor(IReadOnlyList<string> command, string item, int number = 1) =>
         command.Any(HasPlace) ? [.. command.Select(word => Put(word, item, number))] : [.. command, item];
 
-    /// <summary>The item put into a word: <c>{}</c> is itself, <c>{/}</c> its last part, <c>{#}</c> its number, from 1.</summary>
+    /// <summary>Inserts the item into a word: <c>{}</c> is the item, <c>{/}</c> its last part, <c>{#}</c> its number, from
+    /// 1.</summary>
     public static string Put(string word, string item, int number) => HasPlace(word)
         ? string.Join(item, word
             .Replace("{#}", number.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal).Split("{}")
             .Select(part => part.Replace("{/}", Path.GetFileName(item.TrimEnd('/')), StringComparison.Ordinal)))
         : word;
 
-    /// <summary>Does a word say where the item goes?</summary>
+    /// <summary>Does a word have a placeholder for the item?</summary>
     public static bool HasPlace(string word) => word.Contains("{}", StringComparison.Ordinal)
         || word.Contains("{/}", StringComparison.Ordinal) || word.Contains("{#}", StringComparison.Ordinal);
 
@@ -93,7 +94,7 @@ internal static class RunItems
         var options = new EnumerationOptions { IgnoreInaccessible = true, AttributesToSkip = 0, MatchCasing = MatchCasing.CaseSensitive };
         if (part == "**")
         {
-            // Links are not followed: they may lead in a circle.
+            // Links are not followed: they may form a loop.
             var deep = new EnumerationOptions { IgnoreInaccessible = true, RecurseSubdirectories = true, AttributesToSkip = FileAttributes.ReparsePoint };
             IEnumerable<string> all = Directory.EnumerateDirectories(Here(directory), "*", deep).Select(path => Join(directory, Path.GetRelativePath(Here(directory), path)));
             return isLast ? all.Prepend(directory).SelectMany(each => Step(each, "*", isLast: true)) : all.Prepend(directory);

@@ -2,9 +2,9 @@ using Vmm.Insight.Complaints;
 
 namespace Vmm.Run.Results;
 
-/// <summary>What a guest's kernel complained of during a run: the first ones with the console's lines around them, the first of each
-/// kind among them however many came before, and how many there were. Any thread.</summary>
-/// <param name="console">Where the lines are; a ring, so they are copied before it comes round.</param>
+/// <summary>The complaints of a guest's kernel during a run: the first ones with the console's lines around them, always
+/// including the first of each kind, and the total number. Any thread.</summary>
+/// <param name="console">Has the lines; a ring, so they are copied before they are overwritten.</param>
 internal sealed class ComplaintList(ConsoleTail console)
 {
     public const int Most = 64;
@@ -19,7 +19,7 @@ internal sealed class ComplaintList(ConsoleTail console)
         public IReadOnlyList<string>? Around { get; set; }
     }
 
-    /// <summary>Of all, also those that were not kept.</summary>
+    /// <summary>The number of all complaints, including those that were not kept.</summary>
     public int Total { get; private set; }
 
     /// <summary>On a vCPU's thread; a guest can make any number of them.</summary>
@@ -36,7 +36,7 @@ internal sealed class ComplaintList(ConsoleTail console)
         }
     }
 
-    /// <summary>A lot is about to be printed: what belongs to those so far is what is there now.</summary>
+    /// <summary>Copies the lines around all complaints so far, before much more is printed.</summary>
     public void Keep()
     {
         lock (_lock)
@@ -58,7 +58,7 @@ internal sealed class ComplaintList(ConsoleTail console)
         }
     }
 
-    /// <summary>Of those that ended before a place on the console.</summary>
+    /// <summary>Copies the lines around complaints that ended before a place on the console.</summary>
     private void Copy(long before)
     {
         foreach (Entry entry in _found)

@@ -5,8 +5,8 @@ using Vmm.Host;
 
 namespace Vmm.Run.Results;
 
-/// <summary>The guest's console in a file, each line with the seconds since vmm was started. The guest never waits for it: what a
-/// slow disk has no room for is left out, and that is written there.</summary>
+/// <summary>The guest's console in a file, each line with the seconds since vmm was started. The guest never waits for it: when
+/// a slow disk cannot keep up, output is left out, and the log says so.</summary>
 internal sealed class ConsoleLog : ISerialOutput, IDisposable
 {
     private const int Capacity = 1 << 20;
@@ -26,7 +26,7 @@ internal sealed class ConsoleLog : ISerialOutput, IDisposable
         _writer = new WriterThread("--log", file.BeginWriting(), Capacity);
     }
 
-    /// <summary>Why not all of it is there; null while all is well.</summary>
+    /// <summary>Why it is incomplete; null while it is not.</summary>
     public string? Failure => _writer.Failure?.Message ?? (_lost > 0 ? $"--log: {_lost} bytes were left out: the disk was too slow" : null);
 
     /// <summary>On one thread at a time.</summary>

@@ -6,8 +6,8 @@ using Vmm.Text;
 
 namespace Vmm.Run.Results;
 
-/// <summary><c>--bundle DIR</c>: everything about a run that failed, and a script that repeats it. The directory is made before the
-/// boot, so that a mistyped one does not cost a run, and goes again when the run passes.</summary>
+/// <summary><c>--bundle DIR</c>: everything about a run that failed, and a script that repeats it. The directory is made before
+/// the boot, so that a mistyped one does not cost a run, and is deleted when the run passes.</summary>
 internal sealed class FailureBundle
 {
     private const uint Executable = 0x1ed;      // 755
@@ -33,7 +33,7 @@ internal sealed class FailureBundle
         }
     }
 
-    /// <summary>Nothing went wrong.</summary>
+    /// <summary>Deletes it: the run passed.</summary>
     public void Drop()
     {
         if (_isNew && Directory.Exists(_directory) && !Directory.EnumerateFileSystemEntries(_directory).Any())
@@ -42,7 +42,7 @@ internal sealed class FailureBundle
         }
     }
 
-    /// <returns>A line for people.</returns>
+    /// <returns>A message for the user.</returns>
     public string Write(RunResult result, IReadOnlyList<string> console, byte[] output, byte[] error)
     {
         try
@@ -65,7 +65,7 @@ internal sealed class FailureBundle
         }
     }
 
-    /// <summary>The command line as it is, in the directory where it was given.</summary>
+    /// <summary>A script with this command line, in its working directory.</summary>
     private static string Script()
     {
         OwnCommandLine own = OwnCommandLine.Read();
@@ -87,7 +87,7 @@ internal sealed class FailureBundle
         return script.Append('\n').ToString();
     }
 
-    /// <summary>Without what the vmm that did it among others told it for itself.</summary>
+    /// <summary>The words without the internal options that the vmm of many runs adds.</summary>
     internal static IEnumerable<string> WithoutOneOfMany(IReadOnlyList<string> words)
     {
         int at = words.ToList().IndexOf(RunReports.OneOfMany), end = words.ToList().IndexOf("--");

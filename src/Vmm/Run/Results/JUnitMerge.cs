@@ -5,7 +5,7 @@ using Vmm.Host;
 
 namespace Vmm.Run.Results;
 
-/// <summary>Puts JUnit files together, those of vmm's shards or of other programs: each testsuite once, with the sums on top.
+/// <summary>Merges JUnit files of vmm's shards or of other programs: each testsuite once, with totals in the root element.
 /// </summary>
 internal static class JUnitMerge
 {
@@ -13,13 +13,13 @@ internal static class JUnitMerge
 
     private static readonly string[] Counts = ["tests", "failures", "errors", "skipped"];
 
-    /// <param name="output">Where the whole goes.</param>
+    /// <param name="output">Gets the merged file.</param>
     /// <param name="inputs">Files.</param>
-    /// <returns>Of all.</returns>
-    /// <exception cref="UsageException">One is no such file; names it, and the line.</exception>
+    /// <returns>The totals.</returns>
+    /// <exception cref="UsageException">A file is not JUnit XML; the message names it, and the line.</exception>
     public static (int Tests, int Failed) Write(Stream output, IReadOnlyList<string> inputs)
     {
-        // Once, as one may be a pipe.
+        // Read once, as one may be a pipe.
         List<(string Path, byte[] Bytes)> files = [.. inputs.Select(static path => (path, Read(path)))];
         var sums = new Dictionary<string, long>(StringComparer.Ordinal);
         double time = 0;
@@ -57,7 +57,7 @@ internal static class JUnitMerge
         return ((int)sums.GetValueOrDefault("tests"), (int)(sums.GetValueOrDefault("failures") + sums.GetValueOrDefault("errors")));
     }
 
-    /// <summary>Shows each testsuite that is not within another; the visitor leaves the reader behind it.</summary>
+    /// <summary>Calls the visitor for each testsuite that is not inside another; it must leave the reader after it.</summary>
     private static void Visit((string Path, byte[] Bytes) file, Action<XmlReader> visit)
     {
         using var reader = new XmlTextReader(new MemoryStream(file.Bytes))
@@ -88,7 +88,7 @@ internal static class JUnitMerge
         }
         catch (XmlException error)
         {
-            // A DTD is refused without a place.
+            // The error of a DTD has no line number.
             throw new UsageException(error.LineNumber == 0
                 ? $"{file.Path}: is no JUnit file: it has a DTD, or nothing in it"
                 : string.Create(

@@ -26,7 +26,7 @@ internal static class JUnitReport
         xml.WriteWhitespace("\n");
     }
 
-    /// <summary>(XmlWriter.Create brings three megabytes of schemas along.)</summary>
+    /// <summary>(XmlWriter.Create would add three megabytes of schema code to the binary.)</summary>
     internal static XmlTextWriter Create(Stream stream) =>
         new(stream, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false)) { Formatting = Formatting.Indented };
 
@@ -105,7 +105,7 @@ internal static class JUnitReport
         xml.WriteEndElement();
     }
 
-    /// <summary>Those found in its output; and the run itself, where there are none or it went wrong beside them.</summary>
+    /// <summary>The tests found in its output; and the run itself, if there are none or it failed for another reason.</summary>
     private static IReadOnlyList<TestCase> Cases(RunResult result)
     {
         if ((result.Verdict == RunOutcome.Passed && result.Tests.Count > 0)

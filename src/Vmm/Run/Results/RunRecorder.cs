@@ -7,8 +7,8 @@ using Vmm.Machines;
 
 namespace Vmm.Run.Results;
 
-/// <summary>Keeps what a run will be told about: when things happened, what the kernel complained of, which tests the command ran.
-/// At the end it has the last word on the verdict, and writes the files.</summary>
+/// <summary>Records a run: times, complaints of the kernel, tests of the command. At the end it decides the result, and writes
+/// the files.</summary>
 /// <remarks>The files are opened first, so that a mistyped path does not cost a run. On the event loop's thread while the machine
 /// runs, but for <see cref="Complaints"/>.</remarks>
 internal sealed class RunRecorder : IDisposable
@@ -49,20 +49,20 @@ internal sealed class RunRecorder : IDisposable
         (_output, _error) = _bundle is null ? default : (new ByteTail(BundledBytes), new ByteTail(BundledBytes));
     }
 
-    /// <summary>What the guest's kernel said last.</summary>
+    /// <summary>The last console output of the guest's kernel.</summary>
     public ConsoleTail Console { get; }
 
     public ComplaintList Complaints { get; }
 
     public ConsoleLog? Log { get; }
 
-    /// <summary>What was reached when, as Stopwatch timestamps; 0 for what was not.</summary>
+    /// <summary>The times of the run's steps, as Stopwatch timestamps; 0 for those that were not reached.</summary>
     public IEnumerable<(string Name, long Time)> Marks => [("agent", _arrived), ("command starts", _commandBegan), ("command ends", _commandBegan == 0 ? 0 : _commandEnded)];
 
-    /// <summary>The complaint that became the verdict; null where none did.</summary>
+    /// <summary>The complaint that decided the result; null for none.</summary>
     public RunComplaint? Decisive { get; private set; }
 
-    /// <summary>The agent has greeted.</summary>
+    /// <summary>The agent has connected.</summary>
     /// <param name="system">System, release and machine, as uname has them.</param>
     public void Arrived(string system)
     {
@@ -83,11 +83,11 @@ internal sealed class RunRecorder : IDisposable
         }
     }
 
-    /// <summary>The run is over. Once; the first call counts.</summary>
-    /// <param name="verdict">By what is known of machine and command.</param>
+    /// <summary>The run has ended. The first call counts.</summary>
+    /// <param name="verdict">The result from machine and command alone.</param>
     /// <param name="entered">When the guest's first instruction ran, as a Stopwatch timestamp; 0 for never.</param>
-    /// <param name="console">The console's lines that belong to it.</param>
-    /// <returns>The verdict, by all that is known.</returns>
+    /// <param name="console">The console's lines to store with it.</param>
+    /// <returns>The final result.</returns>
     public RunVerdict Finish(RunVerdict verdict, long entered, IReadOnlyList<string> console)
     {
         if (_isFinished)
@@ -129,11 +129,11 @@ internal sealed class RunRecorder : IDisposable
         Log?.Dispose();
     }
 
-    /// <summary>A complaint that counts is worse than what the command did, and not as bad as what the machine did; a test that
-    /// failed counts where the command itself did not fail.</summary>
+    /// <summary>A complaint of --fail-on overrides the command's result, but not a failure of the machine; a failed test counts
+    /// if the command itself did not fail.</summary>
     private RunVerdict Judge(RunVerdict verdict, IReadOnlyList<RunComplaint> complaints)
     {
-        // A kernel that has panicked runs no command to its end: somebody else printed that.
+        // A kernel that has panicked does not run the command to its end: another program printed that text.
         bool commandEnded = verdict.Outcome is RunOutcome.Passed or RunOutcome.Failed;
         bool Counts(RunComplaint each) => ComplaintNames.Find(each.Kind) is { } kind && _reports.FailOn.Contains(kind)
             && (kind != ComplaintKind.Panic || !commandEnded);

@@ -11,7 +11,7 @@ internal sealed record RunResult
     /// <summary>Raised when a reader of the last format would misunderstand this one.</summary>
     public int Format { get; init; } = CurrentFormat;
 
-    /// <summary>What the run is called: its file in <c>--each</c>, its target in vmm.json, or else the command.</summary>
+    /// <summary>The run's name: its item of <c>--each</c>, its target in vmm.json, or the command.</summary>
     public required string Name { get; init; }
 
     public required IReadOnlyList<string> Command { get; init; }
@@ -24,7 +24,7 @@ internal sealed record RunResult
     /// <summary>The command's own, 128 + N for signal N; null where it never ended by itself.</summary>
     public int? CommandCode { get; init; }
 
-    /// <summary>One line for people; null where the command's own code says it all.</summary>
+    /// <summary>One line for the user; null where the command's own exit code is enough.</summary>
     public string? Message { get; init; }
 
     public required DateTimeOffset Started { get; init; }
@@ -33,13 +33,13 @@ internal sealed record RunResult
 
     public required RunKernel Kernel { get; init; }
 
-    /// <summary>What the guest's kernel complained of, the first ones.</summary>
+    /// <summary>The first complaints of the guest's kernel.</summary>
     public IReadOnlyList<RunComplaint> Complaints { get; init; } = [];
 
     /// <summary>The test cases found in the command's output (KTAP, TAP); empty where none were looked for.</summary>
     public IReadOnlyList<TestCase> Tests { get; init; } = [];
 
-    /// <summary>The last lines of the guest's console, where they belong to the verdict.</summary>
+    /// <summary>The last lines of the guest's console, where they explain the result.</summary>
     public IReadOnlyList<string> Console { get; init; } = [];
 }
 
@@ -66,7 +66,7 @@ internal enum RunOutcome
     [JsonStringEnumMemberName("timed-out")]
     TimedOut,
 
-    /// <summary>The command never began: the boot, or what it was to be started with.</summary>
+    /// <summary>The command was not started: the boot failed, or the command could not be executed.</summary>
     [JsonStringEnumMemberName("not-started")]
     NotStarted,
 
@@ -77,7 +77,7 @@ internal enum RunOutcome
     [JsonStringEnumMemberName("crashed")]
     Crashed,
 
-    /// <summary>The user, or who runs vmm, ended it.</summary>
+    /// <summary>It was ended by the user or a signal.</summary>
     [JsonStringEnumMemberName("stopped")]
     Stopped,
 
@@ -100,7 +100,7 @@ internal sealed record RunTimes
     public required double Total { get; init; }
 }
 
-/// <param name="Release">What the guest's uname says; null when it never came so far.</param>
+/// <param name="Release">The release from the guest's uname; null when the agent did not connect.</param>
 internal sealed record RunKernel(string Path, string? Release = null);
 
 /// <param name="Kind">As <c>--fail-on</c> has it: <c>panic</c>, <c>KASAN</c>...</param>

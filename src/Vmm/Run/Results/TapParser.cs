@@ -7,9 +7,9 @@ namespace Vmm.Run.Results;
 /// <summary>Finds test results in what a command prints: KTAP (Documentation/dev-tools/ktap.rst of Linux) and TAP 13, nested by
 /// indentation or, as kselftest does it, by <c># </c> before each line.</summary>
 /// <remarks>
-/// Nothing counts before a version line or a plan, so that programs may print what they like. A test with subtests is the
-/// name before theirs; it is a case of its own only when it failed and none of them did. All is bounded, as a guest may
-/// print anything: lines by <see cref="LongestLine"/>, cases by <see cref="MostCases"/>, of which those beyond are only counted.
+/// Nothing counts before a version line or a plan, so that programs may print anything. A test with subtests is the prefix of
+/// their names; it is a case of its own only when it failed and none of them did. Everything is bounded, as a guest may print
+/// anything: lines by <see cref="LongestLine"/>, cases by <see cref="MostCases"/>, of which those beyond are only counted.
 /// </remarks>
 internal sealed class TapParser
 {
@@ -40,7 +40,7 @@ internal sealed class TapParser
     /// <inheritdoc cref="Total"/>
     public int Failures { get; private set; }
 
-    /// <summary>Takes the next bytes, cut anywhere.</summary>
+    /// <summary>Takes the next bytes, split anywhere.</summary>
     public void Add(ReadOnlySpan<byte> bytes)
     {
         while (!bytes.IsEmpty)
@@ -61,7 +61,7 @@ internal sealed class TapParser
         }
     }
 
-    /// <summary>The command has ended: what was announced and never came is an error.</summary>
+    /// <summary>The command has ended: planned tests without a result are errors.</summary>
     public void Finish()
     {
         if (_length > 0)
@@ -83,7 +83,7 @@ internal sealed class TapParser
             bytes = bytes[..^1];
         }
 
-        // Only what might matter becomes text.
+        // Only lines that may be of TAP are decoded.
         ReadOnlySpan<byte> bare = bytes.TrimStart(" #"u8);
         int indent = bytes.Length - bare.Length;
         if (indent <= DeepestIndent && IsInteresting(bare))
@@ -170,7 +170,7 @@ internal sealed class TapParser
         string directive = hash < 0 ? "" : Clean(rest[(hash + 2)..]);
         name = name.Length > 0 ? name : number.Length > 0 ? number : "test";
 
-        // Deeper levels were this test's.
+        // Deeper levels are subtests of this test.
         Level? inner = null;
         while (_levels is [.., var last] && last.Indent > indent)
         {
@@ -222,7 +222,7 @@ internal sealed class TapParser
         return text.Length > 0 ? text : null;
     }
 
-    /// <summary>The level of an indentation, which begins here if there is none.</summary>
+    /// <summary>The level of an indentation; a new one if there is none.</summary>
     private Level Enter(int indent)
     {
         _began = true;
@@ -241,7 +241,7 @@ internal sealed class TapParser
         return level;
     }
 
-    /// <summary>The same where another list begins: programs run one after the other have one each.</summary>
+    /// <summary>The same at the start of another list: programs that run one after the other have one each.</summary>
     private Level EnterNew(int indent, Func<Level, bool> isAnother)
     {
         if (isAnother(Enter(indent)))

@@ -7,8 +7,8 @@ internal static class ArchiveFile
 {
     private const int Head = 512;
 
-    /// <summary>Is it a tar archive, packed by gzip, bzip2, xz or zstd or not packed? Anything that is packed is taken for
-    /// one, as no disk is.</summary>
+    /// <summary>Is it a tar archive, packed by gzip, bzip2, xz or zstd or not packed? Every compressed file counts as one, as
+    /// no disk image is compressed.</summary>
     /// <returns>False for what cannot be read.</returns>
     public static bool Claims(string path)
     {

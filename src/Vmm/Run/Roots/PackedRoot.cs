@@ -5,7 +5,7 @@ using Vmm.Host;
 
 namespace Vmm.Run.Roots;
 
-/// <summary>A directory or an archive, packed into an image that has no name: it is gone with vmm, however that ends.
+/// <summary>A directory or an archive, packed into an image file without a name, which disappears when vmm ends.
 /// </summary>
 internal sealed class PackedRoot : IDisposable
 {
@@ -43,7 +43,7 @@ internal sealed class PackedRoot : IDisposable
     /// <summary>The first of the machine's disks.</summary>
     public DiskSpec Disk { get; }
 
-    /// <summary>Packs it, and says so with what it cost.</summary>
+    /// <summary>Packs it, and prints that with the size and time.</summary>
     /// <returns>Null where there is nothing to pack.</returns>
     /// <exception cref="UsageException">It cannot be read, or not be packed.</exception>
     /// <exception cref="HostException">The program for it is missing, or the disk is full.</exception>

@@ -15,18 +15,18 @@ internal enum RootKind
     /// <summary>A disk image.</summary>
     Disk,
 
-    /// <summary>A directory of this host, packed into an image of ext4: for want of virtiofs.</summary>
+    /// <summary>A directory of this host, packed into an ext4 image, without virtiofs.</summary>
     PackedDirectory,
 
     /// <summary>A tar archive, packed into an image of squashfs, under an overlay in memory.</summary>
     Archive,
 }
 
-/// <summary>What becomes the guest's /.</summary>
+/// <summary>The guest's root file system.</summary>
 /// <param name="Path">The directory, image or archive; empty for busybox.</param>
 internal sealed record RunRoot(RootKind Kind, string Path = "")
 {
-    /// <summary>Of the share that is the root.</summary>
+    /// <summary>The tag of the share that is the root.</summary>
     public const string Tag = "vmm-root";
 
     /// <summary>Why a directory is packed; empty where the user asked for it.</summary>
@@ -35,7 +35,7 @@ internal sealed record RunRoot(RootKind Kind, string Path = "")
     /// <summary>Is the working directory to be writable, under the same path?</summary>
     public bool IsWorkWritable { get; init; }
 
-    /// <summary>The file that keeps the changes to a disk image; null where they are thrown away.</summary>
+    /// <summary>The file that keeps the changes to a disk image; null where they are discarded.</summary>
     public string? Keep { get; init; }
 
     /// <summary>Must the guest find a disk that holds it?</summary>
@@ -69,7 +69,7 @@ internal sealed record RunRoot(RootKind Kind, string Path = "")
             return new RunRoot(RootKind.Share, path);
         }
 
-        // Gigabytes at each run, which nobody asked for.
+        // Packing the host's root by default would copy gigabytes at each run.
         return root is null && !pack
             ? throw new UsageException(
                 $"this host's / is the guest's root file system unless --root says otherwise, and that takes virtiofsd; {Install}; "

@@ -3,13 +3,13 @@ using System.IO.Compression;
 namespace Vmm.Backends.Disks.Qcow2;
 
 /// <summary>Raw deflate (RFC 1951) from one piece of memory to another, by .NET's own zlib: a compressed cluster.</summary>
-/// <remarks>.NET's stream cannot begin anew, so each cluster costs a few small objects, less than 512 bytes, beside the 64 KiB
-/// that are unpacked; guests that read on within a cluster cost nothing (<see cref="Qcow2Decompressor"/>).</remarks>
+/// <remarks>.NET's stream cannot be reset, so each cluster allocates a few small objects, less than 512 bytes for 64 KiB of
+/// data; reads within the same cluster allocate nothing (<see cref="Qcow2Decompressor"/>).</remarks>
 internal sealed unsafe class Inflate
 {
     /// <summary>Fills <paramref name="output"/>; input behind the end is ignored.</summary>
     /// <returns>False: the input is damaged, or gives less or more.</returns>
-#pragma warning disable CA1822 // as its counterpart for zstd, which has something to keep
+#pragma warning disable CA1822 // an instance method as its counterpart for zstd, which has state
     public bool TryDecompress(ReadOnlySpan<byte> input, Span<byte> output)
 #pragma warning restore CA1822
     {

@@ -11,12 +11,12 @@ internal enum Qcow2Status
     /// <summary>The host failed, or the image is damaged: the request fails.</summary>
     Error,
 
-    /// <summary>The caches are full of changes: flush, then again.</summary>
+    /// <summary>The caches are full of changes: flush, then try again.</summary>
     Full,
 }
 
-/// <summary>Keeps slices of tables (L2 tables, refcount blocks) in memory, so many and no more. Changes stay here until
-/// <see cref="TryWriteDirty"/>: what is written when is the flush's business.</summary>
+/// <summary>Keeps a fixed number of slices of tables (L2 tables, refcount blocks) in memory. Changes stay here until <see
+/// cref="TryWriteDirty"/>: the flush decides the order of writes.</summary>
 internal sealed class Qcow2Cache
 {
     private readonly BlockFile _file;
@@ -43,7 +43,7 @@ internal sealed class Qcow2Cache
 
     public int DirtyCount { get; private set; }
 
-    /// <summary>More than this, and a flush is due before it is full.</summary>
+    /// <summary>Is it so full of changes that a flush should be started?</summary>
     public bool IsNearlyFull => DirtyCount > _slices.Length - 8;
 
     /// <summary>Finds or reads the slice at this file offset, a multiple of its size.</summary>
@@ -122,7 +122,7 @@ internal sealed class Qcow2Cache
     public static void Write(byte[] slice, int index, ulong value) =>
         BinaryPrimitives.WriteUInt64BigEndian(slice.AsSpan(index * 8, 8), value);
 
-    /// <summary>A slot that may be filled anew: a clock over those without changes. -1: all have some.</summary>
+    /// <summary>A slot to reuse, chosen by the clock algorithm among those without changes; -1 if all have changes.</summary>
     private int FindSlot()
     {
         if (_filled < _slices.Length)

@@ -3,7 +3,7 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
-/// <summary>Compressed clusters, for reading; keeps the last one, as guests read on.</summary>
+/// <summary>Reads compressed clusters; keeps the last one, as guests mostly read sequentially.</summary>
 internal sealed class Qcow2Decompressor : IDisposable
 {
     private readonly BlockFile _file;
@@ -31,7 +31,7 @@ internal sealed class Qcow2Decompressor : IDisposable
     }
 
     /// <summary>The bytes of a cluster.</summary>
-    /// <returns>False: damaged, or not to be read.</returns>
+    /// <returns>False: damaged, or not readable.</returns>
     public bool TryGet(ulong entry, out ReadOnlySpan<byte> cluster)
     {
         cluster = _cluster;

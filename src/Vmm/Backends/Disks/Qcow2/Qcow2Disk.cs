@@ -7,13 +7,13 @@ namespace Vmm.Backends.Disks.Qcow2;
 
 /// <summary>A disk in a qcow2 image.</summary>
 /// <remarks>
-/// A request goes on in steps, each over clusters that are alike; data moves beside the event loop as with a raw file,
-/// the image's own tables are read and written on the loop. A step that changes where clusters lie excludes all others
-/// from them while it is under way; steps that have to wait stand in <c>_parked</c>.
+/// A request is done in steps, each over clusters of the same kind; data is transferred asynchronously as with a raw file, the
+/// image's own tables are read and written synchronously on the event loop. A step that changes the place of clusters locks
+/// them exclusively; steps that have to wait are in <c>_parked</c>.
 ///
-/// What a crash leaves is a sound image, at worst with clusters that nobody uses: changes of the tables stay in memory
-/// until a flush (the guest's, or because the caches are full) writes them in an order in which each thing is durable
-/// before what refers to it. See <c>Qcow2DiskFlush.cs</c>.
+/// A crash leaves a consistent image, at worst with leaked clusters: changes of the tables stay in memory until a flush (the
+/// guest's, or because the caches are full) writes them in an order in which everything is durable before what refers to it. See
+/// <c>Qcow2DiskFlush.cs</c>.
 /// </remarks>
 internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletions
 {
@@ -45,26 +45,26 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
     private ulong _freshFrom;
     private ulong _length;
 
-    /// <summary>What a step came to for now.</summary>
+    /// <summary>The result of one phase of a step.</summary>
     private enum Outcome
     {
-        /// <summary>On with the next phase.</summary>
+        /// <summary>Continue with the next phase.</summary>
         Go,
 
-        /// <summary>I/O is under way and will go on with it.</summary>
+        /// <summary>I/O was started, and continues the step when it completes.</summary>
         Wait,
 
-        /// <summary>It stands in the way of another, or another in its way: later.</summary>
+        /// <summary>It conflicts with another step: try again later.</summary>
         Park,
 
-        /// <summary>The tables' caches are full: flush, then again.</summary>
+        /// <summary>The tables' caches are full: flush, then try again.</summary>
         ParkForFlush,
 
         Fail,
     }
 
     /// <param name="file">Owned from now on, as is <paramref name="backing"/>.</param>
-    /// <param name="backing">What the image says nothing of; null for zeros.</param>
+    /// <param name="backing">Has the content of unallocated clusters; null for zeros.</param>
     /// <param name="discards">Discards free space.</param>
     /// <exception cref="UsageException">The image is damaged.</exception>
     public Qcow2Disk(BlockFile file, Qcow2Header header, DiskNode? backing, bool discards = true)
@@ -147,7 +147,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         }
     }
 
-    /// <summary>The file's batch is over.</summary>
+    /// <summary>The end of a batch of the file's operations.</summary>
     void IFileIoOwner.Deliver() => Submit();
 
     /// <summary>Reads of the backing disk.</summary>
@@ -192,7 +192,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
     {
         Settle();
 
-        // Twice and more: what a flush frees is itself written by the next.
+        // Repeated: clusters that one flush frees are written as free by the next.
         for (int turn = 0; turn < 1000 && IsMetadataDirty && !_broken; turn++)
         {
             BeginFlush();
@@ -225,7 +225,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
 
     private void PrepareForWriting()
     {
-        // Whoever writes without knowing a feature clears its bit, so that those who know it see that it is stale.
+        // A writer that does not support a feature clears its autoclear bit, so that programs that do see that its data is stale.
         if (_header.Autoclear != 0 && !Qcow2Header.TryWriteFeatures(_file, Qcow2Format.AutoclearField, 0))
         {
             throw Qcow2Header.Wrong(_file, "its header cannot be written");
@@ -237,7 +237,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         }
     }
 
-    /// <summary>Goes on with a request until it waits or is over.</summary>
+    /// <summary>Continues a request until it waits or is finished.</summary>
     private void Run(Qcow2Request request)
     {
         while (true)
@@ -281,7 +281,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         }
     }
 
-    /// <summary>The transfer of a step is over.</summary>
+    /// <summary>The transfer of a step is finished.</summary>
     private void Moved(Qcow2Request request, bool ok)
     {
         if (!ok)
@@ -340,7 +340,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         Release(request, DiskResult.Error);
     }
 
-    /// <summary>The step did what it was to do.</summary>
+    /// <summary>Finishes a step.</summary>
     private void EndStep(Qcow2Request request)
     {
         request.Done += request.StepLength;
@@ -348,7 +348,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         Unlock(request);
     }
 
-    /// <summary>Takes clusters for a step; false while another is in the way.</summary>
+    /// <summary>Locks clusters for a step; false while another step holds a conflicting lock.</summary>
     private bool TryLock(Qcow2Request request, ulong first, ulong last, bool exclusive)
     {
         foreach (Qcow2Request other in _steps)
@@ -410,7 +410,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
         return true;
     }
 
-    /// <summary>Something moved: those that wait may try again.</summary>
+    /// <summary>Lets parked steps try again.</summary>
     private void Pump()
     {
         if (_pumping)

@@ -4,13 +4,13 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
-// Making it durable, in an order that a crash at any point survives:
+// Makes changes durable, in an order that keeps the image consistent if a crash comes at any point:
 //   1. refcount blocks, which count new clusters             then fdatasync: they, and all data, are durable
 //   2. the refcount table, if it has new blocks              then fdatasync
 //   3. L2 tables and L1 entries, which refer to all of that  then fdatasync
 //   4. only now are clusters counted down that nothing refers to any more; that is written by the next flush
-// A crash in between leaves clusters counted that nobody uses, never one used that is not counted. While 1 to 3 are
-// under way the tables are frozen: steps that would change them wait. New L2 tables and refcount blocks are zeroed on
+// A crash in between leaves clusters counted that are not used, never used ones that are not counted. During 1 to 3 the tables
+// are frozen: steps that would change them wait. New L2 tables and refcount blocks are zeroed on
 // the disk when they are allocated, before 1.
 internal sealed partial class Qcow2Disk
 {
@@ -48,7 +48,7 @@ internal sealed partial class Qcow2Disk
         BeginFlush();
     }
 
-    /// <summary>Starts a flush; if one is under way, that one's end starts the next if any wait for it.</summary>
+    /// <summary>Starts a flush; if one is in progress, its end starts the next for requests that wait.</summary>
     private void BeginFlush()
     {
         if (_flushing)
@@ -90,7 +90,7 @@ internal sealed partial class Qcow2Disk
     {
         if (errno != 0)
         {
-            // What of the cache reached the disk nobody knows, and a later fdatasync would not say (fsync(2)).
+            // It is unknown what reached the disk, and a later fdatasync would not report it (fsync(2)).
             _broken = true;
             EndFlush(ok: false);
             return;
@@ -146,7 +146,7 @@ internal sealed partial class Qcow2Disk
         }
     }
 
-    /// <summary>An entry is about to go from the map: its clusters are free once that is durable.</summary>
+    /// <summary>An entry is about to be removed from the map: its clusters are free once that is durable.</summary>
     private void FreeLater(ulong entry)
     {
         ulong offset = entry & Qcow2Format.OffsetMask;
@@ -200,7 +200,7 @@ internal sealed partial class Qcow2Disk
         _pendingFree.RemoveRange(0, done);
     }
 
-    /// <summary>Gives the host back what is free, before anybody can take it anew.</summary>
+    /// <summary>Gives free clusters back to the host, before they can be allocated again.</summary>
     private void Punch(ulong from, ulong to)
     {
         if (from < to)

@@ -2,8 +2,8 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
-/// <summary>A longer disk. Its new clusters have no entries, so they read as zero; only the L1 table may need more entries, and the
-/// clusters that hold it have room for them, mostly (with clusters of 64 KiB up to 4 TiB).</summary>
+/// <summary>A longer disk. Its new clusters have no entries, so they read as zero; only the L1 table may need more entries, and
+/// its last cluster mostly has space for them (with 64-KiB clusters up to 4 TiB).</summary>
 internal sealed partial class Qcow2Disk
 {
     public override string? Grow(ulong length)
@@ -24,7 +24,7 @@ internal sealed partial class Qcow2Disk
 
         int entries = Math.Max((int)needed, _map.L1Entries);
 
-        // First the entries, durably, then what says that they count: two fields in one sector.
+        // First the entries, durably, then the header's fields that make them valid: two fields in one sector.
         if (!_map.TryGrow(entries) || !_file.TryFlush() || !Qcow2Header.TryWriteSize(_file, length, entries))
         {
             return "the host could not write the image's header";

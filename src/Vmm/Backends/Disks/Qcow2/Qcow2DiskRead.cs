@@ -4,24 +4,24 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
-// Reading, and reading what new clusters begin with.
+// Reads, also of the old content around a partial write to new clusters.
 internal sealed partial class Qcow2Disk
 {
-    /// <summary>What an entry of the map says.</summary>
+    /// <summary>The kind of a map entry.</summary>
     private enum Kind
     {
         /// <summary>Reads as zero.</summary>
         Zero,
 
-        /// <summary>Ask the backing disk.</summary>
+        /// <summary>The data is in the backing disk.</summary>
         Backing,
 
-        /// <summary>A cluster of the file.</summary>
+        /// <summary>The data is in a cluster of the file.</summary>
         Data,
 
         Compressed,
 
-        /// <summary>No image has such an entry.</summary>
+        /// <summary>An invalid entry.</summary>
         Damaged,
     }
 

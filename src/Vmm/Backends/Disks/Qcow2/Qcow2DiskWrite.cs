@@ -3,7 +3,7 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
-// Writing: over clusters that are there, or to new ones.
+// Writes, to allocated clusters or to new ones.
 internal sealed partial class Qcow2Disk
 {
     private const int ZeroBytes = 64 * 1024;
@@ -48,7 +48,7 @@ internal sealed partial class Qcow2Disk
             : BeginNew(request, cluster, run, limit);
     }
 
-    /// <summary>A cluster that is this disk's alone, and no table of the image.</summary>
+    /// <summary>A cluster that has one reference, and is not a table of the image.</summary>
     private bool CanWriteInPlace(ulong entry) =>
         (entry & Qcow2Format.Copied) != 0 && Classify(entry) == Kind.Data && IsInFile(entry)
         && !_metadata.Contains((entry & Qcow2Format.OffsetMask) >> _clusterBits);
@@ -106,7 +106,7 @@ internal sealed partial class Qcow2Disk
         ulong end = (cluster + got) << _clusterBits;
         request.StepLength = Math.Min(limit, end - request.Position);
 
-        // Behind what the file ever held, what is not written is zero by itself.
+        // Beyond the former end of the file, what is not written reads as zero.
         bool fresh = first << _clusterBits >= _freshFrom;
         _freshFrom = Math.Max(_freshFrom, (first + got) << _clusterBits);
         status = NeedsCopy(cluster, request.Position - start, fresh, out bool head);
@@ -136,7 +136,7 @@ internal sealed partial class Qcow2Disk
         }
     }
 
-    /// <summary>Must bytes of this cluster, which the guest does not write, be brought along?</summary>
+    /// <summary>Must the bytes of this cluster that the guest does not write be copied to the new one?</summary>
     private Qcow2Status NeedsCopy(ulong cluster, ulong length, bool fresh, out bool needs)
     {
         needs = length != 0;

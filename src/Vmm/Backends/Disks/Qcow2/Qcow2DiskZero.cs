@@ -17,7 +17,7 @@ internal sealed partial class Qcow2Disk
             : ZeroWhole(request, whole);
     }
 
-    /// <summary>Less than a cluster: a discard leaves it, zeros are written.</summary>
+    /// <summary>Less than a cluster: a discard does nothing, zeros are written.</summary>
     private Outcome ZeroPart(Qcow2Request request, ulong length)
     {
         ulong cluster = request.Position >> _clusterBits;
@@ -34,7 +34,7 @@ internal sealed partial class Qcow2Disk
 
         if (!TryLock(request, cluster, cluster, exclusive: false))
         {
-            return Outcome.Park;        // a write to it is under way; what it leaves is not known yet
+            return Outcome.Park;        // a write to it is in flight; the resulting entry is not known yet
         }
 
         request.StepLength = length;
@@ -59,7 +59,7 @@ internal sealed partial class Qcow2Disk
         bool isDiscard = request.Disk.Operation == DiskOperation.Discard;
         if (_header.Version == 2 && _backing is not null)
         {
-            // Version 2 has no zero clusters: what is not allocated is the backing disk's.
+            // Version 2 has no zero clusters: unallocated clusters show the backing disk.
             return isDiscard ? ZeroPart(request, Math.Min(request.Left, _clusterSize))
                 : BeginWrite(request, Math.Min(request.Left, _clusterSize), zeros: true);
         }
@@ -95,7 +95,7 @@ internal sealed partial class Qcow2Disk
             return status;
         }
 
-        // Without leave to unmap the clusters stay this disk's, marked as zero.
+        // Without the unmap flag the clusters stay allocated, marked as zero.
         bool keeps = !isDiscard && (request.Disk.Options & DiskOptions.Unmap) == 0 && _header.Version >= 3;
         for (int i = index; i < index + (int)clusters; i++)
         {

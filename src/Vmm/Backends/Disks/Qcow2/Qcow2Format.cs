@@ -46,6 +46,6 @@ internal static class Qcow2Format
     /// <summary>Bytes of a refcount table at most: 8 MiB, QEMU's own limit.</summary>
     public const ulong MaxRefcountTableBytes = 8 << 20;
 
-    /// <summary>Images that stand on images, at most.</summary>
+    /// <summary>The longest chain of backing files.</summary>
     public const int MaxBackingDepth = 16;
 }

@@ -3,7 +3,7 @@ namespace Vmm.Backends.Disks.Qcow2;
 /// <summary>How many clusters of each region of the file are free, as far as that is known. A region is what up to 64 KiB
 /// of refcounts count: with the usual 64-KiB clusters 2 GiB of the file.</summary>
 /// <remarks>Eight bytes a region, so the map of 1 TiB takes 4 KiB. A region is unknown until its refcounts were read
-/// once; from then on every change of a count is told here, and finding a free cluster reads nothing anew.</remarks>
+/// once; from then on every change of a count is recorded here, and finding a free cluster reads nothing.</remarks>
 internal sealed class Qcow2FreeRegions
 {
     private const int Unknown = -1;
@@ -75,7 +75,7 @@ internal sealed class Qcow2FreeRegions
     /// <summary>No cluster of the region before this one is free.</summary>
     public ulong FirstCluster(ulong region) => (region << _bits) + (ulong)_from[region];
 
-    /// <summary>All of the region before this cluster is in use now; for its end: all of it is.</summary>
+    /// <summary>The region has no free cluster before this one; with the region's end, it has none at all.</summary>
     public void Passed(ulong region, ulong cluster)
     {
         _from[region] = (int)(cluster - (region << _bits));

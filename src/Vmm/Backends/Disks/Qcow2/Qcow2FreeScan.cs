@@ -4,7 +4,7 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
-/// <summary>Reads the refcounts of a region beside the event loop.</summary>
+/// <summary>Reads the refcounts of a region asynchronously.</summary>
 internal sealed class Qcow2FreeScan(BlockFile file, IFileIoOwner owner, int tag, int bytes)
 {
     private const int PageBytes = 4096;

@@ -6,7 +6,7 @@ using Vmm.Text;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
-/// <summary>What a qcow2 file says about itself, checked: whatever is in it can be worked with.</summary>
+/// <summary>The header of a qcow2 file, checked.</summary>
 internal sealed class Qcow2Header
 {
     private const int MaxHeader = 64 * 1024;
@@ -51,7 +51,8 @@ internal sealed class Qcow2Header
     /// <summary>Entries of an L2 table, as a power of two.</summary>
     public int L2Bits => ClusterBits - 3;
 
-    /// <exception cref="UsageException">It is no such image, damaged, or uses what vmm cannot do, by name.</exception>
+    /// <exception cref="UsageException">It is no such image, is damaged, or uses a feature that vmm does not support, which the
+    /// message names.</exception>
     public static Qcow2Header Read(BlockFile file)
     {
         var bytes = new byte[(int)Math.Min((ulong)MaxHeader, Math.Max(file.Length, 512))];
@@ -104,7 +105,7 @@ internal sealed class Qcow2Header
         return header;
     }
 
-    /// <summary>Writes zero or more feature bits anew, at once durable.</summary>
+    /// <summary>Writes one field of feature bits, durably.</summary>
     public static bool TryWriteFeatures(BlockFile file, int field, ulong value)
     {
         Span<byte> bytes = stackalloc byte[8];
@@ -112,7 +113,7 @@ internal sealed class Qcow2Header
         return file.TryWrite((ulong)field, bytes) && file.TryFlush();
     }
 
-    /// <summary>Writes how large the disk is and its L1 table, at once durable.</summary>
+    /// <summary>Writes the sizes of the disk and of its L1 table, durably.</summary>
     public static bool TryWriteSize(BlockFile file, ulong size, int l1Entries)
     {
         // size:64 at 24, crypt_method:32 (0: none), l1_size:32.

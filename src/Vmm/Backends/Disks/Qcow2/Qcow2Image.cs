@@ -15,7 +15,7 @@ internal static class Qcow2Image
     /// <summary>Makes an image file, for <c>vmm disk create</c>.</summary>
     /// <param name="path">Must not exist yet.</param>
     /// <param name="size">Bytes of the disk; a multiple of 512.</param>
-    /// <param name="backing">What the new image stands on, as it will be written in it; null for nothing.</param>
+    /// <param name="backing">The backing file, as it will be written in the image; null for none.</param>
     /// <param name="backingFormat">The backing file's format.</param>
     /// <exception cref="UsageException">The file is there already or cannot be made, or the size does not fit.</exception>
     public static void Create(
@@ -50,7 +50,7 @@ internal static class Qcow2Image
             throw new UsageException($"{path}: the backing file's name has more than 1023 bytes");
         }
 
-        // The table has room for all that the disk can ever take, so that it never has to move. Data clusters, an L2
+        // The refcount table is large enough for a full disk, so that it never has to move. Data clusters, an L2
         // table for each 8192 of them, a block for each 32768, and a little.
         ulong dataClusters = (size + ClusterSize - 1) / ClusterSize;
         ulong most = dataClusters + (dataClusters / 4096) + l1Entries + 1024;

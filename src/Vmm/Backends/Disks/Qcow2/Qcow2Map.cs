@@ -99,7 +99,7 @@ internal sealed class Qcow2Map
     /// <summary>The slice at this offset was changed.</summary>
     public void MarkDirty(ulong offset) => _cache.MarkDirty(offset);
 
-    /// <summary>More entries, none of which leads anywhere. The clusters of the L1 table have room for them.</summary>
+    /// <summary>Adds empty entries. The clusters of the L1 table must have space for them.</summary>
     /// <returns>False: they could not be written; nothing has changed.</returns>
     public bool TryGrow(int entries)
     {
@@ -169,7 +169,7 @@ internal sealed class Qcow2Map
             return status;
         }
 
-        // What lay in this cluster before must not be taken for entries, whatever of the rest reaches the disk.
+        // The cluster's old content must not be read as entries, whatever else reaches the disk in a crash.
         ulong offset = cluster << _header.ClusterBits;
         if (!_file.TryWrite(offset, new byte[_header.ClusterSize]))
         {

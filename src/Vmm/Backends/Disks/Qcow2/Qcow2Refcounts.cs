@@ -4,8 +4,8 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
-/// <summary>Which clusters of the file are in use, and how often. Changes stay in memory until the flush writes them,
-/// before anything that refers to a new cluster.</summary>
+/// <summary>The reference counts of the file's clusters. Changes stay in memory until the flush writes them, before anything
+/// that refers to a new cluster.</summary>
 internal sealed partial class Qcow2Refcounts
 {
     private const ulong MostRegionBytes = 64 * 1024;
@@ -28,7 +28,7 @@ internal sealed partial class Qcow2Refcounts
     private bool _broken;
 
     /// <param name="metadata">Clusters, by number, with the image's own tables; grows with them.</param>
-    /// <param name="owner">Whom reads beside the loop are brought back to: <see cref="ScanFinished"/>.</param>
+    /// <param name="owner">The owner of asynchronous reads, which calls <see cref="ScanFinished"/>.</param>
     /// <exception cref="UsageException">The table is damaged.</exception>
     public Qcow2Refcounts(
         BlockFile file, Qcow2Header header, HashSet<ulong> metadata, IFileIoOwner owner, int scanTag)
@@ -125,14 +125,14 @@ internal sealed partial class Qcow2Refcounts
         return status;
     }
 
-    /// <summary>One reference less.</summary>
-    /// <param name="nowFree">Nobody uses the cluster any more.</param>
+    /// <summary>Removes one reference.</summary>
+    /// <param name="nowFree">It was the last reference.</param>
     public Qcow2Status TryRelease(ulong cluster, out bool nowFree)
     {
         nowFree = false;
         Qcow2Status status = TryGet(cluster, out ulong count);
 
-        // A count of zero or a table's own cluster: a damaged image. Then rather a leak than a loss.
+        // A count of zero or a table's own cluster: a damaged image. A leak is better than lost data.
         if (status == Qcow2Status.Ok && count > 0 && !_metadata.Contains(cluster))
         {
             status = TrySet(cluster, count - 1);
@@ -180,14 +180,14 @@ internal sealed partial class Qcow2Refcounts
 
         if (inRow)
         {
-            tookCluster = true;     // the row ends here; the block is made by the next who needs it
+            tookCluster = true;     // the row ends here; the next allocation makes the block
             return Qcow2Status.Ok;
         }
 
         if (index >= (ulong)_table.Length)
         {
             Qcow2Status grown = _broken ? Qcow2Status.Error : Grow(cluster);
-            _broken |= grown != Qcow2Status.Ok;     // half done: nothing more is allocated past the table
+            _broken |= grown != Qcow2Status.Ok;     // incomplete: no more clusters are allocated beyond the table
             tookCluster = true;     // the new table may lie there; look again
             return grown;
         }
@@ -219,8 +219,8 @@ internal sealed partial class Qcow2Refcounts
         _dirtyTo = Math.Max(_dirtyTo, index);
     }
 
-    /// <summary>Moves the table to a larger place behind everything, together with the blocks that count that place.
-    /// Seldom (an image with 64-KiB clusters grows past 16 TiB), so it writes and waits here and now.</summary>
+    /// <summary>Moves the table to a larger place at the end of the file, together with the blocks that count that place. It is
+    /// rare (an image with 64-KiB clusters grows past 16 TiB), so it is done synchronously.</summary>
     private Qcow2Status Grow(ulong cluster)
     {
         ulong perBlock = 1UL << _blockBits;
@@ -282,7 +282,7 @@ internal sealed partial class Qcow2Refcounts
         if (!TryWriteBlocks() || !TryWriteTable() || !_file.TryFlush()
             || !_file.TryWrite(Qcow2Format.RefcountTableField, field) || !_file.TryFlush())
         {
-            // Which of the two the header names is not known any more; neither is wrong, as both say the same so far.
+            // It is unknown which of the two the header names; neither is wrong, as both have the same content so far.
             _table = oldTable;
             _tableOffset = oldOffset;
             (_dirtyFrom, _dirtyTo) = (from, to);

@@ -1,8 +1,8 @@
 namespace Vmm.Backends.Disks.Qcow2;
 
 // Finding free clusters. No request waits for a search: those that are known to be free are taken first, the lowest of
-// them; where none are, the file grows, while the refcounts of one region after another are read beside the event loop.
-// What a request itself reads is a region of the file's end at most, and slices that the cache has lost.
+// them; if there are none, the file grows, while the refcounts of one region after another are read asynchronously. A request
+// itself reads at most a region at the file's end, and slices that are no longer cached.
 internal sealed partial class Qcow2Refcounts
 {
     /// <summary>Regions behind the file's end that one request looks at: only a damaged image has any clusters counted
@@ -34,7 +34,7 @@ internal sealed partial class Qcow2Refcounts
 
                 if (_tail >> (_blockBits - _regionBits) >= Qcow2Format.MaxRefcountTableBytes / 8)
                 {
-                    return Qcow2Status.Error;       // no table can count so far
+                    return Qcow2Status.Error;       // beyond the largest refcount table
                 }
 
                 Qcow2Status read = ReadTail();
@@ -56,7 +56,7 @@ internal sealed partial class Qcow2Refcounts
         return Qcow2Status.Error;
     }
 
-    /// <summary>The read that was under way is over.</summary>
+    /// <summary>The asynchronous read is finished.</summary>
     public void ScanFinished(int errno)
     {
         _scan.End();
@@ -70,7 +70,7 @@ internal sealed partial class Qcow2Refcounts
         }
     }
 
-    /// <summary>Reads on while nothing is known to be free but behind the file's end.</summary>
+    /// <summary>Reads the next region while no cluster is known to be free except behind the file's end.</summary>
     private void BeginScan()
     {
         if (_scan.IsUnderWay || (_regions.TryFind(out ulong lowest) && lowest < _tail)
@@ -202,7 +202,7 @@ internal sealed partial class Qcow2Refcounts
             _regions.Passed(region, Math.Min(cluster, end));
         }
 
-        return Qcow2Status.Ok;      // else the table has moved, and where it was may be free: look again
+        return Qcow2Status.Ok;      // else the table has moved, and its old place may be free: search again
     }
 
     /// <summary>Moves on to the next count that is zero, a slice at a time; to the end where none is.</summary>

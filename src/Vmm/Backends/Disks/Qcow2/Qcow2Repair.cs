@@ -2,8 +2,8 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
-/// <summary>Counts clusters anew. An image with lazy refcounts that was not closed has its dirty bit set: its map is
-/// true, its counts may be too low, so they must be right before anything is allocated.</summary>
+/// <summary>Counts the clusters again. An image with lazy refcounts that was not closed has its dirty bit set: its map is
+/// correct, its counts may be too low, so they must be corrected before anything is allocated.</summary>
 internal static class Qcow2Repair
 {
     /// <summary>Clusters of a file that are counted in memory at most (two bytes each).</summary>
@@ -94,7 +94,7 @@ internal static class Qcow2Repair
 
     private static void Count(BlockFile file, ushort[] counts, ulong cluster)
     {
-        // A reference past the end is damage that counting does not mend.
+        // A reference past the end is damage that counting cannot repair.
         if (cluster >= (ulong)counts.Length || counts[cluster] == ushort.MaxValue)
         {
             throw NeedsTool(file, $"it refers to cluster {cluster}, which the file does not have");

@@ -5,19 +5,19 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Disks.Qcow2;
 
-/// <summary>Where a request stands.</summary>
+/// <summary>The phases of a request.</summary>
 internal enum Qcow2Phase
 {
-    /// <summary>Look at what is left.</summary>
+    /// <summary>Choose the next step for the rest of the request.</summary>
     Next,
 
-    /// <summary>Data moves to the guest, or over allocated clusters; then what is left.</summary>
+    /// <summary>Data is read, or written to allocated clusters; then the rest of the request.</summary>
     Moving,
 
-    /// <summary>New clusters: read what lies before the guest's data in the first of them.</summary>
+    /// <summary>New clusters: read the old data before the guest's in the first of them.</summary>
     CopyHead,
 
-    /// <summary>And behind it in the last.</summary>
+    /// <summary>And behind the guest's in the last.</summary>
     CopyTail,
 
     /// <summary>Write all of it to the new clusters.</summary>
@@ -64,10 +64,10 @@ internal sealed class Qcow2Request
 
     public ulong Last { get; set; }
 
-    /// <summary>Its place among the steps under way; -1 for none.</summary>
+    /// <summary>Its index among the steps in progress; -1 for none.</summary>
     public int StepIndex { get; set; } = -1;
 
-    /// <summary>The step changes where these clusters lie: nobody else may touch them.</summary>
+    /// <summary>The step changes the place of these clusters: no other step may use them.</summary>
     public bool Exclusive { get; set; }
 
     /// <summary>First of the new clusters of the file, by number; 0 for none.</summary>

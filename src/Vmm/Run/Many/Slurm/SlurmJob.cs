@@ -5,12 +5,12 @@ using Vmm.Run.Results;
 
 namespace Vmm.Run.Many.Slurm;
 
-/// <summary>One array job: what was given to it, and how far it is.</summary>
+/// <summary>One array job: its runs and its progress.</summary>
 internal sealed class SlurmJob
 {
     private const int MostTries = 3;
 
-    /// <summary>How often the engine is asked; and how long a file may take from a node to here.</summary>
+    /// <summary>How often Slurm is asked; and how long a file may take to appear here after a node wrote it.</summary>
     private static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(2), Late = TimeSpan.FromSeconds(5);
 
     private readonly string _directory;
@@ -25,18 +25,18 @@ internal sealed class SlurmJob
 
     public string Id { get; }
 
-    /// <summary>The places of the runs of each task.</summary>
+    /// <summary>The indices of the runs of each task.</summary>
     public IReadOnlyDictionary<int, IReadOnlyList<int>> Shards { get; }
 
     /// <summary>Has every run of it ended, or its task been lost?</summary>
     public bool IsOver { get; private set; }
 
-    /// <summary>The runs that have begun and not ended.</summary>
+    /// <summary>The runs that have started and not ended.</summary>
     public IEnumerable<(int Place, TimeSpan Elapsed)> Running => _begun
         .Where(each => !_ended.Contains(each.Key) && !_lost.Any(shard => Shards[shard].Contains(each.Key)))
         .Select(static each => (each.Key, Stopwatch.GetElapsedTime(each.Value)));
 
-    /// <exception cref="HostException">The engine refuses.</exception>
+    /// <exception cref="HostException">Slurm refuses the job.</exception>
     public static SlurmJob Submit(
         string directory, IReadOnlyDictionary<int, IReadOnlyList<int>> shards, ManyOptions options, SlurmPlace place, ManyReports reports)
     {
@@ -64,10 +64,10 @@ internal sealed class SlurmJob
             shards);
     }
 
-    /// <summary>A file of a run: its json, or what it said (out).</summary>
+    /// <summary>A file of a run: its result (json), or its output (out).</summary>
     public string FileOf(int place, string kind) => Path.Combine(_directory, string.Create(CultureInfo.InvariantCulture, $"{place}.{kind}"));
 
-    /// <summary>The runs that have ended since it was asked last.</summary>
+    /// <summary>The runs that have ended since the last call.</summary>
     public IEnumerable<(int Place, int Code, TimeSpan Elapsed)> TakeEnded()
     {
         // Listed rather than looked up one by one: a network's file system asks its server for a list.
@@ -88,7 +88,7 @@ internal sealed class SlurmJob
         }
     }
 
-    /// <summary>The shards that the engine has given up with runs that have not ended: a node died, a limit was reached.</summary>
+    /// <summary>The shards that have ended in Slurm with runs that have not: a node failed, or a limit was reached.</summary>
     public IEnumerable<(int Shard, string State, string Node)> TakeLost()
     {
         if (IsOver || (_asked != 0 && Stopwatch.GetElapsedTime(_asked) < AskAgain))
@@ -113,7 +113,7 @@ internal sealed class SlurmJob
                 continue;
             }
 
-            // What a node wrote last may not be here yet.
+            // The node's last files may not be visible here yet.
             if (_overSince.TryAdd(shard, Stopwatch.GetTimestamp()) || Stopwatch.GetElapsedTime(_overSince[shard]) < Late)
             {
                 continue;
@@ -124,10 +124,11 @@ internal sealed class SlurmJob
         }
     }
 
-    /// <summary>Does nothing of it run any more?</summary>
+    /// <summary>Has all of it ended?</summary>
     public bool LookWhetherOver() => IsOver |= SlurmTools.Tasks(Id) is { } tasks && tasks.Values.All(static task => SlurmTools.IsOver(task.State));
 
-    /// <summary>Somebody who cancels a task means it; a limit of time or memory would be reached again.</summary>
+    /// <summary>Only failed nodes lead to a repetition: a task that was cancelled is not repeated, and a limit of time or memory
+    /// would be reached again.</summary>
     public static bool IsRepeated(string state, int times) =>
         times < MostTries && state is not ("CANCELLED" or "TIMEOUT" or "OUT_OF_MEMORY" or "DEADLINE");
 }

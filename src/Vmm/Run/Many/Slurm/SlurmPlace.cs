@@ -3,8 +3,8 @@ using Vmm.Text;
 
 namespace Vmm.Run.Many.Slurm;
 
-/// <summary><c>--on slurm[:PARTITION][,shards=N]</c>: a Slurm engine that this host can give jobs to.</summary>
-/// <param name="Partition">Null: the engine's default.</param>
+/// <summary><c>--on slurm[:PARTITION][,shards=N]</c>: a Slurm cluster to which this host can submit jobs.</summary>
+/// <param name="Partition">Null: Slurm's default.</param>
 /// <param name="Shards">How many tasks of the array job there are; null: one for each run, up to a thousand.</param>
 internal sealed record SlurmPlace(string? Partition, int? Shards)
 {

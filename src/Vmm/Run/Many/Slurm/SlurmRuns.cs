@@ -6,8 +6,8 @@ using Vmm.Run.Results;
 
 namespace Vmm.Run.Many.Slurm;
 
-/// <summary>Many runs on a Slurm engine: one array job, whose files come back by the file system that all nodes share. A shard whose node
-/// dies runs again, as a job of its own, for what it has not done yet.</summary>
+/// <summary>Many runs on a Slurm cluster: one array job, whose files are read from a file system that all nodes share. If a
+/// shard's node fails, its unfinished runs are submitted again as another job.</summary>
 internal sealed class SlurmRuns : IDisposable
 {
     private static readonly TimeSpan Look = TimeSpan.FromSeconds(1), LastChance = TimeSpan.FromSeconds(20);
@@ -61,7 +61,7 @@ internal sealed class SlurmRuns : IDisposable
             _loop.Turn((int)Look.TotalMilliseconds);
         }
 
-        // What had ended before the signal counts.
+        // Results of runs that ended before the signal are still collected.
         _jobs.ForEach(Collect);
         Cancel();
         return _reports.Conclude(_results, _progress, clock.Elapsed, _signal);
@@ -94,7 +94,7 @@ internal sealed class SlurmRuns : IDisposable
         _jobs.Add(SlurmJob.Submit(directory, new SortedDictionary<int, IReadOnlyList<int>>(new Dictionary<int, IReadOnlyList<int>>(shards)), _options, _place, _reports));
     }
 
-    /// <summary>Takes what a job has done since, and does again what of it was lost.</summary>
+    /// <summary>Collects a job's new results, and submits its lost runs again.</summary>
     private void Collect(SlurmJob job)
     {
         foreach ((int place, int code, TimeSpan elapsed) in job.TakeEnded())
@@ -131,14 +131,14 @@ internal sealed class SlurmRuns : IDisposable
 
         if (again.Count > 0)
         {
-            // Not now: this is in the middle of the list of jobs.
+            // Posted, because the list of jobs is being iterated.
             _loop.Post(() => Submit(again));
         }
     }
 
     private void Stop(int signal) => (_signal, _isStopping) = (_signal ?? signal, true);
 
-    /// <summary>Ends all that still runs, and waits until it has: its files are in the directory that goes.</summary>
+    /// <summary>Cancels all running jobs and waits for their end: the directory of their files is deleted afterwards.</summary>
     private void Cancel()
     {
         var clock = Stopwatch.StartNew();

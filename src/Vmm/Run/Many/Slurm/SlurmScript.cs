@@ -4,16 +4,17 @@ using Vmm.Text;
 
 namespace Vmm.Run.Many.Slurm;
 
-/// <summary>The script of an array job: each task has the runs of one shard. Of run I the files I.out, I.json and, last of all, I.code
-/// tell how it went; I.node says where it began.</summary>
+/// <summary>The script of an array job: each task has the runs of one shard. The results of run I are in the files I.out,
+/// I.json and, written last, I.code; I.node has the node's name.</summary>
 internal static class SlurmScript
 {
     /// <param name="directory">Where the files go: for this job alone.</param>
-    /// <param name="shards">The places of the runs of each task, by its index.</param>
-    /// <param name="words">The command line of a run, by its place.</param>
+    /// <param name="shards">The indices of the runs of each task, by the task's index.</param>
+    /// <param name="words">The command line of a run, by its index.</param>
     public static string Format(string directory, IEnumerable<KeyValuePair<int, IReadOnlyList<int>>> shards, Func<int, IReadOnlyList<string>> words)
     {
-        // The code appears whole (mv), and after all else. A run that fails is no failure of the task: then it would have no code.
+        // The code's file appears complete (mv), after all others. A failing run does not fail the task: otherwise later runs
+        // would not start.
         var text = new StringBuilder(
             """
             #!/bin/sh

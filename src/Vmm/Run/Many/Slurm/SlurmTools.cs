@@ -8,15 +8,15 @@ internal static class SlurmTools
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
-    // What Slurm calls the states of a job that will not run any more (squeue(1), JOB STATE CODES).
+    // Slurm's states of jobs that have ended (squeue(1), JOB STATE CODES).
     private static readonly HashSet<string> Over = new(StringComparer.Ordinal)
     {
         "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT",
     };
 
-    /// <summary>Gives an array job to the engine.</summary>
+    /// <summary>Submits an array job.</summary>
     /// <returns>Its number.</returns>
-    /// <exception cref="HostException">There is no engine, or it refuses.</exception>
+    /// <exception cref="HostException">There is no Slurm, or it refuses.</exception>
     public static string Submit(IReadOnlyList<string> arguments)
     {
         (int code, string said) = Run("sbatch", arguments);
@@ -30,7 +30,7 @@ internal static class SlurmTools
     }
 
     /// <summary>The tasks of a job, as <c>COMPLETED</c> or <c>RUNNING</c>, with their nodes.</summary>
-    /// <returns>By index; none when the engine has forgotten the job; null when it does not answer now.</returns>
+    /// <returns>By index; empty when Slurm has dropped the job; null when it does not answer now.</returns>
     public static Dictionary<int, (string State, string Node)>? Tasks(string job)
     {
         (int code, string said) = Run("squeue", ["-h", "-r", "-t", "all", "-j", job, "-o", "%K|%T|%N"]);
