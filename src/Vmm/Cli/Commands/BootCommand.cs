@@ -228,7 +228,7 @@ internal sealed class BootCommand
             {
                 (bool isAsked, string? file) = ProfileOf(result);
                 using var figures = new MachineFigures(clock, OpenProfile(isAsked, file), TraceOf(result));
-                return figures.Observer is null ? RunLives(options, clock, life) : RunObserved(options, clock, figures, life);
+                return figures.Observer is null ? MachineRunner.Run(options, clock, life) : MachineRunner.RunObserved(options, clock, figures, life);
             });
         });
     }
@@ -360,97 +360,4 @@ internal sealed class BootCommand
         "fail" => RebootAction.Fail,
         _ => throw new UsageException($"--on-reboot {name}: no such action; there are end, restart and fail"),
     };
-
-    /// <summary>Runs a machine, and with --on-reboot restart another one after each reboot.</summary>
-    private static int RunLives(MachineSpec options, StartClock clock, MachineLife? life)
-    {
-        NextLife? next = null;
-        try
-        {
-            while (true)
-            {
-                using Machine machine = Machine.Build(options, before: next);
-                MachineEnd end = RunToEnd(machine, life);
-                int code = Report(machine, end, options, clock);
-                bool isOver = end.Kind != MachineEndKind.Reset || machine.IsButtonPressed;
-                if (isOver || options.OnReboot != RebootAction.Restart)
-                {
-                    return code;
-                }
-
-                next?.Dispose();
-                next = machine.Leave();
-                clock = StartClock.Now;
-            }
-        }
-        finally
-        {
-            next?.Dispose();
-        }
-    }
-
-    /// <summary>Runs a machine and prints figures about it at its end.</summary>
-    /// <returns>The exit code.</returns>
-    public static int RunObserved(MachineSpec options, StartClock clock, MachineFigures figures, MachineLife? life = null)
-    {
-        if (options.OnReboot == RebootAction.Restart)
-        {
-            throw new UsageException(
-                "--on-reboot restart: not where exits, a trace or a timeline are told, which are of one machine; use end");
-        }
-
-        using Machine machine = Machine.Build(figures.For(options), figures.Observer);
-        figures.Watch(machine);
-        MachineEnd end = RunToEnd(machine, life);
-        bool isWhole = figures.Tell(options, machine, end.Summary);
-        int code = Report(machine, end, options, clock);
-        return isWhole ? code : ExitCodes.HostCannot;
-    }
-
-    /// <summary>Runs it until the guest, the user or a signal ends it, and restores the terminal.</summary>
-    public static MachineEnd RunToEnd(Machine machine, MachineLife? life = null)
-    {
-        using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);
-        Stderr.BeginRun();
-        try
-        {
-            life?.Up();
-            MachineEnd end = machine.Run(signals);
-            life?.Tell(end.Summary);
-            if (end.Kind == MachineEndKind.Stopped)
-            {
-                Stderr.Patience = TimeSpan.FromSeconds(1);
-            }
-
-            return end;
-        }
-        finally
-        {
-            Stderr.EndRun();
-            machine.Console?.RestoreTerminal();
-        }
-    }
-
-    /// <summary>Prints the messages at the end, and returns the exit code.</summary>
-    public static int Report(Machine machine, MachineEnd end, MachineSpec options, StartClock clock)
-    {
-        foreach (string error in machine.DiskErrors)
-        {
-            Stderr.WriteLine($"vmm: {error}");
-        }
-
-        if (options.Stats)
-        {
-            Stderr.Write(RunStatistics.Format(machine, clock));
-        }
-
-        // A reboot is no failure: it is mentioned on terminals, not in scripts.
-        bool isReboot = end.Kind == MachineEndKind.Reset && (options.Stats || Stderr.IsTerminal);
-        if ((end.Message ?? (isReboot ? MachineEnd.Rebooted : null)) is { } message)
-        {
-            Stderr.WriteLine($"vmm: {message}");
-        }
-
-        return end.ExitCode;
-    }
 }

@@ -67,7 +67,7 @@ internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
             : null;
         MachineSpec options = run.Read(result);
         using MachineFigures figures = Figures(result, profile: null, run.TraceOf(result), until);
-        return BootCommand.RunObserved(options, clock, figures);
+        return MachineRunner.RunObserved(options, clock, figures);
     }
 
     private MachineFigures Figures(ParseResult result, ProfileOutput? profile, string? trace, Until? until) => new(

@@ -30,7 +30,7 @@ internal static class ExitsCommand
         command.SetAction(result =>
         {
             using MachineFigures figures = Figures(result, file: null, run.TraceOf(result));
-            return BootCommand.RunObserved(run.Read(result), clock, figures);
+            return MachineRunner.RunObserved(run.Read(result), clock, figures);
         });
         return command;
 
