@@ -47,6 +47,6 @@ internal sealed class FreeRoom
             }
         }
 
-        throw new BootException($"kernel: leaves no room of {length} bytes for what it is to be told: give more --mem");
+        throw new BootException($"kernel: leaves no {length} free bytes for the boot data: give more --mem");
     }
 }

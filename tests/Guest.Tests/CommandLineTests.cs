@@ -232,7 +232,7 @@ public sealed class CommandLineTests
         string kernel = folder.Write("kernel", KernelThatEnds());
         VmmProcess.Ended ended = VmmProcess.Run("--kernel", kernel);
         OneLine.AssertIs(
-            $"vmm: kernel {kernel}: its compression is none that vmm knows: it is booted all the same and unpacks itself in the guest",
+            $"vmm: kernel {kernel}: its compression is unknown to vmm: it is booted all the same and unpacks itself in the guest",
             ended.Error);
         Assert.Equal(GuestsCode, ended.Code);
     }

@@ -100,7 +100,7 @@ public sealed class RunTests
     {
         VmmProcess.Ended ended = VmmProcess.Run(Run("--boot-timeout", "0.3", "--", "true"));
         Assert.Equal(125, ended.Code);
-        Assert.Contains("vmm: the guest did not come up", ended.Error, StringComparison.Ordinal);
+        Assert.Contains("vmm: the guest did not boot", ended.Error, StringComparison.Ordinal);
     }
 
     [KvmFact]
@@ -274,7 +274,7 @@ public sealed class RunTests
     [InlineData("no command given", "run", "--kernel", "x")]
     [InlineData("--kernel nosuch: no such file, and no kernel of that name", "run", "--kernel", "nosuch", "--", "true")]
     [InlineData("did you mean debian?", "run", "--kernel", "debain", "--", "true")]
-    [InlineData("--timeout 0: no time at all", "run", "--kernel", "x", "--timeout", "0", "--", "true")]
+    [InlineData("--timeout 0: must be above zero", "run", "--kernel", "x", "--timeout", "0", "--", "true")]
     [InlineData("--timeout soon: not a duration", "run", "--kernel", "x", "--timeout", "soon", "--", "true")]
     [InlineData("--hostname", "run", "--kernel", "x", "--hostname", "a b", "--", "true")]
     [InlineData("--keep: there is no root image", "run", "--kernel", "x", "--keep", "y", "--", "true")]

@@ -56,7 +56,7 @@ internal abstract class Codec
             case Compression.Zstd:
                 return ZstdCodec.TryLoad(libraries) ?? Missing<Codec>(Zstd.Library, out missing);
             default:
-                missing = "its compression is none that vmm knows";
+                missing = "its compression is unknown to vmm";
                 return null;
         }
     }

@@ -25,7 +25,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
         new("NO_COLOR", "if it is set to anything, reports are without colour (no-color.org)"),
         new("COLUMNS", "how wide reports are where they do not go to a terminal; 100 if not set"),
         new("VMM_EMULATED", "if it is neither empty nor 0, the same as --emulated"),
-        new("VMM_RUN_PROGRAM", "with many runs: a program in vmm's place for each of them, for tests of what is around it"),
+        new("VMM_RUN_PROGRAM", "with many runs: a program to start instead of vmm for each of them; for tests"),
         new("XDG_STATE_HOME", "machines with a name are kept in vmm/machines below it; ~/.local/state if not set"),
         new("XDG_RUNTIME_DIR", "their sockets are in vmm below it; /run/user/UID if not set, else /tmp/vmm-UID"),
         new("TMPDIR", "where the writes of an ephemeral disk go; else /var/tmp or /tmp"),
@@ -50,9 +50,9 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             ],
             [
                 new("vmm --kernel bzImage --disk rootfs.img --mem 1G", "boots a kernel with a disk, to its console"),
-                new("vmm --kernel vmlinux --disk rootfs.img,ephemeral", "the same, but writes to the disk vanish"),
-                new("vmm -k bzImage -i initrd.img -c 'quiet' --stats", "boots an initramfs; at the end says where time went"),
-                new("vmm -k bzImage -d disk.img --net user,publish=127.0.0.1:8080:80", "a network, and a port that leads in"),
+                new("vmm --kernel vmlinux --disk rootfs.img,ephemeral", "the same, but writes to the disk are discarded"),
+                new("vmm -k bzImage -i initrd.img -c 'quiet' --stats", "boots an initramfs; prints figures about time at the end"),
+                new("vmm -k bzImage -d disk.img --net user,publish=127.0.0.1:8080:80", "a network, and a port of the host that leads to the guest"),
             ]),
         "vmm run" => new(
             [
@@ -71,22 +71,22 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 "The command sees this host's files, and changes none: / is shared read-only, by virtiofsd, under an overlay in the guest's "
                     + "memory, with fresh /tmp, /run, /dev, /proc and /sys. It starts in this working directory; --rw lets it write there. "
                     + "A directory is packed into an image where virtiofsd is missing and --root names it, or with --pack; the image has no name "
-                    + "and is gone with vmm. TMPDIR says where it is, /var/tmp if not set.",
+                    + "and disappears when vmm ends. TMPDIR says where it is, /var/tmp if not set.",
                 "vmm.json in this directory may hold options for every run (defaults) and sets of options with a name and a command (targets): "
-                    + "vmm run TARGET, vmm run --all. The command line takes the place of what a target says, and that of a default; variables "
-                    + "of --env are added up. Words behind -- are added to a target's command. docs/many.md shows one, and how many runs, one "
+                    + "vmm run TARGET, vmm run --all. The command line overrides a target, and a target the defaults; variables "
+                    + "of --env are collected. Words behind -- are added to a target's command. docs/many.md shows one, and how many runs, one "
                     + "for each file or on several machines, are done.",
                 "With -d the machine stays in the background, under its --name or one of two words; without a command it stays until 'vmm stop' ends "
                     + "it. Its command has no input, and what it says is in 'vmm logs'. docs/machines.md tells all of it.",
-                "In the guest nothing is needed: vmm's agent is its process 1. docs/agent-protocol.md tells how the two speak.",
+                "The guest needs no software: vmm's agent is its process 1. docs/agent-protocol.md describes its protocol.",
             ],
             [
-                new("vmm run -- uname -a", "this host's programs, under its own kernel or the newest that is kept"),
-                new("vmm run --kernel debian -m 512M -p 2 -- make check", "under Debian's, which is fetched the first time"),
+                new("vmm run -- uname -a", "this host's programs, under its own kernel or the newest that is stored"),
+                new("vmm run --kernel debian -m 512M -p 2 -- make check", "under Debian's kernel, which is fetched the first time"),
                 new("vmm run --kernel bzImage --root none -- uname -a", "busybox alone: the fastest"),
-                new("vmm run --kernel bzImage --rw -- make check", "writes to this directory stay, all others vanish"),
-                new("vmm run --kernel bzImage --root rootfs.img --timeout 60s -- make check", "in a disk image, whose changes vanish"),
-                new("tar c . | vmm run -k bzImage -- tar t | sort", "standard streams are real streams"),
+                new("vmm run --kernel bzImage --rw -- make check", "writes to this directory are kept, all others are discarded"),
+                new("vmm run --kernel bzImage --root rootfs.img --timeout 60s -- make check", "in a disk image, whose changes are discarded"),
+                new("tar c . | vmm run -k bzImage -- tar t | sort", "standard streams are passed through"),
                 new("vmm run -k bzImage -it -- sh", "on a terminal"),
                 new("vmm run --each 'tests/*.sh' --parallel 4 --junit report.xml -- sh {}", "a machine for each test, four at a time"),
                 new("vmm run -d --name db -k bzImage", "a machine that stays, with nothing in it but vmm's agent"),
@@ -95,7 +95,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
         "vmm exits" => new(
             ["--kernel FILE [OPTION...]", "run [OPTION...] -- COMMAND [ARGUMENT...]"],
             [
-                "Boots a machine as vmm without a command does. At its end it tells which accesses made the processor leave the "
+                "Boots a machine as vmm without a command does. At its end it lists which accesses made the processor leave the "
                     + "guest, how often, and how long each took in vmm and in KVM: minimum, median, 99 %, 99.9 % and maximum.",
             ],
             [
@@ -106,27 +106,27 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
         "vmm exits run" => new(
             ["[OPTION...] -- COMMAND [ARGUMENT...]"],
             [
-                "Does what vmm run does, with its options and exit codes, and at the end tells of the machine what vmm exits tells: "
-                    + "'vmm help run' and 'vmm help exits' say what that is. vmm run --profile FILE does the same beside other runs.",
+                "Does what vmm run does, with its options and exit codes, and at the end prints what vmm exits prints: "
+                    + "see 'vmm help run' and 'vmm help exits'. vmm run --profile FILE does the same.",
             ],
             [new("vmm exits run -k bzImage --root none -- true", "a table, on standard error")]),
         "vmm boot-timeline" => new(
             ["--kernel FILE [OPTION...]", "run [OPTION...] -- COMMAND [ARGUMENT...]", "--compare A.json B.json"],
             [
-                "Boots a machine as vmm without a command does, and makes its kernel say all. At its end it tells what "
-                    + "happened when: vmm's own steps, the first exit, what the kernel's log says, and long silences.",
+                "Boots a machine as vmm without a command does, with all messages of its kernel. At its end it shows "
+                    + "a timeline: vmm's own steps, the first exit, steps from the kernel's log, and long silences.",
             ],
             [
                 new("vmm boot-timeline -k bzImage -d disk.img --until init --html boot.html", "a page for a browser"),
-                new("vmm boot-timeline --compare a.json b.json", "sets two timelines side by side"),
+                new("vmm boot-timeline --compare a.json b.json", "compares two timelines"),
             ]),
         "vmm boot-timeline run" => new(
             ["[OPTION...] -- COMMAND [ARGUMENT...]"],
             [
-                "Does what vmm run does, with its options and exit codes, and at the end tells what happened when: vmm's own steps, what "
-                    + "the kernel's log says, when vmm's agent came, and when the command began and ended.",
+                "Does what vmm run does, with its options and exit codes, and at the end shows a timeline: vmm's own steps, steps from "
+                    + "the kernel's log, when vmm's agent connected, and when the command began and ended.",
             ],
-            [new("vmm boot-timeline run -k bzImage --html run.html -- true", "where the time until a command goes")]),
+            [new("vmm boot-timeline run -k bzImage --html run.html -- true", "the time until a command starts, by step")]),
         "vmm restore" => new(
             ["[OPTION...] DIR"],
             [
@@ -142,7 +142,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             ]),
         "vmm check" => new(
             [""],
-            ["Looks at this host as a doctor would, and says what to do about each lack. Exit code 69 means that vmm cannot run."],
+            ["Checks this host, and says what to do about each problem. Exit code 69 means that vmm cannot run."],
             [new("vmm check", "tells whether this host can run vmm")]),
         "vmm ps" => new(
             ["[OPTION...]"],
@@ -206,7 +206,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
         "vmm inspect" => new(
             ["[--json] FILE", "MACHINE"],
             [
-                "Tells what a kernel image is: its format, version, ways in, and what its configuration lacks for vmm.",
+                "Describes a kernel image: its format, version, entry points, and what its configuration lacks for vmm.",
                 "Of a machine that stays in the background: all that is kept of it, and how it is now, as JSON. A file comes first, then a "
                     + "machine of that name, then a kernel.",
             ],
@@ -221,8 +221,8 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
         "vmm disk create" => new(
             ["[OPTION...] PATH [SIZE]"],
             [
-                "Makes an empty image, which takes room only as it is written. With --backing it stands on another image: it "
-                    + "begins with that one's content, and is as large unless SIZE is given.",
+                "Makes an empty image, which takes space only as it is written. With --backing it has a backing file: it "
+                    + "starts with that file's content, and is as large unless SIZE is given.",
             ],
             [
                 new("vmm disk create disk.img 10G", "an empty raw disk"),
@@ -231,13 +231,13 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
         "vmm kernel" => new(
             ["list|add|remove|path"],
             [
-                "Keeps kernels that --kernel takes by name, each with the modules that guests of vmm run need, in "
-                    + "$XDG_CACHE_HOME/vmm/kernels (~/.cache if that is not set). vmm run takes this host's own kernel by itself where "
-                    + "/boot has it, else the newest that is kept.",
+                "Stores kernels that --kernel takes by name, each with the modules that guests of vmm run need, in "
+                    + "$XDG_CACHE_HOME/vmm/kernels (~/.cache if that is not set). The default of vmm run is this host's own kernel where "
+                    + "/boot has it, else the newest that is stored.",
             ],
             [
                 new("vmm kernel add debian", "fetches Debian's newest cloud kernel; no root, nothing is installed"),
-                new("vmm run --kernel debian-rt -- uname -a", "fetches what is not here yet"),
+                new("vmm run --kernel debian-rt -- uname -a", "fetches a kernel that is not stored yet"),
             ]),
         "vmm kernel list" => new(
             [""],
@@ -246,19 +246,19 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
         "vmm kernel add" => new(
             ["[OPTION...] KERNEL"],
             [
-                "Takes in a file, this host's kernel (host), or one of a distribution, which is fetched as a package by apt or dnf "
+                "Stores a file, this host's kernel (host), or one of a distribution, which is fetched as a package by apt or dnf "
                     + "and unpacked, not installed. Prints the release.",
-                "Of the modules those are kept that a guest of vmm run may need: virtio, vsock and file systems, and what they need. "
-                    + "What they need is read from the modules themselves, so a tree in which a kernel was built will do.",
+                "The modules that a guest of vmm run may need are stored too: virtio, vsock and file systems, and their dependencies. "
+                    + "Dependencies are read from the modules themselves, so the tree in which a kernel was built is enough.",
             ],
             [
                 new("vmm kernel add debian@6.1.0-56", "a certain version, as long as the mirror has it"),
                 new("vmm kernel add arch/x86/boot/bzImage --modules . --name mine", "the kernel compiled this morning, with its modules"),
             ]),
-        "vmm kernel remove" => new(["NAME"], ["Deletes a kernel that is kept."], []),
+        "vmm kernel remove" => new(["NAME"], ["Deletes a stored kernel."], []),
         "vmm kernel path" => new(
             ["NAME"],
-            ["Prints where the file of a kernel is. One that is not here yet is fetched."],
+            ["Prints the path of a kernel's file. A kernel that is not stored yet is fetched."],
             [new("qemu-system-x86_64 -kernel $(vmm kernel path debian)", "for another program")]),
         "vmm junit" => new(
             ["merge OUT IN..."],
@@ -266,26 +266,26 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             [new("vmm junit merge all.xml shard-*.xml", "one report of several shards")]),
         "vmm junit merge" => new(
             ["OUT IN..."],
-            ["Puts reports together, those of other programs, too: each test suite once, with the sums on top. Prints how many tests there are."],
+            ["Merges reports, also those of other programs: each test suite once, with totals. Prints the number of tests."],
             [new("vmm junit merge all.xml shard-*.xml", "one report of several shards")]),
         "vmm completion" => new(
             ["bash|zsh|fish"],
-            ["Prints what makes a shell complete vmm's commands, options and values. Packages have it installed already."],
+            ["Prints a script that makes a shell complete vmm's commands, options and values. Packages install it."],
             [new("eval \"$(vmm completion bash)\"", "in ~/.bashrc")]),
         "vmm host" => new(
             ["start|status|stop"],
             [
-                "Keeps an emulated host with KVM warm, so that commands with --emulated begin at once. It ends by itself after "
+                "Keeps an emulated host with KVM running, so that commands with --emulated start at once. It ends by itself after "
                     + "ten idle minutes.",
             ],
             [new("vmm host start && vmm --emulated -k bzImage", "boots where there is no /dev/kvm")]),
         "vmm host start" => new([""], ["Starts an emulated host, unless there is one."], []),
-        "vmm host status" => new([""], ["Tells whether an emulated host runs; exit code 1 if not."], []),
-        "vmm host stop" => new([""], ["Ends the emulated host, and what still runs in it."], []),
+        "vmm host status" => new([""], ["Says whether an emulated host runs; exit code 1 if not."], []),
+        "vmm host stop" => new([""], ["Ends the emulated host, and everything in it."], []),
         "vmm help" => new(
             ["[COMMAND...]"],
-            ["Prints all about vmm or one of its commands: what values are made of, exit codes, examples."],
-            [new("vmm help disk create", "all about making disks")]),
+            ["Prints everything about vmm or one of its commands: the parts of values, exit codes, examples."],
+            [new("vmm help disk create", "everything about making disks")]),
         _ => new([""], [], []),
     };
 }

@@ -58,7 +58,7 @@ internal sealed class HelpText(TextStyle style, bool isFull)
         {
             string topic = string.Join(' ', path.Split(' ').Skip(1).Prepend("vmm help"));
             _text.Append('\n');
-            Wrap($"'{topic}' tells all: what values are made of, exit codes and more.", 0);
+            Wrap($"'{topic}' prints everything: the parts of values, exit codes and more.", 0);
         }
 
         return _text.ToString();

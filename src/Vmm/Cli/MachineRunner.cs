@@ -41,7 +41,7 @@ internal static class MachineRunner
         if (options.OnReboot == RebootAction.Restart)
         {
             throw new UsageException(
-                "--on-reboot restart: not where exits, a trace or a timeline are told, which are of one machine; use end");
+                "--on-reboot restart: not together with a profile, a trace or a timeline, which are of one machine; use end");
         }
 
         using Machine machine = Machine.Build(figures.For(options), figures.Observer);

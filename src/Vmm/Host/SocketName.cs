@@ -88,7 +88,7 @@ internal sealed class SocketName : IDisposable
         if (other is not null)
         {
             other.Dispose();
-            throw new UsageException($"{option}: somebody listens there already; give another path");
+            throw new UsageException($"{option}: a program listens there already; give another path");
         }
 
         return name ?? throw CannotUse(option, path, errno);

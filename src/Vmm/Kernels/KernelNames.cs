@@ -46,7 +46,7 @@ internal static class KernelNames
         }
 
         return store.Newest?.KernelPath
-            ?? throw new UsageException($"no kernel given, and none is kept here; this fetches one: {HowToGetOne}");
+            ?? throw new UsageException($"no kernel given, and none is stored; this fetches one: {HowToGetOne}");
     }
 
     /// <summary>The release of the stored kernel that is the default: this host's comes first, once it is stored.</summary>

@@ -69,11 +69,11 @@ internal sealed class PanicWatch
     {
         if (_said is null)
         {
-            return "it told so by its pvpanic port, and its console says nothing of it";
+            return "reported by its pvpanic port, without a message on its console";
         }
 
         return (_before is null ? _said : $"{_said} ({_before.Text})")
-            + (_handledByGuest ? "; its own crash kernel went on from there" : "");
+            + (_handledByGuest ? "; its own crash kernel took over" : "");
     }
 
     private void Note(Complaint complaint)

@@ -324,7 +324,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
             case RunPhase.Booting:
                 Investigate();
                 _verdict = RunVerdict.NotStarted(
-                    $"the guest did not come up: vmm's agent was not there after {TimeSpanText.Format(BootTimeout)} (--boot-timeout)",
+                    $"the guest did not boot: vmm's agent did not connect within {TimeSpanText.Format(BootTimeout)} (--boot-timeout)",
                     showConsole: true);
                 _phase = RunPhase.TimedOut;
                 _timer.Set(Patience);

@@ -27,7 +27,7 @@ internal static class VerdictText
         }
 
         IReadOnlyList<string> lines = complaint?.Around ?? console;
-        Stderr.WriteLine(lines.Count == 0 ? "vmm: the guest said nothing on its console"
+        Stderr.WriteLine(lines.Count == 0 ? "vmm: the guest wrote nothing to its console"
             : complaint is not null ? "vmm: the guest's console around it:"
             : "vmm: the last lines of the guest's console:");
         foreach (string line in lines)

@@ -32,7 +32,7 @@ internal static class TimeSpanText
         return seconds switch
         {
             0 when zeroIsNoLimit => TimeSpan.Zero,
-            <= 0 => throw new UsageException($"{option} {text}: no time at all; leave the option out for no limit"),
+            <= 0 => throw new UsageException($"{option} {text}: must be above zero; leave the option out for no limit"),
             > MostSeconds => throw new UsageException($"{option} {text}: more than a year"),
             _ => TimeSpan.FromSeconds(seconds),
         };

@@ -48,7 +48,7 @@ public sealed class PackedPayloadTests
     public void An_unknown_compression_is_an_obstacle_and_no_error()
     {
         using PackedPayload payload = Read([1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        Assert.Equal((Compression.Unknown, "its compression is none that vmm knows"), (payload.Compression, payload.Obstacle));
+        Assert.Equal((Compression.Unknown, "its compression is unknown to vmm"), (payload.Compression, payload.Obstacle));
         Assert.Throws<InvalidOperationException>(() => payload.Unpack(new byte[8]));
     }
 

@@ -143,7 +143,7 @@ public sealed class PortSocketTests : IDisposable
         Assert.Throws<UsageException>(() => PortSpec.Check([new PortSpec("a", "x"), new PortSpec("b", "x")]));
         Assert.Throws<UsageException>(() => PortSpec.Check([.. Enumerable.Range(0, 31).Select(i => new PortSpec($"{i}", $"{i}"))]));
         Assert.Contains(
-            "somebody listens there already",
+            "a program listens there already",
             Assert.Throws<UsageException>(() => new PortSocket(_loop, new PortSpec("again", SocketPath))).Message, StringComparison.Ordinal);
     }
 

@@ -74,7 +74,7 @@ public sealed class GrownDiskTests
         rig.File("base.img", new byte[2 << 20]);
         Qcow2Image.Create(path, Before, "base.img");
         Open(rig, path);
-        Assert.Contains("would show through", Grow(rig, After), StringComparison.Ordinal);
+        Assert.Contains("would become visible", Grow(rig, After), StringComparison.Ordinal);
     }
 
     private static void Open(DiskRig rig, string path) =>

@@ -156,7 +156,7 @@ public sealed class Qcow2ImageTests : IDisposable
         string other = again.File("other.img", content);
         using var secondHost = new DiskHost(again.Loop);
         Assert.Contains(
-            "does not stand on it",
+            "has another backing file",
             Assert.Throws<UsageException>(() => secondHost.Open(DiskSpec.Parse($"{other},overlay={overlay}"))).Message,
             StringComparison.Ordinal);
         again.Disk = (DiskNode)secondHost.Open(DiskSpec.Parse($"{path},overlay={overlay}")).Backend;

@@ -100,7 +100,7 @@ public sealed class SlotsTests : IDeviceLog, IDisposable
         }
 
         Assert.Equal(
-            "rng31: PCI has room for 31 devices; --transport mmio has more",
+            "rng31: PCI supports 31 devices; --transport mmio supports more",
             Assert.Throws<UsageException>(() => slots.Plug(Device(31))).Message);
     }
 

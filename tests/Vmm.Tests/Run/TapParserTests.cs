@@ -88,9 +88,9 @@ public sealed class TapParserTests
     }
 
     [Theory]
-    [InlineData("TAP version 13\n1..3\nok 1\nok 2\n", "3 tests were announced, 2 gave a result")]
-    [InlineData("1..1\nok 1\n1..5\nok 1\n", "5 tests were announced, 1 gave a result")]
-    [InlineData("1..1\n", "1 tests were announced, 0 gave a result")]
+    [InlineData("TAP version 13\n1..3\nok 1\nok 2\n", "3 tests were planned, 2 gave a result")]
+    [InlineData("1..1\nok 1\n1..5\nok 1\n", "5 tests were planned, 1 gave a result")]
+    [InlineData("1..1\n", "1 tests were planned, 0 gave a result")]
     [InlineData("TAP version 13\nok 1\nBail out! no disk\n", "no disk")]
     public void What_was_announced_and_never_came_is_an_error(string text, string message)
     {

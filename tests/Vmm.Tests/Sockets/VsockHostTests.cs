@@ -212,7 +212,7 @@ public sealed class VsockHostTests : IDisposable
     public void At_the_end_the_name_is_gone_and_programs_see_the_end()
     {
         Assert.True(File.Exists(SocketPath));
-        Assert.Contains("somebody listens there", Assert.Throws<UsageException>(
+        Assert.Contains("a program listens there", Assert.Throws<UsageException>(
             () => new VsockHost(_loop, VsockSpec.Parse(SocketPath))).Message, StringComparison.Ordinal);
         using Socket listener = Listen(1000);
         _guest.Send(VsockOp.Request, 1000);

@@ -77,7 +77,7 @@ internal sealed class AgentFrameReader(bool isSerial)
         _start++;
         if (!isSerial)
         {
-            Fault = "what came over the agent's socket is not its protocol";
+            Fault = "the data on the agent's socket is not its protocol";
         }
     }
 }

@@ -142,7 +142,7 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
 
         if (frame.Type is not AgentFrameType.Hello || content.Length < 8)
         {
-            Fail("what came first from the guest is not the agent's greeting");
+            Fail("the first message from the guest is not the agent's greeting");
             return;
         }
 

@@ -71,7 +71,7 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescripto
     {
         if (depth == Qcow2Format.MaxBackingDepth)
         {
-            throw new UsageException($"--disk {spec.Path}: more than {depth} images stand on each other");
+            throw new UsageException($"--disk {spec.Path}: a chain of more than {depth} backing files");
         }
 
         string path = FindBacking(image, header.BackingName!);
@@ -81,7 +81,7 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescripto
             "qcow2" => DiskFormat.Qcow2,
             null => DiskFormats.OfName(path),
             _ => throw new UsageException(
-                $"--disk {image}: the file it stands on, {path}, has another format than raw or qcow2"),
+                $"--disk {image}: its backing file {path} has another format than raw or qcow2"),
         };
         return OpenOne(
             path, format, header.BackingFormat is not null, readOnly: true, depth + 1, isBacking: true, out _);
@@ -95,7 +95,7 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescripto
         string? real = HostFile.RealPath(Path.Combine(directory, name));
         if (real is null)
         {
-            throw new UsageException($"--disk {image}: it stands on '{PrintableText.Of(name)}', which does not exist");
+            throw new UsageException($"--disk {image}: its backing file '{PrintableText.Of(name)}' does not exist");
         }
 
         bool allowed = Path.GetDirectoryName(real) == directory
@@ -103,7 +103,7 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescripto
         return allowed
             ? real
             : throw new UsageException(
-                $"--disk {image}: it stands on '{PrintableText.Of(real)}', which is not in its directory; if that is meant, "
+                $"--disk {image}: its backing file '{PrintableText.Of(real)}' is not in its directory; if that is intended, "
                 + $"add ',backing={PrintableText.Of(real)}'");
     }
 
@@ -125,7 +125,7 @@ internal sealed class DiskImages(FileEngine engine, DiskSpec spec, FileDescripto
             return same
                 ? new Qcow2Disk(file, header, disk, spec.Discard)
                 : throw new UsageException(
-                    $"--disk {spec.Path}: the overlay {path} does not stand on it; give another name for a new one");
+                    $"--disk {spec.Path}: the overlay {path} has another backing file; give another name for a new one");
         }
         catch
         {

@@ -85,13 +85,13 @@ internal static class ImageContent
     {
         string source = (isGiven, isBacking, format) switch
         {
-            (true, true, _) => "the image that stands on it calls it qcow2",
+            (true, true, _) => "the image above it says that it is qcow2",
             (true, false, _) => "format=qcow2 was given",
             (false, _, DiskFormat.Qcow2) => "its name says qcow2",
             _ => "no format was given",
         };
         string As(string name) => isBacking
-            ? $"say so in the image that stands on it: qemu-img rebase -u -F {name} -b {path} IMAGE"
+            ? $"set that in the image above it: qemu-img rebase -u -F {name} -b {path} IMAGE"
             : $"{(isGiven ? "give" : "add")} 'format={name}'";
         string raw = $"if the guest is to see these bytes as they are, {As("raw")}";
         return found switch

@@ -27,7 +27,7 @@ internal sealed record NetSpec(NetMode Mode)
     [
         new("user", "the host's network without privileges, through passt(1); the guest has an address by DHCP"),
         new("tap=NAME", "a tap interface of the host, made for as long as vmm runs if there is none"),
-        new("socket=PATH", "a cable to another machine: who comes first listens (QEMU's -netdev stream)"),
+        new("socket=PATH", "a link to another machine: the first one listens (QEMU's -netdev stream)"),
     ];
 
     /// <summary>What may follow it, for help and for errors.</summary>
@@ -36,11 +36,11 @@ internal sealed record NetSpec(NetMode Mode)
         new("mac=ADDRESS", "if not given, derived from --name or the first disk's path, and the card's number"),
         new("mtu=BYTES", "what the guest is told: 68 to 65535"),
         new("queues=N", "pairs of virtqueues, with tap= only: 1 to 16; 1 if not given"),
-        new("publish=[ADDRESS:]PORT[:GUESTPORT]", "with user: a port of the host, TCP and UDP, that leads to the guest; several "
+        new("publish=[ADDRESS:]PORT[:GUESTPORT]", "with user: a port of the host, TCP and UDP, to forward to the guest; several "
             + "times if wanted"),
         new("pps=N", "at most so many frames a second, each way"),
         new("bw=SIZE", "at most so many bytes a second, each way"),
-        new("loss=RATE", "this share of frames vanishes, each way: 0 to 1"),
+        new("loss=RATE", "this share of frames is lost, each way: 0 to 1"),
         new("delay=MS", "each frame comes so much later, each way"),
         new("seed=N", "the same seed loses the same frames"),
     ];
@@ -117,7 +117,7 @@ internal sealed record NetSpec(NetMode Mode)
         {
             Bandwidth = ByteSize.Parse(value, $"--net {text}: bw") is > 0 and var rate
                 ? rate
-                : throw Wrong(text, "bw= takes more than nothing; loss=1 cuts the line"),
+                : throw Wrong(text, "bw= must be above zero; loss=1 loses all frames"),
         },
         ("loss", not null) => this with { Faults = Faults with { LossRate = Rate(text, value) } },
         ("delay", not null) => this with

@@ -41,7 +41,7 @@ internal sealed class PasstNet : StreamNet
         base.Dispose();
         if (!isGone)
         {
-            _log.Warn(Option, "passt does not end; it is left behind");
+            _log.Warn(Option, "passt does not end; it keeps running");
         }
 
         _passt.Dispose(wait: isGone);
@@ -51,7 +51,7 @@ internal sealed class PasstNet : StreamNet
     {
         _log.Warn(Option, fault is null
             ? "passt has ended; the card has no network any more"
-            : $"passt sends nonsense ({fault}); the card has no network any more");
+            : $"passt sent invalid data ({fault}); the card has no network any more");
         Card.SetLink(false);
     }
 }

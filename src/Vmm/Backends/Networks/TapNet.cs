@@ -198,7 +198,7 @@ internal sealed class TapNet : INetBackend, IDisposable
         ErrnoException.EBUSY when pairs == 1 => "it is in use by another machine; stop that, or give another",
         ErrnoException.EBUSY or ErrnoException.E2BIG => $"it has no {pairs} queues free",
         ErrnoException.EINVAL when pairs > 1 =>
-            $"it has one queue only; make it anew: ip tuntap add {name} mode tap multi_queue",
+            $"it has one queue only; delete it and make it again: ip tuntap add {name} mode tap multi_queue",
         ErrnoException.EINVAL => "it is no tap interface",
         _ => Marshal.GetPInvokeErrorMessage(errno),
     });

@@ -113,7 +113,7 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
             {
                 throw new VhostUserException(
                     count < 0 && Marshal.GetLastPInvokeError() == ErrnoException.EAGAIN
-                        ? "it does not read what it is sent"
+                        ? "it does not read its messages"
                         : "it closed the connection");
             }
         }
@@ -128,7 +128,7 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
             || (BinaryPrimitives.ReadUInt32LittleEndian(header[4..]) & (Reply | 3)) != (Reply | Version)
             || BinaryPrimitives.ReadUInt32LittleEndian(header[8..]) != (uint)length)
         {
-            throw new VhostUserException($"its answer to {request} is none");
+            throw new VhostUserException($"its answer to {request} is invalid");
         }
 
         Span<byte> payload = _message.AsSpan(HeaderBytes, length);

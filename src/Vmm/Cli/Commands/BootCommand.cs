@@ -49,7 +49,7 @@ internal sealed class BootCommand
     private readonly Option<string> _memory = new("--mem", "-m")
     {
         Description = $"Memory: bytes, or a number with K, M or G; {ByteSize.Format(MachineSpec.DefaultMemory)} if not given. "
-            + "Option: shared, for memory that is a file (memfd), as it is by itself where another program serves a device",
+            + "Option: shared, for memory that is a file (memfd), which is the default where another program serves a device",
         HelpName = "SIZE[,shared]",
     };
 
@@ -106,7 +106,7 @@ internal sealed class BootCommand
 
     private readonly Option<string> _name = new("--name")
     {
-        Description = "What the machine is called; the MAC addresses of its network cards are derived from it",
+        Description = "The machine's name; the MAC addresses of its network cards are derived from it",
         HelpName = "NAME",
     };
 
@@ -130,7 +130,7 @@ internal sealed class BootCommand
 
     private readonly Option<string?> _balloon = new("--balloon")
     {
-        Description = "Have memory that the guest does not use go back to the host, by a memory balloon; on if not given for a machine "
+        Description = "Give memory that the guest does not use back to the host, by a memory balloon; on if not given for a machine "
             + "with --name, else off",
         HelpName = "on|off",
         Arity = ArgumentArity.ZeroOrOne,
@@ -184,7 +184,7 @@ internal sealed class BootCommand
 
     private readonly Option<bool> _stats = new("--stats")
     {
-        Description = "At the end say where time, exits and memory went",
+        Description = "Print figures about time, exits and memory at the end",
     };
 
     private readonly Option<string?> _profile = new("--profile")
@@ -196,7 +196,7 @@ internal sealed class BootCommand
 
     private readonly Option<string?> _trace = new("--trace")
     {
-        Description = "Write every exit and what the devices' thread did as trace events for Perfetto or chrome://tracing",
+        Description = "Write every exit and every event of the devices' thread as trace events for Perfetto or chrome://tracing",
         HelpName = "FILE",
     };
 

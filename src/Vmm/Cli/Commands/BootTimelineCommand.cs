@@ -11,7 +11,7 @@ internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
 {
     private readonly Option<string?> _until = new("--until")
     {
-        Description = "End the machine when it has come so far: init, shell, or when TEXT comes up on its console",
+        Description = "End the machine at this point: init, shell, or when TEXT appears on its console",
         HelpName = "init|shell|TEXT",
     };
 
@@ -29,7 +29,7 @@ internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
 
     private readonly Option<string[]> _compare = new("--compare")
     {
-        Description = "Boot nothing: set two saved timelines side by side",
+        Description = "Boot nothing: compare two saved timelines",
         HelpName = "A.json B.json",
         Arity = new ArgumentArity(2, 2),
         AllowMultipleArgumentsPerToken = true,
@@ -39,14 +39,14 @@ internal sealed class BootTimelineCommand(BootCommand run, StartClock clock)
 
     private Command Create()
     {
-        var command = new Command("boot-timeline", "Boot a machine, and at its end tell what happened when; or compare two boots");
+        var command = new Command("boot-timeline", "Boot a machine, and at its end show a timeline of its boot; or compare two boots");
         run.AddOptionsTo(command);
         command.Options.Add(_until);
         command.Options.Add(_json);
         command.Options.Add(_html);
         command.Options.Add(_compare);
         command.Subcommands.Add(RunCommand.Create(
-            run, clock, new RunFigures("Run one command as vmm run does, and tell what happened when", [_json, _html],
+            run, clock, new RunFigures("Run one command as vmm run does, and show a timeline", [_json, _html],
                 (result, one) => Figures(result, BootCommand.OpenProfile(one.HasProfile, one.Profile), one.Trace, until: null))));
         command.SetAction(result => result.GetResult(_compare) is null ? Boot(result) : Compare(result.GetValue(_compare)!));
         return command;

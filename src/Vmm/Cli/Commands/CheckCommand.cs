@@ -10,7 +10,7 @@ internal static class CheckCommand
 {
     public static Command Create()
     {
-        var command = new Command("check", "Look at this host: can it run virtual machines, how well, and what is missing");
+        var command = new Command("check", "Check this host: can it run virtual machines, how well, and what is missing");
         command.SetAction(_ => Run());
         return command;
     }

@@ -11,7 +11,7 @@ internal static class CompleteCommand
     public static Command Create(CommandTree tree)
     {
         var words = new Argument<string[]>("WORD") { Description = "What was typed so far", Arity = ArgumentArity.ZeroOrMore };
-        var command = new Command("complete", "Print what may stand in place of the last word") { Hidden = true };
+        var command = new Command("complete", "Print the completions of the last word") { Hidden = true };
         command.Arguments.Add(words);
         command.SetAction(result =>
         {

@@ -38,15 +38,15 @@ internal static class DiskCommand
         };
         var backing = new Option<string?>("--backing", "-b")
         {
-            Description = "Stand on this image, which is only read; it must be in the same folder",
+            Description = "Use this image as backing file, which is only read; it must be in the same folder",
             HelpName = "FILE",
         };
         var backingFormat = new Option<string?>("--backing-format", "-F")
         {
-            Description = "What that image is; if not given, qcow2 for a name that ends in .qcow2",
+            Description = "The format of the backing file; if not given, qcow2 for a name that ends in .qcow2",
             HelpName = "raw|qcow2",
         };
-        var command = new Command("create", "Make an empty image; it takes room only as it is written");
+        var command = new Command("create", "Make an empty image; it takes space only as it is written");
         command.Arguments.Add(path);
         command.Arguments.Add(size);
         command.Options.Add(format);
@@ -77,7 +77,7 @@ internal static class DiskCommand
             : DiskFormats.OfName(path);
         if (backing is not null && chosen == DiskFormat.Raw)
         {
-            throw new UsageException("--backing: a raw image cannot stand on another; give --format qcow2", Help);
+            throw new UsageException("--backing: a raw image cannot have a backing file; give --format qcow2", Help);
         }
 
         if (backing is null && backingFormat is not null)
@@ -143,7 +143,7 @@ internal static class DiskCommand
         if (!HostFile.TryStatus(found, out _))
         {
             string where = HostFile.RealPath(directory.Length > 0 ? directory : ".") ?? directory;
-            throw new UsageException($"--backing {backing}: not in {where}, from where {path} will look for it");
+            throw new UsageException($"--backing {backing}: not in {where}, where {path} will look for it");
         }
 
         DiskFormat? given = format is null ? null : ParseFormat("--backing-format", format);

@@ -20,12 +20,12 @@ internal static class ExitsCommand
             Description = "Write it there instead of to standard error",
             HelpName = "FILE",
         };
-        var command = new Command("exits", "Boot a machine, and at its end tell what made it leave the guest and what that cost");
+        var command = new Command("exits", "Boot a machine, and at its end list its exits and their cost");
         run.AddOptionsTo(command);
         command.Options.Add(format);
         command.Options.Add(output);
         command.Subcommands.Add(RunCommand.Create(
-            run, clock, new RunFigures("Run one command as vmm run does, and tell what made its machine leave the guest", [format, output],
+            run, clock, new RunFigures("Run one command as vmm run does, and list the exits of its machine", [format, output],
                 (result, one) => Figures(result, one.Profile, one.Trace))));
         command.SetAction(result =>
         {

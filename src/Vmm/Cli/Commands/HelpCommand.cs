@@ -14,7 +14,7 @@ internal static class HelpCommand
             Description = "Which one: exits, disk create ...",
             Arity = ArgumentArity.ZeroOrMore,
         };
-        var command = new Command("help", "Tell all about vmm or one of its commands");
+        var command = new Command("help", "Print everything about vmm or one of its commands");
         command.Arguments.Add(words);
         command.SetAction(result =>
         {

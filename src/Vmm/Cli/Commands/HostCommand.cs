@@ -8,10 +8,10 @@ internal static class HostCommand
 {
     public static Command Create()
     {
-        var command = new Command("host", "Keep an emulated host warm for --emulated");
+        var command = new Command("host", "Keep an emulated host running for --emulated");
         Add(command, "start", "Start it; it ends by itself after ten idle minutes");
-        Add(command, "status", "Tell whether it runs, and how much memory it holds; exit code 1 if it does not");
-        Add(command, "stop", "End it, and what still runs in it");
+        Add(command, "status", "Say whether it runs, and how much memory it uses; exit code 1 if it does not");
+        Add(command, "stop", "End it, and everything in it");
         return command;
     }
 

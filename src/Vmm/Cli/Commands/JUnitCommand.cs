@@ -11,7 +11,7 @@ internal static class JUnitCommand
 {
     public static Command Create()
     {
-        var command = new Command("junit", "Put JUnit reports together");
+        var command = new Command("junit", "Merge JUnit reports");
         command.Subcommands.Add(CreateMerge());
         return command;
     }
@@ -20,7 +20,7 @@ internal static class JUnitCommand
     {
         var output = new Argument<string>("OUT") { Description = "The file for the whole" };
         var inputs = new Argument<string[]>("IN") { Description = "Reports of vmm's or of other programs", Arity = ArgumentArity.OneOrMore };
-        var command = new Command("merge", "Put several reports into one, each test suite once");
+        var command = new Command("merge", "Merge several reports into one, each test suite once");
         command.Arguments.Add(output);
         command.Arguments.Add(inputs);
         command.SetAction(result =>

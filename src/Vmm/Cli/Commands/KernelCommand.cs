@@ -12,7 +12,7 @@ internal static class KernelCommand
 {
     public static Command Create()
     {
-        var command = new Command("kernel", "Fetch, keep and list kernels that --kernel takes by name");
+        var command = new Command("kernel", "Fetch, store and list kernels that --kernel takes by name");
         command.Subcommands.Add(CreateList());
         command.Subcommands.Add(CreateAdd());
         command.Subcommands.Add(CreateRemove());
@@ -22,7 +22,7 @@ internal static class KernelCommand
 
     private static Command CreateList()
     {
-        var command = new Command("list", "List the kernels that are here, and which one vmm run takes by itself");
+        var command = new Command("list", "List the stored kernels, and which one is the default of vmm run");
         command.SetAction(_ =>
         {
             List(KernelStore.Default);
@@ -40,10 +40,10 @@ internal static class KernelCommand
         var name = new Option<string?>("--name") { Description = "By which --kernel takes it, beside its release", HelpName = "NAME" };
         var modules = new Option<string?>("--modules")
         {
-            Description = "Where the modules of a file are: /lib/modules/RELEASE, or the tree that it was built in",
+            Description = "The directory of the kernel's modules: /lib/modules/RELEASE, or the tree that it was built in",
             HelpName = "DIRECTORY",
         };
-        var command = new Command("add", "Keep a kernel, with the modules that guests need; a newer one takes the name");
+        var command = new Command("add", "Store a kernel, with the modules that guests need; a newer one of the same name replaces it");
         command.Arguments.Add(kernel);
         command.Options.Add(name);
         command.Options.Add(modules);
@@ -60,11 +60,11 @@ internal static class KernelCommand
     private static Command CreateRemove()
     {
         var name = new Argument<string>("NAME") { Description = "A release, or a name for its newest" };
-        var command = new Command("remove", "Delete a kernel that is kept");
+        var command = new Command("remove", "Delete a stored kernel");
         command.Arguments.Add(name);
         command.SetAction(result => KernelStore.Default.Remove(result.GetRequiredValue(name))
             ? ExitCodes.Success
-            : throw new UsageException($"{result.GetRequiredValue(name)}: no such kernel is kept; 'vmm kernel list' lists them"));
+            : throw new UsageException($"{result.GetRequiredValue(name)}: no such kernel is stored; 'vmm kernel list' lists them"));
         return command;
     }
 
@@ -115,7 +115,7 @@ internal static class KernelCommand
         string? taken = KernelNames.DefaultRelease(store, host);
         if (all.Count == 0)
         {
-            Stderr.WriteLine($"vmm: no kernels are kept in {store.Root}; this fetches one: {KernelNames.HowToGetOne}");
+            Stderr.WriteLine($"vmm: no kernels are stored in {store.Root}; this fetches one: {KernelNames.HowToGetOne}");
         }
 
         foreach (StoredKernel kernel in all)

@@ -58,7 +58,7 @@ internal sealed class RestoreCommand(StartClock clock)
 
     private readonly Option<bool> _stats = new("--stats")
     {
-        Description = "At the end say where time, exits and memory went",
+        Description = "Print figures about time, exits and memory at the end",
     };
 
     public static Command Create(StartClock clock) => new RestoreCommand(clock).Create();

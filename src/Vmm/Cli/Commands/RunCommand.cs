@@ -55,7 +55,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
 
     private readonly Option<bool> _interactive = new("--interactive", "-i")
     {
-        Description = "Accepted for the habit: standard input always goes to the command",
+        Description = "Accepted for compatibility: standard input always goes to the command",
     };
 
     private readonly Option<bool> _tty = new("--tty", "-t", "-it", "-ti")
@@ -65,7 +65,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
 
     private readonly Option<string[]> _env = new("--env", "-e")
     {
-        Description = "A variable for the command, or one of this environment; may be given several times",
+        Description = "A variable for the command; NAME alone passes that of this environment; may be given several times",
         HelpName = "NAME[=VALUE]",
     };
 
@@ -152,7 +152,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         return figures is null
             ? RunMany(many!)
             : throw new UsageException(
-                $"{CommandTree.PathOf(result.CommandResult.Command)}: tells of one machine; with several each writes its own: "
+                $"{CommandTree.PathOf(result.CommandResult.Command)}: is for one machine; with several, each writes its own: "
                     + "vmm run --profile=exits-{#}.json --trace=trace-{#}.json --each ...");
     }
 

@@ -34,7 +34,7 @@ internal sealed class RunManyOptions
 
     private readonly Option<string> _parallel = new(Parallel, "-j")
     {
-        Description = "With many runs: at most so many machines at a time, and never more than free memory has room for; if not given, as many "
+        Description = "With many runs: at most so many machines at a time, and never more than fit into free memory; if not given, as many "
             + "as there are processors for",
         HelpName = "N",
     };
@@ -49,7 +49,7 @@ internal sealed class RunManyOptions
 
     private readonly Option<string> _on = new(On)
     {
-        Description = "With many runs: give them to a Slurm engine as one array job, and collect what comes back; a shard whose node dies "
+        Description = "With many runs: submit them to Slurm as one array job, and collect the results; a shard whose node fails "
             + "runs again",
         HelpName = "slurm[:PARTITION][,shards=N]",
     };
@@ -124,7 +124,7 @@ internal sealed class RunManyOptions
         {
             throw new UsageException(all
                 ? $"--all: targets are in {RunFile.UsualName}, and there is none here"
-                : $"'{given.Targets[0]}' stands in front of --; quote the pattern of --each, so that the shell leaves it alone, and write -- "
+                : $"'{given.Targets[0]}' is in front of --; quote the pattern of --each, so that the shell does not expand it, and write -- "
                     + "before the command: vmm run --each 'tests/*.sh' -- sh {}");
         }
     }

@@ -18,12 +18,12 @@ internal sealed class RunReportOptions
 
     private readonly Option<bool> _ktap = new("--ktap")
     {
-        Description = "Read KTAP or TAP in the command's output: a test that fails fails the run",
+        Description = "Read KTAP or TAP in the command's output: a failed test fails the run",
     };
 
     private readonly Option<string> _result = new("--result")
     {
-        Description = "Write how it went to this file, as JSON: verdict, codes, times, complaints, tests",
+        Description = "Write the result to this file, as JSON: outcome, exit codes, times, complaints, tests",
         HelpName = "FILE",
     };
 
@@ -41,13 +41,13 @@ internal sealed class RunReportOptions
 
     private readonly Option<string> _bundle = new("--bundle")
     {
-        Description = "When it fails, put all of that into this directory, with a script that runs it again",
+        Description = "When it fails, write all of these to this directory, with a script that runs it again",
         HelpName = "DIRECTORY",
     };
 
     private readonly Option<string> _oneOfMany = new(RunReports.OneOfMany)
     {
-        Description = "Given by a vmm that does many runs to each of them: where its result goes",
+        Description = "Internal: the file for the result of one of many runs",
         HelpName = "FILE",
         Hidden = true,
     };

@@ -16,7 +16,7 @@ internal sealed class RunRootOptions
     private readonly Option<string> _root = new("--root")
     {
         Description = "The guest's root file system: a directory (if not given: this host's /, read-only under an overlay in memory), "
-            + "a disk image, a tar archive, or none for busybox alone; what the guest changes is thrown away",
+            + "a disk image, a tar archive, or none for busybox alone; the guest's changes are discarded",
         HelpName = "none|DIRECTORY|FILE",
     };
 
@@ -27,7 +27,7 @@ internal sealed class RunRootOptions
 
     private readonly Option<string> _keep = new("--keep")
     {
-        Description = "Keep the changes to the root image in this file, and go on from what is in it",
+        Description = "Keep the changes to the root image in this file, and start with those that it has",
         HelpName = "PATH",
     };
 

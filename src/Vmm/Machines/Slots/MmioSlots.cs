@@ -38,7 +38,7 @@ internal sealed class MmioSlots(KvmVm vm, EventLoop loop, AddressBus bus, GuestM
         ulong start = Layout.VirtioMmio + ((ulong)_parameters.Count * Layout.VirtioMmioStride);
         if (start + Layout.VirtioMmioStride > Layout.VirtioMmio + Layout.VirtioMmioSize)
         {
-            throw new UsageException($"{device.Name}: more devices than the mmio transport has room for ({_parameters.Count})");
+            throw new UsageException($"{device.Name}: more devices than the mmio transport supports ({_parameters.Count})");
         }
 
         uint pin = Pins[_parameters.Count % Pins.Length];

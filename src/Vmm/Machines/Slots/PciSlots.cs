@@ -67,7 +67,7 @@ internal sealed class PciSlots : IVirtioSlots
         if (_nextSlot == PciBus.SlotCount)
         {
             throw new UsageException(
-                $"{device.Name}: PCI has room for {PciBus.SlotCount - 1} devices; --transport mmio has more");
+                $"{device.Name}: PCI supports {PciBus.SlotCount - 1} devices; --transport mmio supports more");
         }
 
         int slot = _nextSlot++;

@@ -57,7 +57,7 @@ internal sealed class FailureBundle
                 File.WriteAllText(repeat, Script());
             }
 
-            return $"what there is about it is in {_directory}; {repeat} runs it again";
+            return $"its files are in {_directory}; {repeat} runs it again";
         }
         catch (Exception wrong) when (wrong is IOException or UnauthorizedAccessException or ErrnoException)
         {

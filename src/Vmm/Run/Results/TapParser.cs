@@ -260,7 +260,7 @@ internal sealed class TapParser
         {
             Record(new TestCase(
                 "missing results", TestOutcome.Error,
-                string.Create(CultureInfo.InvariantCulture, $"{plan} tests were announced, {level.Seen} gave a result")));
+                string.Create(CultureInfo.InvariantCulture, $"{plan} tests were planned, {level.Seen} gave a result")));
         }
     }
 

@@ -10,7 +10,7 @@ internal sealed partial class Qcow2Disk
     {
         if (_backing is not null && _backing.Length > _length)
         {
-            return "the image that it stands on is longer, and would show through";
+            return "its backing file is longer, and its data would become visible";
         }
 
         ulong perTable = 1UL << (_clusterBits + _header.L2Bits);

@@ -168,7 +168,7 @@ internal sealed class Qcow2Header
             if ((incompatible & ~Known & (1UL << bit)) != 0)
             {
                 string name = names.TryGetValue(bit, out string? given) ? $"'{given}'" : $"bit {bit}";
-                throw Wrong(file, $"it uses the feature {name}, which vmm does not know");
+                throw Wrong(file, $"it uses the feature {name}, which vmm does not support");
             }
         }
 

@@ -106,7 +106,7 @@ internal sealed class SlurmJob
 
         foreach (int shard in open)
         {
-            (string state, string node) = tasks.GetValueOrDefault(shard, ("gone from the engine", ""));
+            (string state, string node) = tasks.GetValueOrDefault(shard, ("unknown to Slurm", ""));
             if (tasks.ContainsKey(shard) && !SlurmTools.IsOver(state))
             {
                 _overSince.Remove(shard);

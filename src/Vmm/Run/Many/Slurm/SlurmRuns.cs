@@ -80,7 +80,7 @@ internal sealed class SlurmRuns : IDisposable
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            Stderr.WriteLine($"vmm: {_directory} is left behind: {FileErrors.Describe(error)}");
+            Stderr.WriteLine($"vmm: {_directory} cannot be deleted: {FileErrors.Describe(error)}");
         }
 
         _signals.Dispose();
