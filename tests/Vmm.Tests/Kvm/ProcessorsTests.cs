@@ -1,17 +1,15 @@
 using Iced.Intel;
-using Vmm.Devices.Memory;
 using Vmm.Machines;
 using Vmm.Tests.Shared;
 using static Iced.Intel.AssemblerRegisters;
+using static Vmm.Tests.Kvm.ApplicationProcessors;
 
 namespace Vmm.Tests.Kvm;
 
-/// <summary>Application processors: they come when they are called, and each is who it says.</summary>
+/// <summary>Application processors start by INIT and start-up IPI, and each has its own APIC id.</summary>
 public sealed class ProcessorsTests
 {
     private const int Cpus = 4;
-    private const ulong Trampoline = 0x4_0000, Found = 0x5_0000;
-    private const uint ApicBase = 0x1b, ApicId = 0x802, Icr = 0x830;
 
     /// <summary>The first wakes all others with one INIT and one start-up IPI (Intel SDM volume 3, 10.4.4). Each notes its APIC id as
     /// CPUID's leaves 1 and 0xb and its own x2APIC tell it, in a row of its own, and how many it is.</summary>
@@ -21,7 +19,7 @@ public sealed class ProcessorsTests
         using var guest = new TestGuest(static code =>
         {
             Label wait = code.CreateLabel();
-            code.WriteMsr(ApicBase, 0xfee0_0000 | 0xd00);              // enabled, x2APIC, boot processor
+            code.WriteMsr(ApicBase, BootX2Apic);
             code.WriteMsr(Icr, 0xc4500);                               // INIT to all but this one
             code.WriteMsr(Icr, 0xc4600 | (uint)(Trampoline >> 12));
             code.Label(ref wait);
@@ -35,23 +33,18 @@ public sealed class ProcessorsTests
             code.@out(0xf4, al);
         });
         using Machine machine = Machine.Build(new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20, Cpus = Cpus });
-        machine.Ram.Memory.Write(new GuestAddress(Trampoline), AssembleTrampoline());
+        Install(machine, StoreIds);
         Assert.Equal(MachineEnd.FromGuest(0), machine.Run());
-        Assert.Equal((uint)Cpus - 1, machine.Ram.Memory.Read<uint>(new GuestAddress(Found)));
+        Assert.Equal((uint)Cpus - 1, Result(machine, 0));
         for (uint id = 1; id < Cpus; id++)
         {
-            uint[] row = [.. Enumerable.Range(0, 4).Select(i => machine.Ram.Memory.Read<uint>(new GuestAddress(Found + (16 * id) + (4 * (ulong)i))))];
+            uint[] row = [.. Enumerable.Range(0, 4).Select(i => Result(machine, (16 * id) + (4 * (ulong)i)))];
             Assert.Equal([id, id, id, 1u], row);
         }
     }
 
-    private static byte[] AssembleTrampoline()
+    private static void StoreIds(Assembler code)
     {
-        var code = new Assembler(16);
-        Label halt = code.CreateLabel();
-        code.cli();
-        code.mov(ax, (ushort)(Found >> 4));
-        code.mov(ds, ax);
         code.mov(eax, 1);
         code.cpuid();
         code.shr(ebx, 24);
@@ -62,17 +55,10 @@ public sealed class ProcessorsTests
         code.xor(ecx, ecx);
         code.cpuid();
         code.mov(__dword_ptr[di + 4], edx);
-        code.WriteMsr(ApicBase, 0xfee0_0000 | 0xc00);
+        code.WriteMsr(ApicBase, OtherX2Apic);
         code.mov(ecx, ApicId);
         code.rdmsr();
         code.mov(__dword_ptr[di + 8], eax);
         code.@lock.inc(__dword_ptr[di + 12]);                           // once, in this row
-        code.@lock.inc(__dword_ptr[0]);
-        code.Label(ref halt);
-        code.hlt();
-        code.jmp(halt);
-        using var bytes = new MemoryStream();
-        code.Assemble(new StreamCodeWriter(bytes), Trampoline & 0xffff);
-        return bytes.ToArray();
     }
 }
