@@ -22,8 +22,8 @@ internal sealed class ThrottledDisk : DiskFilter
         Func<Action, ILoopTimer> createTimer)
         : base(inner)
     {
-        _requests = requestsPerSecond == 0 ? null : new TokenBucket(requestsPerSecond, time);
-        _bytes = bytesPerSecond == 0 ? null : new TokenBucket(bytesPerSecond, time);
+        _requests = TokenBucket.Limit(time, requestsPerSecond);
+        _bytes = TokenBucket.Limit(time, bytesPerSecond);
         _timer = createTimer(() =>
         {
             _timerIsSet = false;
@@ -61,18 +61,17 @@ internal sealed class ThrottledDisk : DiskFilter
     {
         while (!_timerIsSet && _waiting.TryPeek(out DiskRequest request))
         {
-            TimeSpan delay = Max(_requests?.Delay, _bytes?.Delay);
-            if (delay > TimeSpan.Zero)
+            // Discards and zeroing only change metadata, so their length hardly matters.
+            ulong bytes = request.Operation is DiskOperation.Read or DiskOperation.Write ? request.Length : 512;
+            if (_requests?.CanTake(1) == false || _bytes?.CanTake(bytes) == false)
             {
                 _timerIsSet = true;
-                _timer.Set(delay);
+                _timer.Set(Max(_requests?.WaitFor(1), _bytes?.WaitFor(bytes)));
                 return;
             }
 
-            _requests?.Take(1);
-
-            // Discards and zeroing only change metadata, so their length hardly matters.
-            _bytes?.Take(request.Operation is DiskOperation.Read or DiskOperation.Write ? request.Length : 512);
+            _requests?.Spend(1);
+            _bytes?.Spend(bytes);
             _waiting.Dequeue();
             Inner.Enqueue(request);
         }
