@@ -34,8 +34,6 @@ internal sealed class TableWriter
         Encoding.ASCII.GetBytes(text, field);
     }
 
-    public void SetU8(int at, byte value) => _bytes.AsSpan(0, Length)[at] = value;
-
     public void SetU16(int at, int value) =>
         BinaryPrimitives.WriteUInt16LittleEndian(_bytes.AsSpan(0, Length)[at..], checked((ushort)value));
 

@@ -41,9 +41,6 @@ internal sealed unsafe class AgentLink : IDisposable
 
     public bool IsSerial { get; }
 
-    /// <summary>Bytes that are not sent yet.</summary>
-    public int Unsent => _end - _start;
-
     /// <summary>Space for the content of a frame, which <see cref="Put"/> then sends.</summary>
     /// <param name="length">Bytes, up to <see cref="AgentProtocol.MostContent"/>.</param>
     public Span<byte> Reserve(int length)

@@ -17,9 +17,6 @@ internal static class AgentProtocol
     /// <summary>Bytes of one process's arguments and environment together.</summary>
     public const int MostArguments = 2 << 20;
 
-    /// <summary>Strings in its arguments, and in its environment.</summary>
-    public const int MostStrings = 32760;
-
     /// <summary>Bytes of an output stream that may be in flight: what vmm can buffer.</summary>
     public const uint OutputWindow = 256 << 10;
 }

@@ -22,7 +22,6 @@ internal static class Qcow2Format
     public const ulong Compressed = 1UL << 62;
     public const ulong Zero = 1;
     public const ulong OffsetMask = 0x00ff_ffff_ffff_fe00;
-    public const ulong RefcountOffsetMask = ~0x1ffUL;
 
     public const ulong IncompatibleDirty = 1 << 0;
     public const ulong IncompatibleCorrupt = 1 << 1;
