@@ -114,7 +114,7 @@ public sealed class BzImageTests
     }
 
     [Fact]
-    public void Other_files_are_told_apart()
+    public void Other_files_are_recognised()
     {
         Assert.Contains("gunzip", MadeUp.Wrong([0x1f, 0x8b, 8, 0]), StringComparison.Ordinal);
         byte[] arm64 = [.. new byte[56], .. "ARM\x64"u8, .. new byte[4]];

@@ -94,7 +94,7 @@ public sealed class ElfImageTests
         Assert.Contains("no segment", Wrong(Elf64(0, new Part(0x100_0000, 4, 4, Type: 2))), StringComparison.Ordinal);
 
     [Fact]
-    public void Notes_tell_Linux_and_the_PVH_entry()
+    public void Notes_have_Linux_and_the_PVH_entry()
     {
         byte[] notes =
         [

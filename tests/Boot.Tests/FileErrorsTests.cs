@@ -7,7 +7,7 @@ public sealed class FileErrorsTests : IDisposable
     public void Dispose() => _files.Dispose();
 
     [Fact]
-    public void What_the_system_says_comes_in_its_own_words()
+    public void Errors_of_the_system_get_its_messages()
     {
         using var full = new FileStream("/dev/full", FileMode.Open, FileAccess.Write, FileShare.ReadWrite, bufferSize: 0);
         Assert.Equal("No space left on device", Describe(() => full.Write("x"u8)));
@@ -15,7 +15,7 @@ public sealed class FileErrorsTests : IDisposable
     }
 
     [Fact]
-    public void What_the_framework_has_exceptions_for_is_told_in_ours()
+    public void Errors_with_exceptions_of_the_framework_get_our_messages()
     {
         string file = Path.Combine(_files.Directory, "file");
         File.WriteAllBytes(file, [1]);
@@ -32,7 +32,7 @@ public sealed class FileErrorsTests : IDisposable
     }
 
     [Fact]
-    public void What_is_not_about_files_is_not_told() => Assert.Null(FileErrors.Describe(new InvalidOperationException("x")));
+    public void Exceptions_that_are_not_about_files_have_no_description() => Assert.Null(FileErrors.Describe(new InvalidOperationException("x")));
 
     private static string? Describe(Action action) => FileErrors.Describe(Record.Exception(action)!);
 }

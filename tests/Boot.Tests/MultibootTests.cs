@@ -164,7 +164,7 @@ public sealed class MultibootTests : IDisposable
     [InlineData(0x1_0000)]
     [InlineData(0x1_f000)]
     [InlineData(0x8_0000)]
-    public void An_image_in_base_memory_is_left_whole_by_what_it_is_told(uint at)
+    public void An_image_in_base_memory_is_not_overwritten_by_boot_data(uint at)
     {
         byte[] file = MultibootKernel.Flat(at);
         LoadedGuest guest = Load(file, new BootRequest { CommandLine = "x y", Initrd = InitialRamDisk.Open([_files.Write([7])]) });
@@ -186,7 +186,7 @@ public sealed class MultibootTests : IDisposable
     }
 
     [Fact]
-    public void Where_base_memory_is_full_it_is_told_behind_it()
+    public void Boot_data_goes_behind_a_kernel_that_fills_base_memory()
     {
         const uint First = 0x1000, Length = 0x9_e000;
         byte[] file = Flat(First + 0x20, First, 0, First + Length, First);

@@ -8,7 +8,7 @@ public sealed class PortableExecutableTests
     private const ushort Amd64 = 0x8664, Arm64 = 0xaa64;
 
     [Fact]
-    public void An_EFI_program_is_told_by_name()
+    public void An_EFI_program_is_recognised()
     {
         Assert.Contains("is an EFI program for x86-64, and there is no EFI firmware here", Wrong(Amd64, 10), StringComparison.Ordinal);
         Assert.Contains("is an EFI program for arm64", Wrong(Arm64, 12), StringComparison.Ordinal);
@@ -17,7 +17,7 @@ public sealed class PortableExecutableTests
     }
 
     [Fact]
-    public void A_unified_kernel_image_is_told_with_the_way_out()
+    public void A_unified_kernel_image_is_reported_with_a_remedy()
     {
         string wrong = Wrong(Amd64, 10, ".text", ".osrel", ".cmdline", ".linux", ".initrd");
         Assert.Contains("unified kernel image (UKI)", wrong, StringComparison.Ordinal);

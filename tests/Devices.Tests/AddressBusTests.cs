@@ -43,7 +43,7 @@ public sealed class AddressBusTests
     }
 
     [Fact]
-    public void Nobody_home_reads_as_ones_and_is_counted()
+    public void Addresses_without_a_device_read_as_ones_and_are_counted()
     {
         var bus = new AddressBus("port");
         var data = new byte[4];

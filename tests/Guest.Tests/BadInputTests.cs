@@ -113,18 +113,18 @@ public sealed class BadInputTests
 
     [Theory]
     [MemberData(nameof(KernelNames))]
-    public void A_bad_kernel_is_told_in_one_line(string mistake) => AssertTold(Kernels[mistake]);
+    public void A_bad_kernel_is_reported_in_one_line(string mistake) => AssertTold(Kernels[mistake]);
 
     [Theory]
     [MemberData(nameof(OptionNames))]
-    public void A_bad_option_is_told_in_one_line(string mistake) => AssertTold(Options[mistake]);
+    public void A_bad_option_is_reported_in_one_line(string mistake) => AssertTold(Options[mistake]);
 
     [KvmTheory]
     [MemberData(nameof(MachineNames))]
-    public void A_machine_that_cannot_be_is_told_in_one_line(string mistake) => AssertTold(Machines[mistake]);
+    public void An_impossible_machine_is_reported_in_one_line(string mistake) => AssertTold(Machines[mistake]);
 
     [KvmFact]
-    public void A_disk_without_permission_to_write_is_told_in_one_line()
+    public void A_disk_without_permission_to_write_is_reported_in_one_line()
     {
         using var folder = new TemporaryFolder();
         string disk = folder.WriteSparse("disk", 4096);
@@ -148,7 +148,7 @@ public sealed class BadInputTests
     [InlineData(">&-", "standard output is closed", "--version")]
     [InlineData(">&-", "standard output is closed", "--help")]
     [InlineData(">&-", "standard output is closed", "check")]
-    public void A_standard_stream_that_is_closed_is_told_in_one_line(
+    public void A_closed_standard_stream_is_reported_in_one_line(
         string closed, string said, params string[] arguments)
     {
         using var folder = new TemporaryFolder();

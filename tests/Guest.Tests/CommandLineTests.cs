@@ -67,7 +67,7 @@ public sealed class CommandLineTests
     [InlineData("no such command 'chek'; did you mean 'check'?", "help", "chek")]
     [InlineData("no such option 'readnly' (did you mean 'readonly'?); there are: readonly", "--kernel", "x", "--disk", "d,readnly")]
     [InlineData("no such mode 'usr' (did you mean 'user'?); there are user", "--kernel", "x", "--net", "usr")]
-    public void A_mistyped_word_is_told_with_the_one_that_was_meant(string said, params string[] arguments) => AssertTold(said, arguments);
+    public void A_mistyped_word_is_reported_with_a_suggestion(string said, params string[] arguments) => AssertTold(said, arguments);
 
     [Theory]
     [InlineData("no such option '-kernel', which is QEMU's; vmm's is: --kernel bzImage ('vmm --help' tells more)", "-kernel", "bzImage")]
@@ -98,7 +98,7 @@ public sealed class CommandLineTests
     [InlineData("--mem 1Q: not a size; give bytes, or a number with K, M, G or T, for instance 512M ('vmm --help' tells more)", "--mem", "1Q")]
     [InlineData("--disk d,bw=1Q: bw 1Q: not a size", "--disk", "d,bw=1Q")]
     [InlineData("--cpu hst: ", "--cpu", "hst")]
-    public void A_value_that_is_wrong_is_told_with_a_right_one(string said, params string[] arguments) =>
+    public void A_wrong_value_is_reported_with_a_right_one(string said, params string[] arguments) =>
         AssertTold(said, ["--kernel", "nothing", .. arguments]);
 
     /// <summary>Each names the option or argument, and the help of the command that it belongs to.</summary>

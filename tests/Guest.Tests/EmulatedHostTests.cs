@@ -44,7 +44,7 @@ public sealed class EmulatedHostTests(WarmHost host) : IClassFixture<WarmHost>
         """));
 
     [PvmHostFact]
-    public void Many_commands_run_at_the_same_time_and_none_outlives_whoever_started_it() => Assert.Equal("210 0", Run("""
+    public void Many_commands_run_at_the_same_time_and_none_outlives_the_program_that_started_it() => Assert.Equal("210 0", Run("""
         for number in $(seq 1 20); do (host sh -c "sleep 0.2; exit $number"; echo $? >>codes) & done; wait
         echo -n "$(awk '{ sum += $1 } END { print sum }' codes) "
         $kit --local -- sh -c 'touch begun; while :; do echo >>beats; sleep 0.1; done' & while [ ! -e begun ]; do sleep 0.1; done
@@ -103,7 +103,7 @@ public sealed class EmulatedHostTests(WarmHost host) : IClassFixture<WarmHost>
     }
 
     [PvmHostFact]
-    public void A_warm_host_is_started_once_tells_of_itself_and_ends_when_idle()
+    public void A_warm_host_is_started_once_reports_its_status_and_ends_when_idle()
     {
         using var own = new WarmHost();
         (_, string said) = own.Shell("""

@@ -28,7 +28,7 @@ public sealed class ExitCodeTests
 
     /// <summary>What a kernel without pvpanic's driver does: it says so and resets by the keyboard controller.</summary>
     [KvmFact]
-    public void A_panic_is_told_with_its_reason()
+    public void A_panic_is_reported_with_its_reason()
     {
         using var guest = new TestGuest(program =>
         {
@@ -61,7 +61,7 @@ public sealed class ExitCodeTests
     }
 
     [KvmFact]
-    public void With_stats_a_reboot_is_told()
+    public void With_stats_a_reboot_is_reported()
     {
         using var guest = new TestGuest(SmallGuests.Reset);
         VmmProcess.Ended ended = VmmProcess.Run("--kernel", guest.Path, "--mem", "32M", "--stats");
@@ -70,7 +70,7 @@ public sealed class ExitCodeTests
     }
 
     [KvmFact]
-    public void A_triple_fault_is_a_crash_told_in_one_line()
+    public void A_triple_fault_is_a_crash_reported_in_one_line()
     {
         using var guest = new TestGuest(SmallGuests.Crash);
         VmmProcess.Ended ended = Run(guest);

@@ -64,7 +64,7 @@ public sealed class ExitProfileTests : IDisposable
     [InlineData("boot-timeline", "--html", "/", "--html /: is a directory")]
     [InlineData("boot-timeline", "--json", "/no/such/folder/x", "--json /no/such/folder/x: ")]
     [InlineData("boot-timeline", "--until", "", "--until: give init, shell, or a text")]
-    public void What_cannot_be_written_is_told_before_anything_starts(string command, string option, string value, string error)
+    public void A_file_that_cannot_be_written_is_reported_before_anything_starts(string command, string option, string value, string error)
     {
         VmmProcess.Ended ended = VmmProcess.Run(command, "--kernel", _guest.Path, option, value);
         Assert.Equal(ExitCodes.Usage, ended.Code);
@@ -76,7 +76,7 @@ public sealed class ExitProfileTests : IDisposable
     [InlineData("--output", "exits")]
     [InlineData("--json", "boot-timeline")]
     [InlineData("--html", "boot-timeline")]
-    public void A_full_disk_is_told_beside_how_the_machine_ended(string option, string command)
+    public void A_full_disk_is_reported_together_with_the_machines_end(string option, string command)
     {
         VmmProcess.Ended ended = VmmProcess.Run(command, "--kernel", _guest.Path, option, "/dev/full", "--stats");
         Assert.Equal(ExitCodes.HostCannot, ended.Code);

@@ -41,7 +41,7 @@ public sealed class RestartTests
     });
 
     [KvmFact]
-    public void Each_life_begins_with_clean_memory_and_goes_on_with_the_input()
+    public void Each_restart_begins_with_clean_memory_and_continues_the_input()
     {
         using TestGuest guest = Reader();
         using VmmProcess vmm = VmmProcess.Start("--kernel", guest.Path, "--mem", "32M", "--on-reboot", "restart");
@@ -100,7 +100,7 @@ public sealed class RestartTests
     }
 
     [KvmFact]
-    public void Where_one_machine_is_told_of_it_is_refused()
+    public void Options_about_one_machine_are_refused_with_several()
     {
         using var guest = new TestGuest(SmallGuests.Reset);
         VmmProcess.Ended ended = VmmProcess.Run("exits", "--kernel", guest.Path, "--on-reboot", "restart");

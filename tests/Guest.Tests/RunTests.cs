@@ -96,7 +96,7 @@ public sealed class RunTests
     }
 
     [KvmFact]
-    public void A_guest_that_does_not_come_up_is_told_from_a_command_that_hangs()
+    public void A_guest_that_does_not_boot_is_distinguished_from_a_command_that_hangs()
     {
         VmmProcess.Ended ended = VmmProcess.Run(Run("--boot-timeout", "0.3", "--", "true"));
         Assert.Equal(125, ended.Code);
@@ -248,7 +248,7 @@ public sealed class RunTests
     }
 
     [KvmFact]
-    public void A_virtiofsd_that_hangs_is_told_and_the_run_ends_all_the_same()
+    public void A_virtiofsd_that_hangs_is_reported_and_the_run_ends_all_the_same()
     {
         using var tree = new TemporaryFolder();
         using var vmm = VmmProcess.Start(Run(

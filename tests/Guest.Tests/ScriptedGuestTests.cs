@@ -62,7 +62,7 @@ public sealed class ScriptedGuestTests(ScriptedGuest guest) : IClassFixture<Scri
     [InlineData(@"^assisted [0-9]+ instructions$")]
     [InlineData(@"^console  [0-9]+ bytes out, [0-9]+ bytes in$")]
     [InlineData(@"^memory   [0-9.]+ MiB resident in vmm, [0-9.]+ MiB of the guest's; [0-9.]+ MiB in all at most before the first instruction$")]
-    public void Stats_tell(string line) => Assert.Matches("(?m)" + line, guest.Ended.Error);
+    public void Stats_are_printed(string line) => Assert.Matches("(?m)" + line, guest.Ended.Error);
 
     [KvmFact]
     public void On_pci_a_disk_request_costs_no_exit_at_all()

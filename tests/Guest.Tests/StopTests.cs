@@ -87,7 +87,7 @@ public sealed class StopTests
     }
 
     [KvmFact]
-    public void SIGTERM_ends_vmm_after_its_guest_where_nobody_reads_what_is_left()
+    public void SIGTERM_ends_vmm_after_its_guest_where_the_rest_of_the_output_is_not_read()
     {
         // 16 KB into a pipe of 4: the guest has ended, and vmm waits for a reader.
         const int Count = 1000;
@@ -101,11 +101,11 @@ public sealed class StopTests
     }
 
     [Fact]
-    public void The_last_words_wait_for_room_in_a_standard_error_that_does_not_block() =>
+    public void The_last_messages_wait_for_a_standard_error_that_does_not_block() =>
         AssertLastWords("vmm: kernel /nonexistent: ", "--kernel", "/nonexistent");
 
     [KvmFact]
-    public void The_last_words_of_a_run_do_too()
+    public void The_last_messages_of_a_run_do_too()
     {
         using var guest = new TestGuest(SmallGuests.Crash);
         AssertLastWords("vmm: the guest crashed: ", "--kernel", guest.Path, "--mem", "32M");

@@ -7,6 +7,7 @@ using Vmm.Boot.Unpack;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Block;
+using Vmm.Devices.Virtio.Net;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 using Vmm.Machines;
@@ -126,7 +127,7 @@ internal static class RunStatistics
 
     private static void AppendNets(StringBuilder text, Machine machine)
     {
-        foreach (Net net in machine.Nets)
+        foreach (VirtioNet net in machine.Nets)
         {
             Line(text, "network", $"{net.Name}: {net.SentFrames} packets ({net.SentBytes} bytes) sent, {net.SendDropped} dropped; "
                 + $"{net.ReceivedFrames} packets ({net.ReceivedBytes} bytes) received, {net.ReceiveDropped} dropped");

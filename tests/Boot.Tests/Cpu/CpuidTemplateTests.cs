@@ -53,7 +53,7 @@ public sealed class CpuidTemplateTests
     }
 
     [Fact]
-    public void Amd_topology_is_told_in_amds_leaves()
+    public void Amd_topology_is_shown_in_amds_leaves()
     {
         CpuidTable table = Make(SampleCpuid.Amd(), new CpuidOptions { Cpus = 6 }, vcpu: 5);
         Assert.Equal(5u | 3u << 12, table.Get(0x8000_0008).Ecx);
@@ -190,7 +190,7 @@ public sealed class CpuidTemplateTests
     }
 
     [Fact]
-    public void What_programs_see_all_the_same_is_told_and_its_registers_stay_described()
+    public void Features_that_programs_see_anyway_are_reported_and_keep_their_registers()
     {
         // As KVM's PVM module answers: it lists the components of XCR0, but none of the features that use them.
         CpuidEntry[] supported = SampleCpuid.Intel();
@@ -248,7 +248,7 @@ public sealed class CpuidTemplateTests
     }
 
     [Fact]
-    public void On_amd_a_feature_told_twice_is_taken_away_twice()
+    public void On_amd_a_feature_with_two_bits_loses_both()
     {
         CpuidTable table = Make(SampleCpuid.Amd(), new CpuidOptions { Cpus = 1, Model = CpuModel.Parse("host,-mmx") });
         Assert.Equal(0u, table.Get(1).Edx >> 23 & 1);

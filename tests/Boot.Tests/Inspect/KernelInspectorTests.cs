@@ -31,7 +31,7 @@ public sealed class KernelInspectorTests
         """;
 
     [Fact]
-    public void A_bzImage_is_told_with_all_that_is_packed_in_it()
+    public void A_bzImage_is_described_with_its_payload()
     {
         byte[] vmlinux = Vmlinux(Good);
         byte[] payload = Packed.Gzip([.. vmlinux, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0x81]);
@@ -65,7 +65,7 @@ public sealed class KernelInspectorTests
     }
 
     [Fact]
-    public void What_the_configuration_lacks_is_told_with_its_consequence_and_modules_apart()
+    public void Missing_options_are_reported_with_consequence_and_modules_separately()
     {
         string config = Good.Replace("CONFIG_VIRTIO_BLK=y", "CONFIG_VIRTIO_BLK=m", StringComparison.Ordinal)
             .Replace("CONFIG_BLK_DEV_INITRD=y", "# CONFIG_BLK_DEV_INITRD is not set", StringComparison.Ordinal)
@@ -89,7 +89,7 @@ public sealed class KernelInspectorTests
     }
 
     [Fact]
-    public void A_vmlinux_is_told_with_its_banner_and_without_what_only_a_bzImage_has()
+    public void A_vmlinux_is_described_with_its_banner_and_without_fields_of_a_bzImage()
     {
         KernelReport report = Inspect(Vmlinux(Good, "Linux version %s (%s)\0Linux version 6.1.9 (a@b)\u001b[31m"));
         Assert.Equal((KernelKind.Elf64, "6.1.9 (a@b)"), (report.Kind, report.Version));
@@ -100,7 +100,7 @@ public sealed class KernelInspectorTests
     }
 
     [Fact]
-    public void Other_kernels_are_told_too()
+    public void Other_kernels_are_described_too()
     {
         KernelReport elf32 = Inspect(MadeUp.Elf32(0x10_0000, new MadeUp.Part(0x10_0000, 4, 4)));
         Assert.Equal(KernelKind.Elf32, elf32.Kind);
@@ -114,7 +114,7 @@ public sealed class KernelInspectorTests
     }
 
     [Fact]
-    public void What_would_not_boot_is_told_as_a_problem()
+    public void A_kernel_that_would_not_boot_is_reported_as_a_problem()
     {
         byte[] stream = Packed.Streams["Gzip"];
         Assert.Contains("is damaged", Inspect(Packed.BzImage(stream.With(stream.Length - 8, (byte)(stream[^8] ^ 0x55)))).Problem, StringComparison.Ordinal);

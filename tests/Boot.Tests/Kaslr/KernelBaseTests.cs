@@ -56,7 +56,7 @@ public sealed class KernelBaseTests
     [InlineData(1UL, 8UL)] // the limit is below
     [InlineData(2000UL, 64UL)] // larger than all virtual space
     [InlineData(ulong.MaxValue >> 21, 64UL)]
-    public void Where_there_is_no_room_to_move_it_stays(ulong needMib, ulong limitMib)
+    public void A_kernel_that_cannot_move_stays(ulong needMib, ulong limitMib)
     {
         KernelBase chosen = KernelBase.Choose(Linked, needMib * Mib, limitMib * Mib, 2 * Mib, isCoupled: true, () => 12345);
         Assert.Equal(new KernelBase(Linked, 0), chosen);

@@ -37,7 +37,7 @@ public sealed class KernelUnpackerTests : IClassFixture<KernelUnpackerTests.Fixt
     }
 
     [Fact]
-    public void KASLR_moves_it_physically_and_virtually_and_tells_it_so()
+    public void KASLR_moves_it_physically_and_virtually_and_sets_the_flag()
     {
         // The choices, in turn: virtual slot 5, physical slot 3.
         LoadedGuest guest = Load(Kernel(), new BootRequest { Random = Sequence(5, 3) });

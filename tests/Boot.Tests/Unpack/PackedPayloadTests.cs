@@ -35,7 +35,7 @@ public sealed class PackedPayloadTests
     }
 
     [Fact]
-    public void Damage_is_told_with_the_format_and_what_to_do()
+    public void Damage_is_reported_with_the_format_and_a_remedy()
     {
         byte[] stream = Packed.Streams["Gzip"];
         using PackedPayload payload = Read(stream.With(stream.Length - 8, (byte)(stream[^8] ^ 0x55))); // its checksum

@@ -86,7 +86,7 @@ public sealed class CmosTests
     }
 
     [Fact]
-    public void The_guest_can_set_the_clock_while_it_stands_still()
+    public void The_guest_can_set_the_clock_while_updates_are_stopped()
     {
         Put(0x0b, 0x82);
         byte[] wanted = [0x30, 0x29, 0x08, 0x05, 0x29, 0x02, 0x24, 0x20];

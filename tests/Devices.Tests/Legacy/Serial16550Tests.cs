@@ -413,7 +413,7 @@ public sealed class Serial16550Tests
     }
 
     [Fact]
-    public void An_output_that_lies_about_what_it_took_does_no_harm()
+    public void An_output_that_returns_a_wrong_length_does_no_harm()
     {
         var port = new Serial16550("COM1", new LyingOutput(), _line);
         for (int i = 0; i < 100; i++)

@@ -60,7 +60,7 @@ public sealed class SmallPortTests
     [InlineData(4, new bool[0], 1)]
     [InlineData(0, new bool[0], 0)]
     [InlineData(0xf8, new bool[0], 0)]
-    public void Pvpanic_tells_what_it_knows_and_hears_it(byte events, bool[] panics, int powerOffs)
+    public void Pvpanic_reads_as_its_events_and_takes_them(byte events, bool[] panics, int powerOffs)
     {
         var port = new Pvpanic(_power);
         Assert.Equal(7, port.Read(0));

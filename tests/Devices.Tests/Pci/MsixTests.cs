@@ -55,7 +55,7 @@ public sealed class MsixTests
     }
 
     [Fact]
-    public void An_unmasked_vector_is_told_where_to_and_fires()
+    public void An_unmasked_vector_is_programmed_and_fires()
     {
         Set(2, 0xfee0_1000, 0x4031, 0);
         Assert.Equal(0, _vectors[2].Updates);

@@ -142,7 +142,7 @@ public sealed class VirtioStateTests
 
     [Theory]
     [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
-    public void A_cable_that_is_out_now_is_told_to_the_guest(Variant variant)
+    public void A_link_that_is_down_now_is_reported_to_the_guest(Variant variant)
     {
         using var rig = new NetRig(variant);
         byte[] state = StateWriter.Save(rig.Driver.Transport.State);

@@ -62,7 +62,7 @@ public sealed class VsockStateTests : IDisposable
     }
 
     [Fact]
-    public void Another_address_is_told()
+    public void A_changed_address_is_reported()
     {
         TestDriverVsock guest = Guest(Variant.Default);
         TakeOver(guest, Variant.Default, cid: 77);
@@ -71,7 +71,7 @@ public sealed class VsockStateTests : IDisposable
     }
 
     [Fact]
-    public void Requests_that_nobody_had_answered_are_refused()
+    public void Requests_without_an_answer_are_refused()
     {
         TestDriverVsock guest = Guest(Variant.Default);
         guest.Send(guest.Header(VsockOp.Request, Port) with { SrcPort = 1 });       // accepted; and there is no buffer to say so

@@ -38,7 +38,7 @@ public sealed class BalloonStatisticsTests
 
     [Theory]
     [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
-    public void Who_asks_before_the_guest_is_ready_gets_an_answer_then(Variant variant)
+    public void A_request_before_the_guest_is_ready_is_answered_later(Variant variant)
     {
         using var rig = new BalloonRig(variant, start: false);
         Assert.False(rig.Device.AskForStatistics());

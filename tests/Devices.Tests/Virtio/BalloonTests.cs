@@ -133,7 +133,7 @@ public sealed class BalloonTests
 
     [Theory]
     [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
-    public void A_new_target_is_told_by_a_configuration_change(Variant variant)
+    public void A_new_target_is_reported_by_a_configuration_change(Variant variant)
     {
         using var rig = new BalloonRig(variant);
         uint generation = rig.Driver.Transport.ConfigGeneration;

@@ -9,7 +9,7 @@ public sealed class BlockGrowTests
 
     [Theory]
     [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
-    public void A_disk_that_grew_is_told_by_a_configuration_change_and_read_to_its_end(Variant variant)
+    public void A_grown_disk_is_reported_by_a_configuration_change_and_readable_to_its_end(Variant variant)
     {
         using var rig = new BlockRig(variant, disk: new FakeDisk(Before));
         Assert.Equal(1, Read(rig, Before));

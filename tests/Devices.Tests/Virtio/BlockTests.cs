@@ -159,7 +159,7 @@ public sealed class BlockTests
 
     [Theory]
     [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
-    public void The_serial_number_is_told(Variant variant)
+    public void The_serial_number_is_read(Variant variant)
     {
         using var rig = new BlockRig(variant, new BlockOptions { Serial = "disk-7" });
         ulong to = rig.Place(Enumerable.Repeat((byte)0xcc, 20).ToArray());

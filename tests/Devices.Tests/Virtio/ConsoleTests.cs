@@ -114,7 +114,7 @@ public sealed class ConsoleTests
 
     [Theory]
     [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
-    public void A_terminal_that_changes_its_size_is_told(Variant variant)
+    public void A_change_of_the_terminals_size_is_reported(Variant variant)
     {
         using var rig = new ConsoleRig(variant);
         rig.Device.SetSize(80, 24);
@@ -212,7 +212,7 @@ public sealed class ConsoleTests
 
     [Theory]
     [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
-    public void A_machine_that_takes_over_tells_who_is_there_now(Variant variant)
+    public void A_machine_with_a_loaded_state_reports_the_connected_ports(Variant variant)
     {
         using var rig = new ConsoleRig(variant);
         rig.BringUp();

@@ -269,7 +269,7 @@ public sealed class LifecycleTests
 
     [Theory]
     [MemberData(nameof(TestTarget.All), MemberType = typeof(TestTarget))]
-    public void A_reset_starts_a_new_life(Variant variant, TargetKind kind)
+    public void A_reset_starts_from_the_beginning(Variant variant, TargetKind kind)
     {
         using var target = new TestTarget(kind, variant);
         for (int i = 0; i < 5; i++)
@@ -320,7 +320,7 @@ public sealed class LifecycleTests
 
     [Theory]
     [MemberData(nameof(TestTarget.All), MemberType = typeof(TestTarget))]
-    public void A_reset_with_a_full_queue_starts_a_new_life(Variant variant, TargetKind kind)
+    public void A_reset_with_a_full_queue_starts_from_the_beginning(Variant variant, TargetKind kind)
     {
         using var target = new TestTarget(kind, variant);
         for (int i = 0; i < 5; i++)
@@ -475,7 +475,7 @@ public sealed class LifecycleTests
     }
 
     [Fact]
-    public void The_end_of_the_machine_lets_go_a_reset_that_waits_for_a_host_that_hangs()
+    public void The_end_of_the_machine_ends_a_reset_that_waits_for_a_host_that_hangs()
     {
         using var rig = new BlockRig(Variant.Default, waitsForResets: true);
         rig.Disk.Immediate = false;

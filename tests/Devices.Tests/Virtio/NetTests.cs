@@ -133,7 +133,7 @@ public sealed class NetTests
 
     [Theory]
     [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
-    public void A_backend_without_room_makes_the_queue_wait_and_not_spin(Variant variant)
+    public void A_full_backend_makes_the_queue_wait_and_not_spin(Variant variant)
     {
         using var rig = new NetRig(variant);
         rig.Backend.Room = 2;
@@ -421,7 +421,7 @@ public sealed class NetTests
 
     [Theory]
     [MemberData(nameof(Variant.All), MemberType = typeof(Variant))]
-    public void A_backend_that_lies_about_lengths_hurts_nobody(Variant variant)
+    public void A_backend_that_returns_wrong_lengths_does_no_harm(Variant variant)
     {
         using var rig = new NetRig(variant);
         rig.Offer(2, 256);

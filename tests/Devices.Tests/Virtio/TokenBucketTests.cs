@@ -25,7 +25,7 @@ public sealed class TokenBucketTests
     }
 
     [Fact]
-    public void What_is_larger_than_the_burst_goes_through_and_is_paid_for()
+    public void A_request_larger_than_the_burst_passes_and_delays_the_next()
     {
         var time = new ManualTime();
         var bucket = new TokenBucket(time, tokensPerSecond: 1000, burst: 100);

@@ -144,7 +144,7 @@ public sealed class VirtqueueTests
 
     [Theory]
     [MemberData(nameof(Formats))]
-    public void Notifications_are_asked_for_only_while_nobody_looks(RingKind kind, bool eventIndex)
+    public void Notifications_are_asked_for_only_while_the_queue_is_not_polled(RingKind kind, bool eventIndex)
     {
         using var test = new TestMemory(1 << 20);
         using var queue = new BareQueue(test.Memory, kind, 8, Features(eventIndex));

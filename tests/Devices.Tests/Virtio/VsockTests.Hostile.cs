@@ -7,7 +7,7 @@ namespace Vmm.Devices.Tests.Virtio;
 public sealed partial class VsockTests
 {
     [Fact]
-    public void What_is_no_packet_from_this_guest_to_the_host_is_nobodys()
+    public void A_packet_that_is_not_from_this_guest_to_the_host_is_dropped()
     {
         TestDriverVsock guest = Guest();
         guest.Connect(Port);
@@ -21,7 +21,7 @@ public sealed partial class VsockTests
     }
 
     [Fact]
-    public void A_guest_that_sends_more_than_there_is_room_for_loses_the_connection()
+    public void A_guest_that_sends_more_than_its_credit_loses_the_connection()
     {
         TestDriverVsock guest = Guest();
         guest.Connect(Port);

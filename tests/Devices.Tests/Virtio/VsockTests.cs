@@ -64,7 +64,7 @@ public sealed partial class VsockTests : IDisposable
     }
 
     [Fact]
-    public void Who_knocks_where_nobody_listens_is_refused()
+    public void A_connection_without_a_listener_is_refused()
     {
         TestDriverVsock guest = Guest();
         guest.Offer(4);
@@ -104,7 +104,7 @@ public sealed partial class VsockTests : IDisposable
     }
 
     [Fact]
-    public void No_more_is_sent_than_the_guest_has_room_for()
+    public void No_more_is_sent_than_the_guest_has_credit_for()
     {
         TestDriverVsock guest = Guest();
         guest.BufAlloc = 1000;
@@ -221,7 +221,7 @@ public sealed partial class VsockTests : IDisposable
     [Theory]
     [InlineData(0)]
     [InlineData(50)]
-    public void A_guest_out_of_credit_hears_of_the_hang_up(int left)
+    public void A_guest_out_of_credit_gets_the_hang_up(int left)
     {
         TestDriverVsock guest = Guest();
         guest.BufAlloc = 100;
@@ -255,7 +255,7 @@ public sealed partial class VsockTests : IDisposable
     }
 
     [Fact]
-    public void A_guest_out_of_credit_hears_of_the_end_of_what_it_has_read()
+    public void A_guest_out_of_credit_gets_the_end_of_the_stream_after_reading()
     {
         TestDriverVsock guest = Guest();
         guest.BufAlloc = 100;
@@ -286,7 +286,7 @@ public sealed partial class VsockTests : IDisposable
     }
 
     [Fact]
-    public void Nobody_reads_any_more()
+    public void The_reader_has_closed_the_output()
     {
         TestDriverVsock guest = Guest();
         guest.Connect(Port);
@@ -337,7 +337,7 @@ public sealed partial class VsockTests : IDisposable
     }
 
     [Fact]
-    public void Without_a_driver_nobody_connects_and_a_reset_ends_all()
+    public void Without_a_driver_connections_fail_and_a_reset_ends_all()
     {
         TestDriverVsock guest = Guest();
         guest.Connect(Port);

@@ -37,7 +37,7 @@ public sealed class AgentSessionTests : IAgentOwner, IAgentProcessOwner, IDispos
     }
 
     [Fact]
-    public void Another_version_is_told_from_this_one()
+    public void Another_version_is_distinguished_from_this_one()
     {
         Say(AgentFrameType.Hello, 0, [2, 0, 0, 0, 0, 0, 1, 0]);
         Assert.Contains("version 2", _failure, StringComparison.Ordinal);

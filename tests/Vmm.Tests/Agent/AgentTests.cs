@@ -128,7 +128,7 @@ public sealed class AgentTests : IDisposable
     }
 
     [Fact]
-    public void Input_that_is_not_read_waits_and_one_that_was_closed_is_told()
+    public void Unread_input_waits_and_a_closed_input_is_reported()
     {
         byte[] input = new byte[2 << 20];
         (AgentProcess process, AgentHarness.Streams streams) = _agent.Start(
@@ -140,7 +140,7 @@ public sealed class AgentTests : IDisposable
     }
 
     [Fact]
-    public void Who_writes_to_a_stream_that_nobody_reads_gets_SIGPIPE()
+    public void A_writer_to_a_closed_stream_gets_SIGPIPE()
     {
         (AgentProcess process, AgentHarness.Streams streams) = _agent.Start(
             new AgentCommand { Arguments = ["yes"], Environment = ["PATH=/usr/bin:/bin"] });

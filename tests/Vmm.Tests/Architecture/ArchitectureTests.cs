@@ -32,7 +32,7 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
     };
 
     [Fact]
-    public void Arrows_between_rooms_run_one_way()
+    public void Arrows_between_folders_run_one_way()
     {
         var rooms = new FolderGraph(Compiled, Room);
         output.WriteLine(rooms.ToString());
@@ -46,7 +46,7 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
     }
 
     [Fact]
-    public void No_room_needs_itself_by_way_of_others()
+    public void No_folder_depends_on_itself_through_others()
     {
         var rooms = new FolderGraph(Compiled, Room);
         Assert.True(rooms.FindCycle() is null, $"a cycle: {string.Join(" -> ", rooms.FindCycle() ?? [])}\nthe graph:\n{rooms}");

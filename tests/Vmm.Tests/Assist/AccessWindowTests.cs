@@ -48,7 +48,7 @@ public sealed class AccessWindowTests : IDisposable
     }
 
     [Fact]
-    public void What_faults_is_left_to_KVM_as_if_nobody_had_looked_at_it()
+    public void A_faulting_instruction_is_left_to_KVM_unchanged()
     {
         _cpu.Regs.Rcx = FakeCpu.Hole;
         _cpu.Regs.Rdx = 77;

@@ -32,7 +32,7 @@ public sealed class CommandTreeTests
     [InlineData("complete")]
     [InlineData("completion")]
     [InlineData("manual")]
-    public void What_tells_of_all_commands_has_them_all(string word) =>
+    public void Documentation_of_all_commands_has_them_all(string word) =>
         Assert.All(CommandTree.Create(new StartClock(), [word]).Root.Subcommands, static command => Assert.NotNull(command.Description));
 
     private static IEnumerable<string> Names(Command command) => command.Subcommands.Select(static each => each.Name);

@@ -58,7 +58,7 @@ public sealed class ManualTests
 
     /// <summary>The parsers know the parts that are told, by the same table.</summary>
     [Fact]
-    public void What_is_told_of_values_is_what_they_take()
+    public void Documented_values_are_accepted()
     {
         foreach (ManualRow row in DiskSpec.Parts)
         {

@@ -59,7 +59,7 @@ public sealed class PortSocketTests : IDisposable
     /// <summary>What comes before a program of the guest opens the port waits, and so does what was said by one that has
     /// gone.</summary>
     [Fact]
-    public void A_program_that_said_all_and_went_is_heard_to_its_end()
+    public void The_bytes_of_a_program_that_has_disconnected_are_delivered()
     {
         byte[] said = new byte[50_000];
         new Random(1).NextBytes(said);
@@ -111,7 +111,7 @@ public sealed class PortSocketTests : IDisposable
     }
 
     [Fact]
-    public void What_nobody_is_there_for_is_dropped_and_the_next_program_waits_its_turn()
+    public void Output_without_a_program_is_dropped_and_a_second_program_waits()
     {
         Open();
         Write("lost");

@@ -41,7 +41,7 @@ public sealed class GrownDiskTests
     [InlineData("cluster_size=65536", 1UL << 42)]
     [InlineData("cluster_size=4096", 1UL << 30)]
     [InlineData("cluster_size=65536,compat=0.10", 1UL << 40)]
-    public void An_image_grows_as_far_as_its_table_has_room(string options, ulong after)
+    public void An_image_grows_as_far_as_its_table_reaches(string options, ulong after)
     {
         using var rig = new DiskRig();
         string path = Path.Combine(rig.Directory, "disk.qcow2");
@@ -67,7 +67,7 @@ public sealed class GrownDiskTests
     }
 
     [QemuFact]
-    public void An_image_shorter_than_what_it_stands_on_does_not_grow()
+    public void An_image_shorter_than_its_backing_file_does_not_grow()
     {
         using var rig = new DiskRig();
         string path = Path.Combine(rig.Directory, "disk.qcow2");

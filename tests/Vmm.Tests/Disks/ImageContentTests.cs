@@ -114,7 +114,7 @@ public sealed class ImageContentTests : IDisposable
     }
 
     [Fact]
-    public void A_backing_file_of_which_the_image_says_nothing_is_looked_at()
+    public void A_backing_file_without_a_given_format_is_checked()
     {
         string backing = Path.Combine(_rig.Directory, "base.img");
         Create(backing, "1M", "--format", "qcow2");

@@ -29,7 +29,7 @@ public sealed class Qcow2ImageTests : IDisposable
     }
 
     [QemuFact]
-    public void A_new_image_names_what_it_stands_on()
+    public void A_new_image_names_its_backing_file()
     {
         string backing = _rig.File("base.img", Pattern(65536, 1));
         string path = InDirectory("new.qcow2");

@@ -45,7 +45,7 @@ public sealed class RawDiskTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void More_requests_than_the_ring_has_room_for_are_all_done(bool ioUring)
+    public void More_requests_than_the_ring_has_entries_are_all_done(bool ioUring)
     {
         byte[] content = Pattern(1 << 20, 3);
         using DiskRig rig = Rig(ioUring, content);
@@ -134,7 +134,7 @@ public sealed class RawDiskTests
     }
 
     [Fact]
-    public void Mistakes_about_the_file_are_told_with_what_to_do()
+    public void Mistakes_about_the_file_are_reported_with_a_remedy()
     {
         using var rig = new DiskRig();
         string Message(string path, bool readOnly = false)

@@ -90,7 +90,7 @@ public sealed class EventLoopTests
     }
 
     [Fact]
-    public void A_handler_that_throws_stops_the_loop_and_tells_who_cares()
+    public void A_handler_that_throws_stops_the_loop_and_raises_Failed()
     {
         using var loop = new EventLoop();
         using var fd = new EventFd();

@@ -58,7 +58,7 @@ public sealed class OutputFileTests : IDisposable
     }
 
     [Fact]
-    public void A_full_disk_is_told_once_at_the_end_and_throws_nothing()
+    public void A_full_disk_is_reported_once_at_the_end_and_throws_nothing()
     {
         using OutputFile file = OutputFile.Open("/dev/full", "--log");
         file.Write("one"u8);

@@ -86,7 +86,7 @@ public sealed class StopSignalsTests : IDisposable
     }
 
     [Fact]
-    public void What_comes_when_the_loop_has_ended_is_told_to_who_waits()
+    public void Signals_after_the_loops_end_are_reported_to_a_waiting_caller()
     {
         using var signals = new StopSignals(_loop, _machine, TimeSpan.Zero);
         Send(LibC.SIGCONT);

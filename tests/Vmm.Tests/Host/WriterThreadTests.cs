@@ -57,7 +57,7 @@ public sealed unsafe class WriterThreadTests
     }
 
     [Fact]
-    public void A_write_that_fails_is_told_once_and_what_comes_is_dropped()
+    public void A_failed_write_is_reported_once_and_later_bytes_are_dropped()
     {
         using FileDescriptor full = FileDescriptor.Open("/dev/full", LibC.O_RDWR);
         int told = 0;

@@ -82,7 +82,7 @@ public sealed class ComplaintMatcherTests
 
     [Theory]
     [MemberData(nameof(Complaints))]
-    public void Each_complaint_is_told_with_and_without_a_timestamp(string kind, string message)
+    public void Each_complaint_is_found_with_and_without_a_timestamp(string kind, string message)
     {
         foreach (string before in new[]
             {
@@ -138,7 +138,7 @@ public sealed class ComplaintMatcherTests
     [InlineData("[    3.000000] sysrq: Trigger a crash", false)]
     [InlineData("[    3.000000] Rebooting in 5 seconds..", false)]
     [InlineData("echo reboot: Restarting system", false)]
-    public void An_orderly_end_is_told_apart(string line, bool isOrderly) =>
+    public void An_orderly_end_is_distinguished(string line, bool isOrderly) =>
         Assert.Equal(isOrderly, ComplaintMatcher.IsOrderlyEnd(Encoding.UTF8.GetBytes(line)));
 
     [Fact]
@@ -154,7 +154,7 @@ public sealed class ComplaintMatcherTests
     }
 
     [Fact]
-    public void Any_bytes_are_looked_at_without_an_error_and_without_allocating()
+    public void Any_bytes_are_matched_without_an_error_and_without_allocating()
     {
         byte[][] seeds = [.. Complaints.Select(row => Encoding.UTF8.GetBytes("x [    1.234567][  T1] " + (string)row[1]))];
         byte[] line = new byte[256];

@@ -45,7 +45,7 @@ public sealed class ComplaintWatchTests
     }
 
     [Fact]
-    public void A_line_without_end_is_looked_at_in_pieces_of_fixed_length()
+    public void A_line_without_end_is_searched_in_pieces_of_fixed_length()
     {
         Say(new string('x', 100 * ComplaintWatch.LongestLine));
         Say("[    1.234567] kernel BUG at a.c:1!\n");

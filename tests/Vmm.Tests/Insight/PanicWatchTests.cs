@@ -29,7 +29,7 @@ public sealed class PanicWatchTests
     [InlineData("[    3.000000] reboot: Restarting system")]
     [InlineData("reboot: Restarting system with command 'x'")]
     [InlineData("# [    3.000000] sysrq: Resetting")]
-    public void Words_of_a_program_are_no_panic_when_the_kernel_restarts_in_good_order(string orderly)
+    public void Output_of_a_program_is_no_panic_when_the_kernel_restarts_in_good_order(string orderly)
     {
         Say(InitDied, orderly);
         Assert.Same(MachineEnd.Reset, _panic.Judge(MachineEnd.Reset));
@@ -38,7 +38,7 @@ public sealed class PanicWatchTests
     }
 
     [Fact]
-    public void Words_of_a_program_change_no_other_end()
+    public void Output_of_a_program_changes_no_other_end()
     {
         Say(InitDied);
         foreach (MachineEnd end in new[]
@@ -63,7 +63,7 @@ public sealed class PanicWatchTests
     }
 
     [Fact]
-    public void A_crash_kernels_work_is_told_and_is_a_panic_all_the_same()
+    public void A_panic_with_a_crash_kernel_is_reported_as_a_panic_too()
     {
         Say(InitDied);
         _panic.Report(handledByGuest: true);
@@ -71,7 +71,7 @@ public sealed class PanicWatchTests
     }
 
     [Fact]
-    public void A_panic_that_says_little_is_told_with_the_line_before_that_says_more()
+    public void A_panic_without_a_reason_is_reported_with_an_earlier_line()
     {
         Say(
             "[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2",
@@ -84,7 +84,7 @@ public sealed class PanicWatchTests
     }
 
     [Fact]
-    public void A_panic_that_says_enough_is_told_without_what_was_before()
+    public void A_panic_with_a_reason_is_reported_without_earlier_lines()
     {
         Say("[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2", InitDied);
         Assert.EndsWith("exitcode=0x00000100", _panic.Judge(MachineEnd.Reset).Message, StringComparison.Ordinal);

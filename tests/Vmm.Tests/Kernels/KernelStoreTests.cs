@@ -40,7 +40,7 @@ public sealed class KernelStoreTests : IDisposable
     }
 
     [Fact]
-    public void A_run_loads_each_file_once_and_is_told_beforehand_what_the_kernel_lacks()
+    public void A_run_loads_each_file_once_and_reports_first_what_the_kernel_lacks()
     {
         string tree = MakeTree(builtIn: ["kernel/drivers/virtio/virtio_pci.ko"]);
         MakeModule(tree, "virtio_blk.ko", "shared");
@@ -162,7 +162,7 @@ public sealed class KernelStoreTests : IDisposable
     }
 
     [Fact]
-    public void What_others_left_that_were_killed_goes_with_the_next_that_is_added()
+    public void Leftovers_of_killed_processes_are_deleted_at_the_next_addition()
     {
         Directory.CreateDirectory(Path.Combine(_store.Root, ".fetch.4194304", "root"));
         string mine = Path.Combine(_store.Root, $".fetch.{Environment.ProcessId}");
@@ -172,7 +172,7 @@ public sealed class KernelStoreTests : IDisposable
     }
 
     [Fact]
-    public async Task Who_asks_for_what_another_is_fetching_waits_and_takes_it()
+    public async Task A_kernel_that_another_process_fetches_is_waited_for_and_used()
     {
         using var waits = new ManualResetEventSlim();
         Task<StoredKernel> second;

@@ -59,7 +59,7 @@ public sealed unsafe class ExitHandlerTests : IDisposable
     }
 
     [Fact]
-    public void An_input_from_nobody_is_all_ones()
+    public void A_port_without_a_device_reads_as_ones()
     {
         Port(isWrite: false, 2, 0x1234, count: 1, [0, 0]);
         Assert.Null(_handler.Handle());
@@ -106,7 +106,7 @@ public sealed unsafe class ExitHandlerTests : IDisposable
     [InlineData(0x8000_0021, "0x80000021; VT-x: the guest's state is invalid")]
     [InlineData(ulong.MaxValue, "AMD-V: the guest's state is invalid")]
     [InlineData(0x1234, "0x1234; not in the manuals")]
-    public void A_refused_entry_is_told_in_words(ulong reason, string says)
+    public void A_refused_entry_is_explained(ulong reason, string says)
     {
         _run->ExitReason = KvmExitReason.KVM_EXIT_FAIL_ENTRY;
         _run->FailEntryHardwareEntryFailureReason = reason;

@@ -34,7 +34,7 @@ public sealed class PostedPortWritesTests
     }
 
     [Fact]
-    public void Characters_are_said_in_order_and_no_later_than_the_next_exit_or_look()
+    public void Characters_are_delivered_in_order_and_no_later_than_the_next_exit_or_period()
     {
         using var guest = new Stand();
         guest.Say("Linux");

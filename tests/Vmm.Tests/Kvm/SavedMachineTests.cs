@@ -222,7 +222,7 @@ public sealed class SavedMachineTests
 
     [KvmFact]
     [NotInBochs(NotInBochsAttribute.SpinsWithInterruptsOff)]
-    public void A_machine_that_ends_while_it_stands_still_ends()
+    public void A_machine_that_ends_while_quiesced_ends()
     {
         using var guest = new TestGuest(static code =>
         {

@@ -91,7 +91,7 @@ public sealed class SlotsTests : IDeviceLog, IDisposable
     }
 
     [KvmFact]
-    public void PCI_has_room_for_31_and_says_what_has_more()
+    public void PCI_takes_31_devices_and_reports_the_alternative()
     {
         using PciSlots slots = Pci();
         for (int i = 0; i < 31; i++)
@@ -124,7 +124,7 @@ public sealed class SlotsTests : IDeviceLog, IDisposable
     }
 
     [KvmFact]
-    public void Mmio_has_room_for_256_and_says_so()
+    public void Mmio_takes_256_devices_and_reports_the_limit()
     {
         using MmioSlots slots = Mmio();
         for (int i = 0; i < 256; i++)

@@ -59,7 +59,7 @@ public sealed class SmallGuestTests
     [KvmTheory]
     [InlineData(true)]
     [InlineData(false)]
-    public void A_panic_told_by_pvpanic_ends_the_machine_with_the_reason(bool resets)
+    public void A_panic_reported_by_pvpanic_ends_the_machine_with_the_reason(bool resets)
     {
         using var guest = new TestGuest(code =>
         {
@@ -175,7 +175,7 @@ public sealed class SmallGuestTests
     /// <summary>Characters to the serial port that nobody asks LSR for, and then nothing at all.</summary>
     [KvmFact]
     [NotInBochs(NotInBochsAttribute.SpinsWithInterruptsOff)]
-    public void What_a_guest_says_before_it_spins_for_ever_is_heard()
+    public void The_output_of_a_guest_before_an_endless_loop_is_delivered()
     {
         const int Characters = 500;
         using var guest = new TestGuest(code =>
@@ -363,7 +363,7 @@ public sealed class SmallGuestTests
 
     /// <summary>By KVM; where that is PVM's, which repeats a hypercall for ever, by vmm (StuckHypercall).</summary>
     [KvmFact]
-    public void A_hypercall_that_nobody_knows_is_answered_with_ENOSYS()
+    public void An_unknown_hypercall_is_answered_with_ENOSYS()
     {
         using var guest = new TestGuest(code =>
         {

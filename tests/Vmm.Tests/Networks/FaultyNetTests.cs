@@ -84,7 +84,7 @@ public sealed class FaultyNetTests : IDisposable
     }
 
     [Fact]
-    public void An_inner_line_without_room_is_waited_for()
+    public void A_full_inner_backend_is_waited_for()
     {
         var inner = new Echo { Room = 1 };
         using var net = new FaultyNet(inner, new NetFaults(0, 10, 0), _time, Timer);

@@ -33,7 +33,7 @@ public sealed class PasstTests
     }
 
     [PasstFact]
-    public void Its_death_is_told_once_and_takes_the_link_down()
+    public void Its_end_is_reported_once_and_takes_the_link_down()
     {
         using var loop = new EventLoop();
         var log = new SaidLog();
@@ -52,7 +52,7 @@ public sealed class PasstTests
     }
 
     [PasstFact]
-    public void Other_children_are_nobodys_business_of_it()
+    public void Other_children_are_not_waited_for()
     {
         // As of `something & exec vmm`: passt's end must neither wait for it nor take its end away.
         using var other = System.Diagnostics.Process.Start("/bin/sleep", "60");
@@ -81,7 +81,7 @@ public sealed class PasstTests
     }
 
     [Fact]
-    public void A_port_in_use_and_an_address_of_somebody_else_are_refused_before_anything_starts()
+    public void A_port_in_use_and_a_foreign_address_are_refused_before_anything_starts()
     {
         using var taken = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
         taken.Start();

@@ -101,7 +101,7 @@ public sealed class SocketNetTests : IDisposable
     }
 
     [Fact]
-    public void Two_machines_of_one_address_are_told()
+    public void Two_machines_with_the_same_address_are_reported()
     {
         (NetStand a, _) = Machine(MacA);
         (NetStand b, _) = Machine(MacA);
@@ -114,7 +114,7 @@ public sealed class SocketNetTests : IDisposable
     }
 
     [Fact]
-    public void What_is_no_socket_is_left_alone()
+    public void A_file_that_is_no_socket_is_not_replaced()
     {
         File.WriteAllText(SocketPath, "mine");
         Assert.Contains("is no socket", Refusal(SocketPath), StringComparison.Ordinal);

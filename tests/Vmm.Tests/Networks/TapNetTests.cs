@@ -65,7 +65,7 @@ public sealed class TapNetTests
     });
 
     [TapFact]
-    public void A_deleted_interface_is_told_once_and_takes_the_link_down() => InNamespace(() =>
+    public void A_deleted_interface_is_reported_once_and_takes_the_link_down() => InNamespace(() =>
     {
         using var loop = new EventLoop();
         var log = new SaidLog();

@@ -29,7 +29,7 @@ public sealed unsafe class ExitRecorderTests : IDisposable
     public void Dispose() => NativeMemory.Free(_run);
 
     [Fact]
-    public void Exits_are_told_apart_by_register_direction_and_size()
+    public void Exits_are_distinguished_by_register_direction_and_size()
     {
         Port(0x3f8, write: true, 1);
         Port(0x3f8, write: true, 1);

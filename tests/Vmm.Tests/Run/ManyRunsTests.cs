@@ -49,7 +49,7 @@ public sealed class ManyRunsTests : IDisposable
     }
 
     [Fact]
-    public void One_that_leaves_no_result_is_told_from_one_whose_command_failed()
+    public void A_run_without_a_result_is_distinguished_from_one_whose_command_failed()
     {
         (int code, RunResult[] results) = Run(["a", "killed"], "case $item in a) echo 'vmm: /dev/kvm: there is none' >&2; exit 69;; esac; kill -9 $$");
         Assert.Equal(1, code);

@@ -77,7 +77,7 @@ public sealed class RunFileTests
     [InlineData("{ \"targets\": {", "1:")]
     [InlineData("", "1:1: not JSON")]
     [InlineData("{} {}", "1:4: not JSON from here on")]
-    public void A_mistake_is_told_with_its_place(string text, string told)
+    public void A_mistake_is_reported_with_its_place(string text, string told)
     {
         UsageException error = Assert.Throws<UsageException>(() => Parse(text));
         Assert.StartsWith("vmm.json:" + told, error.Message, StringComparison.Ordinal);
@@ -110,7 +110,7 @@ public sealed class RunFileTests
     }
 
     [Fact]
-    public void A_target_that_is_not_there_is_told_with_the_nearest() => Assert.Equal(
+    public void An_unknown_target_is_reported_with_the_closest() => Assert.Equal(
         "no such target 'unti' in vmm.json; did you mean 'unit'?; there are: unit, shell, each; a command goes behind --",
         Assert.Throws<UsageException>(() => Parse(Example).Find("unti")).Message);
 
@@ -160,7 +160,7 @@ public sealed class RunFileTests
     }
 
     [Fact]
-    public void An_unquoted_pattern_is_told() => Assert.Contains(
+    public void An_unquoted_pattern_is_reported() => Assert.Contains(
         "quote the pattern",
         Vmm(["run", "--config", "none", "-k", "/bin/true", "--each", "a.sh", "b.sh", "--", "sh", "{}"], "").Errors,
         StringComparison.Ordinal);

@@ -235,7 +235,7 @@ public sealed class RunResultTests : IDisposable
     }
 
     [Fact]
-    public void A_file_that_cannot_be_written_is_told_before_the_boot() =>
+    public void A_file_that_cannot_be_written_is_reported_before_the_boot() =>
         Assert.Throws<UsageException>(() => new RunRecorder(Options(new RunReports { Result = "/no/such/directory/x" })));
 
     private string At(string name) => Path.Combine(_folder, name);

@@ -44,7 +44,7 @@ public sealed class RunRootTests : IDisposable
     }
 
     [Fact]
-    public void Nobody_waits_for_a_whole_host_to_be_packed_without_having_asked()
+    public void The_hosts_root_is_packed_only_when_asked_for()
     {
         UsageException error = Assert.Throws<UsageException>(() => RunRoot.Choose(null, pack: false, canShare: false));
         Assert.Contains("virtiofsd", error.Message, StringComparison.Ordinal);
@@ -52,7 +52,7 @@ public sealed class RunRootTests : IDisposable
     }
 
     [Fact]
-    public void Archives_are_told_from_disks_by_what_they_begin_with()
+    public void Archives_are_distinguished_from_disks_by_their_first_bytes()
     {
         string tar = MakeArchive(("etc/name", "x"));
         Assert.Equal(RootKind.Archive, RunRoot.Choose(tar, pack: false, canShare: true).Kind);

@@ -47,7 +47,7 @@ public sealed class SlurmScriptTests : IDisposable
     }
 
     [Fact]
-    public void What_a_machine_lost_runs_again_and_what_somebody_ended_does_not()
+    public void Runs_lost_with_a_node_run_again_and_cancelled_ones_do_not()
     {
         Assert.True(SlurmJob.IsRepeated("NODE_FAIL", 1));
         Assert.True(SlurmJob.IsRepeated("FAILED", 2));

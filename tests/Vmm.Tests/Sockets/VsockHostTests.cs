@@ -79,7 +79,7 @@ public sealed class VsockHostTests : IDisposable
     }
 
     [Fact]
-    public void Where_nobody_listens_the_guest_is_refused()
+    public void A_guests_connection_without_a_listener_is_refused()
     {
         using Socket listener = Listen(1000);
         _guest.Offer(1);
@@ -209,7 +209,7 @@ public sealed class VsockHostTests : IDisposable
     }
 
     [Fact]
-    public void At_the_end_the_name_is_gone_and_programs_see_the_end()
+    public void At_the_end_the_name_is_deleted_and_programs_see_the_end()
     {
         Assert.True(File.Exists(SocketPath));
         Assert.Contains("a program listens there", Assert.Throws<UsageException>(

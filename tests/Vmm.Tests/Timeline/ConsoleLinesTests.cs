@@ -57,7 +57,7 @@ public sealed class ConsoleLinesTests
     }
 
     [Fact]
-    public void Endless_lines_and_endless_many_take_a_fixed_room()
+    public void Endless_and_countless_lines_take_a_fixed_amount_of_memory()
     {
         ConsoleLines console = New();
         Say(console, 1, new string('x', 1 << 20) + "\n");

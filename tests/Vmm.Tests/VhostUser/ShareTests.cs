@@ -44,7 +44,7 @@ public sealed class ShareTests
     }
 
     [Fact]
-    public void What_is_no_directory_is_told()
+    public void A_path_that_is_no_directory_is_reported()
     {
         Assert.Throws<UsageException>(() => ShareSpec.Parse("/nowhere/at/all:/x").FindDirectory());
         Assert.Throws<UsageException>(() => ShareSpec.Parse("/etc/passwd:/x").FindDirectory());

@@ -70,7 +70,7 @@ public sealed class VhostUserTests
     }
 
     [Fact]
-    public void The_memory_table_tells_both_sides_of_the_hole_and_one_sealed_file()
+    public void The_memory_table_has_both_sides_of_the_hole_and_one_sealed_file()
     {
         using var ram = new GuestRam(5UL << 30, shared: true);
         byte[] payload = ram.Table.ToPayload();
@@ -88,7 +88,7 @@ public sealed class VhostUserTests
     }
 
     [Fact]
-    public void What_a_back_end_has_not_answered_is_counted_and_told_when_nothing_moves()
+    public void Unanswered_requests_of_a_back_end_are_counted_and_reported_when_it_hangs()
     {
         using FakeBackend fake = new FakeBackend().Start();
         using VhostRig rig = RigFor(fake);
@@ -110,7 +110,7 @@ public sealed class VhostUserTests
     }
 
     [Fact]
-    public void A_back_end_that_ends_is_told_once_and_all_requests_end_as_I_O_errors()
+    public void A_back_end_that_ends_is_reported_once_and_all_requests_end_as_I_O_errors()
     {
         using FakeBackend fake = new FakeBackend().Start();
         using VhostRig rig = RigFor(fake);
