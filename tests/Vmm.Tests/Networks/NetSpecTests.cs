@@ -55,7 +55,7 @@ public sealed class NetSpecTests
     [InlineData("user,publish=80,publish=80:8080", "published twice")]
     [InlineData("user,pps=0", "pps= takes a number")]
     [InlineData("user,bw=fast", "not a size")]
-    [InlineData("user,bw=0", "more than nothing")]
+    [InlineData("user,bw=0", "must be above zero")]
     [InlineData("user,loss=1.5", "from 0 to 1")]
     [InlineData("user,loss=-1", "from 0 to 1")]
     [InlineData("user,delay=60001", "to 60000")]
