@@ -2,7 +2,7 @@ using System.Diagnostics;
 using Vmm.Backends.Disks;
 using Vmm.Boot;
 using Vmm.Devices.State;
-using Vmm.Devices.Virtio;
+using Vmm.Devices.Virtio.Block;
 using Vmm.Host;
 using Vmm.Machines;
 
@@ -142,7 +142,7 @@ internal static class SnapshotWriter
 
     private static void FlushDisks(Machine machine)
     {
-        foreach ((Block _, OpenDisk disk) in machine.Disks)
+        foreach ((VirtioBlock _, OpenDisk disk) in machine.Disks)
         {
             if (!disk.Backend.Flush())
             {
