@@ -1,5 +1,6 @@
 using Vmm.Host;
 using Vmm.Machines;
+using Vmm.Named;
 
 namespace Vmm.Cli;
 
