@@ -17,6 +17,7 @@ internal static unsafe partial class LibC
 
     public const int SOL_SOCKET = 1;
     public const int SO_REUSEADDR = 2;
+    public const int SO_PEERCRED = 17;
     public const int IPPROTO_IPV6 = 41;
     public const int IPV6_V6ONLY = 26;
 
@@ -61,6 +62,15 @@ internal static unsafe partial class LibC
         public uint FlowInfo;
         public fixed byte Address[16];
         public uint ScopeId;
+    }
+
+    /// <summary>struct ucred.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Ucred
+    {
+        public int Process;
+        public uint User;
+        public uint Group;
     }
 
     /// <summary>struct msghdr.</summary>
@@ -111,6 +121,9 @@ internal static unsafe partial class LibC
 
     [LibraryImport("libc", EntryPoint = "setsockopt", SetLastError = true)]
     public static partial int Setsockopt(int fd, int level, int option, void* value, uint length);
+
+    [LibraryImport("libc", EntryPoint = "getsockopt", SetLastError = true)]
+    public static partial int Getsockopt(int fd, int level, int option, void* value, uint* length);
 
     [LibraryImport("libc", EntryPoint = "shutdown", SetLastError = true)]
     public static partial int Shutdown(int fd, int how);

@@ -101,6 +101,17 @@ internal static unsafe class UnixSocket
         return number < 0 ? null : new FileDescriptor(number);
     }
 
+    /// <summary>Is who connected this process's user, or root? As of when it connected (SO_PEERCRED, unix(7)).</summary>
+    public static bool IsPeerTrusted(FileDescriptor connection)
+    {
+        LibC.Ucred peer;
+        uint length = (uint)sizeof(LibC.Ucred);
+
+        // SAFETY: a struct on this stack, and its length.
+        return LibC.Getsockopt(connection.Number, LibC.SOL_SOCKET, LibC.SO_PEERCRED, &peer, &length) == 0
+            && (peer.User == 0 || peer.User == LibC.Geteuid());
+    }
+
     /// <param name="path">Up to <see cref="MostPathBytes"/> bytes of UTF-8.</param>
     private static LibC.SockaddrUn AddressOf(string path)
     {

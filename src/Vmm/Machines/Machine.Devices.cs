@@ -1,4 +1,6 @@
+using Vmm.Backends.Console;
 using Vmm.Backends.Disks;
+using Vmm.Devices.Legacy;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Balloon;
 using Vmm.Devices.Virtio.Block;
@@ -12,6 +14,12 @@ internal sealed partial class Machine
 {
     /// <summary>The memory balloon; null where there is none.</summary>
     public VirtioBalloon? Balloon => _devices.Balloon;
+
+    /// <summary>What the console said last; null where there is no control socket.</summary>
+    public ConsoleTape? ConsoleTape { get; private set; }
+
+    /// <summary>The port at which the guest's console takes input.</summary>
+    public ISerialInput ConsoleInput { get; private set; } = null!;
 
     /// <summary>Asks the guest to make do with less memory, or lets it have more again. It gives what it can, and takes back
     /// what it needs before it would kill programs for lack of memory.</summary>
@@ -81,6 +89,14 @@ internal sealed partial class Machine
             (ushort rows, ushort columns) = console.Size;
             _devices.Console!.SetSize(columns, rows);
         }
+    }
+
+    /// <summary>Tells the guest how large its console is.</summary>
+    /// <returns>False where it is a serial port, which has no size.</returns>
+    public bool ResizeConsole(ushort rows, ushort columns)
+    {
+        _devices.Console?.SetSize(columns, rows);
+        return _devices.Console is not null && Console?.VirtioPort is not null;
     }
 
     private VirtioBalloon RequireBalloon() =>

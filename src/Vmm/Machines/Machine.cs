@@ -302,6 +302,12 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     {
         var interrupt = new IrqLine(_host.Vm, Serial16550.Com1Irq);
         IConsoleTap watch = _observer?.Console is { } tap ? new ConsoleTaps(_complaints, tap) : _complaints;
+        if (_spec.Control is not null)
+        {
+            ConsoleTape = new ConsoleTape(Loop);
+            watch = new ConsoleTaps(watch, ConsoleTape);
+        }
+
         Serial16550? second = null;
         if (Guest is null)
         {
@@ -313,6 +319,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         }
 
         Serial16550 first = Guest?.FirstPort(interrupt, watch) ?? Console!.Port;
+        ConsoleInput = (ISerialInput?)Console?.VirtioPort ?? first;
         _platform.AddSerial(first, second, State);
         _panicGrace = Own(new PanicGrace(Loop, () => Console?.BytesOut ?? Guest!.ConsoleBytes, () => End(_panic.Stuck())));
     }

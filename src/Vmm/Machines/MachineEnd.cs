@@ -19,6 +19,8 @@ internal enum MachineEndKind
 /// <param name="Message">One line for the user; null for none.</param>
 internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Message)
 {
+    private const int SigKill = 9, SigTerm = 15;
+
     /// <summary>The message for a reset that the guest asked for.</summary>
     public const string Rebooted = "the guest rebooted";
 
@@ -82,6 +84,14 @@ internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Mes
         MachineEndKind.Stopped, ExitCodes.StopTimedOut, string.Create(
             CultureInfo.InvariantCulture,
             $"the guest did not end within {timeout.TotalSeconds} s (--stop-timeout) after its power button was pressed"));
+
+    /// <summary>It was asked to stop over its control socket, and nothing in the guest listened to the power button.</summary>
+    public static MachineEnd StoppedByControl { get; } =
+        new(MachineEndKind.Stopped, ExitCodes.SignalBase + SigTerm, "stopped over the control socket");
+
+    /// <summary>It was ended over its control socket.</summary>
+    public static MachineEnd Killed { get; } =
+        new(MachineEndKind.Stopped, ExitCodes.SignalBase + SigKill, "killed over the control socket");
 
     /// <param name="signal">Its number; the exit code is 128 more, as shells do.</param>
     public static MachineEnd StoppedBySignal(int signal, string name) =>

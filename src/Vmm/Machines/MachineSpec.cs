@@ -66,6 +66,9 @@ internal sealed record MachineSpec
     /// <summary>The machine's name; null for none.</summary>
     public string? Name { get; init; }
 
+    /// <summary>Where programs of its owner can ask things of the machine while it runs: a Unix socket; null for nowhere.</summary>
+    public string? Control { get; init; }
+
     /// <summary>What MAC addresses are derived from: the name, or the path of the first disk, because a machine is known by
     /// its disk.</summary>
     public string Identity => Name ?? (Disks.Count > 0 ? Path.GetFullPath(Disks[0].Path) : "vmm");

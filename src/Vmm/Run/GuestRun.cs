@@ -135,9 +135,9 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     }
 
     /// <summary>The machine has ended: writes the rest of the output, and reports the result.</summary>
-    /// <param name="tell">Writes further reports, once the command's output is written; gets the result as text.</param>
+    /// <param name="tell">Writes further reports, once the command's output is written; gets the result, also as text.</param>
     /// <returns>The exit code.</returns>
-    public int Complete(MachineEnd end, Action<string> tell)
+    public int Complete(MachineEnd end, Action<RunVerdict, string> tell)
     {
         RunVerdict verdict = end.Kind == MachineEndKind.HostFailed || _verdict is null
             ? RunVerdict.Of(end, _options, _session.HasArrived)
@@ -154,7 +154,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
 
         IReadOnlyList<string> console = ConsoleExcerpt.Last(_recorder.Console, _consoleMark);
         verdict = _recorder.Finish(verdict, _machine.FirstEntry, console);
-        tell(verdict.Message ?? string.Create(CultureInfo.InvariantCulture, $"the command ended with {verdict.Code}"));
+        tell(verdict, verdict.Message ?? string.Create(CultureInfo.InvariantCulture, $"the command ended with {verdict.Code}"));
         VerdictText.Write(verdict, _findings, _options.ShowConsole ? null : console, _recorder.Decisive);
         return verdict.Code;
     }
@@ -235,6 +235,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
 
         _phase = RunPhase.Running;
         _up?.Invoke();
+        Began?.Invoke();
         _recorder.CommandBegan();
         if (_options.Timeout is { } timeout)
         {

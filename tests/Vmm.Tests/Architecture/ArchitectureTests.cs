@@ -15,8 +15,9 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
     private static readonly Dictionary<string, string[]> MayUse = new(StringComparer.Ordinal)
     {
         ["Vmm"] = ["Cli", "Machines", "Host", "Boot", "Kvm"],
-        ["Cli"] = ["Run", "Named", "Snapshots", "Kernels", "Machines", "Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
-        ["Run"] = ["Kernels", "Machines", "Backends", "Insight", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Cli"] = ["Run", "Control", "Named", "Snapshots", "Kernels", "Machines", "Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Run"] = ["Control", "Kernels", "Machines", "Backends", "Insight", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Control"] = ["Machines", "Backends", "Insight", "Kvm", "Text", "Host", "Boot", "Devices"],
         ["Snapshots"] = ["Machines", "Backends", "Kvm", "Text", "Host", "Boot", "Devices"],
         ["Named"] = ["Text", "Host", "Boot"],
         ["Machines"] = ["Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],

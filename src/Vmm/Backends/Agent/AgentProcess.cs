@@ -34,7 +34,7 @@ internal interface IAgentProcessOwner
 
 /// <summary>A process in the guest, as the host sees it: counts the bytes in flight of each stream, so that neither a flood
 /// from the guest nor a slow reader needs more memory than a window.</summary>
-internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner owner, uint inputWindow)
+internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner owner, uint inputWindow) : IInputSink
 {
     private const int ExitLength = 32;
 
@@ -48,15 +48,15 @@ internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner o
     /// <summary>Its number in the guest; 0 before it runs.</summary>
     public uint GuestPid { get; private set; }
 
-    /// <summary>Bytes of input that may be sent.</summary>
+    /// <inheritdoc/>
     public uint InputCredit { get; private set; } = inputWindow;
 
     public bool HasEnded { get; private set; }
 
-    /// <summary>Space for its input, of which <see cref="PutInput"/> sends a part.</summary>
+    /// <inheritdoc/>
     public Span<byte> ReserveInput() => link.Reserve((int)Math.Min(InputCredit, AgentProtocol.MostContent));
 
-    /// <param name="length">Bytes that were written to the space; 0 is the end of the input.</param>
+    /// <inheritdoc/>
     public void PutInput(int length)
     {
         link.Put(AgentFrameType.Input, Id, length);

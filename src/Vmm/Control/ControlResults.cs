@@ -1,0 +1,69 @@
+namespace Vmm.Control;
+
+/// <summary>How a machine is.</summary>
+internal sealed record ControlStatus
+{
+    public required MachineCondition State { get; init; }
+
+    public string? Name { get; init; }
+
+    public required int Pid { get; init; }
+
+    public required string Kernel { get; init; }
+
+    /// <summary>Bytes.</summary>
+    public required ulong Memory { get; init; }
+
+    public required int Cpus { get; init; }
+
+    /// <summary>Seconds since the guest's first instruction; 0 before.</summary>
+    public required double Uptime { get; init; }
+
+    /// <summary>Does the agent of <c>vmm run</c> answer?</summary>
+    public required bool Agent { get; init; }
+}
+
+/// <summary>What a machine has used so far.</summary>
+internal sealed record ControlStatistics
+{
+    /// <summary>Returns to user space, of each vCPU.</summary>
+    public required IReadOnlyList<long> Exits { get; init; }
+
+    /// <summary>The same of all vCPUs by reason, as KVM calls it: <c>IO</c>, <c>MMIO</c>. Only those that were.</summary>
+    public required IReadOnlyDictionary<string, long> ExitsByReason { get; init; }
+
+    /// <summary>Seconds of processor time, guest included.</summary>
+    public required double CpuTime { get; init; }
+
+    /// <summary>Bytes that are in memory now, guest's included.</summary>
+    public required long Resident { get; init; }
+
+    /// <summary>Null where there is none.</summary>
+    public BalloonFigures? Balloon { get; init; }
+
+    public required IReadOnlyList<DiskFigures> Disks { get; init; }
+
+    public required IReadOnlyList<NetFigures> Nets { get; init; }
+}
+
+/// <param name="Target">Bytes that the guest is to keep.</param>
+/// <param name="Actual">Bytes that it has, as it says.</param>
+/// <param name="Released">Bytes that went back to the host so far, again and again.</param>
+/// <param name="Free">Bytes that nothing in the guest uses, as it said last; null before.</param>
+/// <param name="Available">Bytes that its programs could get.</param>
+internal sealed record BalloonFigures(ulong Target, ulong Actual, ulong Released, ulong? Free, ulong? Available);
+
+/// <summary>Requests of the guest to one disk.</summary>
+internal sealed record DiskFigures(string Name, ulong Bytes, long Reads, long Writes, long Flushes, long Discards);
+
+/// <summary>One network card, from the guest's side.</summary>
+internal sealed record NetFigures(
+    string Name, long SentFrames, long SentBytes, long SendDropped, long ReceivedFrames, long ReceivedBytes, long ReceiveDropped);
+
+/// <param name="Told">The guest was told; false: nothing in it listens, so it was ended.</param>
+internal sealed record ControlStopping(bool Told);
+
+/// <param name="Stream">Its number on this connection.</param>
+/// <param name="InputWindow">Bytes of input that may come without credit.</param>
+/// <param name="OutputWindow">Bytes of each output that come without credit.</param>
+internal sealed record ControlOpened(uint Stream, uint InputWindow, uint OutputWindow);
