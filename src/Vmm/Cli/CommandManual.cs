@@ -260,6 +260,44 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             ["NAME"],
             ["Prints the path of a kernel's file. A kernel that is not stored yet is fetched."],
             [new("qemu-system-x86_64 -kernel $(vmm kernel path debian)", "for another program")]),
+        "vmm exec" => new(
+            ["[OPTION...] NAME|PATH -- COMMAND [ARGUMENT...]"],
+            [
+                "Starts another command in a machine that 'vmm run --control PATH' made, carries its standard streams, and ends with its "
+                    + "exit code, as vmm run does: 125: vmm or the machine could not do it, or the machine has ended; 126: the command "
+                    + "cannot be executed; 127: there is no such command in the guest; 128 + N: signal N ended it. SIGINT, SIGTERM, SIGHUP, "
+                    + "SIGQUIT and SIGUSR2 go to the command; one that comes three times ends vmm exec alone. When that ends before the "
+                    + "command does, the command gets SIGHUP.",
+                "The command has the variables, directory and user of the machine's own command, where nothing else is said. It waits "
+                    + "until that command runs.",
+            ],
+            [
+                new("vmm exec ./db.sock -- uname -a", "in the machine that listens there"),
+                new("vmm exec -it db -- sh", "a shell, on a terminal"),
+                new("tar c . | vmm exec db -- tar x -C /srv", "standard streams are real streams"),
+            ]),
+        "vmm attach" => new(
+            ["[--no-stdin] NAME|PATH"],
+            [
+                "Shows what the guest's console says, beginning with the last 64 KiB, and types there what is typed here, until "
+                    + "the machine ends, with its exit code, or until Ctrl-P Ctrl-Q. Any number can be attached at a time; the machine "
+                    + "waits for none of them.",
+            ],
+            [new("vmm attach ./db.sock", "the console of the machine that listens there")]),
+        "vmm ctl" => new(
+            ["[--events] NAME|PATH COMMAND [JSON]", "--events NAME|PATH"],
+            [
+                "Asks something of a machine that was started with --control, and prints what it answers: a line of JSON. What it refuses "
+                    + "is one line on standard error, with exit code 69; 64 where there is no such command, or its arguments are wrong.",
+                "With --events, and with the command events, what happens follows, an object on a line, until the machine ends: its "
+                    + "states, what the guest's kernel complains of, and how it ended. docs/control-protocol.md has all commands, their "
+                    + "arguments, and what other programs need to know to ask for themselves.",
+            ],
+            [
+                new("vmm ctl ./db.sock status", "state, memory, uptime"),
+                new("vmm ctl ./db.sock stop '{\"timeout\":10}' --events", "shuts it down, and waits until it has ended"),
+                new("vmm ctl ./db.sock disk-resize '{\"disk\":0,\"bytes\":2147483648}'", "makes its first disk 2 GiB long"),
+            ]),
         "vmm junit" => new(
             ["merge OUT IN..."],
             ["Works on JUnit reports, which vmm run --junit writes; 'vmm junit merge' is the one command."],

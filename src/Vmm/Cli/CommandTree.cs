@@ -61,6 +61,9 @@ internal sealed class CommandTree
         root.Subcommands.Add(Named("restore", () => RestoreCommand.Create(clock)));
         root.Subcommands.Add(Named("disk", DiskCommand.Create));
         root.Subcommands.Add(Named("kernel", KernelCommand.Create));
+        root.Subcommands.Add(Named("exec", ExecCommand.Create));
+        root.Subcommands.Add(Named("attach", AttachCommand.Create));
+        root.Subcommands.Add(Named("ctl", CtlCommand.Create));
         root.Subcommands.Add(Named("junit", JUnitCommand.Create));
         root.Subcommands.Add(Named("completion", CompletionCommand.Create));
         root.Subcommands.Add(Named("host", HostCommand.Create));

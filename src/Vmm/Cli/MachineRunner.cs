@@ -1,3 +1,5 @@
+using Vmm.Cli.Commands;
+using Vmm.Control;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Named;
@@ -10,13 +12,14 @@ internal static class MachineRunner
     /// <summary>Runs a machine, and with --on-reboot restart another one after each reboot.</summary>
     public static int Run(MachineSpec options, StartClock clock, MachineLife? life)
     {
+        using ControlSocket? socket = ControlSocket.Open(options);
         NextLife? next = null;
         try
         {
             while (true)
             {
                 using Machine machine = Machine.Build(options, before: next);
-                MachineEnd end = RunToEnd(machine, life);
+                MachineEnd end = RunToEnd(machine, life, socket);
                 int code = Report(machine, end, options, clock);
                 bool isOver = end.Kind != MachineEndKind.Reset || machine.IsButtonPressed;
                 if (isOver || options.OnReboot != RebootAction.Restart)
@@ -45,17 +48,19 @@ internal static class MachineRunner
                 "--on-reboot restart: not together with a profile, a trace or a timeline, which are of one machine; use end");
         }
 
+        using ControlSocket? socket = ControlSocket.Open(options);
         using Machine machine = Machine.Build(figures.For(options), figures.Observer);
         figures.Watch(machine);
-        MachineEnd end = RunToEnd(machine, life);
+        MachineEnd end = RunToEnd(machine, life, socket);
         bool isWhole = figures.Tell(options, machine, end.Summary);
         int code = Report(machine, end, options, clock);
         return isWhole ? code : ExitCodes.HostCannot;
     }
 
     /// <summary>Runs it until the guest, the user or a signal ends it, and restores the terminal.</summary>
-    public static MachineEnd RunToEnd(Machine machine, MachineLife? life = null)
+    public static MachineEnd RunToEnd(Machine machine, MachineLife? life = null, ControlSocket? socket = null)
     {
+        using ControlServer? control = socket?.Serve(machine, VersionCommand.Version);
         using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);
         Stderr.BeginRun();
         try
@@ -68,6 +73,7 @@ internal static class MachineRunner
                 Stderr.Patience = TimeSpan.FromSeconds(1);
             }
 
+            control?.Finish(ControlEvent.Ended(end.Kind.ToString(), end.ExitCode, end.Summary));
             return end;
         }
         finally

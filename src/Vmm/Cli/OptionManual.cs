@@ -17,7 +17,7 @@ internal static class OptionManual
     /// <summary>Groups, in the order in which help shows them; an option in none of them is the command's own.</summary>
     public static IEnumerable<(string Title, string[] Options)> Groups =>
     [
-        ("Machine", ["--kernel", "--initrd", "--cmdline", "--cmdline-only", "--mem", "--cpus", "--cpu", "--name"]),
+        ("Machine", ["--kernel", "--initrd", "--cmdline", "--cmdline-only", "--mem", "--cpus", "--cpu", "--name", "--control"]),
         ("Devices", ["--disk", "--net", "--vsock", "--share", "--vhost-user-blk", "--vhost-user-net", "--rng", "--balloon", "--console", "--port", "--transport", "--packed"]),
         ("Begin and end", ["--entry", "--no-kaslr", "--no-unpack", "--on-reboot", "--stop-timeout"]),
         ("In the background", ["--detach", "--restart", MachineStart.Option]),

@@ -8,7 +8,7 @@ namespace Vmm.Cli;
 internal static class SharedThings
 {
     private static readonly string[] Own =
-        ["--vsock", "--keep", "--name", "--trace", "--profile", "--vhost-user-blk", "--vhost-user-net"];
+        ["--vsock", "--control", "--keep", "--name", "--trace", "--profile", "--vhost-user-blk", "--vhost-user-net"];
 
     /// <param name="words">The options as given, before the item was inserted: <c>--keep=changes.qcow2</c>.</param>
     /// <param name="options">The options of one run.</param>

@@ -21,8 +21,8 @@ internal sealed class ControlSocket : IDisposable
     /// <param name="version">Of vmm.</param>
     /// <param name="guest">What vmm run adds; null for a plain machine.</param>
     /// <returns>To be disposed of before the machine.</returns>
-    public ControlServer Serve(Machine machine, MachineSpec spec, string version, IControlledGuest? guest = null) =>
-        new(machine.Loop, _name, new MachineControl(machine, spec, version, guest));
+    public ControlServer Serve(Machine machine, string version, IControlledGuest? guest = null) =>
+        new(machine.Loop, _name, new MachineControl(machine, version, guest));
 
     public void Dispose() => _name.Dispose();
 }

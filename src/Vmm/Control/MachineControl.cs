@@ -21,9 +21,9 @@ internal sealed class MachineControl : IControlTarget
 
     /// <param name="version">Of vmm.</param>
     /// <param name="guest">Null where no agent runs in it.</param>
-    public MachineControl(Machine machine, MachineSpec spec, string version, IControlledGuest? guest = null)
+    public MachineControl(Machine machine, string version, IControlledGuest? guest = null)
     {
-        (_machine, _spec, _version, _guest) = (machine, spec, version, guest);
+        (_machine, _spec, _version, _guest) = (machine, machine.Spec, version, guest);
         machine.Complained += complaint => _tell(new ControlEvent
         {
             Event = "complaint",

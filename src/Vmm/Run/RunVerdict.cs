@@ -30,10 +30,15 @@ internal sealed record RunVerdict(RunOutcome Outcome, int Code, string? Message 
     public static RunVerdict StoppedBy(int signal) =>
         new(RunOutcome.Stopped, ExitCodes.SignalBase + signal, $"stopped by {SignalNames.Of(signal)}");
 
-    /// <summary>The command has ended, or could not be started.</summary>
-    public static RunVerdict Of(in AgentExit exit, RunOptions options)
+    /// <summary>The command has ended, or was not to be started.</summary>
+    public static RunVerdict Of(in AgentExit exit, RunOptions options) =>
+        Of(exit, options.Command[0], options.Directory, options.User);
+
+    /// <inheritdoc cref="Of(in AgentExit, RunOptions)"/>
+    /// <param name="command">The program.</param>
+    /// <param name="directory">What --workdir said; likewise the user.</param>
+    public static RunVerdict Of(in AgentExit exit, string command, string? directory, string? user)
     {
-        string command = options.Command[0];
         string why = Marshal.GetPInvokeErrorMessage((int)(exit.Value & 0xfff));
         int code = (int)(exit.Value & 0xff);
         return exit.How switch
@@ -43,9 +48,9 @@ internal sealed record RunVerdict(RunOutcome Outcome, int Code, string? Message 
             AgentEnding.Exec when exit.Value == ErrnoException.ENOENT =>
                 new RunVerdict(RunOutcome.NotStarted, NotFound, $"{command}: no such program in the guest"),
             AgentEnding.Exec => new RunVerdict(RunOutcome.NotStarted, NotExecutable, $"{command}: {why}"),
-            AgentEnding.Directory => NotStarted($"--workdir {options.Directory}: {why} in the guest"),
+            AgentEnding.Directory => NotStarted($"--workdir {directory}: {why} in the guest"),
             AgentEnding.User => NotStarted(
-                exit.Value == 3 ? $"--user {options.User}: no such user or group in the guest" : $"--user {options.User}: {why}"),
+                exit.Value == 3 ? $"--user {user}: no such user or group in the guest" : $"--user {user}: {why}"),
             _ => NotStarted($"{command}: the guest could not start it: {why}"),
         };
     }

@@ -14,16 +14,15 @@ internal sealed class StreamInput : IDisposable
 
     private readonly EventLoop _loop;
     private readonly InputDescriptor _source;
-    private readonly AgentProcess _process;
+    private readonly IInputSink _process;
     private readonly Action? _escaped;
     private readonly EventLoop.Watch? _watch;
     private bool _ended;
     private int _controls;
     private long _firstControl;
 
-    /// <param name="escaped">Called on a terminal when Ctrl-C came three times within a second. Null where it is no
-    /// terminal.</param>
-    public StreamInput(EventLoop loop, int fd, AgentProcess process, Action? escaped)
+    /// <param name="escaped">On a terminal: Ctrl-C came three times within a second. Null where it is none.</param>
+    public StreamInput(EventLoop loop, int fd, IInputSink process, Action? escaped)
     {
         (_loop, _process, _escaped) = (loop, process, escaped);
         _source = new InputDescriptor(fd, isTerminal: escaped is not null);

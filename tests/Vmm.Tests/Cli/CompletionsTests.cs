@@ -5,7 +5,7 @@ namespace Vmm.Tests.Cli;
 public sealed class CompletionsTests
 {
     [Theory]
-    [InlineData("ex", "exits")]
+    [InlineData("exi", "exits")]
     [InlineData("disk ", "create")]
     [InlineData("--ker", "--kernel")]
     [InlineData("exits --form", "--format")]

@@ -15,9 +15,15 @@ public sealed class ControlClientTests : IDisposable
 
     private readonly string _directory = Directory.CreateTempSubdirectory("vmm-client-").FullName;
 
+    private Socket? _open;      // else the collector would close it
+
     private string SocketPath => Path.Combine(_directory, "c.sock");
 
-    public void Dispose() => Directory.Delete(_directory, recursive: true);
+    public void Dispose()
+    {
+        _open?.Dispose();
+        Directory.Delete(_directory, recursive: true);
+    }
 
     [Fact]
     public void Answers_come_back_and_refusals_are_told_by_whose_fault_they_are()
@@ -127,9 +133,10 @@ public sealed class ControlClientTests : IDisposable
     }
 
     /// <summary>To the one who comes.</summary>
-    private static void Say(Socket server, string text, bool closes) => new Thread(() =>
+    private void Say(Socket server, string text, bool closes) => new Thread(() =>
     {
         Socket client = server.Accept();
+        _open = client;
         client.Send(Encoding.UTF8.GetBytes(text));
         if (closes)
         {

@@ -34,7 +34,7 @@ public sealed class ControlledMachineTests : IDisposable
         using ControlSocket socket = ControlSocket.Open(spec)!;
         Assert.Contains("somebody listens there already", Assert.Throws<UsageException>(() => ControlSocket.Open(spec)).Message, StringComparison.Ordinal);
         using Machine machine = Machine.Build(spec);
-        using ControlServer server = socket.Serve(machine, spec, "1.2.3");
+        using ControlServer server = socket.Serve(machine, "1.2.3");
         Task<MachineEnd> run = Task.Run(machine.Run);
         var heard = new List<string>();
         using var client = new ControlClient(path, "db") { Happened = heard.Add };
@@ -119,7 +119,7 @@ public sealed class ControlledMachineTests : IDisposable
             var spec = new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2, Control = path };
             using ControlSocket socket = ControlSocket.Open(spec)!;
             using Machine machine = Machine.Build(spec);
-            using ControlServer server = socket.Serve(machine, spec, "1.2.3");
+            using ControlServer server = socket.Serve(machine, "1.2.3");
             Task<MachineEnd> run = Task.Run(machine.Run);
             using var client = new ControlStand.Client(path);
             client.Say("""{"id":1,"command":"pause"}""" + "\n");

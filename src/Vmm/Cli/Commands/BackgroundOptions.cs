@@ -90,6 +90,11 @@ internal sealed class BackgroundOptions
             throw new UsageException($"{Detach}: not in an emulated host, which ends with this command");
         }
 
+        if (spec.Control is not null)
+        {
+            throw new UsageException($"--control: not with {Detach}: a machine in the background has a control socket, which its name finds");
+        }
+
         IReadOnlyList<string> words = Words();
         MachineRecord Record(string name) => new()
         {

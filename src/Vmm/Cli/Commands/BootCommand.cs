@@ -110,6 +110,12 @@ internal sealed class BootCommand
         HelpName = "NAME",
     };
 
+    private readonly Option<string> _control = new("--control")
+    {
+        Description = "Listen at this Unix socket for what 'vmm ctl' and other programs of the same user ask of the machine while it runs",
+        HelpName = "PATH",
+    };
+
     private readonly Option<bool> _rng = new("--rng")
     {
         Description = "Add an entropy device, fed by the host's random numbers: /dev/hwrng",
@@ -207,7 +213,7 @@ internal sealed class BootCommand
     /// <summary>The options that describe a machine.</summary>
     private IEnumerable<Option> Shared =>
     [
-        _kernel, _disk, _net, _vsock, _share, _vhostUserBlock, _vhostUserNet, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _balloon, _console, _port, _name, _transport, _packed,
+        _kernel, _disk, _net, _vsock, _share, _vhostUserBlock, _vhostUserNet, _memory, _cpus, _initrd, _commandLine, _commandLineOnly, _rng, _balloon, _console, _port, _name, _control, _transport, _packed,
         _cpu, _entry, _noKaslr, _noUnpack, _onReboot, _stopTimeout, _stats, _trace,
     ];
 
@@ -226,6 +232,7 @@ internal sealed class BootCommand
             MachineSpec options = Read(result);
             return _background.Run(result, options, hasAgent: false, life =>
             {
+                options = life is null ? options : options with { Control = life.ControlPath };
                 (bool isAsked, string? file) = ProfileOf(result);
                 using var figures = new MachineFigures(clock, OpenProfile(isAsked, file), TraceOf(result));
                 return figures.Observer is null ? MachineRunner.Run(options, clock, life) : MachineRunner.RunObserved(options, clock, figures, life);
@@ -304,6 +311,7 @@ internal sealed class BootCommand
         ServedDisks = Array.ConvertAll(All(result, _vhostUserBlock), path => CheckSocket("--vhost-user-blk", path)),
         ServedNets = Array.ConvertAll(All(result, _vhostUserNet), path => CheckSocket("--vhost-user-net", path)),
         Name = result.GetValue(_name) is { } name ? MachineSpec.CheckName(name) : null,
+        Control = result.GetValue(_control) is { } control ? CheckSocket("--control", control) : null,
         Rng = result.GetValue(_rng),
         Balloon = HasBalloon(result),
         Ports = PortSpec.Check(Array.ConvertAll(All(result, _port), PortSpec.Parse)),

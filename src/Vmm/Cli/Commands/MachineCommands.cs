@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Vmm.Control;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Named;
@@ -79,8 +80,11 @@ internal static class MachineCommands
         }
     }
 
-    private static MachineActions Actions(MachineStore store) => new(
-        store, static (folder, _, _) => throw new HostException($"{folder.Name}: it has no control socket"));
+    private static MachineActions Actions(MachineStore store) => new(store, static (folder, path, command) =>
+    {
+        using var client = new ControlClient(path, folder.Name);
+        client.Ask(command);
+    });
 
     private static Command Simple(string name, string description, Action<MachineActions, MachineFolder> act)
     {

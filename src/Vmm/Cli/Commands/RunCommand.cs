@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Vmm.Backends.Console;
+using Vmm.Control;
 using Vmm.Host;
 using Vmm.Kernels;
 using Vmm.Kvm;
@@ -141,7 +142,8 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         if (one is not null)
         {
             return _background.Run(result, one.Machine, hasAgent: true, life => RunOne(
-                one, () => new MachineFigures(clock, BootCommand.OpenProfile(one.HasProfile, one.Profile), one.Trace), life));
+                life is null ? one : one with { Machine = one.Machine with { Control = life.ControlPath } },
+                () => new MachineFigures(clock, BootCommand.OpenProfile(one.HasProfile, one.Profile), one.Trace), life));
         }
 
         if (figures is null && _background.IsAsked(result))
@@ -197,17 +199,20 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
 
     private int Run(RunOptions options, RunRecorder recorder, MachineFigures told, MachineLife? life)
     {
+        using ControlSocket? socket = ControlSocket.Open(options.Machine);
         using var packed = PackedRoot.Make(options.Root);
         MachineSpec asked = told.For(options.Machine);
         var run = new GuestRun(options, recorder, life is null ? null : life.Up);
         using Machine machine = Machine.Build(
             packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] }, told.Observer, guest: run);
+        using ControlServer? control = socket?.Serve(machine, VersionCommand.Version, run);
         MachineEnd end = machine.Run();
         bool isWhole = true;
-        int code = run.Complete(end, verdict =>
+        int code = run.Complete(end, (verdict, message) =>
         {
-            life?.Tell(verdict);
-            isWhole = told.Tell(asked, machine, verdict, recorder.Marks);
+            life?.Tell(message);
+            control?.Finish(ControlEvent.Ended(verdict.Outcome.ToString(), verdict.Code, message));
+            isWhole = told.Tell(asked, machine, message, recorder.Marks);
             if (asked.Stats)
             {
                 Stderr.Write(RunStatistics.Format(machine, clock));
