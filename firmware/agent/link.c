@@ -5,6 +5,7 @@ int link_fd = -1;
 u32 link_window = WINDOW_VSOCK;
 
 static int is_serial;
+static int heard;                       /* vmm said something on this connection */
 static u16 next_sent, next_received;
 
 static u8 out[4 * (FRAME_HEADER + FRAME_MOST)];
@@ -54,6 +55,24 @@ static int open_serial(void)
     return fd;
 }
 
+static void greet(void);
+
+/* Nothing more comes over the connection. A machine that was saved before vmm said anything goes on with another vmm, which its
+ * kernel tells it by ending all connections: then a new one leads there. Else vmm is gone. */
+static void lost(void)
+{
+    struct __kernel_timespec step = { .tv_nsec = 5000000l };
+    if (heard || is_serial || !is_init) {
+        processes_kill();
+        go_off();
+    }
+    CALL(close, link_fd);
+    out_used = in_used = next_sent = next_received = 0;
+    while ((link_fd = open_vsock()) < 0)
+        CALL(nanosleep, &step, NULL);
+    greet();
+}
+
 static void greet(void)
 {
     struct new_utsname name;
@@ -88,8 +107,10 @@ void link_flush(void)
         long count = CALL(write, link_fd, out + done, out_used - done);
         if (count == -EINTR || count == -EAGAIN)
             continue;
-        if (count <= 0)
-            go_off();
+        if (count <= 0) {
+            lost();
+            return;
+        }
         done += (usize)count;
     }
     out_used = 0;
@@ -154,6 +175,7 @@ static void take_frames(void)
             break;
         char *content = (char *)in + at + FRAME_HEADER;
         at += (usize)FRAME_HEADER + header.length;
+        heard = 1;
         if (header.sequence != next_received++ || (is_serial && header.content != crc32c(0, content, header.length)))
             set_up_failed("bytes were lost on the way to the guest", "", -EIO);
         if (header.process == 0)
@@ -171,8 +193,8 @@ void link_receive(void)
     if (count == -EINTR || count == -EAGAIN)
         return;
     if (count <= 0) {
-        processes_kill();
-        go_off();                       /* vmm is gone */
+        lost();
+        return;
     }
     in_used += (usize)count;
     take_frames();

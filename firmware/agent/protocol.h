@@ -17,6 +17,7 @@ enum {
     ARGUMENTS_MOST = 2097152,       /* bytes of one process's arguments and environment together */
     WINDOW_VSOCK = 262144,          /* bytes on their way in one stream */
     WINDOW_SERIAL = 4096,
+    ENTROPY_MOST = 64,
 };
 
 /*
@@ -61,6 +62,7 @@ enum frame_type {
     FRAME_ROOT = 0x48,              /* path 0: becomes /, with what is mounted below it */
     FRAME_PING = 0x49,
     FRAME_SHUTDOWN = 0x4a,          /* end all processes, write everything, go off */
+    FRAME_ENTROPY = 0x4b,           /* up to ENTROPY_MOST bytes of the host's, for a machine that was saved */
 
     FRAME_ARGUMENTS = 0x51,         /* strings, each ending in 0; may be cut anywhere and go on in the next frame */
     FRAME_ENVIRONMENT = 0x52,       /* the same */

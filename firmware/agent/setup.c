@@ -136,6 +136,29 @@ static void write_file(const char *path, u32 mode, const char *content, usize le
         link_note("writing", path, error < 0 ? error : -EIO);
 }
 
+/* Machines that go on from one saved state would all have the same random numbers (random(4): RNDADDENTROPY counts them,
+ * RNDRESEEDCRNG has the generator use them at once). */
+static void add_entropy(const char *content, usize length)
+{
+    static const char device[] = "/vmm/random";
+    struct { int bits, size; char bytes[ENTROPY_MOST]; } entropy = { (int)length * 8, (int)length, { 0 } };
+    if (length == 0 || length > ENTROPY_MOST || !is_init)
+        return;
+    memcpy(entropy.bytes, content, length);
+    long error = CALL(mknod, device, S_IFCHR | 0600, 1 << 8 | 9);
+    int fd = (int)CALL(open, device, O_WRONLY | O_CLOEXEC);
+    if (error == 0)
+        error = fd < 0 ? fd : CALL(ioctl, fd, RNDADDENTROPY, &entropy);
+    if (error == 0)
+        error = CALL(ioctl, fd, RNDRESEEDCRNG, 0);
+    if (fd >= 0)
+        CALL(close, fd);
+    CALL(unlink, device);
+    /* Nobody may have numbers that another has, too. */
+    if (error != 0)
+        set_up_failed("fresh random numbers", "", error);
+}
+
 static void raise_loopback(void)
 {
     struct interface_request request = { .name = "lo", .flags = IFF_UP_ };
@@ -206,6 +229,9 @@ void handle_setup(enum frame_type type, char *content, usize length)
             memcpy(&clock, content, sizeof clock);
             CALL(clock_settime, 0, &clock);
         }
+        break;
+    case FRAME_ENTROPY:
+        add_entropy(content, length);
         break;
     case FRAME_HOSTNAME:
         CALL(sethostname, content, length);

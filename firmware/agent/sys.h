@@ -13,8 +13,10 @@
 #include <linux/fcntl.h>
 #include <linux/mman.h>
 #include <linux/mount.h>
+#include <linux/random.h>
 #include <linux/reboot.h>
 #include <linux/resource.h>
+#include <linux/stat.h>
 #include <linux/time.h>
 #include <linux/utsname.h>
 #include <linux/wait.h>

@@ -17,6 +17,9 @@ internal static class AgentProtocol
     /// <summary>Bytes of one process's arguments and environment together.</summary>
     public const int MostArguments = 2 << 20;
 
+    /// <summary>Bytes of entropy that are taken at once.</summary>
+    public const int MostEntropy = 64;
+
     /// <summary>Bytes of an output stream that may be in flight: what vmm can buffer.</summary>
     public const uint OutputWindow = 256 << 10;
 }
@@ -48,6 +51,7 @@ internal enum AgentFrameType : byte
     Root = 0x48,
     Ping = 0x49,
     Shutdown = 0x4a,
+    Entropy = 0x4b,
 
     // From vmm, about a process.
     Arguments = 0x51,
