@@ -18,6 +18,7 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
     private readonly IVirtioInterrupts _interrupts;
     private readonly IQueueNotifier _notifier;
     private readonly IDeviceLog _log;
+    private readonly GuestMemory _memory;
     private readonly QueueConfiguration[] _configurations;
     private readonly Virtqueue[] _split;
     private readonly Virtqueue[] _packed;
@@ -35,6 +36,7 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
         VirtioDevice device, GuestMemory memory, IVirtioInterrupts interrupts, IQueueNotifier notifier, IDeviceLog log)
     {
         _device = device;
+        _memory = memory;
         _interrupts = interrupts;
         _notifier = notifier;
         _log = log;
@@ -308,6 +310,11 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
 
     /// <summary>Where the driver put the rings of a queue that is enabled.</summary>
     internal QueueConfiguration RingsOf(Virtqueue queue) => _configurations[queue.Index];
+
+    /// <summary>Has the driver made no buffer of a split queue available since it enabled it (virtio 1.2, section 2.7.6: the index of
+    /// the available ring)?</summary>
+    internal bool IsUntouched(Virtqueue queue) =>
+        _memory.TryRead(_configurations[queue.Index].DriverArea + sizeof(ushort), out ushort index) && index == 0;
 
     /// <summary>A used buffer notification.</summary>
     internal void Interrupt(Virtqueue queue) => _interrupts.NotifyQueue(queue.Index);

@@ -7,8 +7,7 @@ namespace Vmm.Devices.Virtio.Transport;
 /// registers, and the MSI-X vectors that the driver maps to queues and to configuration changes.</summary>
 /// <param name="common">What the registers mean.</param>
 /// <param name="vectors">Vectors in the MSI-X table.</param>
-/// <param name="mapped">Called with a queue's number when its vector may have changed. Any thread.</param>
-internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors, Action<int> mapped)
+internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors)
 {
     /// <summary>Bytes.</summary>
     public const int Length = 0x40;
@@ -28,10 +27,7 @@ internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors, A
     public void UnmapVectors()
     {
         _configVector = NoVector;
-        for (int queue = 0; queue < _queueVectors.Length; queue++)
-        {
-            Map(queue, NoVector);
-        }
+        _queueVectors.AsSpan().Fill(NoVector);
     }
 
     /// <summary>Writes the vectors; the rest is <see cref="CommonConfiguration"/>'s.</summary>
@@ -48,7 +44,7 @@ internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors, A
         StateReader[] queues = state.List("queueVectors", _queueVectors.Length, _queueVectors.Length);
         for (int i = 0; i < queues.Length; i++)
         {
-            Map(i, LoadVector(queues[i], "vector"));
+            _queueVectors[i] = LoadVector(queues[i], "vector");
             queues[i].End();
         }
     }
@@ -187,15 +183,9 @@ internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors, A
             uint queue = common.QueueSelect;
             if (queue < (uint)_queueVectors.Length)
             {
-                Map((int)queue, value);
+                Volatile.Write(ref _queueVectors[queue], value);
             }
         }
-    }
-
-    private void Map(int queue, ushort vector)
-    {
-        Volatile.Write(ref _queueVectors[queue], vector);
-        mapped(queue);
     }
 
     /// <summary>A vector that there is not reads back as none (4.1.5.1.2.1): the driver sees that it failed.</summary>

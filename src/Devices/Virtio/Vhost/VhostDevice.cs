@@ -71,9 +71,21 @@ public abstract class VhostDevice(
     /// <inheritdoc/>
     protected internal override void StopQueue(Virtqueue queue) => Backend.StopQueue(queue.Index);
 
-    /// <summary>Refuses: the program's own state (open files, for instance) would be missing.</summary>
-    protected internal override void Save(StateWriter state) => throw new NotSupportedException(
-        $"{Name}: its state is in the program that serves it, and cannot be saved");
+    /// <summary>Refuses once the guest has asked for anything: what the program knows of it (open files, for instance) would not be
+    /// in the state.</summary>
+    /// <exception cref="NotSupportedException">It has.</exception>
+    protected internal override void Save(StateWriter state)
+    {
+        for (int i = 0; i < QueueSizes.Length; i++)
+        {
+            if (TryGetQueue(i, out Virtqueue? queue) && !Configuration.IsUntouched(queue))
+            {
+                throw new NotSupportedException($"{Name}: its state is in the program that serves it, and cannot be saved");
+            }
+        }
+
+        base.Save(state);
+    }
 
     /// <inheritdoc/>
     protected override void ProcessQueue(Virtqueue queue)
