@@ -293,8 +293,8 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         State.Add("devices", _slots);
         _host.CloseBootFiles();
         _host.Preparation?.Finish();
-        LoadSaved();
         _host.Backends.WaitUntilReady();
+        LoadSaved();            // what other programs offer is known now
         Done("vCPUs");
     }
 

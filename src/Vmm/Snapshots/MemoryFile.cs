@@ -52,24 +52,31 @@ internal static class MemoryFile
     public static unsafe void Read(FileDescriptor file, string name, nint start, ulong length, ReadOnlySpan<uint> checksums)
     {
         using var source = file.Borrow();
+        bool[] read = new bool[checksums.Length];
         foreach ((ulong from, ulong end) in FileExtents.DataOf(file, length))
         {
+            read.AsSpan((int)(from / MemoryChecksums.ChunkBytes), MemoryChecksums.Count(end) - (int)(from / MemoryChecksums.ChunkBytes)).Fill(true);
             for (ulong at = from; at < end;)
             {
                 // SAFETY: at + the span's length is at most length, which is how much memory there is.
                 var part = new Span<byte>((byte*)start + at, (int)Math.Min(end - at, MostAtOnce));
-                int read = RandomAccess.Read(source, part, (long)at);
-                if (read == 0)
+                int count = RandomAccess.Read(source, part, (long)at);
+                if (count == 0)
                 {
                     throw new UsageException($"{name}: has become shorter while it was read");
                 }
 
-                at += (ulong)read;
+                at += (ulong)count;
             }
         }
 
         for (int i = 0; i < checksums.Length; i++)
         {
+            if (!read[i] && checksums[i] == 0)
+            {
+                continue;       // nothing was read there, and to look would take memory
+            }
+
             ulong at = (ulong)i * MemoryChecksums.ChunkBytes;
 
             // SAFETY: as above.

@@ -14,14 +14,17 @@ internal sealed class PartialDirectory : IDisposable
     private readonly string _partial;
     private readonly FileDescriptor _lock;
     private readonly List<string> _files = [];
+    private readonly bool _isDurable;
     private bool _isComplete;
 
-    private PartialDirectory(string name, string partial, FileDescriptor locked) => (_name, _partial, _lock) = (name, partial, locked);
+    private PartialDirectory(string name, string partial, FileDescriptor locked, bool isDurable) =>
+        (_name, _partial, _lock, _isDurable) = (name, partial, locked, isDurable);
 
     /// <param name="name">Must not exist.</param>
+    /// <param name="isDurable">Nothing is lost with the host's power.</param>
     /// <exception cref="UsageException">It is there already, or cannot be made.</exception>
     /// <exception cref="HostException">The host has no room for it.</exception>
-    public static PartialDirectory Create(string name)
+    public static PartialDirectory Create(string name, bool isDurable = true)
     {
         name = Path.TrimEndingDirectorySeparator(name);
         if (name is "" or "/")
@@ -46,7 +49,7 @@ internal sealed class PartialDirectory : IDisposable
             throw CannotMake(partial, Marshal.GetLastPInvokeError());
         }
 
-        var directory = new PartialDirectory(name, partial, new FileDescriptor(number));
+        var directory = new PartialDirectory(name, partial, new FileDescriptor(number), isDurable);
         if (LibC.FileLock(number, LibC.LOCK_EX | LibC.LOCK_NB) != 0)
         {
             directory._lock.Dispose();
@@ -83,7 +86,7 @@ internal sealed class PartialDirectory : IDisposable
     /// <inheritdoc cref="CreateFile(string)"/>
     public void Sync(FileDescriptor file, string name)
     {
-        if (LibC.Fdatasync(file.Number) != 0)
+        if (_isDurable && LibC.Fdatasync(file.Number) != 0)
         {
             throw Failed(Path.Combine(_partial, name), Marshal.GetLastPInvokeError());
         }
@@ -107,7 +110,7 @@ internal sealed class PartialDirectory : IDisposable
         _isComplete = true;
         string parent = Path.GetDirectoryName(_name) is { Length: > 0 } above ? above : _name.StartsWith('/') ? "/" : ".";
         using FileDescriptor directory = FileDescriptor.Open(parent, LibC.O_RDONLY | LibC.O_DIRECTORY);
-        _ = LibC.Fdatasync(directory.Number);
+        _ = _isDurable ? LibC.Fdatasync(directory.Number) : 0;
     }
 
     public void Dispose()

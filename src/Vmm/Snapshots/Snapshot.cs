@@ -15,7 +15,6 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
     private readonly string _directory;
     private readonly FileDescriptor _memory;
     private readonly byte[] _checksums;
-    private readonly bool _isTrusted;
     private readonly bool _readsAll;
 
     private Snapshot(string directory, SnapshotHead head, byte[] state, byte[] checksums, FileDescriptor memory, bool isTrusted, bool readsAll)
@@ -25,11 +24,14 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
         State = state;
         _checksums = checksums;
         _memory = memory;
-        _isTrusted = isTrusted;
+        IsTrusted = isTrusted;
         _readsAll = readsAll;
     }
 
     public SnapshotHead Head { get; }
+
+    /// <summary>It belongs to this user, or to root.</summary>
+    public bool IsTrusted { get; }
 
     /// <inheritdoc/>
     public ReadOnlyMemory<byte> State { get; }
@@ -120,7 +122,7 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
     {
         bool usesNames = (with.Disks.Count == 0 && Head.Machine.Disks.Count > 0) || (with.Nets.Count == 0 && Head.Machine.Nets.Count > 0)
             || (with.Vsock is null && Head.Machine.Vsock.Length > 0) || (with.Ports.Count == 0 && Head.Machine.Ports.Count > 0);
-        if (usesNames && !_isTrusted)
+        if (usesNames && !IsTrusted)
         {
             throw new UsageException($"{_directory}: is somebody else's, so no file, network or socket is opened that it names: give --disk, --net, "
                 + "--vsock and --port for all that the machine has");

@@ -13,6 +13,25 @@ namespace Vmm.Snapshots;
 /// <param name="MemoryBytes">Of guest memory that were written; the rest is zero.</param>
 internal sealed record SnapshotReport(TimeSpan Pause, ulong MemoryBytes);
 
+/// <summary>How a machine is saved.</summary>
+internal sealed record SnapshotOptions
+{
+    /// <summary>For how long the host may take to finish requests in flight.</summary>
+    public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>The user had paused it: it stays so.</summary>
+    public bool IsPaused { get; init; }
+
+    /// <summary>The machine ends once it is saved, and its disks stay as they were then.</summary>
+    public bool Ends { get; init; }
+
+    /// <summary>Waits until it is on the disk.</summary>
+    public bool IsDurable { get; init; } = true;
+
+    /// <summary>Files to put beside it.</summary>
+    public IReadOnlyList<(string Name, byte[] Content)> Extra { get; init; } = [];
+}
+
 /// <summary>Saves a machine that runs into a directory.</summary>
 internal static class SnapshotWriter
 {
@@ -21,19 +40,15 @@ internal static class SnapshotWriter
     /// <param name="machine">Runs. Not from one of its vCPUs' threads or its loop's; one snapshot at a time.</param>
     /// <param name="directory">Must not exist.</param>
     /// <param name="version">vmm's own.</param>
-    /// <param name="patience">For how long the host may take to finish requests in flight.</param>
-    /// <param name="isPaused">The user had paused it: it stays so.</param>
-    /// <param name="ends">The machine ends once it is saved, and its disks stay as they were then.</param>
-    /// <exception cref="UsageException">The directory is there already, or the machine is of a kind that cannot be saved.</exception>
+    /// <exception cref="UsageException">The directory is there already.</exception>
     /// <exception cref="HostException">The host cannot: no room, for instance. The machine goes on, and nothing is left behind.</exception>
-    public static SnapshotReport Write(
-        Machine machine, string directory, string version, TimeSpan patience, bool isPaused = false, bool ends = false)
+    /// <exception cref="NotSupportedException">Part of its state is in another program (<see cref="CheckKind"/>).</exception>
+    public static SnapshotReport Write(Machine machine, string directory, string version, SnapshotOptions options)
     {
-        CheckKind(machine);
-        using PartialDirectory files = PartialDirectory.Create(directory);
+        using PartialDirectory files = PartialDirectory.Create(directory, options.IsDurable);
         try
         {
-            return Write(machine, files, version, patience, isPaused, ends);
+            return Write(machine, files, version, options);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
@@ -41,7 +56,9 @@ internal static class SnapshotWriter
         }
     }
 
-    private static void CheckKind(Machine machine)
+    /// <summary>For a machine that a user wants to be saved.</summary>
+    /// <exception cref="UsageException">It is of a kind that cannot.</exception>
+    public static void CheckKind(Machine machine)
     {
         MachineSpec spec = machine.Spec;
         if (spec.Shares.Count > 0 || spec.ServedDisks.Count > 0 || spec.ServedNets.Count > 0)
@@ -56,13 +73,12 @@ internal static class SnapshotWriter
         }
     }
 
-    private static SnapshotReport Write(
-        Machine machine, PartialDirectory files, string version, TimeSpan patience, bool isPaused, bool ends)
+    private static SnapshotReport Write(Machine machine, PartialDirectory files, string version, SnapshotOptions options)
     {
         long begin = Stopwatch.GetTimestamp();
-        if (!machine.TryQuiesce(patience))
+        if (!machine.TryQuiesce(options.Patience))
         {
-            throw new HostException($"the machine has ended, or the host did not finish its requests within {patience.TotalSeconds:0} s",
+            throw new HostException($"the machine has ended, or the host did not finish its requests within {options.Patience.TotalSeconds:0} s",
                 "nothing was saved; try again");
         }
 
@@ -80,15 +96,20 @@ internal static class SnapshotWriter
                 FileDescriptor memory = Created(files, SnapshotFiles.Memory, large);
                 byte[] checksums = MemoryChecksums.ToBytes(MemoryFile.Write(memory, machine.Ram, out ulong written));
                 TimeSpan pause = Stopwatch.GetElapsedTime(begin);
-                if (!ends)
+                if (!options.Ends)
                 {
-                    GoOn(machine, isPaused);
+                    GoOn(machine, options.IsPaused);
                     isHeld = false;
                 }
 
                 large.ForEach(file => files.Sync(file.File, file.Name));
                 files.CreateFile(SnapshotFiles.State, state);
                 files.CreateFile(SnapshotFiles.MemoryChecksums, checksums);
+                foreach ((string name, byte[] content) in options.Extra)
+                {
+                    files.CreateFile(name, content);
+                }
+
                 var head = new SnapshotHead
                 {
                     Vmm = version,
@@ -99,7 +120,7 @@ internal static class SnapshotWriter
                 };
                 files.CreateFile(SnapshotFiles.Head, head.ToBytes());
                 files.Complete();
-                if (ends)
+                if (options.Ends)
                 {
                     isHeld = false;
                     machine.End(MachineEnd.Saved);
@@ -116,7 +137,7 @@ internal static class SnapshotWriter
         {
             if (isHeld)
             {
-                GoOn(machine, isPaused);
+                GoOn(machine, options.IsPaused);
             }
         }
     }

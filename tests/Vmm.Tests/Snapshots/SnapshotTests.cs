@@ -75,7 +75,7 @@ public sealed class SnapshotTests : IDisposable
                 Assert.True(Count(machine) >= count);
                 Task<MachineEnd> run = Task.Run(machine.Run);
                 WaitForTicks(machine, 2);
-                SnapshotWriter.Write(machine, to, Version, Patience, ends: true);
+                SnapshotWriter.Write(machine, to, Version, new SnapshotOptions { Ends = true });
                 Assert.Equal(MachineEnd.Saved, run.GetAwaiter().GetResult());
                 count = Count(machine);
             }
@@ -181,7 +181,7 @@ public sealed class SnapshotTests : IDisposable
             Task<MachineEnd> run = Task.Run(machine.Run);
             WaitForTicks(machine, 2);
             HostException error = Assert.Throws<HostException>(
-                () => SnapshotWriter.Write(machine, Path.Combine(small, "snap"), Version, Patience));
+                () => SnapshotWriter.Write(machine, Path.Combine(small, "snap"), Version, new SnapshotOptions()));
             Assert.Contains("No space left on device", error.Message, StringComparison.Ordinal);
             Assert.Empty(Directory.GetFileSystemEntries(small));
             WaitForTicks(machine, 2);
@@ -200,7 +200,7 @@ public sealed class SnapshotTests : IDisposable
         Task<MachineEnd> run = Task.Run(machine.Run);
         WaitForTicks(machine, 2);
         EndGuest(machine, run);
-        Assert.Throws<HostException>(() => SnapshotWriter.Write(machine, Saved, Version, TimeSpan.FromSeconds(1)));
+        Assert.Throws<HostException>(() => SnapshotWriter.Write(machine, Saved, Version, new SnapshotOptions { Patience = TimeSpan.FromSeconds(1) }));
         Assert.Empty(Directory.GetFileSystemEntries(_folder));
     }
 
@@ -218,7 +218,7 @@ public sealed class SnapshotTests : IDisposable
         Task<MachineEnd> run = Task.Run(machine.Run);
         WaitForTicks(machine, 3);
         ulong before = Count(machine);
-        SnapshotReport report = SnapshotWriter.Write(machine, Saved, Version, Patience);
+        SnapshotReport report = SnapshotWriter.Write(machine, Saved, Version, new SnapshotOptions { Patience = Patience });
         Assert.InRange(report.MemoryBytes, 4096UL, 1UL << 20);
         WaitForTicks(machine, 2);
         EndGuest(machine, run);
