@@ -25,6 +25,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
         new("NO_COLOR", "if it is set to anything, reports are without colour (no-color.org)"),
         new("COLUMNS", "how wide reports are where they do not go to a terminal; 100 if not set"),
         new("VMM_EMULATED", "if it is neither empty nor 0, the same as --emulated"),
+        new("VMM_COLD", "if it is neither empty nor 0, vmm run boots each machine, as with --cold"),
         new("VMM_RUN_PROGRAM", "with many runs: a program to start instead of vmm for each of them; for tests"),
         new("XDG_STATE_HOME", "machines with a name are kept in vmm/machines below it; ~/.local/state if not set"),
         new("XDG_RUNTIME_DIR", "their sockets are in vmm below it; /run/user/UID if not set, else /tmp/vmm-UID"),
@@ -76,6 +77,9 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                     + "vmm run TARGET, vmm run --all. The command line overrides a target, and a target the defaults; variables "
                     + "of --env are collected. Words behind -- are added to a target's command. docs/many.md shows one, and how many runs, one "
                     + "for each file or on several machines, are done.",
+                "The first run with a kernel boots; the machine is saved where its command could start, and the next run with the same kernel, "
+                    + "initramfs, command line and machine goes on from there, with a fresh clock and fresh random numbers. --cold boots. A run with "
+                    + "a disk, -v, --profile or --trace always boots. docs/snapshots.md tells what such runs share; 'vmm cache' what is kept.",
                 "With -d the machine stays in the background, under its --name or one of two words; without a command it stays until 'vmm stop' ends "
                     + "it. Its command has no input, and what it says is in 'vmm logs'. docs/machines.md tells all of it.",
                 "The guest needs no software: vmm's agent is its process 1. docs/agent-protocol.md describes its protocol.",
@@ -140,6 +144,15 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 new("vmm restore warm", "goes on where the machine was saved"),
                 new("vmm restore warm --disk copy.qcow2 --vsock /tmp/v2.sock", "with another disk and socket, beside the first"),
             ]),
+        "vmm cache" => new(
+            ["list|prune"],
+            [
+                "vmm run keeps machines that have booted in $XDG_CACHE_HOME/vmm/boots (~/.cache if that is not set), 2G of them at most, and goes "
+                    + "on from them until the host is started anew.",
+            ],
+            [new("vmm cache prune", "deletes all")]),
+        "vmm cache list" => new([""], ["A line for each: name, room on the disk, memory of the machine, when it was used last, kernel."], []),
+        "vmm cache prune" => new(["[SIZE]"], ["Deletes what was not used for longest, and tells what."], [new("vmm cache prune 500M", "keeps 500M")]),
         "vmm check" => new(
             [""],
             ["Checks this host, and says what to do about each problem. Exit code 69 means that vmm cannot run."],

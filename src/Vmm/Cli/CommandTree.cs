@@ -64,6 +64,7 @@ internal sealed class CommandTree
         root.Subcommands.Add(Named("exec", ExecCommand.Create));
         root.Subcommands.Add(Named("attach", AttachCommand.Create));
         root.Subcommands.Add(Named("ctl", CtlCommand.Create));
+        root.Subcommands.Add(Named("cache", CacheCommand.Create));
         root.Subcommands.Add(Named("junit", JUnitCommand.Create));
         root.Subcommands.Add(Named("completion", CompletionCommand.Create));
         root.Subcommands.Add(Named("host", HostCommand.Create));

@@ -14,7 +14,7 @@ internal sealed class KernelStore(string root)
     public string Root { get; } = root;
 
     /// <summary>XDG Base Directory Specification: a relative path is to be ignored.</summary>
-    private static string CacheDirectory =>
+    public static string CacheDirectory =>
         Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is ['/', ..] chosen
             ? chosen
             : Path.Combine(Environment.GetEnvironmentVariable("HOME") is { Length: > 0 } home ? home : "/var", ".cache");

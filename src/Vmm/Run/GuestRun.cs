@@ -46,6 +46,9 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     private RunVerdict? _verdict;
     private IReadOnlyList<string> _findings = [];
     private long _consoleMark;
+    private Action<Machine>? _whenBooted;
+    private Thread? _saving;
+    private bool _isRestored;
 
     /// <param name="recorder">Records all events; not owned.</param>
     /// <param name="up">Called once the command runs, or the machine is ready where there is none.</param>
@@ -66,7 +69,8 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         ? [$"rdinit={RunInitramfs.Agent}", SecondPortWord]
         : [$"rdinit={RunInitramfs.Agent}", SecondPortWord, "loglevel=5"];
 
-    private TimeSpan BootTimeout => _options.BootTimeout
+    /// <summary>A guest that booted before has only to notice that it goes on.</summary>
+    private TimeSpan BootTimeout => _isRestored ? TimeSpan.FromSeconds(IsSlow ? 60 : 5) : _options.BootTimeout
         ?? TimeSpan.FromSeconds(IsSlow ? 900 : 60);
 
     /// <summary>Where guests run tens of times slower: time limits of vmm's own are longer.</summary>
@@ -75,6 +79,17 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     private TimeSpan Patience => TimeSpan.FromSeconds(IsSlow ? 10 : 2);
 
     public long ConsoleBytes => _recorder.Console.Total;
+
+    /// <summary>The machine was restored from where it had booted, and its guest is gone: it has said nothing, and nobody has told it
+    /// to end.</summary>
+    public bool IsUnheard => _isRestored && !_session.HasArrived && _verdict is null;
+
+    /// <summary>Has the machine saved when its guest has booted and waits to be told what to do. Before it runs.</summary>
+    /// <param name="save">On a thread of its own.</param>
+    public void WhenBooted(Action<Machine> save) => _whenBooted = save;
+
+    /// <summary>The machine is one that was saved when it had booted. Before it runs.</summary>
+    public void GoesOn() => _isRestored = true;
 
     public void Attach(Machine machine)
     {
@@ -159,6 +174,9 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         return verdict.Code;
     }
 
+    /// <summary>The machine has ended, and is not disposed of yet.</summary>
+    public void WaitForSaving() => _saving?.Join();
+
     public void Dispose()
     {
         _terminal?.Restore();
@@ -173,7 +191,24 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     void IAgentOwner.Arrived(string kernel)
     {
         _recorder.Arrived(kernel);
-        RunSetup.Send(_session, _options);
+        if (_whenBooted is not { } save || _session.IsSerial || _recorder.Complaints.Total > 0)
+        {
+            Begin();
+            return;
+        }
+
+        // The loop stands still meanwhile, and the guest with it.
+        _saving = HostThread.Start("vmm-save", EventLoop.StackSize, () =>
+        {
+            save(_machine);
+            _loop.Post(Begin);
+        });
+    }
+
+    /// <summary>Tells the agent what to do.</summary>
+    private void Begin()
+    {
+        RunSetup.Send(_session, _options, _isRestored);
         if (_options.Command.Count == 0)
         {
             Stay();
@@ -209,6 +244,12 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     {
         if (_verdict is not null)
         {
+            return;
+        }
+
+        if (_isRestored && !_session.HasArrived)
+        {
+            EndMachine();       // and it boots instead
             return;
         }
 
@@ -322,6 +363,9 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     {
         switch (_phase)
         {
+            case RunPhase.Booting when IsUnheard:
+                EndMachine();
+                break;
             case RunPhase.Booting:
                 Investigate();
                 _verdict = RunVerdict.NotStarted(

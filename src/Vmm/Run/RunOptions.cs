@@ -49,6 +49,9 @@ internal sealed record RunOptions
     /// <summary>Exit codes of virtme-ng: 255 for a panic.</summary>
     public bool VirtmeCodes { get; init; }
 
+    /// <summary>Boot, even where a machine is in the cache that has.</summary>
+    public bool IsCold { get; init; }
+
     public RunReports Reports { get; init; } = new();
 
     /// <summary>Print a profile of the exits.</summary>

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using Vmm.Backends.Agent;
 using Vmm.Backends.Shares;
+using Vmm.Host;
 using Vmm.Run.Roots;
 
 namespace Vmm.Run;
@@ -14,9 +15,15 @@ internal static class RunSetup
     // mount(2), <linux/mount.h>.
     private const uint ReadOnly = 1, NoSuid = 2, NoDevices = 4, NoExecution = 8;
 
-    public static void Send(AgentSession session, RunOptions options)
+    /// <param name="isRestored">The guest booted another time, and others go on from there, too.</param>
+    public static void Send(AgentSession session, RunOptions options, bool isRestored = false)
     {
         SendClock(session);
+        if (isRestored)
+        {
+            SendEntropy(session);
+        }
+
         session.Tell(AgentFrameType.Hostname, Encoding.UTF8.GetBytes(options.Hostname));
         session.Tell(AgentFrameType.Loopback);
         string root = options.HasRoot ? RunInitramfs.NewRoot : "";
@@ -83,6 +90,13 @@ internal static class RunSetup
         BinaryPrimitives.WriteInt64LittleEndian(clock, seconds);
         BinaryPrimitives.WriteInt64LittleEndian(clock[8..], ticks * 100);
         session.Tell(AgentFrameType.Clock, clock);
+    }
+
+    private static void SendEntropy(AgentSession session)
+    {
+        Span<byte> entropy = stackalloc byte[AgentProtocol.MostEntropy];
+        SystemRandom.Fill(entropy);
+        session.Tell(AgentFrameType.Entropy, entropy);
     }
 
     private static void Mount(

@@ -16,8 +16,8 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
     {
         ["Vmm"] = ["Cli", "Machines", "Host", "Boot", "Kvm"],
         ["Cli"] = ["Run", "Control", "Named", "Snapshots", "Kernels", "Machines", "Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],
-        ["Run"] = ["Control", "Kernels", "Machines", "Backends", "Insight", "Kvm", "Text", "Host", "Boot", "Devices"],
-        ["Control"] = ["Machines", "Backends", "Insight", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Run"] = ["Control", "Snapshots", "Kernels", "Machines", "Backends", "Insight", "Kvm", "Text", "Host", "Boot", "Devices"],
+        ["Control"] = ["Snapshots", "Machines", "Backends", "Insight", "Kvm", "Text", "Host", "Boot", "Devices"],
         ["Snapshots"] = ["Machines", "Backends", "Kvm", "Text", "Host", "Boot", "Devices"],
         ["Named"] = ["Text", "Host", "Boot"],
         ["Machines"] = ["Backends", "Insight", "Assist", "Kvm", "Text", "Host", "Boot", "Devices"],

@@ -8,6 +8,7 @@ using Vmm.Kvm;
 using Vmm.Machines;
 using Vmm.Named;
 using Vmm.Run;
+using Vmm.Run.Cache;
 using Vmm.Run.Many;
 using Vmm.Run.Many.Slurm;
 using Vmm.Run.Results;
@@ -105,6 +106,11 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         Description = "Show the kernel's messages on standard error",
     };
 
+    private readonly Option<bool> _cold = new("--cold")
+    {
+        Description = "Boot, instead of going on from where a run of the same kernel and machine had booted",
+    };
+
     private readonly Option<bool> _virtmeCodes = new("--virtme-codes")
     {
         Description = "Exit codes as virtme-ng has them: 255 for a kernel panic",
@@ -121,7 +127,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
     private void Fill(Command command)
     {
         foreach (Option option in (Option[])
-            [.. figures?.Options ?? [], .. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _virtmeCodes, .. _reports.All, .. _many.All, .. figures is null ? _background.All : []])
+            [.. figures?.Options ?? [], .. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _cold, _virtmeCodes, .. _reports.All, .. _many.All, .. figures is null ? _background.All : []])
         {
             command.Options.Add(option);
         }
@@ -202,20 +208,20 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         using ControlSocket? socket = ControlSocket.Open(options.Machine);
         using var packed = PackedRoot.Make(options.Root);
         MachineSpec asked = told.For(options.Machine);
-        var run = new GuestRun(options, recorder, life is null ? null : life.Up);
-        using Machine machine = Machine.Build(
-            packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] }, told.Observer, guest: run);
-        using ControlServer? control = socket?.Serve(machine, VersionCommand.Version, run);
-        MachineEnd end = machine.Run();
+        bool boots = options.IsCold || life is not null || socket is not null;     // what stays is no copy of others
+        using EndedRun ended = RunStart.Go(
+            options with { IsCold = boots }, recorder, packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] },
+            told.Observer, VersionCommand.Version, life is null ? null : life.Up,
+            (run, machine) => socket?.Serve(machine, VersionCommand.Version, run));
         bool isWhole = true;
-        int code = run.Complete(end, (verdict, message) =>
+        int code = ended.Run.Complete(ended.End, (verdict, message) =>
         {
             life?.Tell(message);
-            control?.Finish(ControlEvent.Ended(verdict.Outcome.ToString(), verdict.Code, message));
-            isWhole = told.Tell(asked, machine, message, recorder.Marks);
+            ended.Control?.Finish(ControlEvent.Ended(verdict.Outcome.ToString(), verdict.Code, message));
+            isWhole = told.Tell(asked, ended.Machine, message, recorder.Marks);
             if (asked.Stats)
             {
-                Stderr.Write(RunStatistics.Format(machine, clock));
+                Stderr.Write(RunStatistics.Format(ended.Machine, clock));
             }
         });
         return isWhole || code != ExitCodes.Success ? code : RunVerdict.VmmFailed;
@@ -255,6 +261,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
             Timeout = result.GetValue(_timeout) is { } timeout ? TimeSpanText.Parse(timeout, "--timeout") : null,
             BootTimeout = result.GetValue(_bootTimeout) is { } patience ? TimeSpanText.Parse(patience, "--boot-timeout") : null,
             ShowConsole = result.GetValue(_console),
+            IsCold = result.GetValue(_cold) || Environment.GetEnvironmentVariable("VMM_COLD") is { Length: > 0 } and not "0",
             VirtmeCodes = result.GetValue(_virtmeCodes),
             Reports = _reports.Read(result),
             HasProfile = hasProfile,

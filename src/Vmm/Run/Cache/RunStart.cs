@@ -1,0 +1,101 @@
+using Vmm.Control;
+using Vmm.Devices.State;
+using Vmm.Host;
+using Vmm.Machines;
+using Vmm.Run.Results;
+using Vmm.Snapshots;
+
+namespace Vmm.Run.Cache;
+
+/// <summary>A run whose machine has ended.</summary>
+/// <param name="Control">Who serves its control socket; null for nobody.</param>
+internal sealed record EndedRun(GuestRun Run, Machine Machine, MachineEnd End, ControlServer? Control) : IDisposable
+{
+    public void Dispose()
+    {
+        Control?.Dispose();
+        Machine.Dispose();
+    }
+}
+
+/// <summary>Runs the machine of a <see cref="GuestRun"/>: one that has booted already, where there is one in the cache.</summary>
+internal static class RunStart
+{
+    /// <param name="machine">With all that the run adds to what the user asked for.</param>
+    /// <param name="observer">Who wants to be told of a boot; null for nobody.</param>
+    /// <param name="version">vmm's own.</param>
+    /// <param name="up">As <see cref="GuestRun"/> takes it.</param>
+    /// <param name="serve">Serves the control socket of a machine that is about to run.</param>
+    /// <inheritdoc cref="Machine.Build"/>
+    public static EndedRun Go(RunOptions options, RunRecorder recorder, MachineSpec machine, RunObserver? observer, string version, Action? up = null,
+        Func<GuestRun, Machine, ControlServer?>? serve = null)
+    {
+        var run = new GuestRun(options, recorder, up);
+        BootKey? key = options.IsCold || observer is not null ? null : BootKey.TryMake(options, machine, run.Initramfs, run.KernelWords);
+        if (key is null)
+        {
+            return Run(run, Machine.Build(machine, observer, guest: run), serve);
+        }
+
+        using (Snapshot? snapshot = BootCache.Default.Find(key))
+        {
+            if (snapshot is not null)
+            {
+                if (TryGoOn(run, machine, snapshot, serve) is { } restored)
+                {
+                    return restored;
+                }
+
+                BootCache.Default.Discard(key);
+                run = new GuestRun(options, recorder, up);      // the machine owned the other
+            }
+        }
+
+        run.WhenBooted(booted => BootCache.Default.Add(key, booted, version));
+        return Run(run, Machine.Build(machine, guest: run), serve);
+    }
+
+    private static EndedRun Run(GuestRun run, Machine machine, Func<GuestRun, Machine, ControlServer?>? serve)
+    {
+        ControlServer? control = null;
+        try
+        {
+            control = serve?.Invoke(run, machine);
+            MachineEnd end = machine.Run();
+            run.WaitForSaving();
+            return new EndedRun(run, machine, end, control);
+        }
+        catch
+        {
+            run.WaitForSaving();
+            control?.Dispose();
+            machine.Dispose();
+            throw;
+        }
+    }
+
+    /// <returns>Null where it does not go on here: then it is to boot.</returns>
+    private static EndedRun? TryGoOn(
+        GuestRun run, MachineSpec spec, Snapshot snapshot, Func<GuestRun, Machine, ControlServer?>? serve)
+    {
+        Machine machine;
+        run.GoesOn();
+        try
+        {
+            machine = Machine.Restore(spec, snapshot, guest: run);
+        }
+        catch (StateException)
+        {
+            return null;
+        }
+
+        EndedRun ended = Run(run, machine, serve);
+        if (!run.IsUnheard)
+        {
+            return ended;
+        }
+
+        ended.Dispose();
+        return null;
+    }
+}

@@ -1,0 +1,57 @@
+using System.Globalization;
+using Vmm.Guest.Tests.Harness;
+using Vmm.Tests.Shared;
+
+namespace Vmm.Guest.Tests;
+
+/// <summary>Runs of <c>vmm run</c> that go on from where another had booted.</summary>
+public sealed class BootCacheTests
+{
+    private const string Script = "dmesg | grep -m1 'as init process'; cat /proc/sys/kernel/random/uuid; date +%s; hostname; echo $A; pwd; cat; exit 3";
+
+    /// <summary>A line of the kernel's log tells to the microsecond when process 1 began: two that are the same are of one boot.</summary>
+    [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
+    public void The_second_run_does_not_boot_and_has_its_own_clock_numbers_and_surroundings()
+    {
+        using var folder = new TemporaryFolder();
+        string[] first = Finish(Start(folder.Path, "one", "/tmp"), "hello");
+        using VmmProcess again = Start(folder.Path, "two", "/"), beside = Start(folder.Path, "three", "/root");
+        string[] second = Finish(again, "once more"), third = Finish(beside, "beside");
+        Assert.Equal(["one", "one", "/tmp", "hello"], first[3..]);
+        Assert.Equal(["two", "two", "/", "once more"], second[3..]);
+        Assert.Equal(["three", "three", "/root", "beside"], third[3..]);
+        Assert.Equal([first[0], first[0]], [second[0], third[0]]);
+        Assert.Equal(3, new[] { first[1], second[1], third[1] }.Distinct().Count());
+        long now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+        Assert.InRange(long.Parse(second[2], CultureInfo.InvariantCulture), now - 60, now + 1);
+
+        // One that is damaged is booted anew, and nothing is said.
+        string entry = Assert.Single(Directory.GetDirectories(Path.Combine(folder.Path, "vmm", "boots")));
+        string state = Path.Combine(entry, "state.json");
+        byte[] bytes = File.ReadAllBytes(state);
+        bytes[bytes.Length / 2] ^= 4;
+        File.WriteAllBytes(state, bytes);
+        string[] fourth = Finish(Start(folder.Path, "four", "/"), "anew");
+        Assert.NotEqual(first[0], fourth[0]);
+        string[] fifth = Finish(Start(folder.Path, "five", "/"), "and on");
+        Assert.Equal(fourth[0], fifth[0]);
+        Assert.Single(Directory.GetDirectories(Path.Combine(folder.Path, "vmm", "boots")));
+    }
+
+    private static VmmProcess Start(string cache, string name, string directory) => VmmProcess.StartInShell(
+        $"unset VMM_COLD; export XDG_CACHE_HOME={cache}; exec \"$@\"",
+        "run", "--kernel", Product.Vmlinux, "-m", "64M", "--root", "none", "--hostname", name, "--env", $"A={name}", "--workdir", directory, "--", "sh", "-c", Script);
+
+    private static string[] Finish(VmmProcess vmm, string input)
+    {
+        using (vmm)
+        {
+            vmm.Type(input);
+            vmm.CloseInput();
+            VmmProcess.Ended ended = vmm.WaitForEnd();
+            Assert.Equal((3, ""), (ended.Code, ended.Error));
+            return ended.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        }
+    }
+}
