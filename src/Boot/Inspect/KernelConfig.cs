@@ -5,7 +5,7 @@ using System.Text;
 namespace Vmm.Boot.Inspect;
 
 /// <summary>The configuration that a kernel was built with (.config).</summary>
-internal sealed class KernelConfig
+public sealed class KernelConfig
 {
     /// <summary>Most bytes of text: real ones have a quarter of a MiB.</summary>
     internal const int MostText = 4 << 20;
@@ -40,6 +40,31 @@ internal sealed class KernelConfig
         }
 
         return null;
+    }
+
+    /// <summary>Where the configuration of a kernel's file is: <c>config-VERSION</c> beside <c>vmlinuz-VERSION</c>, as distributions have it, or
+    /// <c>.config</c> at the top of the tree that it was built in.</summary>
+    /// <returns>Null where the file's name says neither.</returns>
+    public static string? PathBeside(string kernel)
+    {
+        string name = Path.GetFileName(kernel);
+        string directory = Path.GetDirectoryName(Path.GetFullPath(kernel)) ?? "/";
+        if (name == "vmlinux")
+        {
+            return Path.Combine(directory, ".config");
+        }
+
+        if (name == "bzImage")
+        {
+            return directory.EndsWith("/arch/x86/boot", StringComparison.Ordinal) || directory.EndsWith("/arch/x86_64/boot", StringComparison.Ordinal)
+                ? Path.GetFullPath("../../../.config", directory)
+                : null;
+        }
+
+        int dash = name.IndexOf('-', StringComparison.Ordinal);
+        return dash > 0 && name.StartsWith("vmlinu", StringComparison.Ordinal)
+            ? Path.Combine(directory, string.Concat("config", name.AsSpan(dash)))
+            : null;
     }
 
     /// <summary>Reads a configuration file, as distributions put it beside their kernels.</summary>

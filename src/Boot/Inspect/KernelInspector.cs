@@ -159,21 +159,10 @@ public static class KernelInspector
         };
     }
 
-    /// <summary>Distributions put the configuration of vmlinuz-VERSION into config-VERSION beside it.</summary>
-    private static KernelReport WithConfigBeside(KernelReport report, string path)
-    {
-        string name = Path.GetFileName(path);
-        int dash = name.IndexOf('-', StringComparison.Ordinal);
-        if (dash < 0 || !name.StartsWith("vmlinu", StringComparison.Ordinal))
-        {
-            return report;
-        }
-
-        string beside = Path.Combine(Path.GetDirectoryName(path) ?? "", string.Concat("config", name.AsSpan(dash)));
-        return KernelConfig.Read(beside) is { } config
+    private static KernelReport WithConfigBeside(KernelReport report, string path) =>
+        KernelConfig.PathBeside(path) is { } beside && KernelConfig.Read(beside) is { } config
             ? report with { ConfigurationSource = beside, Lacks = ConfigNeeds.Check(config) }
             : report;
-    }
 
     /// <summary>boot.rst, "kernel_version": where the string is, less 0x200.</summary>
     private static string? SetupVersion(ImageSource source, BzImage image)

@@ -1,3 +1,4 @@
+using Vmm.Boot.Inspect;
 using Vmm.Host;
 
 namespace Vmm.Kernels;
@@ -30,6 +31,56 @@ internal static class GuestModules
         ["btrfs"] = "a Btrfs image cannot be mounted",
         ["erofs"] = "an EROFS image cannot be mounted",
     };
+
+    /// <summary>Their names in a kernel's configuration.</summary>
+    private static readonly Dictionary<string, string> Options = new(StringComparer.Ordinal)
+    {
+        ["virtio_pci"] = "CONFIG_VIRTIO_PCI",
+        ["virtio_mmio"] = "CONFIG_VIRTIO_MMIO",
+        ["virtio_blk"] = "CONFIG_VIRTIO_BLK",
+        ["virtio_net"] = "CONFIG_VIRTIO_NET",
+        ["virtiofs"] = "CONFIG_VIRTIO_FS",
+        ["overlay"] = "CONFIG_OVERLAY_FS",
+        ["ext4"] = "CONFIG_EXT4_FS",
+        ["squashfs"] = "CONFIG_SQUASHFS",
+        ["xfs"] = "CONFIG_XFS_FS",
+        ["btrfs"] = "CONFIG_BTRFS_FS",
+        ["erofs"] = "CONFIG_EROFS_FS",
+    };
+
+    /// <summary>Checks before the boot that a kernel has what a run needs, where the file is in its build tree or has its
+    /// configuration beside it. A configuration that is newer than the kernel is ignored.</summary>
+    /// <param name="file">The kernel.</param>
+    /// <param name="needs">Of <see cref="Wanted"/>.</param>
+    /// <param name="mayLoad">Is there an initramfs of the user's, which may load modules?</param>
+    /// <exception cref="UsageException">It lacks something.</exception>
+    public static void CheckBuiltIn(string file, IEnumerable<string> needs, bool mayLoad)
+    {
+        if (KernelConfig.PathBeside(file) is not { } beside || !File.Exists(beside)
+            || File.GetLastWriteTimeUtc(beside) > File.GetLastWriteTimeUtc(file) || KernelConfig.Read(beside) is not { } config)
+        {
+            return;
+        }
+
+        foreach (string need in needs)
+        {
+            if (!Options.TryGetValue(need, out string? option) || config.IsBuiltIn(option))
+            {
+                continue;
+            }
+
+            if (!config.IsModule(option))
+            {
+                throw new UsageException($"--kernel {file}: has no {need} ({option} in {beside}): {Consequences[need]}");
+            }
+
+            if (!mayLoad)
+            {
+                throw new UsageException($"--kernel {file}: {need} is a module ({option}=m in {beside}); "
+                    + $"'vmm kernel add {file} --modules DIRECTORY --name NAME' keeps the kernel with its modules: --kernel NAME");
+            }
+        }
+    }
 
     /// <summary>The features that a kernel has neither built in nor as a module, and the consequence of each.</summary>
     public static IEnumerable<(string Name, string Consequence)> MissingIn(StoredKernel kernel) => Wanted

@@ -28,6 +28,10 @@ public sealed class KernelInspectorTests
         CONFIG_SMP=y
         CONFIG_RANDOMIZE_BASE=y
         CONFIG_PVH=y
+        CONFIG_VIRTIO_VSOCKETS=y
+        CONFIG_VIRTIO_FS=y
+        CONFIG_OVERLAY_FS=y
+        CONFIG_SQUASHFS=y
         """;
 
     [Fact]
@@ -147,6 +151,18 @@ public sealed class KernelInspectorTests
         Assert.Equal(config, report.ConfigurationSource);
         Assert.Equal(["CONFIG_SMP"], report.Lacks.Select(finding => finding.Option));
     }
+
+    [Theory]
+    [InlineData("/src/arch/x86/boot/bzImage", "/src/.config")]
+    [InlineData("/src/arch/x86_64/boot/bzImage", "/src/.config")]
+    [InlineData("/src/vmlinux", "/src/.config")]
+    [InlineData("/boot/vmlinuz-6.1", "/boot/config-6.1")]
+    [InlineData("/boot/vmlinux-6.1", "/boot/config-6.1")]
+    [InlineData("/boot/bzImage", null)]
+    [InlineData("/boot/vmlinuz", null)]
+    [InlineData("/boot/kernel-6.1", null)]
+    public void A_configuration_is_where_distributions_and_builds_leave_it(string kernel, string? config) =>
+        Assert.Equal(config, KernelConfig.PathBeside(kernel));
 
     [Fact]
     public void The_JSON_says_the_same()

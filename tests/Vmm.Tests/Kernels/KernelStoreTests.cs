@@ -57,6 +57,25 @@ public sealed class KernelStoreTests : IDisposable
         Assert.Empty(GuestModules.FilesFor(unknown, ["virtiofs"]));
     }
 
+    [Fact]
+    public void A_kernel_in_the_tree_that_it_was_built_in_is_checked_by_its_configuration()
+    {
+        string boot = Directory.CreateDirectory(Path.Combine(_folder, "arch/x86/boot")).FullName;
+        string kernel = Path.Combine(boot, "bzImage"), config = Path.Combine(_folder, ".config");
+        File.WriteAllText(config, "CONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_FS=m\n# CONFIG_OVERLAY_FS is not set\n");
+        File.WriteAllText(kernel, "");
+        GuestModules.CheckBuiltIn(kernel, ["virtio_pci", "vmw_vsock_virtio_transport"], mayLoad: false);
+        GuestModules.CheckBuiltIn(kernel, ["virtiofs"], mayLoad: true);
+        string said = Assert.Throws<UsageException>(() => GuestModules.CheckBuiltIn(kernel, ["virtiofs"], mayLoad: false)).Message;
+        Assert.Contains("virtiofs is a module (CONFIG_VIRTIO_FS=m", said, StringComparison.Ordinal);
+        said = Assert.Throws<UsageException>(() => GuestModules.CheckBuiltIn(kernel, ["overlay"], mayLoad: true)).Message;
+        Assert.Contains("has no overlay (CONFIG_OVERLAY_FS in", said, StringComparison.Ordinal);
+
+        // A configuration that was changed since is another kernel's.
+        File.SetLastWriteTimeUtc(config, DateTime.UtcNow.AddHours(1));
+        GuestModules.CheckBuiltIn(kernel, ["overlay"], mayLoad: false);
+    }
+
     [Theory]
     [InlineData(".xz", "xz")]
     [InlineData(".zst", "zstd")]

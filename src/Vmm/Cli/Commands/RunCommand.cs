@@ -285,6 +285,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         options = options with { Machine = options.Machine with { Kernel = path } };
         if (store.Owner(path) is not { } kernel)
         {
+            GuestModules.CheckBuiltIn(path, RunModules.NeededBy(options), mayLoad: options.Machine.Initrds.Count > 0);
             return options;
         }
 
