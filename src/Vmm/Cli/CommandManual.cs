@@ -212,6 +212,14 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             ["MACHINE NAME"],
             ["Calls a machine something else, whether it runs or not. MAC addresses stay what --name made them."],
             [new("vmm rename db old-db", "makes room for a new db")]),
+        "vmm update" => new(
+            ["[OPTION...] MACHINE..."],
+            [
+                "Changes limits of machines while they run, and for their next start. A kind of limit that a machine was started without has no "
+                    + "cgroup, and cannot be added while it runs; none takes a limit away. Disks have limits of their own: iops= and bw= of --disk. "
+                    + OneOfSeveral,
+            ],
+            [new("vmm update --cpu-limit 0.5 db", "half a processor from now on")]),
         "vmm port" => new(
             ["MACHINE"],
             ["Lists ports of the guest, and what of this host leads to each, as --net user,publish= asked for."],

@@ -1,4 +1,5 @@
 using Vmm.Host;
+using Vmm.Named.Limits;
 
 namespace Vmm.Named;
 
@@ -56,7 +57,14 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
         {
             record = MachineStore.ReadOrExplain(folder) with
             {
-                Pid = 0, Started = null, Ended = null, Verdict = null, ExitCode = null, Again = null, Restarts = 0, Runtime = store.Runtime,
+                Pid = 0,
+                Started = null,
+                Ended = null,
+                Verdict = null,
+                ExitCode = null,
+                Again = null,
+                Restarts = 0,
+                Runtime = store.Runtime,
             };
             if (folder.IsRunning)
             {
@@ -75,6 +83,22 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
         }
 
         return started;
+    }
+
+    /// <summary>Gives it other limits, now where it runs, and from its next start on.</summary>
+    /// <param name="change">What they are to be.</param>
+    /// <exception cref="HostException">The host does not let it.</exception>
+    public static void Limit(MachineFolder folder, Func<MachineLimits, MachineLimits> change)
+    {
+        using FileDescriptor guard = folder.LockForChange();
+        MachineRecord record = MachineStore.ReadOrExplain(folder);
+        MachineLimits limits = change(record.Limits);
+        if (folder.IsRunning)
+        {
+            SetLimits(folder, record, limits);
+        }
+
+        (MachineStore.ReadOrExplain(folder) with { CpuLimit = limits.Cpu, MemoryHigh = limits.MemoryHigh }).Write(folder.Path);
     }
 
     /// <summary>Waits until it does not run any more.</summary>
@@ -120,6 +144,25 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
         }
     }
 
+    private static void SetLimits(MachineFolder folder, MachineRecord record, MachineLimits limits)
+    {
+        Cgroup[] groups = [.. record.Cgroups.Select(static path => new Cgroup(path))];
+        foreach ((bool isAsked, string option) in ((bool, string)[])
+            [(limits.Cpu is not null, MachineLimits.CpuOption), (limits.MemoryHigh is not null, MachineLimits.MemoryOption)])
+        {
+            if (isAsked && !groups.Any(group => group.Has(option)))
+            {
+                throw new HostException(
+                    $"{folder.Name}: it was started without {option}, so there is no cgroup to change; stop it, then update and start it");
+            }
+        }
+
+        foreach (Cgroup group in groups)
+        {
+            group.Set(limits);
+        }
+    }
+
     private void ResumeIfPaused(MachineFolder folder)
     {
         if (MachinePoll.Look([folder], TimeSpan.FromSeconds(1)) is [{ State: MachineStateName.Paused, Record: { } record }])
@@ -146,10 +189,6 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
             (record with { Again = null }).Write(folder.Path);
         }
 
-        string runtime = folder.RuntimePath(record);
-        if (Directory.Exists(runtime))
-        {
-            MachineStore.Delete(runtime);
-        }
+        MachineStore.RemoveLeft(folder, record);
     }
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Vmm.Host;
+using Vmm.Named.Limits;
 using Vmm.Named.Logs;
 
 namespace Vmm.Named;
@@ -32,8 +33,15 @@ internal sealed unsafe class MachineLife : IDisposable
         _log = LogWriter.OfThisProcess(Place);
         _record = MachineRecord.Read(Place) with
         {
-            Pid = LibC.Getpid(), Boot = MachineRecord.BootOfHost, Started = null, Ended = null, Verdict = null, ExitCode = null, Again = null,
+            Pid = LibC.Getpid(),
+            Boot = MachineRecord.BootOfHost,
+            Started = null,
+            Ended = null,
+            Verdict = null,
+            ExitCode = null,
+            Again = null,
         };
+        EnterCgroups();
         Save();
     }
 
@@ -178,8 +186,33 @@ internal sealed unsafe class MachineLife : IDisposable
         return taken;
     }
 
+    /// <summary>In a later life the process is there already.</summary>
+    private void EnterCgroups()
+    {
+        try
+        {
+            _record = _isWaitedFor ? _record with { Cgroups = Cgroup.Enter(_record.Name, _record.Limits) } : _record;
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
     private void Save()
     {
+        try
+        {
+            // 'vmm update' writes these, and nobody else.
+            MachineRecord there = MachineRecord.Read(Place);
+            _record = _record with { CpuLimit = there.CpuLimit, MemoryHigh = there.MemoryHigh };
+        }
+        catch (RecordException)
+        {
+            // What is written now takes its place.
+        }
+
         try
         {
             string name = Path.GetFileName(Current);

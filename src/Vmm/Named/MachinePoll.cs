@@ -83,7 +83,7 @@ internal static unsafe class MachinePoll
         private readonly FileDescriptor _socket = UnixSocket.Create();
         private byte[] _in = new byte[2048];
         private int _count;
-        private bool _isConnected;
+        private bool _isConnected, _isAbsent;
         private JsonElement? _status, _statistics;
 
         public int Index { get; } = index;
@@ -106,6 +106,8 @@ internal static unsafe class MachinePoll
             {
                 return false;
             }
+
+            _isAbsent = errno == ErrnoException.ENOENT;
 
             // The answers fit into the socket's buffer, and so do the requests.
             _isConnected = errno == 0 && new ConnectedSocket(_socket).Send(Requests) == Requests.Length;
@@ -147,9 +149,9 @@ internal static unsafe class MachinePoll
         {
             if (_status is not { } status)
             {
-                // It may have ended since.
+                // It may have ended since; and a socket that is gone (a session's directory that was removed) tells nothing.
                 MachineView now = MachineView.Of(view.Folder);
-                return now.State is MachineStateName.Running or MachineStateName.Stopping ? now with { State = MachineStateName.Silent } : now;
+                return !_isAbsent && now.State is MachineStateName.Running or MachineStateName.Stopping ? now with { State = MachineStateName.Silent } : now;
             }
 
             double? uptime = NumberOf(status, "uptime");

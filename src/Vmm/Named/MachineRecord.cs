@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using Vmm.Boot;
 using Vmm.Host;
+using Vmm.Named.Limits;
 using Vmm.Named.Logs;
 
 namespace Vmm.Named;
@@ -53,6 +54,15 @@ internal sealed record MachineRecord
     /// <summary>Seconds that it has to shut down before it is ended.</summary>
     public required double StopTimeout { get; init; }
 
+    /// <summary>Processors that it gets at most; null for no limit.</summary>
+    public double? CpuLimit { get; init; }
+
+    /// <summary>Bytes from which on memory is taken back from it; null for no limit.</summary>
+    public ulong? MemoryHigh { get; init; }
+
+    /// <summary>Directories of the control groups that hold those limits.</summary>
+    public IReadOnlyList<string> Cgroups { get; init; } = [];
+
     /// <summary>Where the directory with its control socket is: <c>/run/user/1000/vmm</c>.</summary>
     public required string Runtime { get; init; }
 
@@ -97,6 +107,10 @@ internal sealed record MachineRecord
             }
         }
     }
+
+    /// <summary>Both limits.</summary>
+    [JsonIgnore]
+    public MachineLimits Limits => new(CpuLimit, MemoryHigh);
 
     /// <param name="directory">Of the machine.</param>
     /// <exception cref="RecordException">It is not there, damaged, or of another version.</exception>
@@ -161,7 +175,8 @@ internal sealed record MachineRecord
     /// <summary>Whoever can write there is the user; still what would lead elsewhere is refused.</summary>
     private bool Check() => MachineName.IsValid(Name) && Runtime is ['/', ..] && Directory is ['/', ..] && CommandLine.Count > 0
         && CommandLine.All(static word => !word.Contains('\0', StringComparison.Ordinal)) && RestartPolicy.TryParse(Restart, out _)
-        && Log == LogFormat.FileName && Cpus > 0 && StopTimeout is >= 0 and < 1e9;
+        && Log == LogFormat.FileName && Cpus > 0 && StopTimeout is >= 0 and < 1e9
+        && Cgroups.All(static group => Path.GetFileName(group).StartsWith("vmm-", StringComparison.Ordinal));
 }
 
 /// <summary>A machine.json that cannot be used.</summary>

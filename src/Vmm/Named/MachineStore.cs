@@ -1,5 +1,7 @@
+using System.Globalization;
 using Vmm.Boot;
 using Vmm.Host;
+using Vmm.Named.Limits;
 using Vmm.Named.Logs;
 
 namespace Vmm.Named;
@@ -11,6 +13,8 @@ namespace Vmm.Named;
 internal sealed class MachineStore(string root, Func<string> runtime)
 {
     private const char Hidden = '.';
+
+    private static int _hidden;
 
     public static MachineStore Default => new(DefaultRoot(), RuntimeRoot.Find);
 
@@ -80,7 +84,7 @@ internal sealed class MachineStore(string root, Func<string> runtime)
         PrivateFiles.MakeDirectory(Root);
         Sweep();
         MachineFolder folder = Folder(record.Name);
-        string work = Path.Combine(Root, $"{Hidden}{record.Name}.{Environment.ProcessId}");
+        string work = HiddenPath(record.Name);
         FileDescriptor? life = null;
         try
         {
@@ -120,8 +124,8 @@ internal sealed class MachineStore(string root, Func<string> runtime)
         using FileDescriptor change = folder.LockForChange();
         using FileDescriptor life = folder.TryTakeLife()
             ?? throw new HostException($"{folder.Name}: it runs; stop it first, or remove it with rm -f");
-        string? runtimePath = TryRuntimePath(folder);
-        string away = Path.Combine(Root, $"{Hidden}{folder.Name}.{Environment.ProcessId}");
+        MachineRecord? record = TryRead(folder);
+        string away = HiddenPath(folder.Name);
         try
         {
             Directory.Move(folder.Path, away);
@@ -132,9 +136,19 @@ internal sealed class MachineStore(string root, Func<string> runtime)
         }
 
         Delete(away);
-        if (runtimePath is not null)
+        if (record is not null)
         {
-            Delete(runtimePath);
+            RemoveLeft(folder, record);
+        }
+    }
+
+    /// <summary>Removes what a machine that has ended leaves outside its directory: its socket, its control groups.</summary>
+    internal static void RemoveLeft(MachineFolder folder, MachineRecord record)
+    {
+        Delete(folder.RuntimePath(record));
+        foreach (string group in record.Cgroups)
+        {
+            new Cgroup(group).Remove();
         }
     }
 
@@ -191,11 +205,11 @@ internal sealed class MachineStore(string root, Func<string> runtime)
         }
     }
 
-    private static string? TryRuntimePath(MachineFolder folder)
+    private static MachineRecord? TryRead(MachineFolder folder)
     {
         try
         {
-            return folder.RuntimePath(folder.Read());
+            return folder.Read();
         }
         catch (RecordException)
         {
@@ -212,6 +226,10 @@ internal sealed class MachineStore(string root, Func<string> runtime)
         return Path.Combine(state, "vmm", "machines");
     }
 
+    /// <summary>For what is being made or removed: <see cref="Sweep"/> knows whose it is.</summary>
+    private string HiddenPath(string name) => Path.Combine(
+        Root, string.Create(CultureInfo.InvariantCulture, $"{Hidden}{name}.{Interlocked.Increment(ref _hidden)}.{Environment.ProcessId}"));
+
     /// <summary>Deletes what others left that were killed while they made or removed a machine.</summary>
     private void Sweep()
     {
@@ -226,7 +244,7 @@ internal sealed class MachineStore(string root, Func<string> runtime)
     }
 
     /// <summary>As far as that is possible.</summary>
-    internal static void Delete(string directory)
+    private static void Delete(string directory)
     {
         try
         {

@@ -59,6 +59,13 @@ internal static class SmallGuests
         code.jmp(halt);
     });
 
+    /// <summary>Says that it is ready and crashes.</summary>
+    public static TestGuest Crashing() => new(code =>
+    {
+        Say(code, Ready);
+        Crash(code);
+    });
+
     /// <summary>Says the same line for ever.</summary>
     public static TestGuest Chatter() => new(code =>
     {

@@ -15,13 +15,19 @@ public sealed class MachineRecordTests : IDisposable
     {
         MachineRecord record = _place.Record("db") with
         {
-            Ports = ["127.0.0.1:8080:80"], Restart = "on-failure:3", Restarts = 2, Started = DateTimeOffset.UnixEpoch, Pid = 7, Verdict = "it\u00e4", ExitCode = 71,
+            Ports = ["127.0.0.1:8080:80"],
+            Restart = "on-failure:3",
+            Restarts = 2,
+            Started = DateTimeOffset.UnixEpoch,
+            Pid = 7,
+            Verdict = "it\u00e4",
+            ExitCode = 71,
         };
         MachineFolder folder = _place.Add("db", _ => record);
         MachineRecord read = folder.Read();
         Assert.Equal(record.CommandLine, read.CommandLine);
         Assert.Equal(record.Ports, read.Ports);
-        Assert.Equal(record with { CommandLine = read.CommandLine, Ports = read.Ports }, read);
+        Assert.Equal(record with { CommandLine = read.CommandLine, Ports = read.Ports, Cgroups = read.Cgroups }, read);
     }
 
     [Fact]

@@ -5,6 +5,7 @@ using Vmm.Backends.Networks;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Named;
+using Vmm.Named.Limits;
 
 namespace Vmm.Cli.Commands;
 
@@ -23,6 +24,8 @@ internal sealed class BackgroundOptions
         HelpName = "no|on-failure[:N]|always",
     };
 
+    private readonly LimitOptions _limits = new();
+
     private readonly Option<string> _directory = new(MachineStart.Option)
     {
         Description = "Given by vmm to a machine that it starts in the background: where its state is",
@@ -36,10 +39,10 @@ internal sealed class BackgroundOptions
         Description = "Leave the machine in the background, under its --name or one of two words, and print that once it is up",
     };
 
-    public IEnumerable<Option> All => [_detach, _restart, _directory];
+    public IEnumerable<Option> All => [_detach, _restart, .. _limits.All, _directory];
 
     /// <summary>Of the command line only: no target of vmm.json has them.</summary>
-    public static IReadOnlyList<string> Names => [Detach, Restart, MachineStart.Option];
+    public static IReadOnlyList<string> Names => [Detach, Restart, MachineLimits.CpuOption, MachineLimits.MemoryOption, MachineStart.Option];
 
     /// <summary>Is the machine to stay, so that nothing of it belongs to who starts it?</summary>
     public bool IsAsked(ParseResult result) => result.GetValue(_detach);
@@ -58,10 +61,12 @@ internal sealed class BackgroundOptions
 
         if (!IsAsked(result))
         {
-            return result.GetResult(_restart) is null ? live(null) : throw new UsageException($"{Restart}: goes with {Detach}");
+            string? alone = result.GetResult(_restart) is not null ? Restart : _limits.Given(result);
+            return alone is null ? live(null) : throw new UsageException($"{alone}: goes with {Detach}");
         }
 
-        return StartNew(spec, hasAgent, RestartPolicy.Parse(result.GetValue(_restart) ?? RestartPolicy.NoText));
+        return StartNew(
+            spec, hasAgent, RestartPolicy.Parse(result.GetValue(_restart) ?? RestartPolicy.NoText), _limits.Change(result)(MachineLimits.None));
     }
 
     /// <summary>This process is the machine's: whatever happens is told in its log and its record.</summary>
@@ -82,7 +87,7 @@ internal sealed class BackgroundOptions
         return life.Finish(code);
     }
 
-    private static int StartNew(MachineSpec spec, bool hasAgent, RestartPolicy policy)
+    private static int StartNew(MachineSpec spec, bool hasAgent, RestartPolicy policy, MachineLimits limits)
     {
         MachineStore store = MachineStore.Default;
         if (Environment.GetEnvironmentVariable(EmulatedHost.InsideVariable) is "1")
@@ -109,6 +114,8 @@ internal sealed class BackgroundOptions
             Cpus = spec.Cpus,
             Ports = [.. spec.Nets.SelectMany(static net => net.Published).Select(static port => port.ToPasst().Replace('/', ':'))],
             Restart = policy.ToString(),
+            CpuLimit = limits.Cpu,
+            MemoryHigh = limits.MemoryHigh,
             StopTimeout = spec.StopTimeout.TotalSeconds,
             Runtime = store.Runtime,
             Created = DateTimeOffset.UtcNow,

@@ -3,6 +3,7 @@ using Vmm.Control;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Named;
+using Vmm.Named.Limits;
 
 namespace Vmm.Cli.Commands;
 
@@ -17,7 +18,7 @@ internal static class MachineCommands
     public const int SomeFailed = 1;
 
     public static IReadOnlyList<string> Names { get; } =
-        ["ps", "logs", "start", "stop", "kill", "pause", "resume", "restart", "rm", "wait", "rename", "port"];
+        ["ps", "logs", "start", "stop", "kill", "pause", "resume", "restart", "rm", "wait", "rename", "port", "update"];
 
     /// <param name="named">Makes a command, or its name alone where nobody gave it.</param>
     public static void AddTo(Command root, Func<string, Func<Command>, Command> named)
@@ -39,6 +40,7 @@ internal static class MachineCommands
         root.Subcommands.Add(named("wait", CreateWait));
         root.Subcommands.Add(named("rename", CreateRename));
         root.Subcommands.Add(named("port", CreatePort));
+        root.Subcommands.Add(named("update", CreateUpdate));
     }
 
     public static Argument<string[]> Machines() => new(Argument)
@@ -195,6 +197,34 @@ internal static class MachineCommands
             {
                 store.Rename(folder, given);
                 Stdout.WriteLine(given);
+            });
+        });
+        return command;
+    }
+
+    private static Command CreateUpdate()
+    {
+        Argument<string[]> machines = Machines();
+        var limits = new LimitOptions();
+        var command = new Command("update", "Give machines other limits, while they run");
+        command.Arguments.Add(machines);
+        foreach (Option option in limits.All)
+        {
+            command.Options.Add(option);
+        }
+
+        command.SetAction(result =>
+        {
+            if (limits.Given(result) is null)
+            {
+                throw new UsageException("nothing to change: give --cpu-limit or --mem-high", "vmm update");
+            }
+
+            Func<MachineLimits, MachineLimits> change = limits.Change(result);
+            return ForEach(result.GetRequiredValue(machines), (_, folder) =>
+            {
+                MachineActions.Limit(folder, change);
+                Stdout.WriteLine(folder.Name);
             });
         });
         return command;

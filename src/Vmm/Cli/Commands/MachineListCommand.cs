@@ -22,24 +22,26 @@ internal static class MachineListCommand
     {
         var all = new Option<bool>("--all", "-a") { Description = "Also those that have ended" };
         var quiet = new Option<bool>("--quiet", "-q") { Description = "Print names alone" };
+        var both = new Option<bool>("-aq", "-qa") { Description = "The same as -a -q", Hidden = true };
         var json = new Option<bool>("--json") { Description = "Print them for programs, as one JSON array; with --watch one a line" };
         var watch = new Option<bool>("--watch", "-w") { Description = "Print them again every second, until Ctrl-C" };
         var command = new Command("ps", "List machines that stay in the background, and what they use");
-        foreach (Option option in (Option[])[all, quiet, json, watch])
+        foreach (Option option in (Option[])[all, quiet, both, json, watch])
         {
             command.Options.Add(option);
         }
 
         command.SetAction(result =>
         {
-            bool takesAll = result.GetValue(all);
-            if (result.GetValue(json) && result.GetValue(quiet))
+            bool takesAll = result.GetValue(all) || result.GetValue(both);
+            bool isQuiet = result.GetValue(quiet) || result.GetValue(both);
+            if (result.GetValue(json) && isQuiet)
             {
                 throw new UsageException("--quiet: not with --json, which has the names");
             }
 
             Func<IReadOnlyList<MachineView>, string> format = result.GetValue(json) ? views => FormatJson(views, result.GetValue(watch))
-                : result.GetValue(quiet) ? static views => string.Concat(views.Select(static view => view.Name + "\n"))
+                : isQuiet ? static views => string.Concat(views.Select(static view => view.Name + "\n"))
                 : Format;
             if (result.GetValue(watch))
             {

@@ -1,3 +1,5 @@
+using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Vmm.Named;
@@ -19,6 +21,12 @@ internal static class MachineReport
         report["directoryOfState"] = folder.Path;
         report["control"] = folder.ControlPath(record);
         report["now"] = JsonSerializer.SerializeToNode(now, MachineLineJson.Default.MachineView);
-        return report.ToJsonString(MachineViewJson.Default.Options) + "\n";
+        using var text = new MemoryStream();
+        using (var writer = new Utf8JsonWriter(text, new JsonWriterOptions { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        {
+            report.WriteTo(writer);
+        }
+
+        return Encoding.UTF8.GetString(text.ToArray()) + "\n";
     }
 }

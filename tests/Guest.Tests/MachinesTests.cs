@@ -1,0 +1,58 @@
+using System.Diagnostics;
+using System.Text;
+using Vmm.Guest.Tests.Harness;
+using Vmm.Tests.Kvm;
+using Vmm.Tests.Shared;
+
+namespace Vmm.Guest.Tests;
+
+/// <summary>Machines that stay in the background, as a user without rights has them.</summary>
+public sealed class MachinesTests
+{
+    private const string Script = "tests/Guest.Tests/Scripts/three-machines.sh";
+
+    /// <summary>A script of fifty commands over the life of three machines, each with its exit code and what it says; then
+    /// nothing is left. Root becomes nobody for it, with a /dev/kvm that nobody may use, in mounts of its own.</summary>
+    [KvmFact]
+    public void Fifty_commands_over_the_life_of_three_machines()
+    {
+        using var folder = new TemporaryFolder();
+        using TestGuest idle = SmallGuests.Idle();
+        using TestGuest crash = SmallGuests.Crashing();
+        string[] files = ["vmm", "vmlinux", "idle.elf", "crash.elf"];
+        foreach ((string from, string name) in ((string[])[Product.Vmm, Product.Vmlinux, idle.Path, crash.Path]).Zip(files))
+        {
+            File.Copy(from, folder[name]);
+        }
+
+        File.Copy(Path.Combine(SourceTree.Root, Script), folder["script"]);
+        HostTool.Run("chmod", "-R", "a+rX", folder.Path);
+        HostTool.Run("chmod", "a+rx", folder["vmm"], folder.Path);
+        string home = Directory.CreateDirectory(folder["home"]).FullName;
+        string start = Environment.IsPrivilegedProcess
+            ? $"chown 65534:65534 {home} && exec unshare --mount sh -c 'mkdir {folder["dev"]} && mount -t tmpfs tmpfs {folder["dev"]} "
+                + $"&& mknod -m 666 {folder["dev"]}/kvm c 10 232 && mount --bind {folder["dev"]}/kvm /dev/kvm "
+                + $"&& exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs bash {folder["script"]} {folder.Path}'"
+            : $"exec bash {folder["script"]} {folder.Path}";
+        var info = new ProcessStartInfo("/usr/bin/env", ["--default-signal", "sh", "-c", start])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            RedirectStandardInput = true,
+        };
+        info.Environment["HOME"] = home;
+        info.Environment["XDG_RUNTIME_DIR"] = folder["home/run"];
+        info.Environment.Remove("XDG_STATE_HOME");
+        using Process process = Process.Start(info)!;
+        process.StandardInput.Close();
+        var said = new StringBuilder();
+        process.ErrorDataReceived += (_, line) => said.Append(line.Data).Append('\n');
+        process.BeginErrorReadLine();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        Assert.True(process.ExitCode == 0, $"{output}\n{said}");
+        Assert.True(output.Split('\n').Count(static line => line.StartsWith("ok ", StringComparison.Ordinal)) >= 50, output);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(folder["home/run/vmm"]));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(folder["home/.local/state/vmm/machines"]));
+    }
+}

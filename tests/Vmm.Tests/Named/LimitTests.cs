@@ -1,0 +1,100 @@
+using Vmm.Host;
+using Vmm.Named.Limits;
+
+namespace Vmm.Tests.Named;
+
+/// <summary>Limits by cgroups, in directories that stand in for /sys/fs/cgroup.</summary>
+public sealed class LimitTests : IDisposable
+{
+    private const int Process = 4321;
+
+    private readonly string _root = Directory.CreateTempSubdirectory("vmm-cgroup-").FullName;
+
+    public void Dispose() => Directory.Delete(_root, recursive: true);
+
+    [Fact]
+    public void A_process_is_found_among_cgroups_of_both_versions()
+    {
+        var mounts = CgroupMounts.Parse(
+            """
+            31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+            32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+            35 31 0:32 /docker/7 /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
+            41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+            """,
+            """
+            4:memory:/docker/7/a
+            1:cpu,cpuacct:/
+            0::/user.slice/session-1.scope
+            """);
+        Assert.Equal(new CgroupPlace("/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/user.slice/session-1.scope"), mounts.Unified);
+        Assert.Equal(new CgroupPlace("/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct"), mounts.Find("cpu"));
+        Assert.Equal(new CgroupPlace("/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/a"), mounts.Find("memory"));
+        Assert.Null(mounts.Find("io"));
+    }
+
+    [Fact]
+    public void Of_v2_the_nearest_group_that_gives_its_controllers_on_is_taken()
+    {
+        // A file system that is none of cgroups makes no files of its own: those that are written are made here.
+        string slice = Group("slice", "cpu memory", "cpu memory"), own = Group("slice/own", "", "");
+        Group("slice/vmm-db", "cpu memory", "");
+        string[] made = [.. Cgroup.Enter("db", new MachineLimits(1.5, 64 << 20), V2(own), Process)];
+        Assert.Equal([Path.Combine(slice, "vmm-db")], made);
+        Assert.Equal("4321", File.ReadAllText(Path.Combine(made[0], "cgroup.procs")));
+        Assert.Equal("150000 100000", File.ReadAllText(Path.Combine(made[0], "cpu.max")));
+        Assert.Equal("67108864", File.ReadAllText(Path.Combine(made[0], "memory.high")));
+        new Cgroup(made[0]).Set(new MachineLimits(null, null));
+        Assert.Equal("max 100000", File.ReadAllText(Path.Combine(made[0], "cpu.max")));
+        Assert.Equal("max", File.ReadAllText(Path.Combine(made[0], "memory.high")));
+    }
+
+    [Fact]
+    public void Where_nothing_is_delegated_one_line_says_what_is_missing()
+    {
+        string own = Group("own", "pids", "");
+        string message = Assert.Throws<HostException>(() => Cgroup.Enter("db", new MachineLimits(1, null), V2(own), Process)).Message;
+        Assert.StartsWith("--cpu-limit: ", message, StringComparison.Ordinal);
+        Assert.Contains("'cpu'", message, StringComparison.Ordinal);
+        Assert.Contains("Delegate=yes", message, StringComparison.Ordinal);
+        Assert.Empty(Cgroup.Enter("db", MachineLimits.None, V2(own), Process));
+    }
+
+    [Theory]
+    [InlineData("1.5", 1.5)]
+    [InlineData("none", null)]
+    public void A_limit_of_processors_is_a_number_or_none(string text, double? limit) => Assert.Equal(limit, MachineLimits.ParseCpu(text));
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("0")]
+    [InlineData("-1")]
+    [InlineData("1,5")]
+    [InlineData("nan")]
+    [InlineData("1e3")]
+    [InlineData("99999")]
+    public void Other_limits_are_mistakes(string text) => Assert.Throws<UsageException>(() => MachineLimits.ParseCpu(text));
+
+    [Fact]
+    public void A_limit_of_memory_leaves_vmm_itself_room()
+    {
+        Assert.Equal(64UL << 20, MachineLimits.ParseMemory("64M"));
+        Assert.Throws<UsageException>(() => MachineLimits.ParseMemory("1M"));
+    }
+
+    private CgroupMounts V2(string own) => CgroupMounts.Parse(
+        $"41 31 0:38 / {_root} rw,relatime - cgroup2 cgroup2 rw", $"0::{own[_root.Length..]}");
+
+    private string Group(string name, string controllers, string given)
+    {
+        string path = Directory.CreateDirectory(Path.Combine(_root, name)).FullName;
+        File.WriteAllText(Path.Combine(path, "cgroup.controllers"), controllers + "\n");
+        File.WriteAllText(Path.Combine(path, "cgroup.subtree_control"), given + "\n");
+        foreach (string file in (string[])["cpu.max", "memory.high"])
+        {
+            File.WriteAllText(Path.Combine(path, file), "max");
+        }
+
+        return path;
+    }
+}
