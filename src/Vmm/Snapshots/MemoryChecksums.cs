@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vmm.Host;
 
 namespace Vmm.Snapshots;
 
@@ -10,7 +11,7 @@ internal static class MemoryChecksums
     /// <summary>How many chunks a memory has; the last may be shorter.</summary>
     public static int Count(ulong memory) => (int)((memory + ChunkBytes - 1) / ChunkBytes);
 
-    /// <summary>Never 0: a chunk that is not all zeros and has that sum has another.</summary>
+    /// <summary>Never 0 for a chunk that is not all zeros: a sum of 0 is replaced by 1.</summary>
     public static uint Of(ReadOnlySpan<byte> chunk) => IsZero(chunk) ? 0 : Math.Max(Crc32C.Of(chunk), 1);
 
     public static bool IsZero(ReadOnlySpan<byte> bytes) => !bytes.ContainsAnyExcept((byte)0);

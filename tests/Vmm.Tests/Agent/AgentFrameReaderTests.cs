@@ -1,5 +1,6 @@
 using System.Text;
 using Vmm.Backends.Agent;
+using Vmm.Host;
 
 namespace Vmm.Tests.Agent;
 
@@ -11,9 +12,9 @@ public sealed class AgentFrameReaderTests
     public void The_check_is_the_one_of_RFC_3720()
     {
         // Appendix B.4: 32 bytes of zeros, 32 of ones; and the usual check value.
-        Assert.Equal(0x8a9136aau, AgentFrame.Crc(new byte[32]));
-        Assert.Equal(0x62a8ab43u, AgentFrame.Crc(Enumerable.Repeat((byte)0xff, 32).ToArray()));
-        Assert.Equal(0xe3069283u, AgentFrame.Crc("123456789"u8));
+        Assert.Equal(0x8a9136aau, Crc32C.Of(new byte[32]));
+        Assert.Equal(0x62a8ab43u, Crc32C.Of(Enumerable.Repeat((byte)0xff, 32).ToArray()));
+        Assert.Equal(0xe3069283u, Crc32C.Of("123456789"u8));
     }
 
     [Theory]
@@ -116,7 +117,7 @@ public sealed class AgentFrameReaderTests
     private byte[] Frame(ReadOnlySpan<byte> content, bool isSerial)
     {
         byte[] frame = new byte[AgentFrame.HeaderLength + content.Length];
-        new AgentFrame(AgentFrameType.Note, _sequence++, 0, content.Length, isSerial ? AgentFrame.Crc(content) : 0).Write(frame);
+        new AgentFrame(AgentFrameType.Note, _sequence++, 0, content.Length, isSerial ? Crc32C.Of(content) : 0).Write(frame);
         content.CopyTo(frame.AsSpan(AgentFrame.HeaderLength));
         return frame;
     }

@@ -1,6 +1,7 @@
 using System.Text;
 using Vmm.Devices.State;
 using Vmm.Devices.Tests.State;
+using Vmm.Host;
 using Vmm.Snapshots;
 
 namespace Vmm.Tests.Snapshots;

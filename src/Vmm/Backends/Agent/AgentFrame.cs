@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
-using System.Numerics;
-using System.Runtime.InteropServices;
+using Vmm.Host;
 
 namespace Vmm.Backends.Agent;
 
@@ -48,23 +47,5 @@ internal readonly record struct AgentFrame(AgentFrameType Type, ushort Sequence,
             && BinaryPrimitives.ReadUInt16LittleEndian(header[10..]) == CheckOf(header);
     }
 
-    /// <summary>CRC-32C (RFC 3720, appendix B.4).</summary>
-    public static uint Crc(ReadOnlySpan<byte> bytes) => ~Crc(~0u, bytes);
-
-    private static ushort CheckOf(ReadOnlySpan<byte> header) => (ushort)~Crc(Crc(~0u, header[..10]), header[12..HeaderLength]);
-
-    private static uint Crc(uint crc, ReadOnlySpan<byte> bytes)
-    {
-        foreach (ulong word in MemoryMarshal.Cast<byte, ulong>(bytes[..(bytes.Length & ~7)]))
-        {
-            crc = BitOperations.Crc32C(crc, word);
-        }
-
-        foreach (byte value in bytes[(bytes.Length & ~7)..])
-        {
-            crc = BitOperations.Crc32C(crc, value);
-        }
-
-        return crc;
-    }
+    private static ushort CheckOf(ReadOnlySpan<byte> header) => (ushort)Crc32C.Of(header[..10], header[12..HeaderLength]);
 }

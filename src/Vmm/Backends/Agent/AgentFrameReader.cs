@@ -1,3 +1,5 @@
+using Vmm.Host;
+
 namespace Vmm.Backends.Agent;
 
 /// <summary>Takes frames out of a stream of bytes that a guest sends. Nothing is allocated after the start, and only the bytes
@@ -58,7 +60,7 @@ internal sealed class AgentFrameReader(bool isSerial)
 
             content = _buffer.AsSpan(_start + AgentFrame.HeaderLength, frame.Length);
             _start += AgentFrame.HeaderLength + frame.Length;
-            if (frame.Sequence != _next || (isSerial && frame.Content != AgentFrame.Crc(content)))
+            if (frame.Sequence != _next || (isSerial && frame.Content != Crc32C.Of(content)))
             {
                 Fault = "bytes were lost on the way from the guest";
                 return false;

@@ -64,7 +64,7 @@ internal sealed unsafe class AgentLink : IDisposable
     public void Put(AgentFrameType type, uint process, int length)
     {
         Span<byte> frame = _unsent.AsSpan(_end, AgentFrame.HeaderLength + length);
-        uint check = IsSerial ? AgentFrame.Crc(frame[AgentFrame.HeaderLength..]) : 0;
+        uint check = IsSerial ? Crc32C.Of(frame[AgentFrame.HeaderLength..]) : 0;
         new AgentFrame(type, _next++, process, length, check).Write(frame);
         _end += frame.Length;
     }

@@ -55,8 +55,6 @@ internal sealed class Qcow2Map
 
     public bool IsDirty => _cache.DirtyCount > 0 || _dirtyTo >= 0;
 
-    public bool IsNearlyFull => _cache.IsNearlyFull;
-
     public int L1Entries => _l1.Length;
 
     /// <summary>Clusters from this one to the end of its slice: what can be looked up and changed together.</summary>
