@@ -1,6 +1,6 @@
 namespace Vmm.Control;
 
-/// <summary>Bytes that wait, in order. Grows with what it holds, which its owner limits, and lets go of it when it is empty.</summary>
+/// <summary>A queue of pending bytes. Its buffer grows as needed, which its owner limits, and is freed when it is empty.</summary>
 internal sealed class ByteQueue
 {
     private const int Least = 1024, Keeps = 16 << 10;

@@ -7,8 +7,8 @@ using Vmm.Text;
 
 namespace Vmm.Control;
 
-/// <summary>Who speaks to a machine over its control socket, one request at a time, and waits for each answer.</summary>
-/// <remarks>What is at the other end may be anything: it costs a limited time and one line's memory.</remarks>
+/// <summary>A client of a machine's control socket: one request at a time, waiting for each answer.</summary>
+/// <remarks>The other end is not trusted: it can cost only a limited time and one line's memory.</remarks>
 internal sealed class ControlClient : IDisposable
 {
     private const int MostLine = 1 << 20;

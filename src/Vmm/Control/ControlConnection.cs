@@ -5,7 +5,8 @@ using Vmm.Host;
 
 namespace Vmm.Control;
 
-/// <summary>Something that sends much over a connection, and waits while its client does not read. On the event loop's thread.</summary>
+/// <summary>A source of much output on a connection, which pauses while its client does not read. On the event loop's
+/// thread.</summary>
 internal interface IControlStream
 {
     /// <summary>The connection has room (<see cref="ControlConnection.HasRoom"/>): sends what there is.</summary>
@@ -16,8 +17,9 @@ internal interface IControlStream
 }
 
 /// <summary>One end of a control socket: lines in, lines out. On the event loop's thread.</summary>
-/// <remarks>The other end costs no more than the two buffers. While it leaves replies unread, or many requests have no answer yet, no
-/// more is read from it; who sends a line that is too long, or lets events pile up, is cut off.</remarks>
+/// <remarks>The other end costs no more than the two buffers. While it does not read replies, or many requests have no answer
+/// yet, nothing more is read from it; a client that sends a line that is too long, or does not read its events, is
+/// disconnected.</remarks>
 internal sealed class ControlConnection : IDisposable
 {
     /// <summary>Bytes of a line, without its end.</summary>
@@ -26,8 +28,8 @@ internal sealed class ControlConnection : IDisposable
     /// <summary>Bytes of content in one line of a stream.</summary>
     public const int MostChunk = 32 << 10;
 
-    /// <summary>Bytes that the other end has not read: of more than the first no requests are read and streams wait, of more than the
-    /// second it is cut off.</summary>
+    /// <summary>Bytes that the other end has not read: of more than the first no requests are read and streams wait, of more than
+    /// the second it is cut off.</summary>
     public const int EnoughUnread = 64 << 10, MostUnread = 1 << 20;
 
     /// <summary>Requests that have no answer yet.</summary>
@@ -235,7 +237,7 @@ internal sealed class ControlConnection : IDisposable
         }
     }
 
-    /// <summary>Takes the lines that have come, as long as there is room for what they lead to.</summary>
+    /// <summary>Handles the received lines, as long as their replies fit.</summary>
     private void HearOn()
     {
         if (_isHearing)
@@ -317,7 +319,7 @@ internal sealed class ControlConnection : IDisposable
         _interest.Set(LibC.EPOLLOUT, _outCount > 0);
     }
 
-    /// <summary>Who says no more, as <c>echo ... | socat</c> does, has its answers first.</summary>
+    /// <summary>A client that has shut down sending, as <c>echo ... | socat</c> does, gets its answers first.</summary>
     private void LeaveWhereDone()
     {
         if (_hasEnded && _inFlight == 0 && _outCount == 0 && _streams.Count == 0 && !IsSubscribed)

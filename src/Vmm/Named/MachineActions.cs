@@ -3,8 +3,9 @@ using Vmm.Named.Limits;
 
 namespace Vmm.Named;
 
-/// <summary>What is done to one machine with a name, from outside its process.</summary>
-/// <param name="control">Asks a machine something over its control socket, at a path: <c>resume</c>. Throws where that fails.</param>
+/// <summary>Commands for one named machine, from outside its process.</summary>
+/// <param name="control">Asks a machine something over its control socket, at a path: <c>resume</c>. Throws where that
+/// fails.</param>
 internal sealed class MachineActions(MachineStore store, Action<MachineFolder, string, string> control)
 {
     /// <summary>What a machine that was killed ended with, as a shell says it.</summary>
@@ -12,7 +13,7 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
 
     private static readonly TimeSpan KillPatience = TimeSpan.FromSeconds(5);
 
-    /// <summary>Has the guest shut down: the power button is pressed, or the command gets SIGTERM. If it takes too long it is killed.
+    /// <summary>Shuts the guest down: the power button is pressed, or the command gets SIGTERM. If it takes too long it is killed.
     /// </summary>
     /// <param name="timeout">For how long; null for what the machine was started with, zero for as long as it likes.</param>
     /// <exception cref="HostException">It cannot be stopped.</exception>
@@ -37,7 +38,7 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
         CompleteRecord(folder, "stopped");
     }
 
-    /// <summary>Ends it at once, as if it lost its power.</summary>
+    /// <summary>Kills it at once, as a loss of power would.</summary>
     /// <exception cref="HostException">It does not run.</exception>
     public void Kill(MachineFolder folder)
     {
@@ -126,7 +127,7 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
     {
         try
         {
-            // In good order: its disks are closed, what it left is removed.
+            // Over the control socket, so that its disks are closed and its files removed.
             control(folder, folder.ControlPath(MachineStore.ReadOrExplain(folder)), "kill");
         }
         catch (HostException)

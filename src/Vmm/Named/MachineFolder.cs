@@ -5,9 +5,9 @@ using Vmm.Named.Logs;
 
 namespace Vmm.Named;
 
-/// <summary>The directory of one machine with a name: machine.json, its log, and a lock that its process holds while it lives.
+/// <summary>The directory of one named machine: machine.json, its log, and a lock that its process holds while it runs.
 /// </summary>
-/// <param name="path">It may vanish at any time, or get another name.</param>
+/// <param name="path">It may be deleted or renamed at any time.</param>
 internal sealed class MachineFolder(string path)
 {
     private const string LockFile = "lock", StopFile = "stop", ControlFile = "control.sock";
@@ -24,7 +24,7 @@ internal sealed class MachineFolder(string path)
 
     public string LogPath => System.IO.Path.Combine(Path, LogFormat.FileName);
 
-    /// <summary>Does a process have it? No process number is needed for that: the lock ends with its last holder.</summary>
+    /// <summary>Does a process hold the lock? It ends with its last holder, so no process number is needed.</summary>
     public bool IsRunning
     {
         get
@@ -52,7 +52,7 @@ internal sealed class MachineFolder(string path)
         return file;
     }
 
-    /// <summary>Takes it for a new life.</summary>
+    /// <summary>Takes the lock to start the machine again.</summary>
     /// <returns>Null while the machine runs.</returns>
     public FileDescriptor? TryTakeLife()
     {
@@ -66,8 +66,9 @@ internal sealed class MachineFolder(string path)
         return null;
     }
 
-    /// <summary>From now on nobody else starts, renames or removes it, until what is returned is disposed of.</summary>
-    /// <exception cref="HostException">It is gone, or somebody takes long.</exception>
+    /// <summary>Locks the directory: no other process starts, renames or removes the machine until the result is
+    /// disposed.</summary>
+    /// <exception cref="HostException">It was removed, or another process holds the lock for too long.</exception>
     public FileDescriptor LockForChange()
     {
         long end = Environment.TickCount64 + (long)ChangePatience.TotalMilliseconds;

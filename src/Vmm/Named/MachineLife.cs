@@ -6,10 +6,10 @@ using Vmm.Named.Logs;
 
 namespace Vmm.Named;
 
-/// <summary>This process as the one that runs a machine with a name in the background: it holds the machine's lock, writes its log and
-/// record, and starts it anew where <c>--restart</c> says so.</summary>
-/// <remarks>It is its own supervisor: for a new life the process executes itself, so its number stays, and the lock is never let go.
-/// The directory may be renamed at any time; it is reached by its descriptor.</remarks>
+/// <summary>This process as the one that runs a machine with a name in the background: it holds the machine's lock, writes its log
+/// and record, and starts it anew where <c>--restart</c> says so.</summary>
+/// <remarks>It is its own supervisor: for a restart the process executes itself again, so its number stays the same, and the lock
+/// is never released. The directory may be renamed at any time; it is reached by its descriptor.</remarks>
 internal sealed unsafe class MachineLife : IDisposable
 {
     private const int StandardOutput = 1, LockNumber = ChildProcess.HandedOver;
@@ -76,7 +76,7 @@ internal sealed unsafe class MachineLife : IDisposable
         }
     }
 
-    /// <summary>It is up: whoever waits for that goes on. Any thread.</summary>
+    /// <summary>Reports that the machine is up to the process that started it. Any thread.</summary>
     public void Up()
     {
         _up = Environment.TickCount64;
@@ -95,7 +95,7 @@ internal sealed unsafe class MachineLife : IDisposable
     /// <summary>How it ended, for people.</summary>
     public void Tell(string verdict) => _verdict = verdict;
 
-    /// <summary>The machine has ended, and all is said: writes that down, or starts it anew and does not return.</summary>
+    /// <summary>The machine has ended, and all output is written: records that, or restarts it and does not return.</summary>
     /// <returns>The exit code.</returns>
     public int Finish(int code)
     {
@@ -150,7 +150,7 @@ internal sealed unsafe class MachineLife : IDisposable
 
     private bool IsToStop => new MachineFolder(Place).IsToStop;
 
-    /// <summary>Becomes the next life of the machine; returns only where that fails, which is said in the log.</summary>
+    /// <summary>Executes vmm again for the restart; returns only if that fails, which is logged.</summary>
     private void Again()
     {
         byte[] line = File.ReadAllBytes("/proc/self/cmdline");

@@ -3,7 +3,8 @@ using Vmm.Host;
 
 namespace Vmm.Named;
 
-/// <summary>Asks many machines at once how they are, over their control sockets: a slow one holds up nobody.</summary>
+/// <summary>Asks many machines for their status at once, over their control sockets: a slow one does not delay the
+/// others.</summary>
 internal static unsafe class MachinePoll
 {
     private const int MostLine = 1 << 20;

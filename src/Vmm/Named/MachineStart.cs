@@ -176,8 +176,8 @@ internal static unsafe class MachineStart
         PrivateFiles.MakeDirectory(path);
     }
 
-    /// <summary>What this process was given open stays with it: it would be held as long as the machine lives, a pipe's other end for
-    /// instance.</summary>
+    /// <summary>What this process was given open stays with it: it would be held as long as the machine lives, a pipe's other end
+    /// for instance.</summary>
     private static void KeepDescriptors()
     {
         foreach (string path in Directory.EnumerateFileSystemEntries("/proc/self/fd"))
@@ -190,7 +190,7 @@ internal static unsafe class MachineStart
     }
 }
 
-/// <summary>What came of a start.</summary>
+/// <summary>The result of a start.</summary>
 /// <param name="Code">What this process is to end with; null where the machine is up.</param>
 /// <param name="Why">Why it is not, for people.</param>
 /// <param name="LastWords">What its vmm said.</param>

@@ -7,7 +7,7 @@ using Vmm.Named.Logs;
 namespace Vmm.Named;
 
 /// <summary>Where machines with a name are kept: <c>$XDG_STATE_HOME/vmm/machines/NAME/</c>, ~/.local/state where that is not set.
-/// No daemon: whoever looks reads the directories, and locks tell which machines live.</summary>
+/// There is no daemon: commands read the directories, and locks show which machines run.</summary>
 /// <param name="root">The directory; it need not be there.</param>
 /// <param name="runtime">Where new machines' sockets go: <see cref="RuntimeRoot"/>.</param>
 internal sealed class MachineStore(string root, Func<string> runtime)

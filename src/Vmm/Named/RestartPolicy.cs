@@ -3,7 +3,7 @@ using Vmm.Host;
 
 namespace Vmm.Named;
 
-/// <summary>What is to come of a machine that ended by itself: <c>--restart</c>.</summary>
+/// <summary>What happens when a machine has ended by itself: <c>--restart</c>.</summary>
 /// <param name="Kind">When it is started again.</param>
 /// <param name="Most">For <see cref="RestartKind.OnFailure"/>: so often at most in a row; null for no limit.</param>
 internal readonly record struct RestartPolicy(RestartKind Kind, int? Most)
@@ -12,7 +12,7 @@ internal readonly record struct RestartPolicy(RestartKind Kind, int? Most)
 
     private const string AlwaysText = "always", OnFailureText = "on-failure";
 
-    /// <summary>A life of this length counts as one that went well: the delays begin anew.</summary>
+    /// <summary>A run of this length counts as successful: the delays start again from the shortest.</summary>
     private static readonly TimeSpan WentWell = TimeSpan.FromSeconds(10);
 
     private static readonly TimeSpan First = TimeSpan.FromMilliseconds(100), Longest = TimeSpan.FromMinutes(1);

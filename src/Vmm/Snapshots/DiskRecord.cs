@@ -3,9 +3,9 @@ using Vmm.Devices.State;
 
 namespace Vmm.Snapshots;
 
-/// <summary>A disk of a machine that was saved: by reference, but for what was written to an ephemeral one.</summary>
+/// <summary>A disk of a saved machine: by reference; only the writes to an ephemeral disk are copied.</summary>
 /// <param name="Option">As it would be typed.</param>
-/// <param name="Files">Those that it is made of: the image, and the overlay that it writes to.</param>
+/// <param name="Files">Its files: the image, and the overlay that it writes to.</param>
 /// <param name="HasOverlay">The writes of an ephemeral disk are in the snapshot (<see cref="SnapshotFiles.Overlay"/>).</param>
 internal sealed record DiskRecord(string Option, IReadOnlyList<FileIdentity> Files, bool HasOverlay)
 {

@@ -3,7 +3,7 @@ using Vmm.Host;
 
 namespace Vmm.Snapshots;
 
-/// <summary>By what a file of a disk is known again, and whether it has been written to since.</summary>
+/// <summary>Identifies a file of a disk, and its last change.</summary>
 /// <param name="Path">Where it was.</param>
 internal sealed record FileIdentity(string Path, uint DeviceMajor, uint DeviceMinor, ulong Inode, ulong Size, long Seconds, uint Nanoseconds)
 {
@@ -13,7 +13,7 @@ internal sealed record FileIdentity(string Path, uint DeviceMajor, uint DeviceMi
     public static FileIdentity Of(string path) =>
         HostFile.TryStatus(path, out LibC.Statx status) ? From(path, status) : throw new ErrnoException(path, ErrnoException.ENOENT);
 
-    /// <summary>Is there such a file, and is it still that one?</summary>
+    /// <summary>Does the file exist, unchanged?</summary>
     public bool IsUnchanged => HostFile.TryStatus(Path, out LibC.Statx status) && From(Path, status) == this;
 
     public static void Write(StateWriter state, FileIdentity file)

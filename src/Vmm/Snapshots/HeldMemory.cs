@@ -4,15 +4,15 @@ using Vmm.Machines;
 
 namespace Vmm.Snapshots;
 
-/// <summary>Finds which chunks of a guest's memory may hold something, without touching the others: a page that is read for the first
-/// time costs a page table entry, and in a file one of the page cache.</summary>
+/// <summary>Finds the chunks of a guest's memory that may have content, without touching the others: reading a page for the
+/// first time allocates a page table entry, and in a file a page of the page cache.</summary>
 internal static class HeldMemory
 {
     // Documentation/admin-guide/mm/pagemap.rst: bit 63 the page is present, bit 62 it is swapped out.
     private const ulong PresentOrSwapped = 3UL << 62;
     private const ulong PageBytes = 4096;
 
-    /// <returns>For each chunk of <see cref="MemoryChecksums"/>; true where that is not known.</returns>
+    /// <returns>For each chunk of <see cref="MemoryChecksums"/>; true where it is unknown.</returns>
     public static bool[] Find(GuestRam ram)
     {
         ulong length = ram.Memory.Size;

@@ -8,7 +8,7 @@ using Vmm.Text;
 
 namespace Vmm.Snapshots;
 
-/// <summary>What a host must offer for a guest to go on there. A guest has looked at its processor once, when it booted.</summary>
+/// <summary>What a host must offer to restore a guest. The guest has read its CPUID once, when it booted.</summary>
 internal sealed class HostNeeds
 {
     private const int MostNames = 1024, MostName = 64, VendorLength = 12;
@@ -32,13 +32,13 @@ internal sealed class HostNeeds
     /// <summary>What the guest's CPUID shows, by the names of /proc/cpuinfo.</summary>
     public IReadOnlyList<string> Features { get; }
 
-    /// <summary>Of those that a state depends on, what KVM had.</summary>
+    /// <summary>The capabilities of KVM that the state depends on and that the old host had.</summary>
     public IReadOnlyList<string> KvmCapabilities { get; }
 
     /// <summary>Frequency of the guest's time-stamp counter; 0 where KVM did not know it.</summary>
     public uint TscKhz { get; }
 
-    /// <param name="vcpu">Is held.</param>
+    /// <param name="vcpu">Of a quiesced machine.</param>
     public static HostNeeds Of(Vcpu vcpu, KvmSystem kvm)
     {
         CpuidEntry[] cpuid = vcpu.GetCpuid();
@@ -50,7 +50,7 @@ internal sealed class HostNeeds
     }
 
     /// <param name="vcpu">Of a machine that was made here, of the same CPU model; the state is not loaded yet.</param>
-    /// <exception cref="StateException">Something is missing here.</exception>
+    /// <exception cref="StateException">This host lacks something.</exception>
     public void Check(Vcpu vcpu, KvmSystem kvm)
     {
         CpuidEntry[] here = vcpu.GetCpuid();

@@ -9,7 +9,7 @@ using Vmm.Machines;
 
 namespace Vmm.Snapshots;
 
-/// <summary>What a machine that was saved was made of, for another one of the same kind.</summary>
+/// <summary>The configuration of a saved machine, from which the same one can be made.</summary>
 internal sealed record MachineRecord
 {
     /// <summary>UTF-16 units of an option; longer than two paths.</summary>
@@ -19,7 +19,7 @@ internal sealed record MachineRecord
     private const int MostCpus = 4096;
     private const ulong MostMemory = 1UL << 46;
 
-    /// <summary>Only told: it is not opened again.</summary>
+    /// <summary>For information: it is not opened again.</summary>
     public required string Kernel { get; init; }
 
     /// <summary>Bytes.</summary>
@@ -52,7 +52,7 @@ internal sealed record MachineRecord
     /// <inheritdoc cref="Nets"/>
     public required IReadOnlyList<string> Ports { get; init; }
 
-    /// <param name="machine">Stands still, its disks flushed.</param>
+    /// <param name="machine">Quiesced, with flushed disks.</param>
     public static MachineRecord Of(Machine machine)
     {
         MachineSpec spec = machine.Spec;
@@ -124,8 +124,8 @@ internal sealed record MachineRecord
     private const ulong MemoryPage = 4096;
 
     /// <summary>The machine to make here.</summary>
-    /// <param name="with">What the user gave instead of names of the old host.</param>
-    /// <exception cref="UsageException">A number of devices differs, or an option is none.</exception>
+    /// <param name="with">The user's replacements of the old host's names.</param>
+    /// <exception cref="UsageException">The number of some devices differs, or an option is invalid.</exception>
     public MachineSpec ToSpec(Replacements with)
     {
         try
@@ -188,7 +188,7 @@ internal sealed record MachineRecord
     }
 }
 
-/// <summary>Names of this host that a restored machine gets instead of those that it was saved with.</summary>
+/// <summary>Names of this host that replace those with which a machine was saved.</summary>
 internal sealed record Replacements
 {
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];

@@ -9,11 +9,11 @@ internal static class MemoryFile
     private const int PageBytes = 4096;
     private const ulong MostAtOnce = 16 << 20;
 
-    /// <summary>Writes the memory of a machine that stands still.</summary>
+    /// <summary>Writes the memory of a quiesced machine.</summary>
     /// <param name="file">Empty.</param>
     /// <param name="written">Bytes that are not in holes.</param>
     /// <returns>A checksum for each chunk.</returns>
-    /// <exception cref="IOException">There is no room, for instance.</exception>
+    /// <exception cref="IOException">The disk is full, for instance.</exception>
     public static unsafe uint[] Write(FileDescriptor file, GuestRam ram, out ulong written)
     {
         using var target = file.Borrow();
@@ -47,7 +47,7 @@ internal static class MemoryFile
     /// <summary>Reads all of it, and checks it.</summary>
     /// <param name="start">Zeroed memory of this process.</param>
     /// <param name="length">Bytes; as many as the file has.</param>
-    /// <exception cref="UsageException">The file is not what was written.</exception>
+    /// <exception cref="UsageException">The file is damaged.</exception>
     /// <exception cref="IOException">The host cannot read it.</exception>
     public static unsafe void Read(FileDescriptor file, string name, nint start, ulong length, ReadOnlySpan<uint> checksums)
     {
@@ -88,7 +88,7 @@ internal static class MemoryFile
         }
     }
 
-    /// <summary>Pages that follow each other, to be written in one call.</summary>
+    /// <summary>Adjacent pages, to be written in one call.</summary>
     private sealed unsafe class Run(Microsoft.Win32.SafeHandles.SafeFileHandle target, nint memory)
     {
         private ulong _start, _end;

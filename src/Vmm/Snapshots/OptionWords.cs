@@ -7,8 +7,8 @@ using Vmm.Text;
 
 namespace Vmm.Snapshots;
 
-/// <summary>Writes what a machine was made of as its options would be typed, with whole paths: a snapshot is read by the options' own
-/// parsers, which trust nobody.</summary>
+/// <summary>Formats a machine's devices as command-line options with absolute paths: a snapshot is read by the options' own
+/// parsers, which check everything.</summary>
 internal static class OptionWords
 {
     public static string Of(DiskSpec disk) => Join(
@@ -52,7 +52,7 @@ internal static class OptionWords
 
     public static string Of(VsockSpec vsock) => Join(Path.GetFullPath(vsock.Path), Number("cid", vsock.Cid));
 
-    /// <summary>(A port's parser takes commas as they are.)</summary>
+    /// <summary>(In a port's option commas are not doubled.)</summary>
     public static string Of(PortSpec port) => $"{port.Name}={Path.GetFullPath(port.Path)}";
 
     private static string Of(PublishedPort port)

@@ -4,8 +4,8 @@ using Vmm.Host;
 
 namespace Vmm.Snapshots;
 
-/// <summary>A directory that gets its name when all that belongs in it is there and durable: until then it is <c>NAME.partial</c>, and it is
-/// removed if it does not come to that. What an earlier vmm left behind, because it was killed, is taken over.</summary>
+/// <summary>A directory that gets its name when it is complete and durable: until then it is called <c>NAME.partial</c>, and it
+/// is removed if that fails. A partial directory of a killed vmm is reused.</summary>
 internal sealed class PartialDirectory : IDisposable
 {
     private const uint OwnerOnly = 0x1c0, OwnerOnlyFile = 0x180;        // rwx------, rw-------: guests have secrets
@@ -23,7 +23,7 @@ internal sealed class PartialDirectory : IDisposable
     /// <param name="name">Must not exist.</param>
     /// <param name="isDurable">Nothing is lost with the host's power.</param>
     /// <exception cref="UsageException">It is there already, or cannot be made.</exception>
-    /// <exception cref="HostException">The host has no room for it.</exception>
+    /// <exception cref="HostException">The disk is full.</exception>
     public static PartialDirectory Create(string name, bool isDurable = true)
     {
         name = Path.TrimEndingDirectorySeparator(name);
@@ -56,14 +56,14 @@ internal sealed class PartialDirectory : IDisposable
             throw new UsageException($"{name}: another snapshot is being written there");
         }
 
-        // What is in it was cut off.
+        // Its files are incomplete.
         directory._files.AddRange(Directory.EnumerateFiles(partial).Select(static path => Path.GetFileName(path)));
         directory.RemoveFiles();
         return directory;
     }
 
     /// <summary>A new file in it, for its owner only.</summary>
-    /// <exception cref="HostException">The host cannot.</exception>
+    /// <exception cref="HostException">The host refused.</exception>
     public FileDescriptor CreateFile(string name)
     {
         string path = Path.Combine(_partial, name);
@@ -94,7 +94,7 @@ internal sealed class PartialDirectory : IDisposable
 
     /// <summary>Gives it its name. Its files are durable.</summary>
     /// <inheritdoc cref="CreateFile(string)"/>
-    /// <exception cref="UsageException">Somebody made one of that name meanwhile.</exception>
+    /// <exception cref="UsageException">Another process made one of that name meanwhile.</exception>
     public void Complete()
     {
         Sync(_lock, "");

@@ -9,7 +9,7 @@ using Vmm.Text;
 
 namespace Vmm.Snapshots;
 
-/// <summary>A snapshot's directory, to be restored from: anybody may have written it.</summary>
+/// <summary>A snapshot's directory, for restoring. Its content is not trusted.</summary>
 internal sealed class Snapshot : ISavedMachine, IDisposable
 {
     private readonly string _directory;
@@ -36,8 +36,9 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
     /// <inheritdoc/>
     public ReadOnlyMemory<byte> State { get; }
 
-    /// <param name="readsAll">Memory is to be read and checked as a whole, instead of mapped and read as it is touched.</param>
-    /// <exception cref="UsageException">It is none, or damaged; with the field.</exception>
+    /// <param name="readsAll">Read and check all memory first, instead of mapping the file and reading pages when they are
+    /// touched.</param>
+    /// <exception cref="UsageException">It is no snapshot, or damaged; the message names the field.</exception>
     public static Snapshot Open(string directory, bool readsAll = false)
     {
         string path = Path.Combine(directory, SnapshotFiles.Head);
@@ -66,9 +67,9 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
         return new Snapshot(directory, head, state, checksums, memory, isTrusted: owner == me || owner == 0, readsAll);
     }
 
-    /// <summary>Makes the machine, which goes on when it runs.</summary>
+    /// <summary>Makes the machine, which continues where it was saved.</summary>
     /// <param name="with">Names of this host, instead of those of the snapshot.</param>
-    /// <param name="adjust">What else the user wants of it.</param>
+    /// <param name="adjust">Applies further options of the user.</param>
     /// <exception cref="UsageException">The snapshot is damaged, or does not fit to what was given or to this host; with the
     /// field.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
@@ -117,7 +118,7 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
 
     private static UsageException Wrong(string path, StateException error) => new($"{path}: {PrintableText.Of(error.Message)}");
 
-    /// <summary>A guest goes on with what it knows of its disks, so they must be what they were.</summary>
+    /// <summary>A guest has cached data of its disks, so they must be unchanged.</summary>
     private void CheckNames(Replacements with)
     {
         bool usesNames = (with.Disks.Count == 0 && Head.Machine.Disks.Count > 0) || (with.Nets.Count == 0 && Head.Machine.Nets.Count > 0)
@@ -204,7 +205,7 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
 
     private static FileDescriptor OpenFile(string path, out LibC.Statx status)
     {
-        // Not to wait for a writer, were it a pipe.
+        // O_NONBLOCK: a named pipe would wait for a writer.
         int number = LibC.Open(path, LibC.O_RDONLY | LibC.O_CLOEXEC | LibC.O_NONBLOCK | LibC.O_NOCTTY, 0);
         if (number < 0)
         {

@@ -8,9 +8,9 @@ using Vmm.Machines;
 
 namespace Vmm.Snapshots;
 
-/// <summary>What a snapshot came to.</summary>
-/// <param name="Pause">How long the guest stood still.</param>
-/// <param name="MemoryBytes">Of guest memory that were written; the rest is zero.</param>
+/// <summary>The result of a snapshot.</summary>
+/// <param name="Pause">How long the guest was stopped.</param>
+/// <param name="MemoryBytes">Bytes of guest memory that were written; the rest is zero.</param>
 internal sealed record SnapshotReport(TimeSpan Pause, ulong MemoryBytes);
 
 /// <summary>How a machine is saved.</summary>
@@ -35,9 +35,9 @@ internal sealed record SnapshotOptions
 /// <summary>Saves a machine that runs into a directory.</summary>
 internal static class SnapshotWriter
 {
-    /// <summary>The guest stands still while its disks are flushed and its memory is copied to the page cache, and goes on while the
-    /// files become durable.</summary>
-    /// <param name="machine">Runs. Not from one of its vCPUs' threads or its loop's; one snapshot at a time.</param>
+    /// <summary>The guest is stopped while its disks are flushed and its memory is copied to the page cache; it runs again
+    /// while the files are made durable.</summary>
+    /// <param name="machine">A running machine. Not from one of its vCPUs' threads or its loop's; one snapshot at a time.</param>
     /// <param name="directory">Must not exist.</param>
     /// <param name="version">vmm's own.</param>
     /// <exception cref="UsageException">The directory is there already.</exception>

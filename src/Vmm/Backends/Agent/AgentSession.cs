@@ -44,6 +44,9 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
     /// <summary>Has the agent connected?</summary>
     public bool HasArrived => _link is not null;
 
+    /// <summary>Is it connected by a serial line, for lack of vsock?</summary>
+    public bool IsSerial => _link?.IsSerial ?? false;
+
     /// <summary>Adds a connection on which the agent may greet. The first on which it does is used.</summary>
     /// <param name="socket">Owned from now on; does not block.</param>
     public void Listen(EventLoop loop, FileDescriptor socket, bool isSerial) =>

@@ -4,16 +4,16 @@ using System.Text;
 
 namespace Vmm.Named.Logs;
 
-/// <summary>How console.log is written: a line for each line of a machine's standard output or error, with its time and stream in
-/// front, in the format of the Kubernetes container runtime's logs: <c>2026-11-27T08:00:00.000000Z stdout F text</c>. A line that is
-/// not complete yet has P instead of F, and goes on with the next one of that stream.</summary>
-/// <remarks>What a machine says are bytes, not always text; they are kept as they are. A line without such a front was written by a
+/// <summary>The format of console.log: a line for each line of a machine's standard output or error, after its time and stream, in
+/// the format of the Kubernetes container runtime's logs: <c>2026-11-27T08:00:00.000000Z stdout F text</c>. A line that is not
+/// complete yet has P instead of F, and goes on with the next one of that stream.</summary>
+/// <remarks>The output is bytes, not always text, and is kept unchanged. A line without such a front was written by a
 /// vmm that had no log yet, or not any more.</remarks>
 internal static class LogFormat
 {
     public const string FileName = "console.log";
 
-    /// <summary>What was in the way when a new one was begun.</summary>
+    /// <summary>The former log, after a new file was started.</summary>
     public const string OldFileName = FileName + ".1";
 
     /// <summary>Bytes that are in front of a line at most.</summary>
@@ -37,7 +37,7 @@ internal static class LogFormat
         return count + rest.Length;
     }
 
-    /// <summary>Takes a line apart.</summary>
+    /// <summary>Parses a line.</summary>
     /// <param name="line">Without its line feed.</param>
     public static LogLine Read(ReadOnlySpan<byte> line)
     {

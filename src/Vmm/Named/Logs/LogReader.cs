@@ -6,7 +6,7 @@ using Vmm.Host;
 
 namespace Vmm.Named.Logs;
 
-/// <summary>Reads a machine's console.log, from the beginning, and on while it is written.</summary>
+/// <summary>Reads a machine's console.log from the beginning, and continues while it is written.</summary>
 /// <param name="directory">Of the machine.</param>
 internal sealed class LogReader(string directory) : IDisposable
 {
@@ -18,7 +18,7 @@ internal sealed class LogReader(string directory) : IDisposable
     private ulong _inode;
     private bool _hasBegun;
 
-    /// <summary>The lines that are there and were not read yet.</summary>
+    /// <summary>Reads the lines that are new since the last call.</summary>
     /// <param name="take">Gets each, without its line feed.</param>
     /// <exception cref="HostException">It cannot be read.</exception>
     public void ReadOn(LogLineTaker take)

@@ -16,13 +16,13 @@ internal sealed unsafe class LogStream(LogWriter log, bool isError, FileDescript
 
     public int Number => pipe.Number;
 
-    /// <summary>Nobody writes to it any more.</summary>
+    /// <summary>All writers have closed it.</summary>
     public bool IsOver { get; private set; }
 
-    /// <summary>Is there a part of a line that is not written yet?</summary>
+    /// <summary>Is a part of a line pending?</summary>
     public bool IsPending => _count > 0;
 
-    /// <summary>Reads all that is there.</summary>
+    /// <summary>Reads everything that is available.</summary>
     /// <returns>Whether there was something.</returns>
     public bool TakeAll(bool isReady)
     {
@@ -56,7 +56,7 @@ internal sealed unsafe class LogStream(LogWriter log, bool isError, FileDescript
         return any;
     }
 
-    /// <summary>Writes what there is of a line that has no end.</summary>
+    /// <summary>Writes the pending part of a line.</summary>
     public void WriteRest()
     {
         if (_count > 0)
