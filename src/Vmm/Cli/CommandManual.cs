@@ -131,6 +131,18 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                     + "the kernel's log, when vmm's agent connected, and when the command began and ended.",
             ],
             [new("vmm boot-timeline run -k bzImage --html run.html -- true", "the time until a command starts, by step")]),
+        "vmm snapshot" => new(
+            ["[--stop] NAME|PATH DIR"],
+            [
+                "Saves a machine that was started with --control: memory, devices, processors, and by what its disks are known again. The guest "
+                    + "stands still while its memory is copied, and goes on while that becomes durable. DIR is there whole or not at all.",
+                "Disks are not copied, so a machine that goes on and writes to them makes them unfit for the snapshot: use --stop, disks that are "
+                    + "readonly or ephemeral, or copies. Machines of vmm run, and those with shares, cannot be saved. docs/snapshots.md tells more.",
+            ],
+            [
+                new("vmm snapshot --stop ./db.sock warm", "the machine ends, and 'vmm restore warm' lets it go on"),
+                new("vmm snapshot ./db.sock warm", "the machine goes on, too"),
+            ]),
         "vmm restore" => new(
             ["[OPTION...] DIR"],
             [

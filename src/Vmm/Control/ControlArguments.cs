@@ -15,6 +15,11 @@ internal sealed record DiskArguments(int Disk, ulong Bytes);
 [JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record BalloonArguments(ulong Bytes);
 
+/// <param name="Directory">A whole path, of what does not exist yet.</param>
+/// <param name="Stop">End the machine once it is saved, with its disks as they were then.</param>
+[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
+internal sealed record SnapshotArguments(string Directory, bool Stop = false);
+
 /// <param name="Data">Base64; empty at the end.</param>
 [JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record InputArguments(uint Stream, byte[] Data);

@@ -63,6 +63,10 @@ internal sealed record NetFigures(
 /// <param name="Told">The guest was told; false: nothing in it listens, so it was ended.</param>
 internal sealed record ControlStopping(bool Told);
 
+/// <param name="Pause">Seconds that the guest stood still.</param>
+/// <param name="Memory">Bytes of its memory that were written; the rest is zero.</param>
+internal sealed record ControlSaved(double Pause, ulong Memory);
+
 /// <param name="Stream">Its number on this connection.</param>
 /// <param name="InputWindow">Bytes of input that may come without credit.</param>
 /// <param name="OutputWindow">Bytes of each output that come without credit.</param>

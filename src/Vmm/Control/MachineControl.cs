@@ -7,17 +7,17 @@ using Vmm.Machines;
 namespace Vmm.Control;
 
 /// <summary>What can be asked of any machine over its control socket. On the event loop's thread.</summary>
-internal sealed class MachineControl : IControlTarget
+internal sealed partial class MachineControl : IControlTarget
 {
     private readonly Machine _machine;
     private readonly MachineSpec _spec;
     private readonly string _version;
     private readonly IControlledGuest? _guest;
     private Action<ControlEvent> _tell = static _ => { };
-    private Thread? _pausing;
+    private Thread? _pausing, _saving;
     private LoopTimer? _stopTimer;
     private readonly List<Action> _waiting = [];     // until the guest's command runs; as many as clients may have in flight
-    private bool _isPaused, _isPausing, _isStopping;
+    private bool _isPaused, _isPausing, _isStopping, _isSaving;
 
     /// <param name="version">Of vmm.</param>
     /// <param name="guest">Null where no agent runs in it.</param>
@@ -94,6 +94,9 @@ internal sealed class MachineControl : IControlTarget
                 Try(() => _machine.SetBalloonTarget(balloon.Bytes));
                 answer.Done();
                 break;
+            case "snapshot":
+                Save(StreamRequests.Read(arguments, ControlJson.Default.SnapshotArguments), answer);
+                break;
             case "console":
                 OpenConsole(arguments, answer);
                 break;
@@ -109,6 +112,7 @@ internal sealed class MachineControl : IControlTarget
 
     public void Dispose()
     {
+        _saving?.Join();
         _pausing?.Join();       // at once: vCPUs that have ended count as paused
         _stopTimer?.Dispose();
     }
@@ -218,6 +222,8 @@ internal sealed class MachineControl : IControlTarget
             throw new ControlException("not-now", "it is paused already");
         }
 
+        CheckNotSaving();
+
         _isPausing = true;
         _pausing = HostThread.Start("vmm-pause", EventLoop.StackSize, () =>
         {
@@ -238,6 +244,7 @@ internal sealed class MachineControl : IControlTarget
             throw new ControlException("not-now", "it is not paused");
         }
 
+        CheckNotSaving();
         _isPaused = false;
         _machine.Resume();
         TellState();
@@ -265,6 +272,8 @@ internal sealed class MachineControl : IControlTarget
         {
             throw new ControlException("not-now", "it is being paused");
         }
+
+        CheckNotSaving();
 
         TimeSpan timeout = arguments.Timeout is { } seconds
             ? seconds is >= 0 and <= 1e6

@@ -24,6 +24,8 @@ public sealed class ControlSchemaTests
         Same(ControlJson.Default.StopArguments, "arguments-stop");
         Same(ControlJson.Default.DiskArguments, "arguments-disk-resize");
         Same(ControlJson.Default.BalloonArguments, "arguments-balloon");
+        Same(ControlJson.Default.SnapshotArguments, "arguments-snapshot");
+        Same(ControlJson.Default.ControlSaved, "result-snapshot");
         Same(ControlJson.Default.InputArguments, "arguments-input");
         Same(ControlJson.Default.CreditArguments, "arguments-credit");
         Same(ControlJson.Default.SignalArguments, "arguments-signal");

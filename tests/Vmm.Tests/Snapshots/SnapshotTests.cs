@@ -1,6 +1,8 @@
 using System.Diagnostics;
+using System.Text.Json;
 using Iced.Intel;
 using Vmm.Backends.Disks;
+using Vmm.Control;
 using Vmm.Devices.Memory;
 using Vmm.Host;
 using Vmm.Machines;
@@ -190,6 +192,61 @@ public sealed class SnapshotTests : IDisposable
         finally
         {
             Assert.Equal(0, Run("umount", small));
+        }
+    }
+
+    [KvmTheory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_machine_is_saved_over_its_control_socket(bool isPaused)
+    {
+        MachineSpec spec = Spec with { Control = Path.Combine(_folder, "c.sock") };
+        using ControlSocket socket = ControlSocket.Open(spec)!;
+        using Machine machine = Machine.Build(spec);
+        using ControlServer server = socket.Serve(machine, Version);
+        Task<MachineEnd> run = Task.Run(machine.Run);
+        WaitForTicks(machine, 2);
+        using var client = new ControlClient(spec.Control, "it");
+        if (isPaused)
+        {
+            client.Ask("pause");
+        }
+
+        Assert.Contains("takes a whole path", Refused("relative"), StringComparison.Ordinal);
+        Assert.Contains("no such file or directory", Refused("/nowhere/at/all"), StringComparison.Ordinal);
+        JsonElement report = client.Ask("snapshot", Arguments(Saved));
+        Assert.True(report.GetProperty("pause").GetDouble() > 0);
+        Assert.True(report.GetProperty("memory").GetInt64() > 0);
+        Assert.Contains("is there already", Refused(Saved), StringComparison.Ordinal);
+        if (isPaused)
+        {
+            ulong still = Count(machine);
+            Thread.Sleep(20);
+            Assert.Equal(still, Count(machine));
+            client.Ask("resume");
+        }
+
+        WaitForTicks(machine, 2);
+        client.Ask("snapshot", Arguments(Saved + "2", stop: true));
+        Assert.Equal(MachineEnd.Saved, run.GetAwaiter().GetResult());
+        using Snapshot snapshot = Snapshot.Open(Saved + "2");
+        using Machine restored = snapshot.Restore(new Replacements());
+        Assert.Equal(Count(machine), Count(restored));
+
+        static JsonElement Arguments(string directory, bool stop = false) =>
+            JsonSerializer.SerializeToElement(new SnapshotArguments(directory, stop), ControlJson.Default.SnapshotArguments);
+
+        string Refused(string directory)
+        {
+            try
+            {
+                client.Ask("snapshot", Arguments(directory));
+                return "";
+            }
+            catch (Exception error) when (error is UsageException or HostException)
+            {
+                return error.Message;
+            }
         }
     }
 

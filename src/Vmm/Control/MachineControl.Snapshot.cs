@@ -1,0 +1,76 @@
+using Vmm.Host;
+using Vmm.Machines;
+using Vmm.Snapshots;
+
+namespace Vmm.Control;
+
+/// <summary>Saving a machine into a directory.</summary>
+internal sealed partial class MachineControl
+{
+    private void CheckNotSaving()
+    {
+        if (_isSaving)
+        {
+            throw new ControlException("not-now", "it is being saved");
+        }
+    }
+
+    /// <summary>Not here: this loop stands still meanwhile.</summary>
+    private void Save(SnapshotArguments asked, ControlAnswer answer)
+    {
+        CheckNotSaving();
+        if (_isPausing || _isStopping)
+        {
+            throw new ControlException("not-now", _isPausing ? "it is being paused" : "it was asked to end");
+        }
+
+        if (!Path.IsPathRooted(asked.Directory) || asked.Directory.Contains('\0', StringComparison.Ordinal))
+        {
+            throw new ControlException("bad-arguments", "arguments.directory: takes a whole path");
+        }
+
+        Try(() => SnapshotWriter.CheckKind(_machine));
+        (bool wasPaused, _isSaving) = (_isPaused, true);
+        _saving = HostThread.Start("vmm-save", EventLoop.StackSize, () =>
+        {
+            Exception? failure = null;
+            SnapshotReport? report = null;
+            try
+            {
+                // A machine that is to end stays still until it does.
+                report = SnapshotWriter.Write(
+                    _machine, asked.Directory, _version, new SnapshotOptions { IsPaused = wasPaused || asked.Stop });
+            }
+            catch (Exception error)
+            {
+                failure = error;
+            }
+
+            _machine.Loop.Post(() => Saved(asked, wasPaused, report, failure, answer));
+        });
+    }
+
+    private void Saved(SnapshotArguments asked, bool wasPaused, SnapshotReport? report, Exception? failure, ControlAnswer answer)
+    {
+        _isSaving = false;
+        if (report is not null)
+        {
+            answer.Done(new ControlSaved(Math.Round(report.Pause.TotalSeconds, 6), report.MemoryBytes), ControlJson.Default.ControlSaved);
+            if (asked.Stop)
+            {
+                _isStopping = true;
+                TellState();
+                _machine.End(MachineEnd.Saved);
+            }
+
+            return;
+        }
+
+        if (asked.Stop && !wasPaused)
+        {
+            _machine.Resume();
+        }
+
+        answer.Fail("failed", Failures.IsExpected(failure!) ? Failures.Describe(failure!) : failure!.ToString().ReplaceLineEndings(" "));
+    }
+}
