@@ -309,6 +309,20 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 new("vmm exec -it db -- sh", "a shell, on a terminal"),
                 new("tar c . | vmm exec db -- tar x -C /srv", "standard streams are real streams"),
             ]),
+        "vmm cp" => new(
+            ["[--limit SIZE] MACHINE:/PATH PATH", "PATH MACHINE:/PATH"],
+            [
+                "Copies a file or a tree into a machine of vmm run, or out of it, with modes, times, symbolic and hard links, and, where root "
+                    + "does it, owners by number. A directory that is there takes it in under its own name; else the destination is the "
+                    + "new name. The guest's own tar does the guest's side: where it has none, nothing can be copied.",
+                "Out of a guest nothing lands outside the destination: names and links that lead elsewhere end the copy. Devices, pipes and "
+                    + "sockets are left out, and so are set-user-id and set-group-id bits. What vmm left out is said on standard error.",
+            ],
+            [
+                new("vmm cp db:/var/log/syslog .", "a file into this directory"),
+                new("vmm cp ./site db:/srv", "a tree, which becomes /srv/site"),
+                new("vmm cp ./db.sock:/etc /tmp/etc-of-db", "by the control socket's path"),
+            ]),
         "vmm attach" => new(
             ["[--no-stdin] NAME|PATH"],
             [

@@ -63,6 +63,7 @@ internal sealed class CommandTree
         root.Subcommands.Add(Named("disk", DiskCommand.Create));
         root.Subcommands.Add(Named("kernel", KernelCommand.Create));
         root.Subcommands.Add(Named("exec", ExecCommand.Create));
+        root.Subcommands.Add(Named("cp", CopyCommand.Create));
         root.Subcommands.Add(Named("attach", AttachCommand.Create));
         root.Subcommands.Add(Named("ctl", CtlCommand.Create));
         root.Subcommands.Add(Named("cache", CacheCommand.Create));

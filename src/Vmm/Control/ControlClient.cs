@@ -101,11 +101,12 @@ internal sealed class ControlClient : IDisposable
     {
         var request = new ControlRequest { Id = ++_last, Command = command, Arguments = arguments };
         TimeSpan left = patience ?? _patience;
+        bool isEndless = left == Timeout.InfiniteTimeSpan;
         long start = Stopwatch.GetTimestamp();
         Send([.. JsonSerializer.SerializeToUtf8Bytes(request, ControlJson.Default.ControlRequest), (byte)'\n'], left);
         while (true)
         {
-            byte[] line = ReadLine(left - Stopwatch.GetElapsedTime(start)) ?? throw Gone();
+            byte[] line = ReadLine(isEndless ? left : left - Stopwatch.GetElapsedTime(start)) ?? throw Gone();
             ControlReply reply = TryParse(line, ControlJson.Default.ControlReply) ?? throw Nonsense(_name);
             if (reply.Error is { } error && (reply.Id == _last || reply.Id is null))
             {
@@ -118,12 +119,21 @@ internal sealed class ControlClient : IDisposable
             }
 
             Happened?.Invoke(Encoding.UTF8.GetString(line));
-            if (Stopwatch.GetElapsedTime(start) > left)
+            if (!isEndless && Stopwatch.GetElapsedTime(start) > left)
             {
                 throw new HostException($"{_name}: the machine does not answer");
             }
         }
     }
+
+    /// <summary>Asks for something that has no reply, and waits as long as the machine takes to hear it.</summary>
+    public void Tell(string command, JsonElement arguments) => Send(
+        [
+            .. JsonSerializer.SerializeToUtf8Bytes(
+                new ControlRequest { Command = command, Arguments = arguments }, ControlJson.Default.ControlRequest),
+            (byte)'\n',
+        ],
+        Timeout.InfiniteTimeSpan);
 
     /// <summary>The next line, whatever it is.</summary>
     /// <param name="patience"><see cref="Timeout.InfiniteTimeSpan"/> for as long as it takes.</param>
@@ -218,5 +228,5 @@ internal sealed class ControlClient : IDisposable
 
     private HostException Gone() => new($"{_name}: the machine has ended");
 
-    private static HostException Nonsense(string name) => new($"{name}: what listens there is no machine of vmm's");
+    public static HostException Nonsense(string name) => new($"{name}: what listens there is no machine of vmm's");
 }

@@ -235,12 +235,12 @@ internal class HostFile : BlockFile
     }
 
     /// <summary>The same for a path; false where it leads to nothing.</summary>
-    public static unsafe bool TryStatus(string path, out LibC.Statx status)
+    public static unsafe bool TryStatus(string path, out LibC.Statx status, int flags = 0)
     {
         LibC.Statx found = default;
 
         // SAFETY: a struct on this stack.
-        bool isThere = LibC.StatxCall(LibC.AT_FDCWD, path, 0, LibC.STATX_BASIC_STATS, &found) == 0;
+        bool isThere = LibC.StatxCall(LibC.AT_FDCWD, path, flags, LibC.STATX_BASIC_STATS, &found) == 0;
         status = found;
         return isThere;
     }

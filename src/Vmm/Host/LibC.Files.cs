@@ -44,8 +44,14 @@ internal static unsafe partial class LibC
         [FieldOffset(0)]
         public uint Mask;
 
+        [FieldOffset(16)]
+        public uint Links;
+
         [FieldOffset(20)]
         public uint UserId;
+
+        [FieldOffset(24)]
+        public uint GroupId;
 
         [FieldOffset(28)]
         public ushort Mode;
@@ -85,7 +91,13 @@ internal static unsafe partial class LibC
         StringMarshallingCustomType = typeof(FileNameMarshaller))]
     public static partial int StatxCall(int directory, string path, int flags, uint mask, Statx* result);
 
+    public const int AT_SYMLINK_NOFOLLOW = 0x100;
     public const int AT_SYMLINK_FOLLOW = 0x400;
+
+    [LibraryImport(
+        "libc", EntryPoint = "lchown", SetLastError = true, StringMarshalling = StringMarshalling.Custom,
+        StringMarshallingCustomType = typeof(FileNameMarshaller))]
+    public static partial int Lchown(string path, uint user, uint group);
 
     [LibraryImport(
         "libc", EntryPoint = "linkat", SetLastError = true, StringMarshalling = StringMarshalling.Custom,

@@ -32,7 +32,7 @@ public sealed class ControlledMachineTests : IDisposable
             Kernel = guest.Path, Memory = 64UL << 20, Balloon = true, Name = "db", Control = path, Disks = [DiskSpec.Parse(disk)],
         };
         using ControlSocket socket = ControlSocket.Open(spec)!;
-        Assert.Contains("somebody listens there already", Assert.Throws<UsageException>(() => ControlSocket.Open(spec)).Message, StringComparison.Ordinal);
+        Assert.Contains("a program listens there already", Assert.Throws<UsageException>(() => ControlSocket.Open(spec)).Message, StringComparison.Ordinal);
         using Machine machine = Machine.Build(spec);
         using ControlServer server = socket.Serve(machine, "1.2.3");
         Task<MachineEnd> run = Task.Run(machine.Run);
