@@ -4,9 +4,9 @@ export DOTNET_CLI_TELEMETRY_OPTOUT = 1
 export DOTNET_NOLOGO = 1
 
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
-SOURCES := $(shell find src -name "*.cs" -o -name "*.csproj" -o -name start.order) Directory.Build.props Directory.Packages.props global.json
+SOURCES := $(shell find src -path src/Daemon -prune -o \( -name "*.cs" -o -name "*.csproj" -o -name start.order \) -print) Directory.Build.props Directory.Packages.props global.json
 
-.PHONY: demo test test-distro build publish guest install deb check-package reference deps start-order bench-start bench-boot bench-run check-timeline format check-format clean bench bench-allocations bench-peers bench-devices
+.PHONY: demo test test-distro build publish publish-daemon guest install deb check-package reference deps start-order bench-start bench-boot bench-run check-timeline check-page format check-format clean bench bench-allocations bench-peers bench-devices
 
 ## demo: run a shell in a machine under Debian's own kernel (a few commands when standard input is no terminal)
 demo:
@@ -33,6 +33,14 @@ out/vmm: $(SOURCES) $(PIE_STAMP)
 	dotnet publish src/Vmm -c Release -o out --nologo -v quiet -clp:NoSummary $(if $(PIE),-p:PositionIndependentExecutable=$(PIE))
 	@touch $@
 
+## publish-daemon: the long-lived host, out/vmmd (docs/daemon.md)
+publish-daemon: deps out/vmmd
+
+out/vmmd: $(shell find src/Daemon -name "*.cs" -o -name "*.csproj") $(wildcard src/Vmm/Control/*.cs) Directory.Build.props Directory.Packages.props global.json
+	dotnet publish src/Daemon -c Release -o out/daemon --nologo -v quiet -clp:NoSummary
+	@cp out/daemon/vmmd out/vmmd
+	@touch $@
+
 ## guest: the reference kernel and root file system, out/guest/{vmlinux,bzImage,rootfs.img}
 guest:
 	@firmware/kernel/build
@@ -57,6 +65,10 @@ bench-run: publish guest
 ## check-timeline: boot the reference guest, write its timeline as a page, open it in headless Chromium (a big install)
 check-timeline: publish guest
 	@scripts/check-timeline
+
+## check-page: vmmd's page in headless Chromium, with stand-ins for machines (a big install)
+check-page: deps
+	@scripts/check-page
 
 # FILTER=TEXT runs only what has that in its class or name.
 BENCH = dotnet out/artifacts/bin/Vmm.Bench/release/Vmm.Bench.dll
@@ -86,16 +98,16 @@ test-distro: publish
 # Where `make install` puts things; DESTDIR is a directory in front of it, for those who make packages.
 PREFIX ?= /usr/local
 
-## install: the binary, a manual page for each command, completions for bash, zsh and fish (PREFIX=, DESTDIR=)
-install: publish
+## install: the binaries, a manual page for each command, completions for bash, zsh and fish (PREFIX=, DESTDIR=)
+install: publish publish-daemon
 	@scripts/install "$(DESTDIR)$(PREFIX)"
 
 ## deb: out/vmm_VERSION_ARCHITECTURE.deb, the same as a Debian package
-deb: publish
+deb: publish publish-daemon
 	@scripts/deb
 
 ## check-package: manual pages, completions, lintian; installs the package and removes it again
-check-package: publish
+check-package: publish publish-daemon
 	@scripts/check-package
 
 ## reference: docs/reference.md and docs/vmm.schema.json, from the descriptions that help prints
