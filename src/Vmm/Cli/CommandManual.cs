@@ -209,6 +209,11 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             ["MACHINE..."],
             ["Ends each at once, as if it lost its power; what the guest had not written to its disks is lost. " + OneOfSeveral],
             [new("vmm kill db", "when it does not stop")]),
+        "vmm pause" => new(
+            ["MACHINE..."],
+            ["Halts the processors of each; what they have in memory stays, and the clock of the host goes on. 'vmm stop' wakes it first. " + OneOfSeveral],
+            [new("vmm pause db", "until 'vmm resume db'")]),
+        "vmm resume" => new(["MACHINE..."], ["Has the processors of each go on. " + OneOfSeveral], [new("vmm resume db", "after 'vmm pause db'")]),
         "vmm rm" => new(
             ["[-f] MACHINE..."],
             [

@@ -48,6 +48,20 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
         CompleteRecord(folder, "killed");
     }
 
+    /// <summary>Halts its processors, or has them go on.</summary>
+    /// <param name="command"><c>pause</c> or <c>resume</c>.</param>
+    /// <exception cref="HostException">It does not run, or is so already.</exception>
+    public void Halt(MachineFolder folder, string command)
+    {
+        MachineRecord record = MachineStore.ReadOrExplain(folder);
+        if (!folder.IsRunning)
+        {
+            throw NotRunning(folder);
+        }
+
+        control(folder, folder.ControlPath(record), command);
+    }
+
     /// <summary>Starts one that has ended, with the command line that it had.</summary>
     /// <exception cref="HostException">It runs, or cannot be started.</exception>
     public MachineStarted Start(MachineFolder folder)

@@ -42,6 +42,7 @@ internal sealed unsafe class MachineLife : IDisposable
             Again = null,
         };
         EnterCgroups();
+        PrivateFiles.MakeDirectory(new MachineFolder(Current).RuntimePath(_record));        // the life before took it away
         Save();
     }
 

@@ -14,6 +14,7 @@ internal sealed partial class GuestRun
             _phase = RunPhase.Running;
             _recorder.CommandBegan();
             _up?.Invoke();
+            Began?.Invoke();
         }
     }
 

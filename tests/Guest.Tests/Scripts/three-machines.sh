@@ -61,6 +61,16 @@ t 0 'db +running +vmlinux +64M' vmm ps
 t 0 $'^db\nsite$' vmm ps -q
 t 1 '^vmm: site: there is such a machine' vmm rename db site
 
+# Pause, resume, and the guest from within.
+t 0 '^site$' vmm pause site
+t 0 'site +paused' vmm ps
+t 1 '^vmm: site: it is paused already' vmm pause site
+t 0 '^site$' vmm resume site
+t 1 '^vmm: site: it is not paused' vmm resume site
+t 0 '"state":"running"' vmm ctl db status
+t 0 '^hello$' vmm exec db -- echo hello
+t 3 - vmm exec db -- sh -c 'exit 3'
+
 # Stop, wait, start.
 t 0 '^site$' vmm stop site
 t 0 'site +exited \(143\)' vmm ps -a
@@ -71,6 +81,7 @@ t 0 '^site$' vmm restart -t 5 site
 t 0 '^site$' vmm kill site
 t 0 'site +exited \(137\)' vmm ps -a
 t 1 '^vmm: site: it does not run' vmm kill site
+t 1 '^vmm: site: it does not run' vmm pause site
 t 1 $'^site\nvmm: none: no such machine' vmm rm site none
 
 # A machine that crashes.

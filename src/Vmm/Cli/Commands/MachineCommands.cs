@@ -36,6 +36,10 @@ internal static class MachineCommands
         })));
         root.Subcommands.Add(named("kill", static () => Simple("kill", "End machines at once, as if they lost their power", static (actions, folder) =>
             actions.Kill(folder))));
+        root.Subcommands.Add(named("pause", static () => Simple("pause", "Halt the processors of machines", static (actions, folder) =>
+            actions.Halt(folder, "pause"))));
+        root.Subcommands.Add(named("resume", static () => Simple("resume", "Have paused machines go on", static (actions, folder) =>
+            actions.Halt(folder, "resume"))));
         root.Subcommands.Add(named("rm", CreateRemove));
         root.Subcommands.Add(named("wait", CreateWait));
         root.Subcommands.Add(named("rename", CreateRename));
