@@ -8,14 +8,7 @@ public static class FileErrors
 {
     internal const string PermissionDenied = "permission denied";
 
-    private const int EPERM = 1;
-    private const int ENOENT = 2;
-    private const int EACCES = 13;
-    private const int EISDIR = 21;
-    private const int ENAMETOOLONG = 36;
-    private const int EWOULDBLOCK = 11;
     private const int MostErrno = 4095;
-    private const int EIO = 5, ENOMEM = 12, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EDQUOT = 122;
 
     /// <returns>Null if the exception is not about a file.</returns>
     public static string? Describe(Exception error) => error switch
@@ -27,7 +20,7 @@ public static class FileErrors
         ArgumentOutOfRangeException => "is larger than its file system can have",      // EFBIG, by .NET
         PathTooLongException => "the path is too long",
         ArgumentException => "is not a path",
-        IOException { HResult: EWOULDBLOCK } => "is in use: something else writes to it",      // flock(2), by .NET
+        IOException io when io.HResult == LibC.EWOULDBLOCK => "is in use: something else writes to it",      // flock(2), by .NET
         // The number of the failed call's error, where .NET has no exception of its own for it.
         IOException { HResult: > 0 and <= MostErrno } io => Marshal.GetPInvokeErrorMessage(io.HResult),
         IOException => error.Message,
@@ -35,22 +28,22 @@ public static class FileErrors
     };
 
     /// <summary>The same for the number of an error.</summary>
-    public static string Describe(int errno) => errno switch
-    {
-        ENOENT => "no such file or directory",
-        EPERM or EACCES => PermissionDenied,
-        EISDIR => "is a directory: give a file",
-        ENAMETOOLONG => "the path is too long",
-        _ => Marshal.GetPInvokeErrorMessage(errno) + Remedy(errno),
-    };
+    public static string Describe(int errno) =>
+        errno == LibC.ENOENT ? "no such file or directory"
+        : errno == LibC.EPERM || errno == LibC.EACCES ? PermissionDenied
+        : errno == LibC.EISDIR ? "is a directory: give a file"
+        : errno == LibC.ENAMETOOLONG ? "the path is too long"
+        : Marshal.GetPInvokeErrorMessage(errno) + Remedy(errno);
 
     /// <summary>Did the host fail, rather than the user name a wrong file?</summary>
-    public static bool IsHostsFault(int errno) => errno is EIO or ENOMEM or ENFILE or EMFILE or ENOSPC or EDQUOT;
+    public static bool IsHostsFault(int errno) =>
+        errno == LibC.EIO || errno == LibC.ENOMEM || errno == LibC.ENFILE || errno == LibC.EMFILE || errno == LibC.ENOSPC
+        || errno == LibC.EDQUOT;
 
     /// <summary>The same of an exception about a file.</summary>
     public static bool IsHostsFault(Exception error) => error is IOException { HResult: var errno } && IsHostsFault(errno);
 
     /// <summary>What to do about it, to follow the description; empty for nothing.</summary>
     public static string Remedy(int errno) =>
-        errno == EMFILE ? ": raise the limit in the shell that starts vmm, for instance: ulimit -n 1024" : "";
+        errno == LibC.EMFILE ? ": raise the limit in the shell that starts vmm, for instance: ulimit -n 1024" : "";
 }

@@ -1,7 +1,6 @@
 using System.Buffers;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using System.Runtime.InteropServices.Marshalling;
 using System.Text;
 
 namespace Vmm.Boot;
@@ -110,53 +109,39 @@ public static class FileNames
     }
 }
 
-/// <summary>Passes a string to the C library as the bytes of a file name (<see cref="FileNames"/>).</summary>
-[CustomMarshaller(typeof(string), MarshalMode.ManagedToUnmanagedIn, typeof(In))]
-public static unsafe class FileNameMarshaller
+/// <summary>A string as the C library wants the name of a file (<see cref="FileNames"/>): its bytes and a zero, for one call.</summary>
+public unsafe ref struct FileNameBytes : IDisposable
 {
-    /// <summary>For one call.</summary>
-    public ref struct In
+    /// <summary>Bytes that the caller's stack gives; longer names are on the heap.</summary>
+    public const int OnStack = 512;
+
+    private byte* _allocated;
+
+    /// <param name="stack">On the caller's stack: it does not move.</param>
+    public FileNameBytes(string name, Span<byte> stack)
     {
-        private byte* _name;
-        private bool _isAllocated;
-
-        /// <summary>Bytes on the caller's stack.</summary>
-        public static int BufferSize => 512;
-
-        /// <param name="buffer">On the caller's stack.</param>
-        public void FromManaged(string? name, Span<byte> buffer)
+        if (!name.AsSpan().ContainsAnyInRange('\ud800', '\udfff') && name.Length * 3 < stack.Length)
         {
-            if (name is null)
-            {
-                return;
-            }
+            stack[Encoding.UTF8.GetBytes(name, stack)] = 0;
 
-            if (!name.AsSpan().ContainsAnyInRange('\ud800', '\udfff') && name.Length * 3 < buffer.Length)
-            {
-                buffer[Encoding.UTF8.GetBytes(name, buffer)] = 0;
-
-                // SAFETY: the marshaller's contract: the buffer is on the stack until Free.
-                _name = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(buffer));
-                return;
-            }
-
-            byte[] bytes = FileNames.ToBytes(name);
-
-            // SAFETY: room for the bytes and the zero behind them.
-            _name = (byte*)NativeMemory.AllocZeroed((nuint)bytes.Length + 1);
-            bytes.CopyTo(new Span<byte>(_name, bytes.Length));
-            _isAllocated = true;
+            // SAFETY: on the stack, see above.
+            Start = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(stack));
+            return;
         }
 
-        public readonly byte* ToUnmanaged() => _name;
+        byte[] bytes = FileNames.ToBytes(name);
 
-        public readonly void Free()
-        {
-            if (_isAllocated)
-            {
-                // SAFETY: allocated above, and freed once.
-                NativeMemory.Free(_name);
-            }
-        }
+        // SAFETY: room for the bytes and the zero behind them.
+        Start = _allocated = (byte*)NativeMemory.AllocZeroed((nuint)bytes.Length + 1);
+        bytes.CopyTo(new Span<byte>(Start, bytes.Length));
+    }
+
+    public byte* Start { get; }
+
+    public void Dispose()
+    {
+        // SAFETY: allocated above, and freed once; null is allowed.
+        NativeMemory.Free(_allocated);
+        _allocated = null;
     }
 }

@@ -28,7 +28,8 @@ internal sealed class CLayout
     public int Count { get; private set; }
 
     /// <summary>Asserts size, field offsets and field sizes of a structure. A C# field is compared with the C field of
-    /// the same name, or of the name in snake_case if it begins with a capital (SetupSects is setup_sects).</summary>
+    /// the same name, or of the name in snake_case if it begins with a capital (SetupSects is setup_sects); a property's
+    /// field with that of the property's name.</summary>
     /// <param name="type">The C type: "struct kvm_regs".</param>
     /// <param name="names">C names of fields that are called otherwise (may be a path: "s.type"); an empty string
     /// leaves a field out.</param>
@@ -61,7 +62,14 @@ internal sealed class CLayout
         return this;
     }
 
-    /// <summary>Asserts the value of a constant or an expression.</summary>
+    /// <summary>Asserts the value of a constant or an expression, of 32 bits if it is an int.</summary>
+    public CLayout Constant(string expression, int value)
+    {
+        Assert($"(uint32_t)({expression}) == {unchecked((uint)value)}u", $"value of {expression}");
+        return this;
+    }
+
+    /// <inheritdoc cref="Constant(string, int)"/>
     public CLayout Constant(string expression, ulong value)
     {
         Assert($"(uint64_t)({expression}) == {value}u", $"value of {expression}");
@@ -92,6 +100,16 @@ internal sealed class CLayout
     private static (int Offset, int Size) Measure<T>(FieldInfo field)
         where T : unmanaged
     {
+        if (field.FieldType.IsPointer)
+        {
+            unsafe
+            {
+                object pointer = default(T);
+                field.SetValue(pointer, Pointer.Box((void*)-1, field.FieldType));
+                return (Bytes(pointer, Unsafe.SizeOf<T>()).IndexOf((byte)0xff), sizeof(void*));
+            }
+        }
+
         object ones = RuntimeHelpers.GetUninitializedObject(field.FieldType);
         MethodInfo sizeOf = typeof(Unsafe).GetMethod(nameof(Unsafe.SizeOf))!.MakeGenericMethod(field.FieldType);
         int size = (int)sizeOf.Invoke(null, null)!;
@@ -107,6 +125,11 @@ internal sealed class CLayout
 
     private static string CName(string field, ReadOnlySpan<(string Field, string Name)> names)
     {
+        if (field[0] == '<')
+        {
+            field = field[1..field.IndexOf('>', StringComparison.Ordinal)];     // behind a property
+        }
+
         foreach ((string from, string to) in names)
         {
             if (from == field)

@@ -152,7 +152,7 @@ internal static unsafe class EmulatedHost
         // SAFETY: an array of pointers to texts that end with a NUL, itself ended by a null.
         fixed (byte** list = pointers)
         {
-            _ = LibC.Execv(script, list);
+            _ = LibC.execv(list[0], list);
         }
 
         Stderr.WriteLine($"vmm: {new ErrnoException(script, Marshal.GetLastPInvokeError()).Message}");

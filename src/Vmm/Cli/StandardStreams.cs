@@ -17,10 +17,10 @@ internal static class StandardStreams
         bool hasOutput = IsGiven(Output);
         for (int fd = Input; fd <= Error; fd++)
         {
-            if (LibC.Fcntl(fd, LibC.F_GETFD, 0) < 0)
+            if (LibC.fcntl(fd, LibC.F_GETFD, 0) < 0)
             {
                 // open takes the lowest free number, which is this one.
-                _ = LibC.Open("/dev/null", LibC.O_RDWR, 0);
+                _ = LibC.open("/dev/null", LibC.O_RDWR, 0);
             }
         }
 
@@ -37,5 +37,5 @@ internal static class StandardStreams
 
     /// <summary>A descriptor that was passed by exec has no FD_CLOEXEC; one that has it was opened by the runtime, which may
     /// use the number of a closed stream for its own file (/dev/urandom).</summary>
-    private static bool IsGiven(int fd) => LibC.Fcntl(fd, LibC.F_GETFD, 0) == 0;
+    private static bool IsGiven(int fd) => LibC.fcntl(fd, LibC.F_GETFD, 0) == 0;
 }

@@ -18,7 +18,7 @@ internal static unsafe class Stdout
             while (done < bytes.Length)
             {
                 // SAFETY: done < bytes.Length, and the array is pinned.
-                nint written = LibC.Write(1, start + done, (nuint)(bytes.Length - done));
+                long written = LibC.write(1, start + done, bytes.Length - done);
                 done += (int)(written >= 0
                     ? written
                     : throw new ErrnoException(

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using Tmds.Linux;
 using Vmm.Host;
 using Vmm.Text;
 
@@ -207,9 +208,9 @@ internal sealed class ControlClient : IDisposable
         }
     }
 
-    private unsafe void Await(uint events, long start, TimeSpan patience)
+    private unsafe void Await(int events, long start, TimeSpan patience)
     {
-        var poll = new LibC.Pollfd { Fd = _socket.Number, Events = (short)events };
+        var poll = new pollfd { fd = _socket.Number, events = (short)events };
         double left = patience == Timeout.InfiniteTimeSpan ? -1 : (patience - Stopwatch.GetElapsedTime(start)).TotalMilliseconds;
         if (patience != Timeout.InfiniteTimeSpan && left <= 0)
         {

@@ -1,6 +1,7 @@
 using System.Buffers.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using Tmds.Linux;
 using Vmm.Host;
 
 namespace Vmm.Control;
@@ -150,7 +151,7 @@ internal sealed class ControlConnection : IDisposable
         Flush();
         while (!_isOver && _outCount > 0 && Environment.TickCount64 < end)
         {
-            var poll = new LibC.Pollfd { Fd = _socket.Number, Events = (short)LibC.EPOLLOUT };
+            var poll = new pollfd { fd = _socket.Number, events = LibC.POLLOUT };
 
             // SAFETY: one struct on this stack.
             _ = LibC.Poll(&poll, 1, (int)Math.Max(0, end - Environment.TickCount64));
@@ -171,7 +172,7 @@ internal sealed class ControlConnection : IDisposable
         _streams.Clear();
     }
 
-    private void Serve(uint events)
+    private void Serve(int events)
     {
         if (_isOver)
         {

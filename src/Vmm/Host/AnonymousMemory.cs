@@ -1,12 +1,15 @@
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 
 namespace Vmm.Host;
 
 /// <summary>Memory from the kernel, outside the GC heap, taken only as it is touched: zeroed, or with what a file holds. From 2 MiB
 /// on it begins at a multiple of them.</summary>
-internal sealed class AnonymousMemory : SafeHandle
+internal sealed unsafe class AnonymousMemory : SafeHandle
 {
     private const nint HugePage = 2 << 20;
+
+    private static nint Failed => (nint)LibC.MAP_FAILED;
 
     private readonly nuint _length;
 
@@ -17,21 +20,21 @@ internal sealed class AnonymousMemory : SafeHandle
     /// touched first. Owned from now on; null for zeros. Not with <paramref name="shared"/>.</param>
     /// <exception cref="HostException">The host does not have that much memory.</exception>
     public AnonymousMemory(ulong length, string remedy, bool shared = false, FileDescriptor? content = null)
-        : base(LibC.MAP_FAILED, ownsHandle: true)
+        : base(Failed, ownsHandle: true)
     {
         _length = (nuint)length;
         Content = content;
         Shared = shared ? CreateFile((long)length) : null;
         nint start = Map(0);
-        if (start != LibC.MAP_FAILED && (nint)_length >= HugePage && start % HugePage != 0)
+        if (start != Failed && (nint)_length >= HugePage && start % HugePage != 0)
         {
             // Linux before 6.7 aligns to small pages only, and KVM needs guest and host addresses that are equal modulo
             // a huge page to map it as one. The addresses below the mapping are nearly always free.
-            _ = LibC.Munmap(start, _length);
+            _ = LibC.munmap((void*)start, (size_t)_length);
             start = Map(start & -HugePage);
         }
 
-        if (start == LibC.MAP_FAILED)
+        if (start == Failed)
         {
             Shared?.Dispose();
             Content?.Dispose();
@@ -49,19 +52,19 @@ internal sealed class AnonymousMemory : SafeHandle
     /// <summary>The file that it began with; null where that were zeros.</summary>
     public FileDescriptor? Content { get; }
 
-    public override bool IsInvalid => handle == LibC.MAP_FAILED;
+    public override bool IsInvalid => handle == Failed;
 
     /// <summary>First byte; valid until the handle is disposed.</summary>
     public nint Start => handle;
 
     /// <param name="wanted">The address to map at, if that is free; 0 for any.</param>
-    private nint Map(nint wanted) => LibC.Mmap(
-        wanted,
-        _length,
+    private nint Map(nint wanted) => (nint)LibC.mmap(
+        (void*)wanted,
+        (size_t)_length,
         LibC.PROT_READ | LibC.PROT_WRITE,
         (Shared is not null ? LibC.MAP_SHARED : LibC.MAP_PRIVATE | (Content is null ? LibC.MAP_ANONYMOUS : 0)) | LibC.MAP_NORESERVE,
         (Shared ?? Content)?.Number ?? -1,
-        offset: 0);
+        0);
 
     /// <summary>Asks for huge pages: fewer page faults and shorter page walks. Does nothing where the host has them switched
     /// off.</summary>
@@ -70,7 +73,7 @@ internal sealed class AnonymousMemory : SafeHandle
     {
         if (from < _length)
         {
-            _ = LibC.Madvise(handle + (nint)from, _length - (nuint)from, LibC.MADV_HUGEPAGE);
+            _ = LibC.madvise((void*)(handle + (nint)from), (size_t)(_length - (nuint)from), LibC.MADV_HUGEPAGE);
         }
     }
 
@@ -88,18 +91,18 @@ internal sealed class AnonymousMemory : SafeHandle
         if (Content is not null)
         {
             // After madvise they would read as the file does. (mmap has nothing for a length of 0.)
-            const int Flags = LibC.MAP_PRIVATE | LibC.MAP_ANONYMOUS | LibC.MAP_NORESERVE | LibC.MAP_FIXED;
+            int flags = LibC.MAP_PRIVATE | LibC.MAP_ANONYMOUS | LibC.MAP_NORESERVE | LibC.MAP_FIXED;
             return length == 0
-                || LibC.Mmap(address, length, LibC.PROT_READ | LibC.PROT_WRITE, Flags, -1, offset: 0) != LibC.MAP_FAILED;
+                || LibC.mmap((void*)address, (size_t)length, LibC.PROT_READ | LibC.PROT_WRITE, flags, -1, 0) != LibC.MAP_FAILED;
         }
 
         // madvise would take pages of a file out of this process only; the file would keep them.
         return Shared is { } file
-            ? LibC.Fallocate(file.Number, LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE, (long)offset, (long)length) == 0
-            : LibC.Madvise(address, length, LibC.MADV_DONTNEED) == 0;
+            ? LibC.fallocate(file.Number, LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE, (long)offset, (long)length) == 0
+            : LibC.madvise((void*)address, (size_t)length, LibC.MADV_DONTNEED) == 0;
     }
 
-    protected override bool ReleaseHandle() => LibC.Munmap(handle, _length) == 0;
+    protected override bool ReleaseHandle() => LibC.munmap((void*)handle, (size_t)_length) == 0;
 
     protected override void Dispose(bool disposing)
     {
@@ -116,11 +119,11 @@ internal sealed class AnonymousMemory : SafeHandle
     /// its end would kill this process (SIGBUS).</summary>
     private static FileDescriptor CreateFile(long length)
     {
-        const int Seals = LibC.F_SEAL_SEAL | LibC.F_SEAL_SHRINK | LibC.F_SEAL_GROW;
+        int seals = LibC.F_SEAL_SEAL | LibC.F_SEAL_SHRINK | LibC.F_SEAL_GROW;
         var file = new FileDescriptor(ErrnoException.Check(
-            LibC.MemfdCreate("vmm-memory", LibC.MFD_CLOEXEC | LibC.MFD_ALLOW_SEALING), "memfd_create"));
-        ErrnoException.Check(LibC.Ftruncate(file.Number, length), "ftruncate of a memfd");
-        ErrnoException.Check(LibC.Fcntl(file.Number, LibC.F_ADD_SEALS, Seals), "fcntl(F_ADD_SEALS)");
+            LibC.memfd_create("vmm-memory"u8, LibC.MFD_CLOEXEC | LibC.MFD_ALLOW_SEALING), "memfd_create"));
+        ErrnoException.Check(LibC.ftruncate(file.Number, length), "ftruncate of a memfd");
+        ErrnoException.Check(LibC.fcntl(file.Number, LibC.F_ADD_SEALS, seals), "fcntl(F_ADD_SEALS)");
         return file;
     }
 }

@@ -1,6 +1,7 @@
 using System.Collections;
 using System.Runtime.InteropServices;
 using System.Text;
+using Tmds.Linux;
 
 namespace Vmm.Host;
 
@@ -32,33 +33,34 @@ internal static unsafe class ChildProcess
         bool ownSession = false)
     {
         using var nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR);
-        LibC.SpawnFileActions actions;
-        LibC.SpawnAttributes attributes;
-        LibC.Sigset all = default, none = default;
-        new Span<byte>(&all, sizeof(LibC.Sigset)).Fill(0xff);
+        SpawnFileActions actions;
+        SpawnAttributes attributes;
+        sigset_t all = default, none = default;
+        new Span<byte>(&all, sizeof(sigset_t)).Fill(0xff);
 
         // SAFETY: structs on this stack, initialised by the calls made for that; the arrays end with a null each.
         byte** argv = Strings([program, .. arguments]);
         byte** envp = Strings(Environment.GetEnvironmentVariables().Cast<DictionaryEntry>().Select(e => $"{e.Key}={e.Value}"));
-        Check(LibC.SpawnFileActionsInit(&actions), program);
-        Check(LibC.SpawnAttributesInit(&attributes), program);
+        Check(LibC.posix_spawn_file_actions_init(&actions), program);
+        Check(LibC.posix_spawnattr_init(&attributes), program);
         try
         {
             // First what is handed over, as its number in the child may be that of another one here.
-            int moved = ErrnoException.Check(LibC.Fcntl(handOver, LibC.F_DUPFD_CLOEXEC, HandedOver + 1), "fcntl");
+            int moved = ErrnoException.Check(LibC.fcntl(handOver, LibC.F_DUPFD_CLOEXEC, HandedOver + 1), "fcntl");
             using var kept = new FileDescriptor(moved);
-            Check(LibC.SpawnFileActionsAddDup2(&actions, nothing.Number, 0), program);
-            Check(LibC.SpawnFileActionsAddDup2(&actions, output >= 0 ? output : nothing.Number, 1), program);
-            Check(LibC.SpawnFileActionsAddDup2(&actions, errors, 2), program);
-            Check(LibC.SpawnFileActionsAddDup2(&actions, moved, HandedOver), program);
+            Check(LibC.posix_spawn_file_actions_adddup2(&actions, nothing.Number, 0), program);
+            Check(LibC.posix_spawn_file_actions_adddup2(&actions, output >= 0 ? output : nothing.Number, 1), program);
+            Check(LibC.posix_spawn_file_actions_adddup2(&actions, errors, 2), program);
+            Check(LibC.posix_spawn_file_actions_adddup2(&actions, moved, HandedOver), program);
 
             // The runtime ignores SIGPIPE and vmm blocks a signal; the child gets the defaults.
             int flags = LibC.POSIX_SPAWN_SETSIGDEF | LibC.POSIX_SPAWN_SETSIGMASK
                 | (ownGroup ? LibC.POSIX_SPAWN_SETPGROUP : 0) | (ownSession ? LibC.POSIX_SPAWN_SETSID : 0);
-            Check(LibC.SpawnAttributesSetFlags(&attributes, (short)flags), program);
-            Check(LibC.SpawnAttributesSetSigdefault(&attributes, &all), program);
-            Check(LibC.SpawnAttributesSetSigmask(&attributes, &none), program);
-            int errno = LibC.PosixSpawnp(out int pid, program, &actions, &attributes, argv, envp);
+            Check(LibC.posix_spawnattr_setflags(&attributes, (short)flags), program);
+            Check(LibC.posix_spawnattr_setsigdefault(&attributes, &all), program);
+            Check(LibC.posix_spawnattr_setsigmask(&attributes, &none), program);
+            int pid;
+            int errno = LibC.posix_spawnp(&pid, argv[0], &actions, &attributes, argv, envp);
             if (errno == ErrnoException.ENOENT)
             {
                 return null;
@@ -69,8 +71,8 @@ internal static unsafe class ChildProcess
         }
         finally
         {
-            _ = LibC.SpawnFileActionsDestroy(&actions);
-            _ = LibC.SpawnAttributesDestroy(&attributes);
+            _ = LibC.posix_spawn_file_actions_destroy(&actions);
+            _ = LibC.posix_spawnattr_destroy(&attributes);
             Free(argv);
             Free(envp);
         }
@@ -125,7 +127,7 @@ internal static unsafe class ChildProcess
         int status;
         do
         {
-            result = LibC.Waitpid(pid, out status, 0);
+            result = LibC.waitpid(pid, &status, 0);
         }
         while (result < 0 && Marshal.GetLastPInvokeError() == ErrnoException.EINTR);
 
@@ -134,7 +136,7 @@ internal static unsafe class ChildProcess
     }
 
     /// <summary>Kills a child that has its own process group, and everything that it started.</summary>
-    public static void KillGroup(int pid) => _ = LibC.Kill(-pid, LibC.SIGKILL);
+    public static void KillGroup(int pid) => _ = LibC.kill(-pid, LibC.SIGKILL);
 
     /// <summary>Reads text until all writers have closed the pipe, or the time is over.</summary>
     /// <param name="patience">For how long; infinite for ever.</param>
@@ -147,7 +149,7 @@ internal static unsafe class ChildProcess
         byte* buffer = stackalloc byte[1024];
         while (true)
         {
-            var poll = new LibC.Pollfd { Fd = pipe.Number, Events = (short)LibC.EPOLLIN };
+            var poll = new pollfd { fd = pipe.Number, events = LibC.POLLIN };
 
             // SAFETY: one struct, and one buffer, on this stack.
             int left = patience == Timeout.InfiniteTimeSpan ? -1 : (int)Math.Max(0, end - Environment.TickCount64);
@@ -156,7 +158,7 @@ internal static unsafe class ChildProcess
                 return null;
             }
 
-            nint count = LibC.Read(pipe.Number, buffer, 1024);
+            long count = LibC.read(pipe.Number, buffer, 1024);
             if (count == 0 || (count < 0 && Marshal.GetLastPInvokeError() != ErrnoException.EINTR))
             {
                 return text.ToString();

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Devices.Virtio;
 
 namespace Vmm.Host;
@@ -15,7 +16,7 @@ internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposabl
         fixed (IoVector* vectors = data)
         {
             // SAFETY: each vector lies in guest memory, or is the caller's own.
-            return Sent(LibC.Writev(Number, vectors, data.Length));
+            return Sent(LibC.writev(Number, (iovec*)vectors, data.Length));
         }
     }
 
@@ -25,7 +26,7 @@ internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposabl
         fixed (byte* start = data)
         {
             // SAFETY: the span is in place meanwhile.
-            return Sent(LibC.Write(Number, start, (nuint)data.Length));
+            return Sent(LibC.write(Number, start, data.Length));
         }
     }
 
@@ -36,7 +37,7 @@ internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposabl
         fixed (IoVector* vectors = buffers)
         {
             // SAFETY: as above.
-            return Received(LibC.Readv(Number, vectors, buffers.Length));
+            return Received(LibC.readv(Number, (iovec*)vectors, buffers.Length));
         }
     }
 
@@ -46,7 +47,7 @@ internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposabl
         byte next;
 
         // SAFETY: room for one byte on this stack.
-        return Received(LibC.Recv(Number, &next, 1, LibC.MSG_PEEK | LibC.MSG_DONTWAIT));
+        return Received(LibC.recv(Number, &next, 1, LibC.MSG_PEEK | LibC.MSG_DONTWAIT));
     }
 
     /// <inheritdoc cref="Receive(ReadOnlySpan{IoVector})"/>
@@ -55,18 +56,18 @@ internal sealed unsafe class ConnectedSocket(FileDescriptor socket) : IDisposabl
         fixed (byte* start = buffer)
         {
             // SAFETY: the span is in place meanwhile.
-            return Received(LibC.Read(Number, start, (nuint)buffer.Length));
+            return Received(LibC.read(Number, start, buffer.Length));
         }
     }
 
     /// <summary>Shuts down sending.</summary>
-    public void EndSend() => _ = LibC.Shutdown(Number, LibC.SHUT_WR);
+    public void EndSend() => _ = LibC.shutdown(Number, LibC.SHUT_WR);
 
     public void Dispose() => socket.Dispose();
 
-    private static int Sent(nint sent) => sent >= 0 ? (int)sent : WouldWait() ? 0 : -1;
+    private static int Sent(long sent) => sent >= 0 ? (int)sent : WouldWait() ? 0 : -1;
 
-    private static int Received(nint got) => got > 0 ? (int)got : got < 0 && WouldWait() ? 0 : -1;
+    private static int Received(long got) => got > 0 ? (int)got : got < 0 && WouldWait() ? 0 : -1;
 
     private static bool WouldWait() => Marshal.GetLastPInvokeError() is ErrnoException.EAGAIN or ErrnoException.EINTR;
 }

@@ -30,7 +30,7 @@ internal sealed class DirectFile : HostFile
     {
         _direct = direct;
         _buffered = buffered.Number;
-        LibC.Statx status = Status(direct, path);
+        Statx status = Status(direct, path);
         bool known = (status.Mask & LibC.STATX_DIOALIGN) != 0 && status.DioOffsetAlign != 0;
         OffsetAlign = align != 0 ? align
             : known ? status.DioOffsetAlign

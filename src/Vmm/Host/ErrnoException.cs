@@ -6,6 +6,7 @@ namespace Vmm.Host;
 /// <summary>A system call failed. The message names the call, the error, and what to do where that is known.</summary>
 internal sealed class ErrnoException : Exception
 {
+    // Constants, unlike those of Tmds.LibC, as most are used in patterns. LibCTests compares them.
     public const int EPERM = 1;
     public const int ENOENT = 2;
     public const int ESRCH = 3;
@@ -25,6 +26,7 @@ internal sealed class ErrnoException : Exception
     public const int ENFILE = 23;
     public const int EMFILE = 24;
     public const int ENOTTY = 25;
+    public const int ETXTBSY = 26;
     public const int EFBIG = 27;
     public const int ENOSPC = 28;
     public const int EROFS = 30;

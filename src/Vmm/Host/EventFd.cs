@@ -11,7 +11,7 @@ internal sealed unsafe class EventFd : IDisposable
     public EventFd(bool blocking = false)
     {
         _fd = new FileDescriptor(
-            ErrnoException.Check(LibC.Eventfd(0, LibC.EFD_CLOEXEC | (blocking ? 0 : LibC.EFD_NONBLOCK)), "eventfd"));
+            ErrnoException.Check(LibC.eventfd(0, LibC.EFD_CLOEXEC | (blocking ? 0 : LibC.EFD_NONBLOCK)), "eventfd"));
         Number = _fd.Number;
     }
 
@@ -23,7 +23,7 @@ internal sealed unsafe class EventFd : IDisposable
         ulong one = 1;
 
         // SAFETY: eight bytes of our own stack; the descriptor lives as long as this object.
-        if (LibC.Write(Number, &one, sizeof(ulong)) < 0 && Marshal.GetLastPInvokeError() != ErrnoException.EAGAIN)
+        if (LibC.write(Number, &one, sizeof(ulong)) < 0 && Marshal.GetLastPInvokeError() != ErrnoException.EAGAIN)
         {
             throw new ErrnoException("write to eventfd", Marshal.GetLastPInvokeError());
         }
@@ -35,7 +35,7 @@ internal sealed unsafe class EventFd : IDisposable
         ulong value;
 
         // SAFETY: as above.
-        return LibC.Read(Number, &value, sizeof(ulong)) == sizeof(ulong);
+        return LibC.read(Number, &value, sizeof(ulong)) == sizeof(ulong);
     }
 
     /// <summary>Waits until the counter is above zero, and sets it to zero.</summary>

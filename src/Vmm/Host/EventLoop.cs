@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 
 namespace Vmm.Host;
 
@@ -30,7 +31,7 @@ internal sealed unsafe class EventLoop : IDisposable
 
     public EventLoop()
     {
-        _epoll = new FileDescriptor(ErrnoException.Check(LibC.EpollCreate1(LibC.EPOLL_CLOEXEC), "epoll_create1"));
+        _epoll = new FileDescriptor(ErrnoException.Check(LibC.epoll_create1(LibC.EPOLL_CLOEXEC), "epoll_create1"));
         Add(_wake.Number, LibC.EPOLLIN, _ => RunPosted());
     }
 
@@ -45,7 +46,7 @@ internal sealed unsafe class EventLoop : IDisposable
     /// <summary>One descriptor under watch.</summary>
     public sealed class Watch
     {
-        internal Watch(int fd, int slot, uint number, Action<uint> handler, string name)
+        internal Watch(int fd, int slot, uint number, Action<int> handler, string name)
         {
             Fd = fd;
             Slot = slot;
@@ -62,14 +63,14 @@ internal sealed unsafe class EventLoop : IDisposable
         /// the slot. An event of a removed watch must not reach its successor.</summary>
         internal ulong Tag { get; }
 
-        internal Action<uint> Handler { get; }
+        internal Action<int> Handler { get; }
         internal bool IsPaused { get; set; }
     }
 
     /// <summary>Calls <paramref name="handler"/> with the events that are ready. Level-triggered.</summary>
     /// <param name="name">Whose handler it is, for traces.</param>
     /// <returns>Null where the descriptor cannot be watched because it is always ready (a regular file).</returns>
-    public Watch? TryAdd(int fd, uint events, Action<uint> handler, string name = "event loop")
+    public Watch? TryAdd(int fd, int events, Action<int> handler, string name = "event loop")
     {
         lock (_changing)
         {
@@ -84,8 +85,8 @@ internal sealed unsafe class EventLoop : IDisposable
                 _watches[slot] = watch;
             }
 
-            var change = new LibC.EpollEvent { Events = events, Data = watch.Tag };
-            if (LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_ADD, fd, &change) == 0)
+            var change = new epoll_event { events = events, data = new epoll_data_t { u64 = watch.Tag } };
+            if (LibC.epoll_ctl(_epoll.Number, LibC.EPOLL_CTL_ADD, fd, &change) == 0)
             {
                 return watch;
             }
@@ -98,15 +99,15 @@ internal sealed unsafe class EventLoop : IDisposable
     }
 
     /// <inheritdoc cref="TryAdd"/>
-    public Watch Add(int fd, uint events, Action<uint> handler, string name = "event loop") =>
+    public Watch Add(int fd, int events, Action<int> handler, string name = "event loop") =>
         TryAdd(fd, events, handler, name) ?? throw new ErrnoException("epoll_ctl", ErrnoException.EPERM);
 
     /// <summary>Changes what is waited for. With 0, errors and hang-ups are still reported, again and again: <see
     /// cref="Pause"/> stops those too.</summary>
-    public void Change(Watch watch, uint events)
+    public void Change(Watch watch, int events)
     {
-        var change = new LibC.EpollEvent { Events = events, Data = watch.Tag };
-        ErrnoException.Check(LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_MOD, watch.Fd, &change), "epoll_ctl");
+        var change = new epoll_event { events = events, data = new epoll_data_t { u64 = watch.Tag } };
+        ErrnoException.Check(LibC.epoll_ctl(_epoll.Number, LibC.EPOLL_CTL_MOD, watch.Fd, &change), "epoll_ctl");
     }
 
     /// <summary>Reports nothing until <see cref="Resume"/>, not even errors and hang-ups, which epoll cannot mask.
@@ -118,20 +119,20 @@ internal sealed unsafe class EventLoop : IDisposable
             if (!watch.IsPaused && _watches[watch.Slot] == watch)
             {
                 watch.IsPaused = true;
-                ErrnoException.Check(LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_DEL, watch.Fd, null), "epoll_ctl");
+                ErrnoException.Check(LibC.epoll_ctl(_epoll.Number, LibC.EPOLL_CTL_DEL, watch.Fd, null), "epoll_ctl");
             }
         }
     }
 
     /// <summary>Ends a pause.</summary>
-    public void Resume(Watch watch, uint events)
+    public void Resume(Watch watch, int events)
     {
         lock (_changing)
         {
             if (watch.IsPaused && _watches[watch.Slot] == watch)
             {
-                var change = new LibC.EpollEvent { Events = events, Data = watch.Tag };
-                ErrnoException.Check(LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_ADD, watch.Fd, &change), "epoll_ctl");
+                var change = new epoll_event { events = events, data = new epoll_data_t { u64 = watch.Tag } };
+                ErrnoException.Check(LibC.epoll_ctl(_epoll.Number, LibC.EPOLL_CTL_ADD, watch.Fd, &change), "epoll_ctl");
                 watch.IsPaused = false;
             }
         }
@@ -146,7 +147,7 @@ internal sealed unsafe class EventLoop : IDisposable
                 return;
             }
 
-            _ = LibC.EpollCtl(_epoll.Number, LibC.EPOLL_CTL_DEL, watch.Fd, null);
+            _ = LibC.epoll_ctl(_epoll.Number, LibC.EPOLL_CTL_DEL, watch.Fd, null);
             _watches[watch.Slot] = null;
             _free.Push(watch.Slot);
         }
@@ -234,10 +235,10 @@ internal sealed unsafe class EventLoop : IDisposable
     /// <returns>Events handled.</returns>
     public int Turn(int timeoutMilliseconds)
     {
-        LibC.EpollEvent* ready = stackalloc LibC.EpollEvent[EventsPerTurn];
+        epoll_event* ready = stackalloc epoll_event[EventsPerTurn];
 
         // SAFETY: room for as many events on this stack.
-        int count = LibC.EpollWait(_epoll.Number, ready, EventsPerTurn, timeoutMilliseconds);
+        int count = LibC.epoll_wait(_epoll.Number, ready, EventsPerTurn, timeoutMilliseconds);
         if (count < 0 && Marshal.GetLastPInvokeError() != ErrnoException.EINTR)
         {
             throw new ErrnoException("epoll_wait", Marshal.GetLastPInvokeError());
@@ -248,12 +249,12 @@ internal sealed unsafe class EventLoop : IDisposable
             Watch? watch;
             lock (_changing)
             {
-                watch = _watches[(int)(uint)ready[i].Data];
+                watch = _watches[(int)(uint)ready[i].data.u64];
             }
 
-            if (watch is not null && watch.Tag == ready[i].Data && !watch.IsPaused)
+            if (watch is not null && watch.Tag == ready[i].data.u64 && !watch.IsPaused)
             {
-                Call(watch, ready[i].Events);
+                Call(watch, ready[i].events);
             }
         }
 
@@ -275,7 +276,7 @@ internal sealed unsafe class EventLoop : IDisposable
         }
     }
 
-    private void Call(Watch watch, uint events)
+    private void Call(Watch watch, int events)
     {
         if (Observer is null)
         {

@@ -14,10 +14,10 @@ internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
 
     /// <exception cref="ErrnoException">The file cannot be opened.</exception>
     public static FileDescriptor Open(string path, int flags, string? remedy = null) =>
-        new(ErrnoException.Check(LibC.Open(path, flags | LibC.O_CLOEXEC, 0), path, remedy));
+        new(ErrnoException.Check(LibC.open(path, flags | LibC.O_CLOEXEC, 0), path, remedy));
 
     /// <summary>The same number for .NET's methods, for as long as this is open.</summary>
     public SafeFileHandle Borrow() => new(handle, ownsHandle: false);
 
-    protected override bool ReleaseHandle() => LibC.Close((int)handle) == 0;
+    protected override bool ReleaseHandle() => LibC.close((int)handle) == 0;
 }

@@ -13,7 +13,7 @@ internal static class FileExtents
         ulong at = 0;
         while (at < length)
         {
-            long start = LibC.Lseek(file.Number, (long)at, LibC.SEEK_DATA);
+            long start = LibC.lseek(file.Number, (long)at, LibC.SEEK_DATA);
             if (start < 0)
             {
                 if (Marshal.GetLastPInvokeError() != ErrnoException.ENXIO)
@@ -24,7 +24,7 @@ internal static class FileExtents
                 yield break;
             }
 
-            long end = LibC.Lseek(file.Number, start, LibC.SEEK_HOLE);
+            long end = LibC.lseek(file.Number, start, LibC.SEEK_HOLE);
             at = end > start ? Math.Min((ulong)end, length) : length;
             if ((ulong)start < length)
             {

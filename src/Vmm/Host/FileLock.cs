@@ -1,10 +1,11 @@
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 
 namespace Vmm.Host;
 
 /// <summary>Locks on whole files, of the open-file-description kind (fcntl(2)): they end with the descriptor, hold against
 /// this process too, and QEMU's own locks meet them.</summary>
-internal static class FileLock
+internal static unsafe class FileLock
 {
     /// <param name="shared">A lock for reading, which others may hold too.</param>
     /// <returns>False while another open file has a conflicting lock. True on a file system without locks.</returns>
@@ -18,17 +19,21 @@ internal static class FileLock
     /// <summary>Does somebody have that byte? Whoever asks takes nothing.</summary>
     public static bool IsByteTaken(FileDescriptor fd, long at)
     {
-        var request = new LibC.Flock { Type = LibC.F_WRLCK, Whence = LibC.SEEK_SET, Start = at, Length = 1 };
-        return LibC.Fcntl(fd.Number, LibC.F_OFD_GETLK, ref request) == 0 && request.Type != LibC.F_UNLCK;
+        var request = new flock { l_type = (short)LibC.F_WRLCK, l_whence = (short)LibC.SEEK_SET, l_start = at, l_len = 1 };
+
+        // SAFETY: a struct on this stack.
+        return LibC.fcntl(fd.Number, LibC.F_OFD_GETLK, &request) == 0 && request.l_type != LibC.F_UNLCK;
     }
 
     /// <summary>Before the descriptor is closed, where something else may still hold the open file.</summary>
     public static void Release(FileDescriptor fd) => _ = Set(fd, LibC.F_UNLCK);
 
     /// <param name="length">0: to the end, wherever that will be.</param>
-    private static int Set(FileDescriptor fd, short type, long start = 0, long length = 0)
+    private static int Set(FileDescriptor fd, int type, long start = 0, long length = 0)
     {
-        var request = new LibC.Flock { Type = type, Whence = LibC.SEEK_SET, Start = start, Length = length };
-        return LibC.Fcntl(fd.Number, LibC.F_OFD_SETLK, ref request) == 0 ? 0 : Marshal.GetLastPInvokeError();
+        var request = new flock { l_type = (short)type, l_whence = (short)LibC.SEEK_SET, l_start = start, l_len = length };
+
+        // SAFETY: a struct on this stack.
+        return LibC.fcntl(fd.Number, LibC.F_OFD_SETLK, &request) == 0 ? 0 : Marshal.GetLastPInvokeError();
     }
 }

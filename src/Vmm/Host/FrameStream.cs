@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Net;
 
@@ -102,7 +103,7 @@ internal sealed unsafe class FrameStream : IDisposable
         int count = frame.Length + 1;
 
         // SAFETY: count vectors, each of memory that the caller vouches for or of a pinned array.
-        nint sent = LibC.Writev(Number, (void*)Marshal.UnsafeAddrOfPinnedArrayElement(_vectors, 0), count);
+        long sent = LibC.writev(Number, (iovec*)Marshal.UnsafeAddrOfPinnedArrayElement(_vectors, 0), count);
         if (sent < 0)
         {
             return !IsRoomMissing();
@@ -123,8 +124,8 @@ internal sealed unsafe class FrameStream : IDisposable
         while (HasUnsent)
         {
             // SAFETY: the rest of a pinned array.
-            nint sent = LibC.Write(
-                Number, (void*)Marshal.UnsafeAddrOfPinnedArrayElement(_unsent, _unsentStart), (nuint)(_unsentEnd - _unsentStart));
+            long sent = LibC.write(
+                Number, (void*)Marshal.UnsafeAddrOfPinnedArrayElement(_unsent, _unsentStart), _unsentEnd - _unsentStart);
             if (sent < 0)
             {
                 if (IsRoomMissing())
@@ -147,10 +148,10 @@ internal sealed unsafe class FrameStream : IDisposable
     /// <returns>False when the time was over first.</returns>
     public bool HangUp(TimeSpan patience)
     {
-        _ = LibC.Shutdown(Number, LibC.SHUT_WR);
+        _ = LibC.shutdown(Number, LibC.SHUT_WR);
 
         // Without events only a hang-up is reported.
-        var poll = new LibC.Pollfd { Fd = Number };
+        var poll = new pollfd { fd = Number };
 
         long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
         int ready;
@@ -175,8 +176,8 @@ internal sealed unsafe class FrameStream : IDisposable
         _start = 0;
 
         // SAFETY: the rest of a pinned array.
-        nint got = LibC.Read(
-            Number, (void*)Marshal.UnsafeAddrOfPinnedArrayElement(_received, _end), (nuint)(_received.Length - _end));
+        long got = LibC.read(
+            Number, (void*)Marshal.UnsafeAddrOfPinnedArrayElement(_received, _end), _received.Length - _end);
         if (got < 0)
         {
             _ = IsRoomMissing();

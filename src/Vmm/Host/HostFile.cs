@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Boot;
 
 namespace Vmm.Host;
@@ -57,7 +58,7 @@ internal class HostFile : BlockFile
     public override void Drain() => Engine.Drain();
 
     /// <summary>A duplicate of the descriptor, which outlives this.</summary>
-    public FileDescriptor Duplicate() => new(ErrnoException.Check(LibC.Fcntl(_fd.Number, LibC.F_DUPFD_CLOEXEC, 3), Path));
+    public FileDescriptor Duplicate() => new(ErrnoException.Check(LibC.fcntl(_fd.Number, LibC.F_DUPFD_CLOEXEC, 3), Path));
 
     /// <summary>The engine has finished the operation.</summary>
     public virtual void Finished(FileIo io)
@@ -88,10 +89,10 @@ internal class HostFile : BlockFile
         long result = io.Operation switch
         {
             // SAFETY: the vectors are in place until the operation is finished, and it is not.
-            FileOperation.Read => LibC.Preadv(fd, (LibC.Iovec*)vectors, count, (long)io.Offset),
-            FileOperation.Write => LibC.Pwritev2(fd, (LibC.Iovec*)vectors, count, (long)io.Offset, io.Flags),
-            FileOperation.Sync => LibC.Fdatasync(fd),
-            _ => LibC.Fallocate(fd, io.Flags, (long)io.Offset, (long)io.Left),
+            FileOperation.Read => LibC.preadv(fd, (iovec*)vectors, count, (long)io.Offset),
+            FileOperation.Write => LibC.pwritev2(fd, (iovec*)vectors, count, (long)io.Offset, io.Flags),
+            FileOperation.Sync => LibC.fdatasync(fd),
+            _ => LibC.fallocate(fd, io.Flags, (long)io.Offset, (long)io.Left),
         };
         return result >= 0 ? result : -Marshal.GetLastPInvokeError();
     }
@@ -100,11 +101,11 @@ internal class HostFile : BlockFile
     {
         while (data.Length > 0)
         {
-            nint count;
+            long count;
             fixed (byte* start = data)
             {
                 // SAFETY: as many bytes as the span has.
-                count = LibC.Pread(_fd.Number, start, (nuint)data.Length, (long)offset);
+                count = LibC.pread(_fd.Number, start, data.Length, (long)offset);
             }
 
             if (count == 0)
@@ -136,11 +137,11 @@ internal class HostFile : BlockFile
     {
         while (data.Length > 0)
         {
-            nint count;
+            long count;
             fixed (byte* start = data)
             {
                 // SAFETY: as many bytes as the span has.
-                count = LibC.Pwrite(_fd.Number, start, (nuint)data.Length, (long)offset);
+                count = LibC.pwrite(_fd.Number, start, data.Length, (long)offset);
             }
 
             if (count <= 0)
@@ -165,7 +166,7 @@ internal class HostFile : BlockFile
 
     public override bool TryFlush()
     {
-        while (!IgnoresFlush && LibC.Fdatasync(_fd.Number) != 0)
+        while (!IgnoresFlush && LibC.fdatasync(_fd.Number) != 0)
         {
             int errno = Marshal.GetLastPInvokeError();
             if (errno != ErrnoException.EINTR)
@@ -181,7 +182,7 @@ internal class HostFile : BlockFile
 
     public override bool TrySetLength(ulong length)
     {
-        if (LibC.Ftruncate(_fd.Number, (long)length) != 0)
+        if (LibC.ftruncate(_fd.Number, (long)length) != 0)
         {
             Engine.Errors.Report(Path, FileOperation.Write, Marshal.GetLastPInvokeError());
             return false;
@@ -195,7 +196,7 @@ internal class HostFile : BlockFile
     {
         if ((Status(_fd, Path).Mode & LibC.S_IFMT) != LibC.S_IFBLK)
         {
-            return LibC.Ftruncate(_fd.Number, (long)length) != 0
+            return LibC.ftruncate(_fd.Number, (long)length) != 0
                 ? ErrnoException.Describe(Marshal.GetLastPInvokeError())
                 : base.Grow(length);
         }
@@ -211,7 +212,7 @@ internal class HostFile : BlockFile
     }
 
     public override void Punch(ulong offset, ulong length) =>
-        _ = LibC.Fallocate(
+        _ = LibC.fallocate(
             _fd.Number, LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE, (long)offset, (long)length);
 
     public override void Dispose()
@@ -225,22 +226,22 @@ internal class HostFile : BlockFile
     }
 
     /// <summary>statx(2), with the alignment that O_DIRECT needs where the kernel knows it.</summary>
-    public static unsafe LibC.Statx Status(FileDescriptor fd, string path)
+    public static unsafe Statx Status(FileDescriptor fd, string path)
     {
-        LibC.Statx status = default;
+        Statx status = default;
         ErrnoException.Check(
-            LibC.StatxCall(fd.Number, "", LibC.AT_EMPTY_PATH, LibC.STATX_BASIC_STATS | LibC.STATX_DIOALIGN, &status),
+            LibC.statx(fd.Number, "", LibC.AT_EMPTY_PATH, LibC.STATX_BASIC_STATS | LibC.STATX_DIOALIGN, &status),
             path);
         return status;
     }
 
     /// <summary>The same for a path; false where it leads to nothing.</summary>
-    public static unsafe bool TryStatus(string path, out LibC.Statx status, int flags = 0)
+    public static unsafe bool TryStatus(string path, out Statx status, int flags = 0)
     {
-        LibC.Statx found = default;
+        Statx found = default;
 
         // SAFETY: a struct on this stack.
-        bool isThere = LibC.StatxCall(LibC.AT_FDCWD, path, flags, LibC.STATX_BASIC_STATS, &found) == 0;
+        bool isThere = LibC.statx(LibC.AT_FDCWD, path, flags, LibC.STATX_BASIC_STATS, &found) == 0;
         status = found;
         return isThere;
     }
@@ -251,12 +252,12 @@ internal class HostFile : BlockFile
         byte* buffer = stackalloc byte[4096];   // PATH_MAX
 
         // SAFETY: realpath(3) writes up to PATH_MAX bytes.
-        return LibC.Realpath(path, buffer) == 0 ? null : FileNames.FromBytes(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(buffer));
+        return LibC.realpath(path, buffer) == null ? null : FileNames.FromBytes(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(buffer));
     }
 
     private static unsafe (ulong Length, uint SectorBytes) FindLength(FileDescriptor fd, string path)
     {
-        LibC.Statx status = Status(fd, path);
+        Statx status = Status(fd, path);
         if ((status.Mode & LibC.S_IFMT) != LibC.S_IFBLK)
         {
             return (status.Size, 1);
@@ -266,10 +267,10 @@ internal class HostFile : BlockFile
         int sectorBytes = 0;
 
         // SAFETY: BLKGETSIZE64 writes eight bytes.
-        ErrnoException.Check(LibC.Ioctl(fd.Number, LibC.BLKGETSIZE64, (nint)(&length)), path);
+        ErrnoException.Check(LibC.ioctl(fd.Number, LibC.BLKGETSIZE64, &length), path);
 
         // SAFETY: BLKSSZGET writes an int.
-        ErrnoException.Check(LibC.Ioctl(fd.Number, LibC.BLKSSZGET, (nint)(&sectorBytes)), path);
+        ErrnoException.Check(LibC.ioctl(fd.Number, LibC.BLKSSZGET, &sectorBytes), path);
         return (length, (uint)Math.Max(sectorBytes, 1));
     }
 }

@@ -1,20 +1,22 @@
+using Tmds.Linux;
+
 namespace Vmm.Host;
 
 /// <summary>Signals that are ignored: the failed system call reports the same error. Children of vmm start with the default
 /// actions (<see cref="ChildProcess"/>).</summary>
 internal sealed unsafe class IgnoredSignals : IDisposable
 {
-    private readonly List<(int Signal, LibC.SignalAction Before)> _taken = [];
+    private readonly List<(int Signal, sigaction Before)> _taken = [];
 
     public IgnoredSignals(params ReadOnlySpan<int> signals)
     {
         foreach (int signal in signals)
         {
-            var action = new LibC.SignalAction { Handler = LibC.SIG_IGN };
-            LibC.SignalAction before;
+            var action = new sigaction { sa_handler = LibC.SIG_IGN };
+            sigaction before;
 
             // SAFETY: structs on this stack, with the layout of glibc's (LibCTests).
-            ErrnoException.Check(LibC.Sigaction(signal, &action, &before), "sigaction");
+            ErrnoException.Check(LibC.sigaction(signal, &action, &before), "sigaction");
             _taken.Add((signal, before));
         }
     }
@@ -26,10 +28,10 @@ internal sealed unsafe class IgnoredSignals : IDisposable
     /// <summary>They do again what they did before.</summary>
     public void Dispose()
     {
-        foreach ((int signal, LibC.SignalAction before) in _taken)
+        foreach ((int signal, sigaction before) in _taken)
         {
-            LibC.SignalAction action = before;
-            _ = LibC.Sigaction(signal, &action, null);
+            sigaction action = before;
+            _ = LibC.sigaction(signal, &action, null);
         }
 
         _taken.Clear();

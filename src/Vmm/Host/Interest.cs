@@ -7,12 +7,12 @@ internal sealed class Interest : IDisposable
     private readonly EventLoop _loop;
     private readonly EventLoop.Watch _watch;
     private readonly Lock _changing = new();
-    private uint _events;
+    private int _events;
     private bool _isGone;
 
     /// <param name="handler">Gets the events that are ready, on the loop's thread. Errors and hang-ups are always reported,
     /// again and again: the handler then disposes this.</param>
-    public Interest(EventLoop loop, int fd, uint events, Action<uint> handler)
+    public Interest(EventLoop loop, int fd, int events, Action<int> handler)
     {
         _loop = loop;
         _events = events;
@@ -20,11 +20,11 @@ internal sealed class Interest : IDisposable
     }
 
     /// <summary>Adds or removes one kind of event.</summary>
-    public void Set(uint events, bool want)
+    public void Set(int events, bool want)
     {
         lock (_changing)
         {
-            uint now = want ? _events | events : _events & ~events;
+            int now = want ? _events | events : _events & ~events;
             if (now != _events && !_isGone)
             {
                 _events = now;
@@ -34,7 +34,7 @@ internal sealed class Interest : IDisposable
     }
 
     /// <summary>Is it watched for that?</summary>
-    public bool Has(uint events)
+    public bool Has(int events)
     {
         lock (_changing)
         {

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 
 namespace Vmm.Host;
 
@@ -16,7 +17,7 @@ internal sealed unsafe class IoUring : IDisposable
     private readonly FileDescriptor _fd;
     private readonly byte* _rings;
     private readonly nuint _ringsLength;
-    private readonly LibC.IoUringSqe* _sqes;
+    private readonly io_uring_sqe* _sqes;
     private readonly nuint _sqesLength;
     private readonly uint* _sqHead;
     private readonly uint* _sqTail;
@@ -24,35 +25,38 @@ internal sealed unsafe class IoUring : IDisposable
     private readonly uint* _cqHead;
     private readonly uint* _cqTail;
     private readonly uint _cqMask;
-    private readonly LibC.IoUringCqe* _cqes;
+    private readonly io_uring_cqe* _cqes;
     private readonly uint* _cqFlags;    // null before Linux 5.8
     private uint _tail;         // submission tail as this side sees it; published by Enter
     private bool _disposed;
 
-    private IoUring(int fd, in LibC.IoUringParams parameters)
+    private IoUring(int fd, in io_uring_params parameters)
     {
         _fd = new FileDescriptor(fd);
-        Entries = parameters.SqEntries;
+        Entries = parameters.sq_entries;
         _ringsLength = Math.Max(
-            parameters.SqOff.Array + (parameters.SqEntries * sizeof(uint)),
-            parameters.CqOff.Cqes + (parameters.CqEntries * (uint)sizeof(LibC.IoUringCqe)));
-        _sqesLength = parameters.SqEntries * (uint)sizeof(LibC.IoUringSqe);
+            parameters.sq_off.array + (parameters.sq_entries * sizeof(uint)),
+            parameters.cq_off.cqes + (parameters.cq_entries * (uint)sizeof(io_uring_cqe)));
+        _sqesLength = parameters.sq_entries * (uint)sizeof(io_uring_sqe);
         _rings = Map(fd, _ringsLength, LibC.IORING_OFF_SQ_RING);
-        _sqes = (LibC.IoUringSqe*)Map(fd, _sqesLength, LibC.IORING_OFF_SQES);
+        _sqes = (io_uring_sqe*)Map(fd, _sqesLength, LibC.IORING_OFF_SQES);
 
         // SAFETY: the offsets come from the kernel and lie in what was just mapped, as io_uring_setup(2) promises.
-        _sqHead = (uint*)(_rings + parameters.SqOff.Head);
-        _sqTail = (uint*)(_rings + parameters.SqOff.Tail);
-        _sqMask = *(uint*)(_rings + parameters.SqOff.RingMask);
-        _cqHead = (uint*)(_rings + parameters.CqOff.Head);
-        _cqTail = (uint*)(_rings + parameters.CqOff.Tail);
-        _cqMask = *(uint*)(_rings + parameters.CqOff.RingMask);
-        _cqes = (LibC.IoUringCqe*)(_rings + parameters.CqOff.Cqes);
-        _cqFlags = parameters.CqOff.Flags != 0 ? (uint*)(_rings + parameters.CqOff.Flags) : null;
+        _sqHead = (uint*)(_rings + parameters.sq_off.head);
+        _sqTail = (uint*)(_rings + parameters.sq_off.tail);
+        _sqMask = *(uint*)(_rings + parameters.sq_off.ring_mask);
+        _cqHead = (uint*)(_rings + parameters.cq_off.head);
+        _cqTail = (uint*)(_rings + parameters.cq_off.tail);
+        _cqMask = *(uint*)(_rings + parameters.cq_off.ring_mask);
+        _cqes = (io_uring_cqe*)(_rings + parameters.cq_off.cqes);
+
+        // Where the flags of the completion ring are. Tmds.LibC has that as the first reserved word (Linux 5.8).
+        uint flags = (uint)parameters.cq_off.resv[0];
+        _cqFlags = flags != 0 ? (uint*)(_rings + flags) : null;
         _tail = *_sqTail;
 
         // The indirection array stays the identity for ever.
-        uint* array = (uint*)(_rings + parameters.SqOff.Array);
+        uint* array = (uint*)(_rings + parameters.sq_off.array);
         for (uint i = 0; i < Entries; i++)
         {
             array[i] = i;
@@ -73,8 +77,8 @@ internal sealed unsafe class IoUring : IDisposable
         // COOP_TASKRUN (Linux 5.19) saves interrupts: the loop's thread enters the kernel often enough by itself.
         foreach (uint flags in (ReadOnlySpan<uint>)[LibC.IORING_SETUP_COOP_TASKRUN, 0])
         {
-            var parameters = new LibC.IoUringParams { Flags = flags };
-            int fd = LibC.IoUringSetup(entries, &parameters);
+            var parameters = new io_uring_params { flags = flags };
+            int fd = LibC.io_uring_setup(entries, &parameters);
             if (fd < 0)
             {
                 errno = Marshal.GetLastPInvokeError();
@@ -86,9 +90,9 @@ internal sealed unsafe class IoUring : IDisposable
                 return null;
             }
 
-            if ((parameters.Features & LibC.IORING_FEAT_SINGLE_MMAP) == 0)
+            if ((parameters.features & LibC.IORING_FEAT_SINGLE_MMAP) == 0)
             {
-                _ = LibC.Close(fd);     // before Linux 5.4: treated as not available
+                _ = LibC.close(fd);     // before Linux 5.4: treated as not available
                 break;
             }
 
@@ -105,7 +109,7 @@ internal sealed unsafe class IoUring : IDisposable
     {
         int number = eventFd.Number;
         ErrnoException.Check(
-            LibC.IoUringRegister(_fd.Number, LibC.IORING_REGISTER_EVENTFD, &number, 1), "IORING_REGISTER_EVENTFD");
+            LibC.io_uring_register(_fd.Number, LibC.IORING_REGISTER_EVENTFD, &number, 1), "IORING_REGISTER_EVENTFD");
     }
 
     /// <summary>Completions do not signal the eventfd from now on: the caller polls for them.</summary>
@@ -141,18 +145,18 @@ internal sealed unsafe class IoUring : IDisposable
     {
         int* none = stackalloc int[count];
         new Span<int>(none, count).Fill(-1);
-        return LibC.IoUringRegister(_fd.Number, LibC.IORING_REGISTER_FILES, none, (uint)count) >= 0;
+        return LibC.io_uring_register(_fd.Number, LibC.IORING_REGISTER_FILES, none, (uint)count) >= 0;
     }
 
     /// <summary>Sets an entry of the table; -1 frees it.</summary>
     public bool TryUpdateFile(int index, int fd)
     {
-        var update = new LibC.IoUringFilesUpdate { Offset = (uint)index, Fds = (ulong)&fd };
-        return LibC.IoUringRegister(_fd.Number, LibC.IORING_REGISTER_FILES_UPDATE, &update, 1) == 1;
+        var update = new io_uring_files_update { offset = (uint)index, fds = (ulong)&fd };
+        return LibC.io_uring_register(_fd.Number, LibC.IORING_REGISTER_FILES_UPDATE, &update, 1) == 1;
     }
 
     /// <summary>The next submission entry, zeroed, to be filled before <see cref="Enter"/>; null when all are used.</summary>
-    public LibC.IoUringSqe* TryNext()
+    public io_uring_sqe* TryNext()
     {
         if (Unsubmitted >= Entries)
         {
@@ -160,7 +164,7 @@ internal sealed unsafe class IoUring : IDisposable
         }
 
         // SAFETY: masked, so within the mapped array; the kernel is done with this entry (head is past it).
-        LibC.IoUringSqe* entry = _sqes + (_tail & _sqMask);
+        io_uring_sqe* entry = _sqes + (_tail & _sqMask);
         *entry = default;
         _tail++;
         return entry;
@@ -173,7 +177,7 @@ internal sealed unsafe class IoUring : IDisposable
     {
         Volatile.Write(ref *_sqTail, _tail);
         uint flags = waitFor != 0 ? LibC.IORING_ENTER_GETEVENTS : 0;
-        int result = LibC.IoUringEnter(_fd.Number, Unsubmitted, waitFor, flags);
+        int result = LibC.io_uring_enter(_fd.Number, Unsubmitted, waitFor, flags, null);
         return result >= 0 ? 0 : Marshal.GetLastPInvokeError();
     }
 
@@ -188,7 +192,7 @@ internal sealed unsafe class IoUring : IDisposable
 
         // Taken from the end, so that the kernel's head stays true.
         _tail--;
-        userData = _sqes[_tail & _sqMask].UserData;
+        userData = _sqes[_tail & _sqMask].user_data;
         Volatile.Write(ref *_sqTail, _tail);
         return true;
     }
@@ -205,9 +209,9 @@ internal sealed unsafe class IoUring : IDisposable
         }
 
         // SAFETY: masked, so within the mapped array.
-        LibC.IoUringCqe* entry = _cqes + (head & _cqMask);
-        userData = entry->UserData;
-        result = entry->Result;
+        io_uring_cqe* entry = _cqes + (head & _cqMask);
+        userData = entry->user_data;
+        result = entry->res;
         Volatile.Write(ref *_cqHead, head + 1);
         return true;
     }
@@ -217,16 +221,16 @@ internal sealed unsafe class IoUring : IDisposable
         if (!_disposed)
         {
             _disposed = true;
-            _ = LibC.Munmap((nint)_rings, _ringsLength);
-            _ = LibC.Munmap((nint)_sqes, _sqesLength);
+            _ = LibC.munmap(_rings, (size_t)_ringsLength);
+            _ = LibC.munmap(_sqes, (size_t)_sqesLength);
             _fd.Dispose();
         }
     }
 
-    private static byte* Map(int fd, nuint length, long offset)
+    private static byte* Map(int fd, nuint length, ulong offset)
     {
-        nint start = LibC.Mmap(
-            0, length, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED, fd, offset);
+        void* start = LibC.mmap(
+            null, (size_t)length, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED, fd, (long)offset);
         return start != LibC.MAP_FAILED
             ? (byte*)start
             : throw new ErrnoException("mmap of io_uring", Marshal.GetLastPInvokeError());

@@ -1,3 +1,5 @@
+using Tmds.Linux;
+
 namespace Vmm.Host;
 
 /// <summary>File operations through an <see cref="IoUring"/>; never more in flight than the ring has entries, so that
@@ -73,7 +75,7 @@ internal sealed unsafe class IoUringRunner : IFileRunner
             return false;
         }
 
-        LibC.IoUringSqe* entry = _ring.TryNext();
+        io_uring_sqe* entry = _ring.TryNext();
         if (entry is null)
         {
             return false;
@@ -84,7 +86,7 @@ internal sealed unsafe class IoUringRunner : IFileRunner
 
         // SAFETY: an entry of the ring that is ours until Enter.
         Fill(entry, io);
-        entry->UserData = (ulong)slot;
+        entry->user_data = (ulong)slot;
         return true;
     }
 
@@ -137,45 +139,45 @@ internal sealed unsafe class IoUringRunner : IFileRunner
 
     public void Dispose() => _ring.Dispose();
 
-    private static void Fill(LibC.IoUringSqe* entry, FileIo io)
+    private static void Fill(io_uring_sqe* entry, FileIo io)
     {
         HostFile file = io.File!;
-        (entry->Fd, entry->Flags) = file.RingSlot != NoSlot
+        (entry->fd, entry->flags) = file.RingSlot != NoSlot
             ? (file.RingSlot, LibC.IOSQE_FIXED_FILE)
             : (file.Number, (byte)0);
         if (io.Retries > 0)
         {
-            entry->Flags |= LibC.IOSQE_ASYNC;   // it could not be done at once: a worker may block
+            entry->flags |= LibC.IOSQE_ASYNC;   // it could not be done at once: a worker may block
         }
 
         switch (io.Operation)
         {
             case FileOperation.Sync:
-                entry->Opcode = LibC.IORING_OP_FSYNC;
-                entry->OperationFlags = LibC.IORING_FSYNC_DATASYNC;
+                entry->opcode = LibC.IORING_OP_FSYNC;
+                entry->fsync_flags = LibC.IORING_FSYNC_DATASYNC;
                 break;
             case FileOperation.Allocate:
-                entry->Opcode = LibC.IORING_OP_FALLOCATE;
-                entry->Offset = io.Offset;
-                entry->Address = io.Left;       // the length, by a quirk of the interface
-                entry->Length = (uint)io.Flags; // the mode
+                entry->opcode = LibC.IORING_OP_FALLOCATE;
+                entry->off = io.Offset;
+                entry->addr = io.Left;       // the length, by a quirk of the interface
+                entry->len = (uint)io.Flags; // the mode
                 break;
             default:
                 bool isWrite = io.Operation == FileOperation.Write;
                 (nint vectors, int count) = io.Current;
-                entry->Opcode = isWrite ? LibC.IORING_OP_WRITEV : LibC.IORING_OP_READV;
-                entry->Offset = io.Offset;
-                entry->Address = (ulong)vectors;
-                entry->Length = (uint)count;
-                entry->OperationFlags = (uint)io.Flags;
+                entry->opcode = isWrite ? LibC.IORING_OP_WRITEV : LibC.IORING_OP_READV;
+                entry->off = io.Offset;
+                entry->addr = (ulong)vectors;
+                entry->len = (uint)count;
+                entry->rw_flags = io.Flags;
 
                 // One vector alone: the kernel need not copy it in.
-                LibC.Iovec first = *(LibC.Iovec*)vectors;
-                if (count == 1 && first.Length <= int.MaxValue)
+                iovec first = *(iovec*)vectors;
+                if (count == 1 && first.iov_len <= int.MaxValue)
                 {
-                    entry->Opcode = isWrite ? LibC.IORING_OP_WRITE : LibC.IORING_OP_READ;
-                    entry->Address = (ulong)first.Base;
-                    entry->Length = (uint)first.Length;
+                    entry->opcode = isWrite ? LibC.IORING_OP_WRITE : LibC.IORING_OP_READ;
+                    entry->addr = (ulong)first.iov_base;
+                    entry->len = (uint)first.iov_len;
                 }
 
                 break;

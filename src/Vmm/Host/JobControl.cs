@@ -7,7 +7,7 @@ internal static class JobControl
     /// terminal: then there is no job control.</summary>
     public static bool IsInForeground(int terminal)
     {
-        int foreground = LibC.Tcgetpgrp(terminal);
-        return foreground < 0 || foreground == LibC.Getpgrp();
+        int foreground = LibC.tcgetpgrp(terminal);
+        return foreground < 0 || foreground == LibC.getpgrp();
     }
 }

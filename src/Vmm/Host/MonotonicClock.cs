@@ -1,3 +1,5 @@
+using Tmds.Linux;
+
 namespace Vmm.Host;
 
 /// <summary>CLOCK_MONOTONIC, which is what Stopwatch reads on Linux too, read without a transition (SuppressGCTransition):
@@ -9,10 +11,10 @@ internal static unsafe class MonotonicClock
     /// <summary>Nanoseconds; comparable with Stopwatch timestamps.</summary>
     public static long Now()
     {
-        LibC.Timespec now;
+        timespec now;
 
         // SAFETY: a struct on this stack. The call cannot fail for this clock.
-        _ = LibC.ClockGettime(LibC.CLOCK_MONOTONIC, &now);
-        return (now.Seconds * Second) + now.Nanoseconds;
+        _ = LibC.clock_gettime(LibC.CLOCK_MONOTONIC, &now);
+        return (now.tv_sec * Second) + now.tv_nsec;
     }
 }

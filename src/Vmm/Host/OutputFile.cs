@@ -47,13 +47,13 @@ internal sealed unsafe class OutputFile : Stream
     /// <exception cref="HostException">The host cannot open one file more.</exception>
     public static OutputFile Open(string path, string option)
     {
-        const int Flags = LibC.O_WRONLY | LibC.O_CLOEXEC;
+        int flags = LibC.O_WRONLY | LibC.O_CLOEXEC;
         string name = $"{option} {path}";
-        int number = LibC.Open(path, Flags | LibC.O_CREAT | LibC.O_EXCL, Everybody);
+        int number = LibC.open(path, flags | LibC.O_CREAT | LibC.O_EXCL, Everybody);
         bool isNew = number >= 0;
         if (!isNew && Marshal.GetLastPInvokeError() == ErrnoException.EEXIST)
         {
-            number = LibC.Open(path, Flags | LibC.O_CREAT, Everybody);
+            number = LibC.open(path, flags | LibC.O_CREAT, Everybody);
         }
 
         if (number < 0)
@@ -79,7 +79,7 @@ internal sealed unsafe class OutputFile : Stream
     public int BeginWriting()
     {
         _written = true;
-        Check(_isRegular ? LibC.Ftruncate(_fd.Number, 0) : 0);
+        Check(_isRegular ? LibC.ftruncate(_fd.Number, 0) : 0);
         return _fd.Number;
     }
 
@@ -88,16 +88,16 @@ internal sealed unsafe class OutputFile : Stream
         if (!_written)
         {
             _written = true;
-            Check(_isRegular ? LibC.Ftruncate(_fd.Number, 0) : 0);
+            Check(_isRegular ? LibC.ftruncate(_fd.Number, 0) : 0);
         }
 
         while (data.Length > 0 && Failure is null)
         {
-            nint count;
+            long count;
             fixed (byte* start = data)
             {
                 // SAFETY: as many bytes as the span has.
-                count = LibC.Write(_fd.Number, start, (nuint)data.Length);
+                count = LibC.write(_fd.Number, start, data.Length);
             }
 
             Check(count);
@@ -121,7 +121,7 @@ internal sealed unsafe class OutputFile : Stream
     {
         if (_isNew && !_written && !_fd.IsClosed)
         {
-            _ = LibC.Unlink(_path);     // nothing came of it
+            _ = LibC.unlink(_path);     // nothing came of it
         }
 
         _fd.Dispose();
@@ -138,10 +138,10 @@ internal sealed unsafe class OutputFile : Stream
 
     /// <summary>Both kinds of lock: kernels are opened by .NET, with flock(2). Devices and pipes have many writers.</summary>
     private bool Lock() => !_isRegular
-        || ((LibC.FileLock(_fd.Number, LibC.LOCK_EX | LibC.LOCK_NB) == 0 || Marshal.GetLastPInvokeError() != ErrnoException.EAGAIN)
+        || ((LibC.flock(_fd.Number, LibC.LOCK_EX | LibC.LOCK_NB) == 0 || Marshal.GetLastPInvokeError() != ErrnoException.EAGAIN)
             && FileLock.TryTake(_fd, shared: false));
 
-    private void Check(nint result)
+    private void Check(long result)
     {
         int errno = result < 0 ? Marshal.GetLastPInvokeError() : 0;
         if (errno is not (0 or ErrnoException.EINTR))

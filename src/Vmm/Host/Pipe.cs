@@ -8,7 +8,7 @@ internal static unsafe class Pipe
         int* pair = stackalloc int[2];
 
         // SAFETY: room for two numbers on this stack.
-        ErrnoException.Check(LibC.Pipe2(pair, LibC.O_CLOEXEC), "pipe2");
+        ErrnoException.Check(LibC.pipe2(pair, LibC.O_CLOEXEC), "pipe2");
         return (new FileDescriptor(pair[0]), new FileDescriptor(pair[1]));
     }
 }

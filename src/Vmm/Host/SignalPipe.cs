@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 
 namespace Vmm.Host;
 
@@ -34,7 +35,7 @@ internal sealed unsafe class SignalPipe : IDisposable
 
     private readonly FileDescriptor _read;
     private readonly CodePages _page;
-    private readonly List<(int Signal, LibC.SignalAction Before)> _taken = [];
+    private readonly List<(int Signal, sigaction Before)> _taken = [];
     private bool _isDisposed;
 
     /// <param name="signals">Their numbers, below 256.</param>
@@ -54,7 +55,7 @@ internal sealed unsafe class SignalPipe : IDisposable
     public bool TryRead(out int signal)
     {
         byte number;
-        nint got = LibC.Read(_read.Number, &number, 1);
+        long got = LibC.read(_read.Number, &number, 1);
         signal = got == 1 ? number : 0;
         return got == 1;
     }
@@ -63,24 +64,24 @@ internal sealed unsafe class SignalPipe : IDisposable
     /// is continued.</summary>
     public static void DoDefault(int signal)
     {
-        var action = new LibC.SignalAction { Handler = LibC.SIG_DFL };
-        LibC.SignalAction mine;
+        var action = new sigaction { sa_handler = LibC.SIG_DFL };
+        sigaction mine;
 
         // SAFETY: structs on this stack, with the layout of glibc's (LibCTests).
-        ErrnoException.Check(LibC.Sigaction(signal, &action, &mine), "sigaction");
+        ErrnoException.Check(LibC.sigaction(signal, &action, &mine), "sigaction");
 
         // To this thread: it is delivered before the call returns.
-        _ = LibC.Tgkill(LibC.Getpid(), LibC.Gettid(), signal);
-        ErrnoException.Check(LibC.Sigaction(signal, &mine, null), "sigaction");
+        _ = LibC.tgkill(LibC.getpid(), LibC.gettid(), signal);
+        ErrnoException.Check(LibC.sigaction(signal, &mine, null), "sigaction");
     }
 
     /// <summary>From now on the signals do what they did before.</summary>
     public void Dispose()
     {
-        foreach ((int signal, LibC.SignalAction before) in _taken)
+        foreach ((int signal, sigaction before) in _taken)
         {
-            LibC.SignalAction action = before;
-            _ = LibC.Sigaction(signal, &action, null);
+            sigaction action = before;
+            _ = LibC.sigaction(signal, &action, null);
         }
 
         if (!_isDisposed)
@@ -108,21 +109,21 @@ internal sealed unsafe class SignalPipe : IDisposable
 
     private void Take(int signal, nint handler)
     {
-        LibC.SignalAction before;
+        sigaction before;
 
         // SAFETY: structs on this stack, with the layout of glibc's (LibCTests).
-        ErrnoException.Check(LibC.Sigaction(signal, null, &before), "sigaction");
-        if (before.Handler == LibC.SIG_IGN)
+        ErrnoException.Check(LibC.sigaction(signal, null, &before), "sigaction");
+        if (before.sa_handler == LibC.SIG_IGN)
         {
             return;
         }
 
         // SA_RESTART: no system call of any thread is to fail for it.
-        var action = new LibC.SignalAction { Handler = handler, Flags = LibC.SA_RESTART };
-        ErrnoException.Check(LibC.Sigaction(signal, &action, null), "sigaction");
+        var action = new sigaction { sa_handler = (void*)handler, sa_flags = LibC.SA_RESTART };
+        ErrnoException.Check(LibC.sigaction(signal, &action, null), "sigaction");
         _taken.Add((signal, before));
     }
 
     private static void SetNonblocking(FileDescriptor fd) =>
-        ErrnoException.Check(LibC.Fcntl(fd.Number, LibC.F_SETFL, LibC.O_NONBLOCK), "fcntl");
+        ErrnoException.Check(LibC.fcntl(fd.Number, LibC.F_SETFL, LibC.O_NONBLOCK), "fcntl");
 }

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Vmm.Boot;
 
 namespace Vmm.Host;
 
@@ -56,9 +57,9 @@ internal sealed class SocketName : IDisposable
         // Between finding a dead socket and creating the new one no other process may do the same: the directory is locked
         // meanwhile. Where it cannot be read there is no lock.
         string directory = Path.GetDirectoryName(Path.GetFullPath(path))!;
-        int number = LibC.Open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY | LibC.O_CLOEXEC, 0);
+        int number = LibC.open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY | LibC.O_CLOEXEC, 0);
         using var locked = new FileDescriptor(number);
-        if (number >= 0 && LibC.FileLock(number, LibC.LOCK_EX | LibC.LOCK_NB) != 0)
+        if (number >= 0 && LibC.flock(number, LibC.LOCK_EX | LibC.LOCK_NB) != 0)
         {
             return ErrnoException.EAGAIN;
         }
@@ -71,7 +72,7 @@ internal sealed class SocketName : IDisposable
                 return ErrnoException.EEXIST;
             }
 
-            _ = LibC.Unlink(path);      // if that fails, so does bind
+            _ = LibC.unlink(path);      // if that fails, so does bind
         }
 
         return errno is ErrnoException.ENOENT or ErrnoException.ECONNREFUSED ? TryListen(path, ref name) : errno;
@@ -109,7 +110,7 @@ internal sealed class SocketName : IDisposable
         // Deletes the file only if it is still this socket's.
         if (_inode != 0 && Find(_path).Inode == _inode)
         {
-            _ = LibC.Unlink(_path);
+            _ = LibC.unlink(_path);
         }
 
         _spare?.Dispose();
@@ -119,7 +120,7 @@ internal sealed class SocketName : IDisposable
     /// <returns>Null where none can be opened.</returns>
     private FileDescriptor? Spare()
     {
-        int number = LibC.Fcntl(_socket.Number, LibC.F_DUPFD_CLOEXEC, 0);
+        int number = LibC.fcntl(_socket.Number, LibC.F_DUPFD_CLOEXEC, 0);
         return number < 0 ? null : new FileDescriptor(number);
     }
 
@@ -156,5 +157,5 @@ internal sealed class SocketName : IDisposable
     }
 
     /// <summary>statx(2); all zero where there is nothing.</summary>
-    private static LibC.Statx Find(string path) => HostFile.TryStatus(path, out LibC.Statx status) ? status : default;
+    private static Statx Find(string path) => HostFile.TryStatus(path, out Statx status) ? status : default;
 }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Boot;
 
 namespace Vmm.Host;
@@ -18,7 +19,7 @@ internal static unsafe class Stderr
     /// <summary>Set while a terminal is in raw mode: a line feed alone then runs down in stairs.</summary>
     public static bool NeedsCarriageReturns { get; set; }
 
-    public static bool IsTerminal => LibC.IsATty(StandardError) == 1;
+    public static bool IsTerminal => LibC.isatty(StandardError) == 1;
 
     /// <summary>How long the messages at the end wait for a reader; for ever if not set: a signal ends vmm then.</summary>
     public static TimeSpan Patience { get; set; } = Timeout.InfiniteTimeSpan;
@@ -78,7 +79,7 @@ internal static unsafe class Stderr
             for (int done = 0; done < bytes.Length;)
             {
                 // SAFETY: done < bytes.Length, and the array is pinned.
-                nint written = LibC.Write(StandardError, start + done, (nuint)(bytes.Length - done));
+                long written = LibC.write(StandardError, start + done, bytes.Length - done);
                 if (written >= 0)
                 {
                     done += (int)written;
@@ -89,7 +90,7 @@ internal static unsafe class Stderr
                 if (errno == ErrnoException.EAGAIN)
                 {
                     // Somebody else made it non-blocking, and it is full.
-                    var poll = new LibC.Pollfd { Fd = StandardError, Events = (short)LibC.EPOLLOUT };
+                    var poll = new pollfd { fd = StandardError, events = LibC.POLLOUT };
                     _ = LibC.Poll(&poll, 1, -1);
                 }
                 else if (errno != ErrnoException.EINTR)

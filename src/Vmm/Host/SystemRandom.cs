@@ -4,18 +4,18 @@ namespace Vmm.Host;
 
 /// <summary>Random bytes of the kernel. Not System.Security.Cryptography: on Linux that loads OpenSSL, which costs a
 /// start of milliseconds and megabytes.</summary>
-internal static unsafe partial class SystemRandom
+internal static unsafe class SystemRandom
 {
     /// <summary>Fills all of it; getrandom(2) blocks only until the host itself has booted.</summary>
     public static void Fill(Span<byte> destination)
     {
         while (!destination.IsEmpty)
         {
-            nint got;
+            long got;
             fixed (byte* start = destination)
             {
                 // SAFETY: the span is pinned and that long.
-                got = Getrandom(start, (nuint)destination.Length, 0);
+                got = LibC.getrandom(start, (nuint)destination.Length, 0);
             }
 
             if (got < 0)
@@ -32,7 +32,4 @@ internal static unsafe partial class SystemRandom
             destination = destination[(int)got..];
         }
     }
-
-    [LibraryImport("libc", EntryPoint = "getrandom", SetLastError = true)]
-    private static partial nint Getrandom(byte* buffer, nuint length, uint flags);
 }

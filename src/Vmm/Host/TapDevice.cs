@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Tmds.Linux;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Net;
 
@@ -22,16 +23,16 @@ internal sealed unsafe class TapDevice : IDisposable
     /// <returns>Null with an errno when that is not possible; ENOENT or ENODEV: the host has no taps at all.</returns>
     public static TapDevice? TryOpen(string name, ushort flags, out int errno)
     {
-        var fd = new FileDescriptor(LibC.Open(ControlPath, LibC.O_RDWR | LibC.O_NONBLOCK | LibC.O_CLOEXEC, 0));
-        LibC.Ifreq request = Request(name);
+        var fd = new FileDescriptor(LibC.open(ControlPath, LibC.O_RDWR | LibC.O_NONBLOCK | LibC.O_CLOEXEC, 0));
+        Ifreq request = Request(name);
         request.Flags = (ushort)(LibC.IFF_TAP | LibC.IFF_NO_PI | LibC.IFF_VNET_HDR | flags);
         int headerBytes = VirtioNet.HeaderBytes;
         errno = 0;
 
         // SAFETY: structs on this stack, as the requests want them.
         if (fd.IsInvalid
-            || LibC.Ioctl(fd.Number, LibC.TUNSETIFF, (nint)(&request)) != 0
-            || LibC.Ioctl(fd.Number, LibC.TUNSETVNETHDRSZ, (nint)(&headerBytes)) != 0)
+            || LibC.ioctl(fd.Number, LibC.TUNSETIFF, &request) != 0
+            || LibC.ioctl(fd.Number, LibC.TUNSETVNETHDRSZ, &headerBytes) != 0)
         {
             errno = Marshal.GetLastPInvokeError();
             fd.Dispose();
@@ -43,25 +44,25 @@ internal sealed unsafe class TapDevice : IDisposable
 
     /// <summary>Sets the offloads that frames read from the interface may need: a mask of TUN_F_.</summary>
     /// <returns>False when the kernel does not know one of them.</returns>
-    public bool TrySetOffload(uint offload) => LibC.Ioctl(Number, LibC.TUNSETOFFLOAD, (nint)offload) == 0;
+    public bool TrySetOffload(uint offload) => LibC.ioctl(Number, LibC.TUNSETOFFLOAD, (int)offload) == 0;
 
     /// <summary>Enables or disables this queue; only with IFF_MULTI_QUEUE. Does nothing when the interface has been deleted,
     /// which epoll reports.</summary>
     public void SetAttached(bool attached)
     {
-        var request = new LibC.Ifreq { Flags = attached ? LibC.IFF_ATTACH_QUEUE : LibC.IFF_DETACH_QUEUE };
+        var request = new Ifreq { Flags = attached ? LibC.IFF_ATTACH_QUEUE : LibC.IFF_DETACH_QUEUE };
 
         // SAFETY: a struct on this stack.
-        _ = LibC.Ioctl(Number, LibC.TUNSETQUEUE, (nint)(&request));
+        _ = LibC.ioctl(Number, LibC.TUNSETQUEUE, &request);
     }
 
     /// <summary>Does the interface disappear with its last descriptor?</summary>
     public bool IsTemporary()
     {
-        LibC.Ifreq request = default;
+        Ifreq request = default;
 
         // SAFETY: as above.
-        return LibC.Ioctl(Number, LibC.TUNGETIFF, (nint)(&request)) == 0 && (request.Flags & LibC.IFF_PERSIST) == 0;
+        return LibC.ioctl(Number, LibC.TUNGETIFF, &request) == 0 && (request.Flags & LibC.IFF_PERSIST) == 0;
     }
 
     /// <summary>Sends a frame.</summary>
@@ -71,7 +72,7 @@ internal sealed unsafe class TapDevice : IDisposable
         fixed (IoVector* vectors = frame)
         {
             // SAFETY: vectors of memory that the caller vouches for.
-            return Result(LibC.Writev(Number, vectors, frame.Length));
+            return Result(LibC.writev(Number, (iovec*)vectors, frame.Length));
         }
     }
 
@@ -82,7 +83,7 @@ internal sealed unsafe class TapDevice : IDisposable
         fixed (IoVector* vectors = buffers)
         {
             // SAFETY: as above.
-            return Result(LibC.Readv(Number, vectors, buffers.Length));
+            return Result(LibC.readv(Number, (iovec*)vectors, buffers.Length));
         }
     }
 
@@ -94,16 +95,16 @@ internal sealed unsafe class TapDevice : IDisposable
     /// <summary>Sets it up, if that is allowed.</summary>
     public static void SetUp(string name) => _ = Flags(name, set: LibC.IFF_UP);
 
-    private static nint Result(nint result) => result >= 0 ? result : -Marshal.GetLastPInvokeError();
+    private static nint Result(long result) => result >= 0 ? (nint)result : -Marshal.GetLastPInvokeError();
 
     private static ushort Flags(string name, ushort? set)
     {
         using var any = new FileDescriptor(
-            ErrnoException.Check(LibC.Socket(LibC.AF_UNIX, LibC.SOCK_DGRAM | LibC.SOCK_CLOEXEC, 0), "socket"));
-        LibC.Ifreq request = Request(name);
+            ErrnoException.Check(LibC.socket(LibC.AF_UNIX, LibC.SOCK_DGRAM | LibC.SOCK_CLOEXEC, 0), "socket"));
+        Ifreq request = Request(name);
 
         // SAFETY: as above. On any socket: the requests are about interfaces.
-        if (LibC.Ioctl(any.Number, LibC.SIOCGIFFLAGS, (nint)(&request)) != 0)
+        if (LibC.ioctl(any.Number, LibC.SIOCGIFFLAGS, &request) != 0)
         {
             return 0;
         }
@@ -111,18 +112,18 @@ internal sealed unsafe class TapDevice : IDisposable
         if (set is { } more)
         {
             request.Flags |= more;
-            _ = LibC.Ioctl(any.Number, LibC.SIOCSIFFLAGS, (nint)(&request));
+            _ = LibC.ioctl(any.Number, LibC.SIOCSIFFLAGS, &request);
         }
 
         return request.Flags;
     }
 
-    private static LibC.Ifreq Request(string name)
+    private static Ifreq Request(string name)
     {
-        LibC.Ifreq request = default;
+        Ifreq request = default;
 
         // SAFETY: GetBytes throws rather than pass the end, and the last byte stays 0.
-        Encoding.UTF8.GetBytes(name, new Span<byte>(request.Name, LibC.Ifreq.NameLength - 1));
+        Encoding.UTF8.GetBytes(name, new Span<byte>(request.Name, Ifreq.NameLength - 1));
         return request;
     }
 }

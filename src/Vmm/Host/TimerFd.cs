@@ -1,14 +1,18 @@
+using Tmds.Linux;
+
 namespace Vmm.Host;
 
 /// <summary>timerfd(2) on the monotonic clock.</summary>
 internal sealed unsafe class TimerFd : IDisposable
 {
+    private const long NanosecondsPerSecond = 1_000_000_000;
+
     private readonly FileDescriptor _fd;
 
     public TimerFd()
     {
         _fd = new FileDescriptor(ErrnoException.Check(
-            LibC.TimerfdCreate(LibC.CLOCK_MONOTONIC, LibC.TFD_CLOEXEC | LibC.TFD_NONBLOCK), "timerfd_create"));
+            LibC.timerfd_create(LibC.CLOCK_MONOTONIC, LibC.TFD_CLOEXEC | LibC.TFD_NONBLOCK), "timerfd_create"));
         Number = _fd.Number;
     }
 
@@ -26,25 +30,25 @@ internal sealed unsafe class TimerFd : IDisposable
         ulong expirations;
 
         // SAFETY: eight bytes of our own stack.
-        return LibC.Read(Number, &expirations, sizeof(ulong)) == sizeof(ulong);
+        return LibC.read(Number, &expirations, sizeof(ulong)) == sizeof(ulong);
     }
 
     public void Dispose() => _fd.Dispose();
 
     private void Set(TimeSpan value, TimeSpan interval)
     {
-        const long NanosecondsPerSecond = 1_000_000_000;
         long first = Math.Max(0, (long)value.TotalNanoseconds);
         long next = (long)interval.TotalNanoseconds;
-        var spec = new LibC.Itimerspec
+        var spec = new Itimerspec
         {
-            ValueSeconds = first / NanosecondsPerSecond,
-            ValueNanoseconds = first % NanosecondsPerSecond,
-            IntervalSeconds = next / NanosecondsPerSecond,
-            IntervalNanoseconds = next % NanosecondsPerSecond,
+            Value = Time(first),
+            Interval = Time(next),
         };
 
         // SAFETY: one struct on this stack.
-        ErrnoException.Check(LibC.TimerfdSettime(Number, 0, &spec, null), "timerfd_settime");
+        ErrnoException.Check(LibC.timerfd_settime(Number, 0, &spec, null), "timerfd_settime");
     }
+
+    private static timespec Time(long nanoseconds) =>
+        new() { tv_sec = nanoseconds / NanosecondsPerSecond, tv_nsec = (long_t)(nanoseconds % NanosecondsPerSecond) };
 }

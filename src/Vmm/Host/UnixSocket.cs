@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Boot;
 
 namespace Vmm.Host;
@@ -6,13 +7,13 @@ namespace Vmm.Host;
 /// <summary>Stream sockets with a name in the file system. None of them blocks.</summary>
 internal static unsafe class UnixSocket
 {
-    private const int Type = LibC.SOCK_STREAM | LibC.SOCK_CLOEXEC | LibC.SOCK_NONBLOCK;
+    private static int Type => LibC.SOCK_STREAM | LibC.SOCK_CLOEXEC | LibC.SOCK_NONBLOCK;
 
     /// <summary>Bytes that a name may have.</summary>
-    public const int MostPathBytes = LibC.SockaddrUn.PathLength - 1;
+    public const int MostPathBytes = 108 - 1;
 
     public static FileDescriptor Create() =>
-        new(ErrnoException.Check(LibC.Socket(LibC.AF_UNIX, Type, 0), "socket"));
+        new(ErrnoException.Check(LibC.socket(LibC.AF_UNIX, Type, 0), "socket"));
 
     /// <summary>Two that are connected to each other.</summary>
     public static (FileDescriptor Ours, FileDescriptor Theirs) CreatePair()
@@ -20,10 +21,10 @@ internal static unsafe class UnixSocket
         int* pair = stackalloc int[2];
 
         // SAFETY: room for two numbers on this stack.
-        ErrnoException.Check(LibC.Socketpair(LibC.AF_UNIX, LibC.SOCK_STREAM | LibC.SOCK_CLOEXEC, 0, pair), "socketpair");
+        ErrnoException.Check(LibC.socketpair(LibC.AF_UNIX, LibC.SOCK_STREAM | LibC.SOCK_CLOEXEC, 0, pair), "socketpair");
         var ours = new FileDescriptor(pair[0]);
         var theirs = new FileDescriptor(pair[1]);
-        ErrnoException.Check(LibC.Fcntl(ours.Number, LibC.F_SETFL, LibC.O_RDWR | LibC.O_NONBLOCK), "fcntl");
+        ErrnoException.Check(LibC.fcntl(ours.Number, LibC.F_SETFL, LibC.O_RDWR | LibC.O_NONBLOCK), "fcntl");
         return (ours, theirs);
     }
 
@@ -41,7 +42,7 @@ internal static unsafe class UnixSocket
             int errno = Listen(listening, path);
             errno = errno != 0 ? errno : Connect(ours, path);
             return errno == 0
-                && (errno = LibC.Fcntl(listening.Number, LibC.F_SETFL, LibC.O_RDWR)) == 0
+                && (errno = LibC.fcntl(listening.Number, LibC.F_SETFL, LibC.O_RDWR)) == 0
                     ? (ours, listening)
                     : throw new ErrnoException($"socket {path}", errno);
         }
@@ -60,10 +61,10 @@ internal static unsafe class UnixSocket
     /// <returns>0, or the errno: ENOENT or ECONNREFUSED when no program listens there.</returns>
     public static int Connect(FileDescriptor socket, string path)
     {
-        LibC.SockaddrUn address = AddressOf(path);
+        sockaddr_un address = AddressOf(path);
 
         // SAFETY: a struct on this stack.
-        return LibC.Connect(socket.Number, &address, (uint)sizeof(LibC.SockaddrUn)) == 0 ? 0 : Marshal.GetLastPInvokeError();
+        return LibC.connect(socket.Number, (sockaddr*)&address, sizeof(sockaddr_un)) == 0 ? 0 : Marshal.GetLastPInvokeError();
     }
 
     /// <summary>Makes the name and listens.</summary>
@@ -71,11 +72,11 @@ internal static unsafe class UnixSocket
     public static int Listen(FileDescriptor socket, string path)
     {
         const int Backlog = 4;
-        LibC.SockaddrUn address = AddressOf(path);
+        sockaddr_un address = AddressOf(path);
 
         // SAFETY: as above.
-        return LibC.Bind(socket.Number, &address, (uint)sizeof(LibC.SockaddrUn)) == 0
-            && LibC.Listen(socket.Number, Backlog) == 0
+        return LibC.bind(socket.Number, (sockaddr*)&address, sizeof(sockaddr_un)) == 0
+            && LibC.listen(socket.Number, Backlog) == 0
                 ? 0
                 : Marshal.GetLastPInvokeError();
     }
@@ -96,7 +97,7 @@ internal static unsafe class UnixSocket
     /// <param name="errno">Why there is none: EAGAIN, or EMFILE and ENFILE where there is one and no descriptor for it.</param>
     public static FileDescriptor? Accept(FileDescriptor listener, out int errno)
     {
-        int number = LibC.Accept4(listener.Number, null, null, LibC.SOCK_CLOEXEC | LibC.SOCK_NONBLOCK);
+        int number = LibC.accept4(listener.Number, null, null, LibC.SOCK_CLOEXEC | LibC.SOCK_NONBLOCK);
         errno = number < 0 ? Marshal.GetLastPInvokeError() : 0;
         return number < 0 ? null : new FileDescriptor(number);
     }
@@ -104,21 +105,21 @@ internal static unsafe class UnixSocket
     /// <summary>Is who connected this process's user, or root? As of when it connected (SO_PEERCRED, unix(7)).</summary>
     public static bool IsPeerTrusted(FileDescriptor connection)
     {
-        LibC.Ucred peer;
-        uint length = (uint)sizeof(LibC.Ucred);
+        ucred peer;
+        socklen_t length = sizeof(ucred);
 
         // SAFETY: a struct on this stack, and its length.
-        return LibC.Getsockopt(connection.Number, LibC.SOL_SOCKET, LibC.SO_PEERCRED, &peer, &length) == 0
-            && (peer.User == 0 || peer.User == LibC.Geteuid());
+        return LibC.getsockopt(connection.Number, LibC.SOL_SOCKET, LibC.SO_PEERCRED, &peer, &length) == 0
+            && ((uint)peer.uid == 0 || peer.uid == LibC.geteuid());
     }
 
     /// <param name="path">Up to <see cref="MostPathBytes"/> bytes of UTF-8.</param>
-    private static LibC.SockaddrUn AddressOf(string path)
+    private static sockaddr_un AddressOf(string path)
     {
-        var address = new LibC.SockaddrUn { Family = LibC.AF_UNIX };
+        var address = new sockaddr_un { sun_family = LibC.AF_UNIX };
 
         // SAFETY: CopyTo throws rather than pass the end, and the last byte stays 0.
-        FileNames.ToBytes(path).CopyTo(new Span<byte>(address.Path, MostPathBytes));
+        FileNames.ToBytes(path).CopyTo(new Span<byte>(address.sun_path, MostPathBytes));
         return address;
     }
 }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 
 namespace Vmm.Host;
 
@@ -43,7 +44,7 @@ internal sealed unsafe class WriterThread : IDisposable
         _name = name;
         _fd = fd;
         _capacity = capacity;
-        _isTerminal = LibC.IsATty(fd) == 1;
+        _isTerminal = LibC.isatty(fd) == 1;
         _ring = (byte*)NativeMemory.Alloc((nuint)capacity);
         _thread = HostThread.Start("vmm-writer", StackSize, Run);
     }
@@ -88,9 +89,9 @@ internal sealed unsafe class WriterThread : IDisposable
     public bool Flush(TimeSpan patience, int interrupt = -1)
     {
         var clock = Stopwatch.StartNew();
-        LibC.Pollfd* polls = stackalloc LibC.Pollfd[2];
-        polls[0] = new LibC.Pollfd { Fd = _idle.Number, Events = (short)LibC.EPOLLIN };
-        polls[1] = new LibC.Pollfd { Fd = interrupt, Events = (short)LibC.EPOLLIN };
+        pollfd* polls = stackalloc pollfd[2];
+        polls[0] = new pollfd { fd = _idle.Number, events = LibC.POLLIN };
+        polls[1] = new pollfd { fd = interrupt, events = LibC.POLLIN };
         while (true)
         {
             lock (_lock)
@@ -110,7 +111,7 @@ internal sealed unsafe class WriterThread : IDisposable
             // SAFETY: two structs on this stack. A negative descriptor is left out (poll(2)).
             int ready = LibC.Poll(
                 polls, 2, patience == Timeout.InfiniteTimeSpan ? -1 : (int)Math.Ceiling(left.TotalMilliseconds));
-            if (ready > 0 && polls[1].ReturnedEvents != 0)
+            if (ready > 0 && polls[1].revents != 0)
             {
                 return false;
             }
@@ -233,7 +234,7 @@ internal sealed unsafe class WriterThread : IDisposable
             }
 
             // SAFETY: first + length <= _capacity; only this thread takes bytes out, so they stay as they are.
-            nint written = LibC.Write(_fd, _ring + first, (nuint)length);
+            long written = LibC.write(_fd, _ring + first, length);
             if (written < 0)
             {
                 Overcome(Marshal.GetLastPInvokeError());
@@ -259,7 +260,7 @@ internal sealed unsafe class WriterThread : IDisposable
         if (errno == ErrnoException.EAGAIN)
         {
             // Another program made it non-blocking.
-            var poll = new LibC.Pollfd { Fd = _fd, Events = (short)LibC.EPOLLOUT };
+            var poll = new pollfd { fd = _fd, events = LibC.POLLOUT };
 
             // SAFETY: one struct on this stack.
             _ = LibC.Poll(&poll, 1, -1);
@@ -274,9 +275,9 @@ internal sealed unsafe class WriterThread : IDisposable
     /// the whole process.</summary>
     private bool HoldsBack()
     {
-        LibC.Termios now;
+        termios now;
 
-        // SAFETY: a struct on this stack, with the layout of glibc's termios (AbiTests).
-        return LibC.Tcgetattr(_fd, &now) == 0 && (now.LocalFlags & LibC.TOSTOP) != 0 && !JobControl.IsInForeground(_fd);
+        // SAFETY: a struct on this stack, with the layout of glibc's termios (LibCTests).
+        return LibC.tcgetattr(_fd, &now) == 0 && (now.c_lflag & LibC.TOSTOP) != 0 && !JobControl.IsInForeground(_fd);
     }
 }

@@ -21,7 +21,7 @@ internal sealed record HostKernel(string? CannotBeRead, string? Modules)
         }
 
         string modules = $"/lib/modules/{Release}";
-        bool isReadable = LibC.Access(Path, LibC.R_OK) == 0;
+        bool isReadable = LibC.access(Path, LibC.R_OK) == 0;
         return new HostKernel(
             isReadable ? null : $"may not be read; 'sudo chmod +r {Path}' allows it", Directory.Exists(modules) ? modules : null);
     }

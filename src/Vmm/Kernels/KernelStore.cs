@@ -175,7 +175,7 @@ internal sealed class KernelStore(string root)
     private FileDescriptor Lock(string name, Action waiting)
     {
         string path = Path.Combine(Root, name);
-        var file = new FileDescriptor(ErrnoException.Check(LibC.Open(path, LibC.O_RDWR | LibC.O_CREAT | LibC.O_CLOEXEC, 0x180), path));
+        var file = new FileDescriptor(ErrnoException.Check(LibC.open(path, LibC.O_RDWR | LibC.O_CREAT | LibC.O_CLOEXEC, 0x180), path));
         for (bool isFirst = true; !FileLock.TryTake(file, shared: false); isFirst = false)
         {
             if (isFirst)

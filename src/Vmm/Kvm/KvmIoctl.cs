@@ -4,13 +4,16 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Kvm;
 
-internal static class KvmIoctl
+internal static unsafe class KvmIoctl
 {
+    /// <returns>What the kernel says; below zero the last error says why.</returns>
+    public static int Try(int fd, KvmRequest request, nint argument = 0) => LibC.ioctl(fd, (int)request, (void*)argument);
+
     /// <summary>An ioctl on a KVM descriptor that is expected to work.</summary>
     /// <exception cref="ErrnoException">It did not; the message names the request.</exception>
     public static int Call(int fd, KvmRequest request, nint argument = 0)
     {
-        int result = LibC.Ioctl(fd, (nuint)request, argument);
+        int result = Try(fd, request, argument);
         if (result >= 0)
         {
             return result;

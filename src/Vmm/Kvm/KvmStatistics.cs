@@ -18,7 +18,7 @@ internal static unsafe class KvmStatistics
     public static IReadOnlyDictionary<string, ulong> Read(int fd)
     {
         var counters = new Dictionary<string, ulong>(StringComparer.Ordinal);
-        int number = LibC.Ioctl(fd, (nuint)KvmRequest.KVM_GET_STATS_FD, 0);
+        int number = KvmIoctl.Try(fd, KvmRequest.KVM_GET_STATS_FD);
         if (number < 0)
         {
             int errno = Marshal.GetLastPInvokeError();
@@ -65,7 +65,7 @@ internal static unsafe class KvmStatistics
     private static void ReadAt(FileDescriptor file, long offset, void* destination, int length)
     {
         // SAFETY: every caller gives a destination of that length.
-        nint count = LibC.Pread(file.Number, destination, (nuint)length, offset);
+        long count = LibC.pread(file.Number, destination, length, offset);
         if (count != length)
         {
             throw count < 0

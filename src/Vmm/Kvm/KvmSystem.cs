@@ -19,14 +19,14 @@ internal sealed unsafe class KvmSystem : IDisposable
     /// <exception cref="HostException">There is no /dev/kvm, or it may not be used.</exception>
     public static KvmSystem Open()
     {
-        int fd = LibC.Open(DevicePath, LibC.O_RDWR | LibC.O_CLOEXEC, 0);
+        int fd = LibC.open(DevicePath, LibC.O_RDWR | LibC.O_CLOEXEC, 0);
         if (fd < 0)
         {
             throw OpenFailed(System.Runtime.InteropServices.Marshal.GetLastPInvokeError());
         }
 
         var system = new KvmSystem(new FileDescriptor(fd));
-        int version = LibC.Ioctl(fd, (nuint)KvmRequest.KVM_GET_API_VERSION, 0);
+        int version = KvmIoctl.Try(fd, KvmRequest.KVM_GET_API_VERSION);
         if (version < 0)
         {
             system.Dispose();
@@ -75,7 +75,7 @@ internal sealed unsafe class KvmSystem : IDisposable
         do
         {
             // EINTR happens when a signal (the GC's, a timer's) arrives while KVM allocates: try again.
-            fd = LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_CREATE_VM, 0);
+            fd = KvmIoctl.Try(_fd.Number, KvmRequest.KVM_CREATE_VM);
         }
         while (fd < 0 && System.Runtime.InteropServices.Marshal.GetLastPInvokeError() == ErrnoException.EINTR);
 

@@ -20,7 +20,7 @@ internal sealed unsafe class Vcpu : IDisposable
         _mmapSize = mmapSize;
         Id = id;
         Memory = memory;
-        nint run = LibC.Mmap(0, (nuint)mmapSize, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED, fd.Number, 0);
+        void* run = LibC.mmap(null, mmapSize, LibC.PROT_READ | LibC.PROT_WRITE, LibC.MAP_SHARED, fd.Number, 0);
         if (run == LibC.MAP_FAILED)
         {
             throw new ErrnoException(
@@ -43,7 +43,7 @@ internal sealed unsafe class Vcpu : IDisposable
 
     /// <summary>Runs the guest until something needs user space. The result of ioctl(2): the caller looks at errno.
     /// </summary>
-    public int Enter() => LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_RUN, 0);
+    public int Enter() => KvmIoctl.Try(_fd.Number, KvmRequest.KVM_RUN);
 
     /// <summary>Makes the next KVM_RUN come back at once (KVM API section 5, immediate_exit). Any thread.</summary>
     public void RequestExit() => Volatile.Write(ref Run->ImmediateExit, 1);
@@ -92,10 +92,10 @@ internal sealed unsafe class Vcpu : IDisposable
 
     /// <summary>Sets PVCLOCK_GUEST_STOPPED in the guest's clock page (KVM API 4.70). A guest without that clock has nothing to be
     /// told (EINVAL).</summary>
-    public void TellPaused() => _ = LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_KVMCLOCK_CTRL, 0);
+    public void TellPaused() => _ = KvmIoctl.Try(_fd.Number, KvmRequest.KVM_KVMCLOCK_CTRL);
 
     /// <returns>False where KVM cannot have the counter run at that frequency.</returns>
-    public bool TrySetTscKhz(uint khz) => LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_SET_TSC_KHZ, (nint)khz) == 0;
+    public bool TrySetTscKhz(uint khz) => KvmIoctl.Try(_fd.Number, KvmRequest.KVM_SET_TSC_KHZ, (nint)khz) == 0;
 
     public KvmRegs GetRegs()
     {
@@ -177,7 +177,7 @@ internal sealed unsafe class Vcpu : IDisposable
     public void SetXsave(byte* area) => Call(KvmRequest.KVM_SET_XSAVE, area);
 
     /// <summary>Frequency of the guest's time-stamp counter in kHz; 0 where KVM does not know it.</summary>
-    public uint TscKhz => (uint)Math.Max(0, LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_GET_TSC_KHZ, 0));
+    public uint TscKhz => (uint)Math.Max(0, KvmIoctl.Try(_fd.Number, KvmRequest.KVM_GET_TSC_KHZ));
 
     public ulong GetXcr0()
     {
@@ -190,7 +190,7 @@ internal sealed unsafe class Vcpu : IDisposable
     public bool TrySetXcr0(ulong value)
     {
         KvmXcrs xcrs = new() { NrXcrs = 1, FirstXcr = 0, FirstValue = value };
-        return LibC.Ioctl(_fd.Number, (nuint)KvmRequest.KVM_SET_XCRS, (nint)(&xcrs)) == 0;
+        return KvmIoctl.Try(_fd.Number, KvmRequest.KVM_SET_XCRS, (nint)(&xcrs)) == 0;
     }
 
     /// <summary>KVM's own counters of this vCPU, by their names (KVM_GET_STATS_FD); none where KVM has no such thing.
@@ -200,7 +200,7 @@ internal sealed unsafe class Vcpu : IDisposable
     public void Dispose()
     {
         // SAFETY: the thread that ran this vCPU has ended; nobody looks at the page any more.
-        _ = LibC.Munmap((nint)Run, (nuint)_mmapSize);
+        _ = LibC.munmap(Run, _mmapSize);
         _fd.Dispose();
     }
 

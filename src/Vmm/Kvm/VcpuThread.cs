@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Host;
 using Vmm.Kvm.Abi;
 
@@ -15,8 +16,8 @@ namespace Vmm.Kvm;
 /// </remarks>
 internal abstract unsafe class VcpuThread : IDisposable
 {
-    private const int KickSignal = LibC.SIGUSR1;
-    private const ulong KickSignalBit = 1UL << (KickSignal - 1);
+    private static int KickSignal => LibC.SIGUSR1;
+    private static ulong KickSignalBit => 1UL << (KickSignal - 1);
     private const int StackSize = 512 * 1024;
 
     private readonly Vcpu _vcpu;
@@ -121,7 +122,7 @@ internal abstract unsafe class VcpuThread : IDisposable
 
         _vcpu.RequestExit();
         Interlocked.MemoryBarrier();
-        _ = LibC.Tgkill(LibC.Getpid(), _tid, KickSignal);
+        _ = LibC.tgkill(LibC.getpid(), _tid, KickSignal);
     }
 
     /// <summary>After <see cref="Join"/>.</summary>
@@ -137,7 +138,7 @@ internal abstract unsafe class VcpuThread : IDisposable
         {
             ulong blocked = BlockKickSignal();
             _vcpu.SetSignalMask(blocked & ~KickSignalBit);
-            Interlocked.Exchange(ref _tid, LibC.Gettid());
+            Interlocked.Exchange(ref _tid, LibC.gettid());
             Loop();
         }
         catch (Exception error)
@@ -235,17 +236,18 @@ internal abstract unsafe class VcpuThread : IDisposable
     private void TakeKick()
     {
         _vcpu.ClearExitRequest();
-        LibC.Sigset kick = new() { Signals = KickSignalBit };
-        LibC.Timespec now = default;
+        sigset_t kick = default;
+        _ = LibC.sigaddset(&kick, KickSignal);
+        timespec now = default;
 
         // SAFETY: both structs are on this stack; no siginfo is asked for.
-        _ = LibC.Sigtimedwait(&kick, null, &now);
+        _ = LibC.sigtimedwait(&kick, null, &now);
     }
 
     private static ulong BlockKickSignal()
     {
-        LibC.Sigset kick = new() { Signals = KickSignalBit };
-        LibC.Sigset old;
+        sigset_t kick = default, old;
+        _ = LibC.sigaddset(&kick, KickSignal);
 
         // SAFETY: both sets are on this stack.
         if (LibC.PthreadSigmask(LibC.SIG_BLOCK, &kick, &old) is not 0 and int errno)
@@ -253,7 +255,7 @@ internal abstract unsafe class VcpuThread : IDisposable
             throw new ErrnoException("pthread_sigmask", errno);
         }
 
-        return old.Signals | KickSignalBit;
+        return *(ulong*)&old | KickSignalBit;
     }
 }
 

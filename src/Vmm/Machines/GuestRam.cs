@@ -77,10 +77,10 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     /// <summary>Linux allocates memory lazily, so it would grant any amount and kill some process later.</summary>
     private static unsafe void CheckAgainstHost(ulong size)
     {
-        LibC.SystemInformation host;
+        SystemInformation host;
 
         // SAFETY: a struct on this stack, with the layout of glibc's struct sysinfo (LibCTests).
-        ErrnoException.Check(LibC.Sysinfo(&host), "sysinfo");
+        ErrnoException.Check(LibC.sysinfo(&host), "sysinfo");
         ulong total = (host.TotalRam + host.TotalSwap) * host.MemoryUnit;
         if (size > total)
         {

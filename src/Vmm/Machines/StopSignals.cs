@@ -75,7 +75,7 @@ internal sealed class StopSignals : IDisposable
             {
                 SignalPipe.DoDefault(signal);
             }
-            else if (signal is not (LibC.SIGCONT or LibC.SIGXCPU or LibC.SIGWINCH))
+            else if (signal != LibC.SIGCONT && signal != LibC.SIGXCPU && signal != LibC.SIGWINCH)
             {
                 end = EndBy(signal);
             }
@@ -98,25 +98,27 @@ internal sealed class StopSignals : IDisposable
     {
         while (_pipe.TryRead(out int signal))
         {
-            switch (signal)
+            if (signal == LibC.SIGTERM || signal == LibC.SIGXCPU)
             {
-                case LibC.SIGTERM or LibC.SIGXCPU:
-                    AskForShutdown(signal);
-                    break;
-                case LibC.SIGTSTP:
-                    _machine.GiveTerminal();
-                    SignalPipe.DoDefault(signal);
-                    _machine.TakeTerminal();
-                    break;
-                case LibC.SIGCONT:
-                    _machine.TakeTerminal();
-                    break;
-                case LibC.SIGWINCH:
-                    _machine.TakeTerminalSize();
-                    break;
-                default:
-                    _machine.End(EndBy(signal));
-                    break;
+                AskForShutdown(signal);
+            }
+            else if (signal == LibC.SIGTSTP)
+            {
+                _machine.GiveTerminal();
+                SignalPipe.DoDefault(signal);
+                _machine.TakeTerminal();
+            }
+            else if (signal == LibC.SIGCONT)
+            {
+                _machine.TakeTerminal();
+            }
+            else if (signal == LibC.SIGWINCH)
+            {
+                _machine.TakeTerminalSize();
+            }
+            else
+            {
+                _machine.End(EndBy(signal));
             }
         }
     }

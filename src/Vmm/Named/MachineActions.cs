@@ -9,7 +9,7 @@ namespace Vmm.Named;
 internal sealed class MachineActions(MachineStore store, Action<MachineFolder, string, string> control)
 {
     /// <summary>What a machine that was killed ended with, as a shell says it.</summary>
-    public const int KilledCode = 128 + LibC.SIGKILL;
+    public static int KilledCode => 128 + LibC.SIGKILL;
 
     private static readonly TimeSpan KillPatience = TimeSpan.FromSeconds(5);
 
@@ -35,7 +35,7 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
             Kill(folder, process);
         }
 
-        CompleteRecord(folder, "stopped");
+        CompleteRecord(folder, "stopped", KilledCode);
     }
 
     /// <summary>Kills it at once, as a loss of power would.</summary>
@@ -45,7 +45,7 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
         using MachineProcess process = MachineProcess.TryFind(folder) ?? throw NotRunning(folder);
         folder.IsToStop = true;
         Kill(folder, process);
-        CompleteRecord(folder, "killed");
+        CompleteRecord(folder, "killed", KilledCode);
     }
 
     /// <summary>Halts its processors, or has them go on.</summary>
@@ -187,7 +187,7 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
     }
 
     /// <summary>Where its process could not write down how it ended: it was killed, between two lives or at once.</summary>
-    private static void CompleteRecord(MachineFolder folder, string verdict, int code = KilledCode)
+    private static void CompleteRecord(MachineFolder folder, string verdict, int code)
     {
         using FileDescriptor change = folder.LockForChange();
         if (folder.IsRunning || MachineStore.ReadOrExplain(folder) is not { } record)

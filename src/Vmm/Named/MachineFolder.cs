@@ -99,8 +99,8 @@ internal sealed class MachineFolder(string path)
 
     /// <summary>Is a descriptor of this process the lock of this directory?</summary>
     public bool IsLockAt(int number) =>
-        HostFile.TryStatus(System.IO.Path.Combine(Path, LockFile), out LibC.Statx there)
-        && HostFile.TryStatus(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{number}"), out LibC.Statx mine)
+        HostFile.TryStatus(System.IO.Path.Combine(Path, LockFile), out Statx there)
+        && HostFile.TryStatus(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{number}"), out Statx mine)
         && mine.Inode == there.Inode && mine.DeviceMajor == there.DeviceMajor && mine.DeviceMinor == there.DeviceMinor;
 
     /// <summary>Whoever stops it says so here: then it is not started again by itself.</summary>
@@ -124,7 +124,7 @@ internal sealed class MachineFolder(string path)
     private FileDescriptor? TryOpenLock(bool create)
     {
         int flags = LibC.O_RDWR | LibC.O_CLOEXEC | (create ? LibC.O_CREAT : 0);
-        int number = LibC.Open(System.IO.Path.Combine(Path, LockFile), flags, (uint)PrivateFiles.OwnerOnly);
+        int number = LibC.open(System.IO.Path.Combine(Path, LockFile), flags, (uint)PrivateFiles.OwnerOnly);
         return number < 0 ? null : new FileDescriptor(number);
     }
 

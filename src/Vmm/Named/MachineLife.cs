@@ -13,7 +13,6 @@ namespace Vmm.Named;
 internal sealed unsafe class MachineLife : IDisposable
 {
     private const int StandardOutput = 1, LockNumber = ChildProcess.HandedOver;
-    private const ushort S_IFIFO = 0x1000;
 
     private readonly FileDescriptor _directory;
     private readonly FileDescriptor _lock;
@@ -28,12 +27,12 @@ internal sealed unsafe class MachineLife : IDisposable
     {
         _directory = FileDescriptor.Open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY);
         _lock = TakeOver(LockNumber);
-        _isWaitedFor = HostFile.TryStatus("/proc/self/fd/1", out LibC.Statx output) && (output.Mode & LibC.S_IFMT) == S_IFIFO;
+        _isWaitedFor = HostFile.TryStatus("/proc/self/fd/1", out Statx output) && (output.Mode & LibC.S_IFMT) == LibC.S_IFIFO;
         _ready = TakeOver(StandardOutput, keep: true);
         _log = LogWriter.OfThisProcess(Place);
         _record = MachineRecord.Read(Place) with
         {
-            Pid = LibC.Getpid(),
+            Pid = LibC.getpid(),
             Boot = MachineRecord.BootOfHost,
             Started = null,
             Ended = null,
@@ -62,7 +61,7 @@ internal sealed unsafe class MachineLife : IDisposable
     public static MachineLife Enter(string option, string directory)
     {
         // A number that was not handed over may be anything of the runtime's.
-        if (LibC.Fcntl(LockNumber, LibC.F_GETFD, 0) != 0 || !new MachineFolder(directory).IsLockAt(LockNumber))
+        if (LibC.fcntl(LockNumber, LibC.F_GETFD, 0) != 0 || !new MachineFolder(directory).IsLockAt(LockNumber))
         {
             throw new UsageException($"{option}: is for vmm itself, which gives it to machines that run in the background");
         }
@@ -88,7 +87,7 @@ internal sealed unsafe class MachineLife : IDisposable
             byte one = (byte)'+';
 
             // SAFETY: one byte on this stack.
-            _ = LibC.Write(ready.Number, &one, 1);
+            _ = LibC.write(ready.Number, &one, 1);
             ready.Dispose();
         }
     }
@@ -168,9 +167,9 @@ internal sealed unsafe class MachineLife : IDisposable
         }
 
         using FileDescriptor nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR);
-        ErrnoException.Check(LibC.Dup3(nothing.Number, StandardOutput, 0), "dup3");
-        ErrnoException.Check(LibC.Dup3(_lock.Number, LockNumber, 0), "dup3");
-        _ = LibC.Execv("/proc/self/exe", words);
+        ErrnoException.Check(LibC.dup3(nothing.Number, StandardOutput, 0), "dup3");
+        ErrnoException.Check(LibC.dup3(_lock.Number, LockNumber, 0), "dup3");
+        _ = LibC.execv("/proc/self/exe", words);
         Stderr.WriteLine($"vmm: {new ErrnoException("execv", Marshal.GetLastPInvokeError()).Message}");
     }
 
@@ -178,10 +177,10 @@ internal sealed unsafe class MachineLife : IDisposable
     private static FileDescriptor TakeOver(int number, bool keep = false)
     {
         const int Above = 10;
-        var taken = new FileDescriptor(ErrnoException.Check(LibC.Fcntl(number, LibC.F_DUPFD_CLOEXEC, Above), "fcntl"));
+        var taken = new FileDescriptor(ErrnoException.Check(LibC.fcntl(number, LibC.F_DUPFD_CLOEXEC, Above), "fcntl"));
         if (!keep)
         {
-            _ = LibC.Close(number);
+            _ = LibC.close(number);
         }
 
         return taken;

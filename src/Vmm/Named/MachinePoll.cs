@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Tmds.Linux;
 using Vmm.Host;
 
 namespace Vmm.Named;
@@ -44,7 +45,7 @@ internal static unsafe class MachinePoll
     private static void Exchange(List<Asked> asked, TimeSpan patience)
     {
         long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
-        var polls = new LibC.Pollfd[asked.Count];
+        var polls = new pollfd[asked.Count];
         while (true)
         {
             List<Asked> open = asked.FindAll(static each => !each.IsOver);
@@ -59,10 +60,10 @@ internal static unsafe class MachinePoll
             for (int i = 0; i < open.Count; i++)
             {
                 mustTry |= !open[i].TryBegin();
-                polls[i] = new LibC.Pollfd { Fd = open[i].Number, Events = (short)LibC.EPOLLIN };
+                polls[i] = new pollfd { fd = open[i].Number, events = LibC.POLLIN };
             }
 
-            fixed (LibC.Pollfd* all = polls)
+            fixed (pollfd* all = polls)
             {
                 // SAFETY: as many structs as there are open.
                 _ = LibC.Poll(all, (uint)open.Count, (int)Math.Min(left, mustTry ? 5 : left));
@@ -70,7 +71,7 @@ internal static unsafe class MachinePoll
 
             for (int i = 0; i < open.Count; i++)
             {
-                if (polls[i].ReturnedEvents != 0)
+                if (polls[i].revents != 0)
                 {
                     open[i].Receive();
                 }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Host;
 
 namespace Vmm.Named;
@@ -25,7 +26,7 @@ internal sealed unsafe class MachineProcess : IDisposable
                 continue;
             }
 
-            var process = new FileDescriptor(LibC.PidfdOpen(record.Pid));
+            var process = new FileDescriptor(LibC.pidfd_open(record.Pid));
             if (!process.IsInvalid && folder.IsRunning && MachineStore.ReadOrExplain(folder).Pid == record.Pid)
             {
                 return new MachineProcess(folder, process);
@@ -41,7 +42,7 @@ internal sealed unsafe class MachineProcess : IDisposable
     /// <exception cref="HostException">It is not this user's.</exception>
     public void Signal(int signal)
     {
-        if (LibC.PidfdSendSignal(_process.Number, signal) != 0
+        if (LibC.pidfd_send_signal(_process.Number, signal) != 0
             && Marshal.GetLastPInvokeError() is var errno and not ErrnoException.ESRCH)
         {
             throw new HostException($"{_folder.Name}: {ErrnoException.Describe(errno)}");
@@ -55,21 +56,21 @@ internal sealed unsafe class MachineProcess : IDisposable
     public bool WaitForEnd(TimeSpan patience, int stop = -1)
     {
         long end = patience == Timeout.InfiniteTimeSpan ? long.MaxValue : Environment.TickCount64 + (long)patience.TotalMilliseconds;
-        LibC.Pollfd* polls = stackalloc LibC.Pollfd[2];
+        pollfd* polls = stackalloc pollfd[2];
         while (true)
         {
-            polls[0] = new LibC.Pollfd { Fd = _process.Number, Events = (short)LibC.EPOLLIN };
-            polls[1] = new LibC.Pollfd { Fd = stop, Events = (short)LibC.EPOLLIN };
+            polls[0] = new pollfd { fd = _process.Number, events = LibC.POLLIN };
+            polls[1] = new pollfd { fd = stop, events = LibC.POLLIN };
             long left = end - Environment.TickCount64;
 
             // SAFETY: two structs on this stack.
             int ready = LibC.Poll(polls, 2, left > int.MaxValue ? -1 : (int)Math.Max(0, left));
-            if (ready > 0 && polls[0].ReturnedEvents != 0)
+            if (ready > 0 && polls[0].revents != 0)
             {
                 return true;
             }
 
-            if (ready == 0 || (ready > 0 && polls[1].ReturnedEvents != 0))
+            if (ready == 0 || (ready > 0 && polls[1].revents != 0))
             {
                 return false;
             }

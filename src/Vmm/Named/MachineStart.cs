@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
+using Tmds.Linux;
 using Vmm.Boot;
 using Vmm.Host;
 using Vmm.Named.Logs;
@@ -80,11 +81,11 @@ internal static unsafe class MachineStart
     /// <summary>Until it says that it is up, or ends, or this process is told to end.</summary>
     private static MachineStarted Await(MachineFolder folder, int pid, FileDescriptor ready, SignalPipe signals, long said)
     {
-        LibC.Pollfd* polls = stackalloc LibC.Pollfd[2];
+        pollfd* polls = stackalloc pollfd[2];
         while (true)
         {
-            polls[0] = new LibC.Pollfd { Fd = ready.Number, Events = (short)LibC.EPOLLIN };
-            polls[1] = new LibC.Pollfd { Fd = signals.Number, Events = (short)LibC.EPOLLIN };
+            polls[0] = new pollfd { fd = ready.Number, events = LibC.POLLIN };
+            polls[1] = new pollfd { fd = signals.Number, events = LibC.POLLIN };
 
             // SAFETY: two structs on this stack.
             _ = LibC.Poll(polls, 2, -1);
@@ -94,7 +95,7 @@ internal static unsafe class MachineStart
                 return new MachineStarted(128 + signal, $"stopped by {SignalNames.Of(signal)} before it was up", "");
             }
 
-            if (polls[0].ReturnedEvents == 0)
+            if (polls[0].revents == 0)
             {
                 continue;
             }
@@ -102,7 +103,7 @@ internal static unsafe class MachineStart
             byte one;
 
             // SAFETY: room for one byte on this stack.
-            nint got = LibC.Read(ready.Number, &one, 1);
+            long got = LibC.read(ready.Number, &one, 1);
             if (got == 1)
             {
                 return new MachineStarted(null, "", "");
@@ -121,14 +122,14 @@ internal static unsafe class MachineStart
     /// <summary>Asks it to end, and waits for that.</summary>
     private static void End(int pid)
     {
-        _ = LibC.Kill(pid, LibC.SIGTERM);
-        using var process = new FileDescriptor(LibC.PidfdOpen(pid));
-        var poll = new LibC.Pollfd { Fd = process.Number, Events = (short)LibC.EPOLLIN };
+        _ = LibC.kill(pid, LibC.SIGTERM);
+        using var process = new FileDescriptor(LibC.pidfd_open(pid));
+        var poll = new pollfd { fd = process.Number, events = LibC.POLLIN };
 
         // SAFETY: one struct on this stack.
         if (process.IsInvalid || LibC.Poll(&poll, 1, (int)EndPatience.TotalMilliseconds) <= 0)
         {
-            _ = LibC.Kill(pid, LibC.SIGKILL);
+            _ = LibC.kill(pid, LibC.SIGKILL);
         }
 
         ChildProcess.Wait(pid);
@@ -184,7 +185,7 @@ internal static unsafe class MachineStart
         {
             if (int.TryParse(Path.GetFileName(path), NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number > 2)
             {
-                _ = LibC.Fcntl(number, LibC.F_SETFD, LibC.FD_CLOEXEC);
+                _ = LibC.fcntl(number, LibC.F_SETFD, LibC.FD_CLOEXEC);
             }
         }
     }

@@ -40,12 +40,12 @@ internal static class PrivateFiles
     /// <exception cref="HostException">It is no directory of this user's, or others may write to it.</exception>
     public static void Check(string path)
     {
-        if (!HostFile.TryStatus(path, out LibC.Statx status) || (status.Mode & LibC.S_IFMT) != LibC.S_IFDIR)
+        if (!HostFile.TryStatus(path, out Statx status) || (status.Mode & LibC.S_IFMT) != LibC.S_IFDIR)
         {
             throw new HostException($"{path}: is no directory");
         }
 
-        if (status.UserId != LibC.Geteuid())
+        if (status.UserId != LibC.geteuid())
         {
             throw new HostException($"{path}: belongs to another user (uid {status.UserId})");
         }

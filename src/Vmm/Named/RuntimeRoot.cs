@@ -12,7 +12,7 @@ internal static class RuntimeRoot
     /// <summary>The directory, which is there then.</summary>
     /// <exception cref="HostException">It is somebody else's, or cannot be made.</exception>
     public static string Find() =>
-        Find(Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR"), "/run/user", "/tmp", LibC.Geteuid());
+        Find(Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR"), "/run/user", "/tmp", LibC.geteuid());
 
     /// <inheritdoc cref="Find()"/>
     /// <param name="variable">What XDG_RUNTIME_DIR says; a relative path is to be ignored.</param>
@@ -35,5 +35,5 @@ internal static class RuntimeRoot
     }
 
     private static bool IsOwn(string path, uint user) =>
-        HostFile.TryStatus(path, out LibC.Statx status) && (status.Mode & LibC.S_IFMT) == LibC.S_IFDIR && status.UserId == user;
+        HostFile.TryStatus(path, out Statx status) && (status.Mode & LibC.S_IFMT) == LibC.S_IFDIR && status.UserId == user;
 }

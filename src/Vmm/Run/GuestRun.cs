@@ -138,7 +138,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
 
     public IVsockHost Sockets(IVsockHost? others)
     {
-        ErrnoException.Check(LibC.Fcntl(_socketEnd.Number, LibC.F_SETFL, LibC.O_RDWR | LibC.O_NONBLOCK), "fcntl");
+        ErrnoException.Check(LibC.fcntl(_socketEnd.Number, LibC.F_SETFL, LibC.O_RDWR | LibC.O_NONBLOCK), "fcntl");
         return Own(new AgentSockets(_loop, others, _socketEnd));
     }
 
@@ -425,7 +425,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
 
     /// <summary>Another number for a descriptor, because the loop watches each number once.</summary>
     private int Duplicate(int fd) => Own(new FileDescriptor(
-        ErrnoException.Check(LibC.Fcntl(fd, LibC.F_DUPFD_CLOEXEC, 3), "fcntl"))).Number;
+        ErrnoException.Check(LibC.fcntl(fd, LibC.F_DUPFD_CLOEXEC, 3), "fcntl"))).Number;
 
     private T Own<T>(T part)
         where T : IDisposable

@@ -36,7 +36,7 @@ internal sealed class RunSignals : IDisposable
         int? end = null;
         while (_pipe.TryRead(out int signal))
         {
-            end = signal is LibC.SIGWINCH or LibC.SIGUSR2 ? end : signal;
+            end = signal == LibC.SIGWINCH || signal == LibC.SIGUSR2 ? end : signal;
         }
 
         return end;

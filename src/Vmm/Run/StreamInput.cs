@@ -81,7 +81,7 @@ internal sealed class StreamInput : IDisposable
                 return;
             }
 
-            nint got = _watch is null ? _source.ReadWaiting(room) : _source.Read(room);
+            long got = _watch is null ? _source.ReadWaiting(room) : _source.Read(room);
             if (got < 0 && Marshal.GetLastPInvokeError() is ErrnoException.EAGAIN or ErrnoException.EINTR)
             {
                 break;

@@ -11,10 +11,10 @@ internal sealed record FileIdentity(string Path, uint DeviceMajor, uint DeviceMi
 
     /// <exception cref="ErrnoException">There is no such file any more.</exception>
     public static FileIdentity Of(string path) =>
-        HostFile.TryStatus(path, out LibC.Statx status) ? From(path, status) : throw new ErrnoException(path, ErrnoException.ENOENT);
+        HostFile.TryStatus(path, out Statx status) ? From(path, status) : throw new ErrnoException(path, ErrnoException.ENOENT);
 
     /// <summary>Does the file exist, unchanged?</summary>
-    public bool IsUnchanged => HostFile.TryStatus(Path, out LibC.Statx status) && From(Path, status) == this;
+    public bool IsUnchanged => HostFile.TryStatus(Path, out Statx status) && From(Path, status) == this;
 
     public static void Write(StateWriter state, FileIdentity file)
     {
@@ -36,6 +36,6 @@ internal sealed record FileIdentity(string Path, uint DeviceMajor, uint DeviceMi
         return file;
     }
 
-    private static FileIdentity From(string path, in LibC.Statx status) => new(
+    private static FileIdentity From(string path, in Statx status) => new(
         path, status.DeviceMajor, status.DeviceMinor, status.Inode, status.Size, status.ModifiedSeconds, status.ModifiedNanoseconds);
 }

@@ -50,7 +50,7 @@ internal static class HeldMemory
     private static bool TryAddPages(bool[] held, nint start, ulong length)
     {
         const string Pagemap = "/proc/self/pagemap";
-        int number = LibC.Open(Pagemap, LibC.O_RDONLY | LibC.O_CLOEXEC, 0);
+        int number = LibC.open(Pagemap, LibC.O_RDONLY | LibC.O_CLOEXEC, 0);
         if (number < 0)
         {
             return false;

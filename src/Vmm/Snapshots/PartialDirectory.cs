@@ -38,19 +38,19 @@ internal sealed class PartialDirectory : IDisposable
         }
 
         string partial = name + ".partial";
-        if (LibC.Mkdir(partial, OwnerOnly) != 0 && Marshal.GetLastPInvokeError() is not ErrnoException.EEXIST and int errno)
+        if (LibC.mkdir(partial, OwnerOnly) != 0 && Marshal.GetLastPInvokeError() is not ErrnoException.EEXIST and int errno)
         {
             throw CannotMake(partial, errno);
         }
 
-        int number = LibC.Open(partial, LibC.O_RDONLY | LibC.O_DIRECTORY | LibC.O_CLOEXEC, 0);
+        int number = LibC.open(partial, LibC.O_RDONLY | LibC.O_DIRECTORY | LibC.O_CLOEXEC, 0);
         if (number < 0)
         {
             throw CannotMake(partial, Marshal.GetLastPInvokeError());
         }
 
         var directory = new PartialDirectory(name, partial, new FileDescriptor(number), isDurable);
-        if (LibC.FileLock(number, LibC.LOCK_EX | LibC.LOCK_NB) != 0)
+        if (LibC.flock(number, LibC.LOCK_EX | LibC.LOCK_NB) != 0)
         {
             directory._lock.Dispose();
             throw new UsageException($"{name}: another snapshot is being written there");
@@ -68,7 +68,7 @@ internal sealed class PartialDirectory : IDisposable
     {
         string path = Path.Combine(_partial, name);
         _files.Add(name);
-        int number = LibC.Open(path, LibC.O_RDWR | LibC.O_CREAT | LibC.O_EXCL | LibC.O_CLOEXEC, OwnerOnlyFile);
+        int number = LibC.open(path, LibC.O_RDWR | LibC.O_CREAT | LibC.O_EXCL | LibC.O_CLOEXEC, OwnerOnlyFile);
         return number >= 0 ? new FileDescriptor(number) : throw Failed(path, Marshal.GetLastPInvokeError());
     }
 
@@ -86,7 +86,7 @@ internal sealed class PartialDirectory : IDisposable
     /// <inheritdoc cref="CreateFile(string)"/>
     public void Sync(FileDescriptor file, string name)
     {
-        if (_isDurable && LibC.Fdatasync(file.Number) != 0)
+        if (_isDurable && LibC.fdatasync(file.Number) != 0)
         {
             throw Failed(Path.Combine(_partial, name), Marshal.GetLastPInvokeError());
         }
@@ -98,11 +98,10 @@ internal sealed class PartialDirectory : IDisposable
     public void Complete()
     {
         Sync(_lock, "");
-        if (LibC.Rename(_partial, _name) != 0)
+        if (LibC.rename(_partial, _name) != 0)
         {
             int errno = Marshal.GetLastPInvokeError();
-            const int ENOTEMPTY = 39, ENOTDIR = 20;
-            throw errno is ErrnoException.EEXIST or ENOTEMPTY or ENOTDIR
+            throw errno == LibC.EEXIST || errno == LibC.ENOTEMPTY || errno == LibC.ENOTDIR
                 ? new UsageException($"{_name}: is there already; give another name, or remove it first")
                 : Failed(_name, errno);
         }
@@ -110,7 +109,7 @@ internal sealed class PartialDirectory : IDisposable
         _isComplete = true;
         string parent = Path.GetDirectoryName(_name) is { Length: > 0 } above ? above : _name.StartsWith('/') ? "/" : ".";
         using FileDescriptor directory = FileDescriptor.Open(parent, LibC.O_RDONLY | LibC.O_DIRECTORY);
-        _ = _isDurable ? LibC.Fdatasync(directory.Number) : 0;
+        _ = _isDurable ? LibC.fdatasync(directory.Number) : 0;
     }
 
     public void Dispose()
@@ -118,7 +117,7 @@ internal sealed class PartialDirectory : IDisposable
         if (!_isComplete)
         {
             RemoveFiles();
-            _ = LibC.Rmdir(_partial);
+            _ = LibC.rmdir(_partial);
         }
 
         _lock.Dispose();
@@ -134,7 +133,7 @@ internal sealed class PartialDirectory : IDisposable
     {
         foreach (string name in _files)
         {
-            _ = LibC.Unlink(Path.Combine(_partial, name));
+            _ = LibC.unlink(Path.Combine(_partial, name));
         }
 
         _files.Clear();

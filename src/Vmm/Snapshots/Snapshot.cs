@@ -55,7 +55,7 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
 
         byte[] state = Read(directory, SnapshotFiles.State, head.State);
         byte[] checksums = Read(directory, SnapshotFiles.MemoryChecksums, head.Checksums);
-        FileDescriptor memory = OpenFile(Path.Combine(directory, SnapshotFiles.Memory), out LibC.Statx status);
+        FileDescriptor memory = OpenFile(Path.Combine(directory, SnapshotFiles.Memory), out Statx status);
         if (status.Size != head.Machine.Memory)
         {
             memory.Dispose();
@@ -63,7 +63,7 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
                 + $"{head.Machine.Memory}: it is damaged");
         }
 
-        uint me = LibC.Geteuid();
+        uint me = LibC.geteuid();
         return new Snapshot(directory, head, state, checksums, memory, isTrusted: owner == me || owner == 0, readsAll);
     }
 
@@ -95,7 +95,7 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
 
     /// <inheritdoc/>
     public FileDescriptor? MapMemory() => _readsAll ? null : new FileDescriptor(ErrnoException.Check(
-        LibC.Fcntl(_memory.Number, LibC.F_DUPFD_CLOEXEC, 3), Path.Combine(_directory, SnapshotFiles.Memory)));
+        LibC.fcntl(_memory.Number, LibC.F_DUPFD_CLOEXEC, 3), Path.Combine(_directory, SnapshotFiles.Memory)));
 
     /// <inheritdoc/>
     public void ReadMemory(nint start, ulong length)
@@ -178,7 +178,7 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
 
     private static byte[] Read(string path, int most, out uint owner)
     {
-        using FileDescriptor file = OpenFile(path, out LibC.Statx status);
+        using FileDescriptor file = OpenFile(path, out Statx status);
         owner = status.UserId;
         if (status.Size > (ulong)most)
         {
@@ -203,10 +203,10 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
         }
     }
 
-    private static FileDescriptor OpenFile(string path, out LibC.Statx status)
+    private static FileDescriptor OpenFile(string path, out Statx status)
     {
         // O_NONBLOCK: a named pipe would wait for a writer.
-        int number = LibC.Open(path, LibC.O_RDONLY | LibC.O_CLOEXEC | LibC.O_NONBLOCK | LibC.O_NOCTTY, 0);
+        int number = LibC.open(path, LibC.O_RDONLY | LibC.O_CLOEXEC | LibC.O_NONBLOCK | LibC.O_NOCTTY, 0);
         if (number < 0)
         {
             int errno = Marshal.GetLastPInvokeError();

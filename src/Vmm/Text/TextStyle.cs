@@ -1,4 +1,5 @@
 using System.Globalization;
+using Tmds.Linux;
 using Vmm.Host;
 
 namespace Vmm.Text;
@@ -14,15 +15,14 @@ internal sealed record TextStyle(int Width, bool Colour)
     /// </summary>
     public static unsafe TextStyle Of(int fd)
     {
-        const nuint TIOCGWINSZ = 0x5413;
-        ushort* size = stackalloc ushort[4];            // struct winsize: rows, columns, two unused
-        bool isTerminal = LibC.IsATty(fd) == 1;
+        winsize size;
+        bool isTerminal = LibC.isatty(fd) == 1;
         int columns = Usual;
 
-        // SAFETY: TIOCGWINSZ writes those four numbers.
-        if (isTerminal && LibC.Ioctl(fd, TIOCGWINSZ, (nint)size) == 0 && size[1] != 0)
+        // SAFETY: a struct on this stack.
+        if (isTerminal && LibC.ioctl(fd, LibC.TIOCGWINSZ, &size) == 0 && size.ws_col != 0)
         {
-            columns = size[1];
+            columns = size.ws_col;
         }
         else if (int.TryParse(
             Environment.GetEnvironmentVariable("COLUMNS"), NumberStyles.None, CultureInfo.InvariantCulture, out int given))

@@ -15,7 +15,6 @@ public sealed partial class NetworkGuests : IDisposable
     internal const string Hello = "hello from the host's loopback";
     internal const string Published = "hello from the guest";
 
-    private const int CLONE_NEWNET = 0x40000000;
     private const int ServerPort = 18000, GatePort = 18001;
 
     private readonly TemporaryFolder _folder = new();
@@ -76,7 +75,7 @@ public sealed partial class NetworkGuests : IDisposable
         {
             try
             {
-                Assert.Equal(0, Unshare(CLONE_NEWNET));
+                Assert.Equal(0, LibC.unshare(LibC.CLONE_NEWNET));
                 machines = RunHere();
             }
             catch (Exception error)
@@ -253,7 +252,4 @@ public sealed partial class NetworkGuests : IDisposable
             Assert.True(code == 0, $"ip {command}: {said}");
         }
     }
-
-    [LibraryImport("libc", EntryPoint = "unshare", SetLastError = true)]
-    private static partial int Unshare(int flags);
 }

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Tmds.Linux;
 using Vmm.Host;
 
 namespace Vmm.Guest.Tests.Harness;
@@ -8,21 +9,18 @@ namespace Vmm.Guest.Tests.Harness;
 /// terminal.</summary>
 internal sealed unsafe partial class PseudoTerminal : IDisposable
 {
-    private const int O_RDWR = 2;
-    private const int O_NOCTTY = 0x100;
-    private const int O_CLOEXEC = 0x80000;
     private readonly int _master;
     private int _slave;
 
     public PseudoTerminal()
     {
-        _master = Checked(OpenMaster(O_RDWR | O_NOCTTY | O_CLOEXEC), "posix_openpt");
+        _master = Checked(OpenMaster(LibC.O_RDWR | LibC.O_NOCTTY | LibC.O_CLOEXEC), "posix_openpt");
         _ = Checked(Grant(_master), "grantpt");
         _ = Checked(Unlock(_master), "unlockpt");
         Path = NameOf(_master);
 
         // Held open, so that the terminal lives on when the program has ended.
-        _slave = Checked(LibC.Open(Path, O_RDWR | O_NOCTTY | O_CLOEXEC, 0), Path);
+        _slave = Checked(LibC.open(Path, LibC.O_RDWR | LibC.O_NOCTTY | LibC.O_CLOEXEC, 0), Path);
     }
 
     /// <summary><c>/dev/pts/N</c>.</summary>
@@ -33,13 +31,13 @@ internal sealed unsafe partial class PseudoTerminal : IDisposable
     {
         get
         {
-            LibC.Termios now;
+            termios now;
 
             // SAFETY: a struct on this stack, with the layout of glibc's termios.
-            _ = Checked(LibC.Tcgetattr(_slave, &now), "tcgetattr");
-            string characters = Convert.ToHexString(new ReadOnlySpan<byte>(now.ControlCharacters, 32));
-            return $"input {now.InputFlags:x} output {now.OutputFlags:x} control {now.ControlFlags:x} "
-                + $"local {now.LocalFlags:x} line {now.Line} characters {characters}";
+            _ = Checked(LibC.tcgetattr(_slave, &now), "tcgetattr");
+            string characters = Convert.ToHexString(new ReadOnlySpan<byte>(now.c_cc, 32));
+            return $"input {now.c_iflag:x} output {now.c_oflag:x} control {now.c_cflag:x} "
+                + $"local {now.c_lflag:x} line {now.c_line} characters {characters}";
         }
     }
 
@@ -51,18 +49,17 @@ internal sealed unsafe partial class PseudoTerminal : IDisposable
             fixed (byte* start = &bytes[done])
             {
                 // SAFETY: the rest of the array, which is pinned.
-                done += Checked((int)LibC.Write(_master, start, (nuint)(bytes.Length - done)), "write");
+                done += Checked((int)LibC.write(_master, start, bytes.Length - done), "write");
             }
         }
     }
 
     public void Resize(ushort rows, ushort columns)
     {
-        const nuint TIOCSWINSZ = 0x5414;
-        var size = new LibC.Winsize { Rows = rows, Columns = columns };
+        var size = new winsize { ws_row = rows, ws_col = columns };
 
         // SAFETY: a struct on this stack, with the layout of glibc's.
-        _ = Checked(LibC.Ioctl(_master, TIOCSWINSZ, (nint)(&size)), "ioctl(TIOCSWINSZ)");
+        _ = Checked(LibC.ioctl(_master, LibC.TIOCSWINSZ, &size), "ioctl(TIOCSWINSZ)");
     }
 
     /// <summary>Waits for output; 0 when the program and this object have closed the other side.</summary>
@@ -71,7 +68,7 @@ internal sealed unsafe partial class PseudoTerminal : IDisposable
         fixed (byte* start = buffer)
         {
             // SAFETY: the whole array, which is pinned. Errors (EIO at the end) are the end.
-            return (int)Math.Max(0, LibC.Read(_master, start, (nuint)buffer.Length));
+            return (int)Math.Max(0L, LibC.read(_master, start, buffer.Length));
         }
     }
 
@@ -80,7 +77,7 @@ internal sealed unsafe partial class PseudoTerminal : IDisposable
     {
         if (_slave >= 0)
         {
-            _ = LibC.Close(_slave);
+            _ = LibC.close(_slave);
             _slave = -1;
         }
     }
@@ -88,7 +85,7 @@ internal sealed unsafe partial class PseudoTerminal : IDisposable
     public void Dispose()
     {
         HangUp();
-        _ = LibC.Close(_master);
+        _ = LibC.close(_master);
     }
 
     private static string NameOf(int master)

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 namespace Vmm.Guest.Tests.Harness;
 
 /// <summary>Signals by number, to processes that the tests started.</summary>
-internal static partial class Signals
+internal static class Signals
 {
     public const int SIGHUP = 1;
     public const int SIGINT = 2;
@@ -20,7 +20,7 @@ internal static partial class Signals
     /// <param name="pid">Of a process that the tests started.</param>
     public static void Send(int pid, int signal)
     {
-        if (Kill(pid, signal) != 0)
+        if (LibC.kill(pid, signal) != 0)
         {
             throw new InvalidOperationException($"kill {pid}: errno {Marshal.GetLastPInvokeError()}");
         }
@@ -37,7 +37,4 @@ internal static partial class Signals
 
         process.Dispose();
     }
-
-    [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
-    private static partial int Kill(int process, int signal);
 }

@@ -55,10 +55,9 @@ internal sealed class VmmProcess : IDisposable
     /// F_SETPIPE_SZ).</param>
     public static VmmProcess StartUnread(int pipe, params IEnumerable<string> arguments)
     {
-        const int F_SETPIPE_SZ = 1031;
         var process = new VmmProcess(Product.Vmm, arguments);
         int fd = (int)((PipeStream)process.RawOutput).SafePipeHandle.DangerousGetHandle();
-        Assert.True(LibC.Fcntl(fd, F_SETPIPE_SZ, pipe) >= 0);
+        Assert.True(LibC.fcntl(fd, LibC.F_SETPIPE_SZ, pipe) >= 0);
         return process;
     }
 

@@ -12,7 +12,6 @@ namespace Vmm.Tests.Agent;
 internal sealed class AgentHarness : IAgentOwner, IAgentProcessOwner, IDisposable
 {
     private const int Patience = 60_000;
-    private const int F_SETFD = 2;
 
     private readonly EventLoop _loop = new();
     private readonly AgentSession _session;
@@ -169,7 +168,7 @@ internal sealed class AgentHarness : IAgentOwner, IAgentProcessOwner, IDisposabl
     private static Process StartWith(FileDescriptor socket)
     {
         // Without FD_CLOEXEC for as long as it takes to start one program.
-        _ = LibC.Fcntl(socket.Number, F_SETFD, 0);
+        _ = LibC.fcntl(socket.Number, LibC.F_SETFD, 0);
         try
         {
             return Process.Start(new ProcessStartInfo(
@@ -177,7 +176,7 @@ internal sealed class AgentHarness : IAgentOwner, IAgentProcessOwner, IDisposabl
         }
         finally
         {
-            _ = LibC.Fcntl(socket.Number, F_SETFD, 1);
+            _ = LibC.fcntl(socket.Number, LibC.F_SETFD, 1);
         }
     }
 }

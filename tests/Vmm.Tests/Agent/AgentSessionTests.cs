@@ -187,7 +187,7 @@ public sealed class AgentSessionTests : IAgentOwner, IAgentProcessOwner, IDispos
         fixed (byte* start = bytes)
         {
             // SAFETY: the whole array, which is pinned. A session that has ended reads no more: that is no error here.
-            _ = LibC.Write(_guest.Number, start, (nuint)bytes.Length);
+            _ = LibC.write(_guest.Number, start, bytes.Length);
         }
 
         while (_loop.Turn(0) > 0)

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.IO.Pipes;
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Backends.Console;
 using Vmm.Host;
 using Vmm.Tests.Shared;
@@ -80,7 +81,7 @@ public sealed class ConsoleFloodTests
 
     private static unsafe bool HasRoom(SafeHandle pipe)
     {
-        var poll = new LibC.Pollfd { Fd = (int)pipe.DangerousGetHandle(), Events = (short)LibC.EPOLLOUT };
+        var poll = new pollfd { fd = (int)pipe.DangerousGetHandle(), events = LibC.POLLOUT };
 
         // SAFETY: one struct on this stack.
         return LibC.Poll(&poll, 1, 0) > 0;

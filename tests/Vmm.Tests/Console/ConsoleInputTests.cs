@@ -223,7 +223,7 @@ public sealed class ConsoleInputTests : IDisposable
         {
             fixed (byte* start = Encoding.ASCII.GetBytes(text))
             {
-                Assert.Equal(text.Length, LibC.Write(_write.Number, start, (nuint)text.Length));
+                Assert.Equal(text.Length, LibC.write(_write.Number, start, text.Length));
             }
         }
 

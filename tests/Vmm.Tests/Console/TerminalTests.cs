@@ -1,3 +1,4 @@
+using Tmds.Linux;
 using Vmm.Backends.Console;
 using Vmm.Guest.Tests.Harness;
 using Vmm.Host;
@@ -39,10 +40,10 @@ public sealed unsafe class TerminalTests
         using Terminal terminal = Terminal.TryOpen(fd.Number)!;
         terminal.Take();
         terminal.Restore();
-        LibC.Termios settings;
-        Assert.Equal(0, LibC.Tcgetattr(fd.Number, &settings));
-        settings.LocalFlags ^= LibC.TOSTOP;
-        Assert.Equal(0, LibC.Tcsetattr(fd.Number, LibC.TCSANOW, &settings));
+        termios settings;
+        Assert.Equal(0, LibC.tcgetattr(fd.Number, &settings));
+        settings.c_lflag ^= LibC.TOSTOP;
+        Assert.Equal(0, LibC.tcsetattr(fd.Number, (int)LibC.TCSANOW, &settings));
         string changed = pty.Settings;
         terminal.Take();
         terminal.Restore();

@@ -188,7 +188,7 @@ public sealed class ArchiveTests : IDisposable
         File.WriteAllText(Path.Combine(source, "file"), "content");
         File.SetUnixFileMode(Path.Combine(source, "file"), (UnixFileMode)0x1c8);
         File.CreateSymbolicLink(Path.Combine(source, "link"), "nowhere");
-        Assert.Equal(0, LibC.Linkat(LibC.AT_FDCWD, Path.Combine(source, "file"), LibC.AT_FDCWD, Path.Combine(source, "hard"), 0));
+        Assert.Equal(0, LibC.linkat(LibC.AT_FDCWD, Path.Combine(source, "file"), LibC.AT_FDCWD, Path.Combine(source, "hard"), 0));
         using var archive = new MemoryStream();
         using (var builder = new ArchiveBuilder(archive, _leftOut.Add))
         {

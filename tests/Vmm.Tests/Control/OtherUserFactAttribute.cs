@@ -8,7 +8,7 @@ internal sealed class OtherUserFactAttribute : FactAttribute
 {
     public OtherUserFactAttribute()
     {
-        if (LibC.Geteuid() != 0 || !File.Exists("/usr/bin/setpriv") || !File.Exists("/usr/bin/perl"))
+        if (LibC.geteuid() != 0 || !File.Exists("/usr/bin/setpriv") || !File.Exists("/usr/bin/perl"))
         {
             Skip = "needs root, setpriv and perl";
         }

@@ -8,7 +8,7 @@ namespace Vmm.Tests.Disks;
 /// <summary>cache=none where the host's sectors have 4096 bytes, whatever the file system here has.</summary>
 public sealed class BounceBufferTests : IDisposable
 {
-    private const int Flags = LibC.O_RDWR | LibC.O_CLOEXEC;
+    private static int Flags => LibC.O_RDWR | LibC.O_CLOEXEC;
 
     private readonly DiskRig _rig = new();
 
@@ -47,8 +47,8 @@ public sealed class BounceBufferTests : IDisposable
     private string Open(byte[] content)
     {
         string path = _rig.File("disk.img", content);
-        var buffered = new FileDescriptor(LibC.Open(path, Flags, 0));
-        var direct = new FileDescriptor(LibC.Open(path, Flags | LibC.O_DIRECT, 0));
+        var buffered = new FileDescriptor(LibC.open(path, Flags, 0));
+        var direct = new FileDescriptor(LibC.open(path, Flags | LibC.O_DIRECT, 0));
         _rig.Disk = new RawDisk(new DirectFile(path, buffered, direct, readOnly: false, _rig.Engine, align: 4096));
         return path;
     }

@@ -168,7 +168,7 @@ public sealed class RawDiskTests
 
         // What stands for the kernel's hold on a file that an io_uring knew: it ends later than the process.
         HostFile second = DiskFiles.Open(path, readOnly: false, rig.Engine);
-        using var held = new FileDescriptor(LibC.Fcntl(second.Number, LibC.F_DUPFD_CLOEXEC, 0));
+        using var held = new FileDescriptor(LibC.fcntl(second.Number, LibC.F_DUPFD_CLOEXEC, 0));
         second.Dispose();
 
         using HostFile reader = DiskFiles.Open(path, readOnly: true, rig.Engine);

@@ -1,23 +1,58 @@
+using System.Globalization;
+using System.Reflection;
+using System.Runtime.InteropServices;
+using System.Text.RegularExpressions;
+using Tmds.Linux;
 using Vmm.Host;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Tests.Host;
 
-public sealed class LibCTests
+/// <summary>The C compiler judges the package Tmds.LibC, as far as it is used, and the declarations beside it.</summary>
+public sealed partial class LibCTests
 {
+    private static readonly string[] Headers =
+    [
+        "errno.h", "fcntl.h", "limits.h", "malloc.h", "poll.h", "signal.h", "spawn.h", "termios.h", "time.h", "unistd.h",
+        "netinet/in.h", "sys/epoll.h", "sys/eventfd.h", "sys/file.h", "sys/ioctl.h", "sys/mman.h", "sys/prctl.h",
+        "sys/socket.h", "sys/stat.h", "sys/sysinfo.h", "sys/timerfd.h", "sys/uio.h", "sys/un.h", "sys/wait.h", "net/if.h",
+        "linux/fs.h", "linux/if_tun.h", "linux/io_uring.h",
+    ];
+
+    private static readonly Type[] Own = [typeof(LibCAdditions), typeof(Boot.LibCAdditions)];
+
     [Fact]
-    public void Structs_of_libc_agree_with_the_C_compiler() =>
-        new CLayout(
-            "fcntl.h", "sys/uio.h", "sys/epoll.h", "sys/timerfd.h", "poll.h", "signal.h", "termios.h", "time.h",
-            "sys/sysinfo.h", "malloc.h")
-            .Struct<LibC.Flock>(
-                "struct flock",
-                ("Type", "l_type"),
-                ("Whence", "l_whence"),
-                ("Start", "l_start"),
-                ("Length", "l_len"),
-                ("Pid", "l_pid"))
-            .Struct<LibC.SystemInformation>(
+    public void Structs_of_the_package_are_those_of_the_headers() =>
+        new CLayout(Headers)
+            .Struct<flock>("struct flock")
+            .Struct<iovec>("struct iovec")
+            .Struct<epoll_event>("struct epoll_event")
+            .Struct<pollfd>("struct pollfd")
+            .Struct<sigset_t>("sigset_t", ("__align", ""), ("__data", "__val"))
+            .Struct<sigaction>("struct sigaction", ("__handler", "sa_handler"))
+            .Struct<timespec>("struct timespec")
+            .Struct<termios>("struct termios", ("__c_ispeed", "c_ispeed"), ("__c_ospeed", "c_ospeed"))
+            .Struct<winsize>("struct winsize")
+            .Struct<statx>("struct statx", ("__spare0", ""), ("__spare2", ""))
+            .Struct<sockaddr_un>("struct sockaddr_un")
+            .Struct<sockaddr_in>("struct sockaddr_in", ("__sin_zero", "sin_zero"))
+            .Struct<sockaddr_in6>("struct sockaddr_in6")
+            .Struct<msghdr>("struct msghdr", ("_msg_iovlen", "msg_iovlen"), ("_msg_controllen", "msg_controllen"))
+            .Struct<ucred>("struct ucred")
+            .Struct<cmsghdr>("struct cmsghdr", ("_cmsg_len", "cmsg_len"))
+            .Struct<io_uring_sqe>("struct io_uring_sqe", ("__pad2", ""))
+            .Struct<io_uring_cqe>("struct io_uring_cqe")
+            .Struct<io_sqring_offsets>("struct io_sqring_offsets", ("resv2", ""))
+            .Struct<io_cqring_offsets>("struct io_cqring_offsets", ("resv", ""))
+            .Struct<io_uring_params>("struct io_uring_params")
+            .Struct<io_uring_files_update>("struct io_uring_files_update")
+            .Constant("offsetof(struct io_cqring_offsets, flags)", (int)Marshal.OffsetOf<io_cqring_offsets>("resv"))
+            .Judge();
+
+    [Fact]
+    public void Structs_that_the_package_lacks_are_those_of_the_headers() =>
+        new CLayout(Headers)
+            .Struct<SystemInformation>(
                 "struct sysinfo",
                 ("Load1", "loads[0]"),
                 ("Load5", "loads[1]"),
@@ -32,81 +67,71 @@ public sealed class LibCTests
                 ("TotalHigh", "totalhigh"),
                 ("FreeHigh", "freehigh"),
                 ("MemoryUnit", "mem_unit"))
-            .Struct<LibC.Iovec>("struct iovec", ("Base", "iov_base"), ("Length", "iov_len"))
-            .Struct<LibC.EpollEvent>("struct epoll_event")
-            .Struct<LibC.Itimerspec>(
-                "struct itimerspec",
-                ("IntervalSeconds", "it_interval.tv_sec"),
-                ("IntervalNanoseconds", "it_interval.tv_nsec"),
-                ("ValueSeconds", "it_value.tv_sec"),
-                ("ValueNanoseconds", "it_value.tv_nsec"))
-            .Struct<LibC.Pollfd>("struct pollfd", ("ReturnedEvents", "revents"))
-            .Struct<LibC.Sigset>("sigset_t", ("Signals", "__val[0]"))
-            .Struct<LibC.SignalAction>(
-                "struct sigaction", ("Handler", "sa_handler"), ("Mask", "sa_mask"), ("Flags", "sa_flags"), ("Restorer", "sa_restorer"))
-            .Struct<LibC.Timespec>("struct timespec", ("Seconds", "tv_sec"), ("Nanoseconds", "tv_nsec"))
-            .Struct<LibC.Termios>(
-                "struct termios",
-                ("InputFlags", "c_iflag"),
-                ("OutputFlags", "c_oflag"),
-                ("ControlFlags", "c_cflag"),
-                ("LocalFlags", "c_lflag"),
-                ("Line", "c_line"),
-                ("ControlCharacters", "c_cc"),
-                ("InputSpeed", "c_ispeed"),
-                ("OutputSpeed", "c_ospeed"))
-            .Constant("F_OFD_SETLK", LibC.F_OFD_SETLK)
-            .Constant("M_ARENA_MAX", unchecked((ulong)LibC.M_ARENA_MAX))
-            .Constant("O_DIRECT", LibC.O_DIRECT)
-            .Constant("O_CLOEXEC", LibC.O_CLOEXEC)
-            .Constant("FALLOC_FL_PUNCH_HOLE", LibC.FALLOC_FL_PUNCH_HOLE)
-            .Constant("FALLOC_FL_ZERO_RANGE", LibC.FALLOC_FL_ZERO_RANGE)
-            .Constant("SIGHUP", LibC.SIGHUP)
-            .Constant("SIGINT", LibC.SIGINT)
-            .Constant("SIGQUIT", LibC.SIGQUIT)
-            .Constant("SIGUSR1", LibC.SIGUSR1)
-            .Constant("SIGTERM", LibC.SIGTERM)
-            .Constant("SA_RESTART", LibC.SA_RESTART)
+            .Struct<Itimerspec>("struct itimerspec", ("Interval", "it_interval"), ("Value", "it_value"))
+            .Struct<Statx>(
+                "struct statx",
+                ("Mask", "stx_mask"),
+                ("Links", "stx_nlink"),
+                ("UserId", "stx_uid"),
+                ("GroupId", "stx_gid"),
+                ("Mode", "stx_mode"),
+                ("Inode", "stx_ino"),
+                ("Size", "stx_size"),
+                ("Blocks", "stx_blocks"),
+                ("ModifiedSeconds", "stx_mtime.tv_sec"),
+                ("ModifiedNanoseconds", "stx_mtime.tv_nsec"),
+                ("DeviceMajor", "stx_dev_major"),
+                ("DeviceMinor", "stx_dev_minor"),
+                ("DioMemoryAlign", "stx_dio_mem_align"),
+                ("DioOffsetAlign", "stx_dio_offset_align"))
+            .Struct<Ifreq>("struct ifreq", ("Name", "ifr_name"), ("Flags", "ifr_flags"))
+            .Struct<SpawnFileActions>("posix_spawn_file_actions_t", ("First", ""))
+            .Struct<SpawnAttributes>("posix_spawnattr_t", ("First", ""))
+            .Struct<Vmm.Devices.Virtio.IoVector>("struct iovec", ("Base", "iov_base"), ("Length", "iov_len"))
             .Judge();
 
     [Fact]
-    public void Structs_and_numbers_of_the_network_agree_with_the_C_compiler() =>
-        new CLayout(
-            "sys/socket.h", "sys/un.h", "netinet/in.h", "sys/ioctl.h", "linux/if_tun.h", "net/if.h", "spawn.h", "sys/prctl.h")
-            .Struct<LibC.SockaddrUn>("struct sockaddr_un", ("Family", "sun_family"), ("Path", "sun_path"))
-            .Struct<LibC.SockaddrIn>("struct sockaddr_in", ("Family", "sin_family"), ("Port", "sin_port"), ("Address", "sin_addr"), ("Zero", "sin_zero"))
-            .Struct<LibC.SockaddrIn6>(
-                "struct sockaddr_in6", ("Family", "sin6_family"), ("Port", "sin6_port"), ("FlowInfo", "sin6_flowinfo"), ("Address", "sin6_addr"),
-                ("ScopeId", "sin6_scope_id"))
-            .Struct<LibC.Msghdr>(
-                "struct msghdr", ("Name", "msg_name"), ("NameLength", "msg_namelen"), ("Vectors", "msg_iov"), ("VectorCount", "msg_iovlen"),
-                ("Control", "msg_control"), ("ControlLength", "msg_controllen"), ("Flags", "msg_flags"))
-            .Struct<LibC.Cmsghdr>("struct cmsghdr", ("Length", "cmsg_len"), ("Level", "cmsg_level"), ("Type", "cmsg_type"))
-            .Struct<LibC.Ifreq>("struct ifreq", ("Name", "ifr_name"), ("Flags", "ifr_flags"))
-            .Struct<LibC.SpawnFileActions>("posix_spawn_file_actions_t", ("First", ""))
-            .Struct<LibC.SpawnAttributes>("posix_spawnattr_t", ("First", ""))
-            .Constant("AF_INET6", LibC.AF_INET6)
-            .Constant("SCM_RIGHTS", LibC.SCM_RIGHTS)
-            .Constant("MSG_NOSIGNAL", LibC.MSG_NOSIGNAL)
-            .Constant("POSIX_SPAWN_SETPGROUP", (ulong)LibC.POSIX_SPAWN_SETPGROUP)
-            .Constant("MSG_PEEK", LibC.MSG_PEEK)
-            .Constant("MSG_DONTWAIT", LibC.MSG_DONTWAIT)
-            .Constant("SOCK_CLOEXEC", LibC.SOCK_CLOEXEC)
-            .Constant("SOCK_NONBLOCK", LibC.SOCK_NONBLOCK)
-            .Constant("SO_REUSEADDR", LibC.SO_REUSEADDR)
-            .Constant("IPV6_V6ONLY", LibC.IPV6_V6ONLY)
-            .Constant("TUNSETIFF", LibC.TUNSETIFF)
-            .Constant("TUNSETOFFLOAD", LibC.TUNSETOFFLOAD)
-            .Constant("TUNGETIFF", LibC.TUNGETIFF)
-            .Constant("TUNSETVNETHDRSZ", LibC.TUNSETVNETHDRSZ)
-            .Constant("TUNSETQUEUE", LibC.TUNSETQUEUE)
-            .Constant("SIOCSIFFLAGS", LibC.SIOCSIFFLAGS)
-            .Constant("IFF_VNET_HDR", LibC.IFF_VNET_HDR)
-            .Constant("IFF_MULTI_QUEUE", LibC.IFF_MULTI_QUEUE)
-            .Constant("TUN_F_UFO", LibC.TUN_F_UFO)
-            .Constant("POSIX_SPAWN_SETSIGMASK", (ulong)LibC.POSIX_SPAWN_SETSIGMASK)
-            .Constant("PR_SET_CHILD_SUBREAPER", LibC.PR_SET_CHILD_SUBREAPER)
-            .Judge();
+    public void Numbers_that_the_sources_use_are_those_of_the_headers()
+    {
+        var judge = new CLayout(Headers);
+        foreach (string name in NamesInSources())
+        {
+            if (ValueOf(name) is { } value)
+            {
+                _ = value is int number ? judge.Constant(name, number) : judge.Constant(name, (ulong)value);
+            }
+        }
+
+        Assert.InRange(judge.Count, 120, 400);
+        judge.Judge();
+    }
+
+    [Fact]
+    public void Error_numbers_are_those_of_the_package()
+    {
+        FieldInfo[] numbers = [.. typeof(ErrnoException).GetFields().Where(field => field.IsLiteral)];
+        Assert.InRange(numbers.Length, 30, 130);
+        Assert.All(numbers, field => Assert.Equal(ValueOf(field.Name), field.GetRawConstantValue()));
+    }
+
+    [Fact]
+    public void Nothing_is_declared_that_the_package_has()
+    {
+        const BindingFlags Declared = BindingFlags.Static | BindingFlags.Public | BindingFlags.DeclaredOnly;
+        foreach (MethodInfo own in Own.SelectMany(type => type.GetMethods(Declared)))
+        {
+            if (own.Name.StartsWith("get_", StringComparison.Ordinal))
+            {
+                Assert.True(typeof(LibC).GetProperty(own.Name[4..]) is null, own.Name);
+                continue;
+            }
+
+            // One in capitals is a function of the package that will not do; one with text takes what C# has.
+            bool isThere = typeof(LibC).GetMethods(Declared).Any(method => method.Name == EntryPoint(own));
+            bool takesText = own.GetParameters().Any(p => p.ParameterType == typeof(string) || p.ParameterType == typeof(ReadOnlySpan<byte>));
+            Assert.True(isThere == (char.IsUpper(own.Name[0]) || (takesText && own.Name is not ("realpath" or "rename" or "execv"))), own.Name);
+        }
+    }
 
     [Fact]
     public void An_error_names_the_call_the_error_and_the_remedy()
@@ -114,4 +139,30 @@ public sealed class LibCTests
         var error = new ErrnoException("KVM_CREATE_VM", ErrnoException.ENOMEM, "give less --mem");
         Assert.Equal("KVM_CREATE_VM: Cannot allocate memory: give less --mem", error.Message);
     }
+
+    private static string EntryPoint(MethodInfo method) =>
+        method.GetCustomAttribute<DllImportAttribute>()?.EntryPoint ?? method.Name;
+
+    private static IEnumerable<string> NamesInSources() => Directory
+        .EnumerateFiles(Path.Combine(SourceTree.Root, "src"), "*.cs", SearchOption.AllDirectories)
+        .SelectMany(file => Constant().Matches(File.ReadAllText(file)).Select(match => match.Groups[1].Value))
+        .Distinct();
+
+    /// <returns>An int, or a ulong of what is longer; null for what is no number.</returns>
+    private static unsafe object? ValueOf(string name)
+    {
+        object? value = typeof(LibC).GetProperty(name)?.GetValue(null)
+            ?? Own.Select(type => type.GetMethod("get_" + name)?.Invoke(null, null)).FirstOrDefault(found => found is not null);
+        return value switch
+        {
+            null => null,
+            Pointer pointer => (ulong)Pointer.Unbox(pointer),
+            ulong number => number,
+            uint number => unchecked((int)number),
+            _ => int.Parse(value.ToString()!, CultureInfo.InvariantCulture),
+        };
+    }
+
+    [GeneratedRegex(@"\bLibC\.([A-Z][A-Za-z0-9_]*)\b(?!\()")]
+    private static partial Regex Constant();
 }

@@ -38,7 +38,7 @@ public sealed partial class SocketNameTests
         Assert.Equal(0, SetLimit(RLIMIT_NOFILE, &low));
         try
         {
-            for (int number; (number = LibC.Fcntl(listening.Number, LibC.F_DUPFD_CLOEXEC, 0)) >= 0;)
+            for (int number; (number = LibC.fcntl(listening.Number, LibC.F_DUPFD_CLOEXEC, 0)) >= 0;)
             {
                 filling.Add(new FileDescriptor(number));
             }

@@ -37,10 +37,10 @@ public sealed class StopSignalsTests : IDisposable
         Assert.Equal(["button", "end 143"], _machine.Calls);
     }
 
+    public static TheoryData<int> Others => [LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT];
+
     [Theory]
-    [InlineData(LibC.SIGHUP)]
-    [InlineData(LibC.SIGINT)]
-    [InlineData(LibC.SIGQUIT)]
+    [MemberData(nameof(Others))]
     public void The_other_signals_end_it_without_the_button(int signal)
     {
         using var signals = new StopSignals(_loop, _machine, TimeSpan.Zero);
@@ -99,7 +99,7 @@ public sealed class StopSignalsTests : IDisposable
     }
 
     /// <summary>To this thread: it has been handled when the call returns.</summary>
-    private static void Send(int signal) => Assert.Equal(0, LibC.Tgkill(LibC.Getpid(), LibC.Gettid(), signal));
+    private static void Send(int signal) => Assert.Equal(0, LibC.tgkill(LibC.getpid(), LibC.gettid(), signal));
 
     private void Hear() => Assert.Equal(1, _loop.Turn(10_000));
 

@@ -36,12 +36,12 @@ public sealed unsafe class WriterThreadTests
         using (read)
         using (write)
         {
-            _ = LibC.Fcntl(write.Number, LibC.F_SETFL, LibC.O_NONBLOCK);
+            _ = LibC.fcntl(write.Number, LibC.F_SETFL, LibC.O_NONBLOCK);
             byte[] junk = new byte[4096];
             int filled = 0;
             fixed (byte* start = junk)
             {
-                for (nint got; (got = LibC.Write(write.Number, start, (nuint)junk.Length)) > 0; filled += (int)got)
+                for (long got; (got = LibC.write(write.Number, start, junk.Length)) > 0; filled += (int)got)
                 {
                 }
             }
@@ -93,7 +93,7 @@ public sealed unsafe class WriterThreadTests
         {
             for (int done = 0; done < all.Length;)
             {
-                nint got = LibC.Read(pipe.Number, start + done, (nuint)(all.Length - done));
+                long got = LibC.read(pipe.Number, start + done, all.Length - done);
                 Assert.True(got > 0);
                 done += (int)got;
             }

@@ -118,7 +118,7 @@ public sealed class LogTests : IDisposable
     private static (FileDescriptor Read, FileDescriptor Write) MakePipe()
     {
         (FileDescriptor read, FileDescriptor write) = Pipe.Create();
-        Assert.Equal(0, LibC.Fcntl(read.Number, LibC.F_SETFL, LibC.O_NONBLOCK));
+        Assert.Equal(0, LibC.fcntl(read.Number, LibC.F_SETFL, LibC.O_NONBLOCK));
         return (read, write);
     }
 
@@ -129,7 +129,7 @@ public sealed class LogTests : IDisposable
             fixed (byte* start = bytes)
             {
                 // SAFETY: as many bytes as the span has.
-                nint written = LibC.Write(pipe.Number, start, (nuint)bytes.Length);
+                long written = LibC.write(pipe.Number, start, bytes.Length);
                 Assert.True(written > 0);
                 bytes = bytes[(int)written..];
             }

@@ -154,7 +154,7 @@ public sealed class MachineStoreTests : IDisposable
     public void The_runtime_directory_is_where_the_system_has_it_else_a_private_one()
     {
         string Below(string name) => Path.Combine(_place.Runtime, name);
-        uint user = LibC.Geteuid();
+        uint user = LibC.geteuid();
         Assert.Equal(Below("chosen/vmm"), RuntimeRoot.Find(Below("chosen"), Below("none"), _place.Runtime, user));
         Directory.CreateDirectory(Below($"users/{user}"));
         Assert.Equal(Below($"users/{user}/vmm"), RuntimeRoot.Find("relative", Below("users"), _place.Runtime, user));
@@ -166,7 +166,7 @@ public sealed class MachineStoreTests : IDisposable
     [Fact]
     public void A_runtime_directory_of_somebody_else_is_refused()
     {
-        uint user = LibC.Geteuid();
+        uint user = LibC.geteuid();
         Directory.CreateSymbolicLink(Path.Combine(_place.Runtime, $"vmm-{user}"), "/var");
         Assert.Contains("is a link", Assert.Throws<HostException>(() => RuntimeRoot.Find(null, "/none", _place.Runtime, user)).Message, StringComparison.Ordinal);
         string others = "/";

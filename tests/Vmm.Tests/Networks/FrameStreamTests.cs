@@ -149,7 +149,7 @@ public sealed unsafe class FrameStreamTests : IDisposable
     {
         fixed (byte* start = bytes)
         {
-            Assert.Equal(bytes.Length, LibC.Write(_peer.Number, start, (nuint)bytes.Length));
+            Assert.Equal(bytes.Length, LibC.write(_peer.Number, start, bytes.Length));
         }
     }
 
@@ -158,7 +158,7 @@ public sealed unsafe class FrameStreamTests : IDisposable
         byte[] bytes = new byte[most];
         fixed (byte* start = bytes)
         {
-            return bytes[..(int)LibC.Read(_peer.Number, start, (nuint)most)];
+            return bytes[..(int)LibC.read(_peer.Number, start, most)];
         }
     }
 }

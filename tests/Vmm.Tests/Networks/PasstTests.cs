@@ -43,7 +43,7 @@ public sealed class PasstTests
         using var stand = new NetStand(loop, net, Mac);
         stand.Offer(4);
         Assert.True(stand.LinkIsUp);
-        _ = LibC.Kill(net.ProcessId!.Value, LibC.SIGKILL);
+        _ = LibC.kill(net.ProcessId!.Value, LibC.SIGKILL);
         stand.RunUntil(() => !stand.LinkIsUp);
         stand.Settle();
         Assert.Equal("--net user: passt has ended; the card has no network any more", Assert.Single(log.Lines));

@@ -172,10 +172,8 @@ public sealed class TapNetTests
 
 /// <summary>Skipped, visibly, where no tap can be made.</summary>
 [AttributeUsage(AttributeTargets.Method)]
-internal sealed partial class TapFactAttribute : FactAttribute
+internal sealed class TapFactAttribute : FactAttribute
 {
-    private const int CLONE_NEWNET = 0x40000000;
-
     public TapFactAttribute()
     {
         if (!Environment.IsPrivilegedProcess || !File.Exists("/dev/net/tun") || !File.Exists("/usr/sbin/ip"))
@@ -185,8 +183,5 @@ internal sealed partial class TapFactAttribute : FactAttribute
     }
 
     /// <summary>Gives the calling thread, and what it starts, a network of its own.</summary>
-    public static void EnterNamespace() => ErrnoException.Check(Unshare(CLONE_NEWNET), "unshare");
-
-    [System.Runtime.InteropServices.LibraryImport("libc", EntryPoint = "unshare", SetLastError = true)]
-    private static partial int Unshare(int flags);
+    public static void EnterNamespace() => ErrnoException.Check(LibC.unshare(LibC.CLONE_NEWNET), "unshare");
 }

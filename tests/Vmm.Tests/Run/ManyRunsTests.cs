@@ -99,7 +99,7 @@ public sealed class ManyRunsTests : IDisposable
             ["a"], $"sleep 1000 & echo $! >{At("same")}; setsid sleep 60 & echo $! >{At("other")}; sleep 0.2; kill -9 $$");
         Assert.Equal((1, 137), (code, results[0].Code));
         Assert.InRange(clock.Elapsed.TotalSeconds, 0, 50);
-        _ = LibC.Kill(int.Parse(File.ReadAllText(At("other"))), LibC.SIGKILL);
+        _ = LibC.kill(int.Parse(File.ReadAllText(At("other"))), LibC.SIGKILL);
         string same = $"/proc/{File.ReadAllText(At("same")).Trim()}/stat";
         for (int i = 0; i < 500 && File.Exists(same) && !File.ReadAllText(same).Contains(") Z ", StringComparison.Ordinal); i++)
         {

@@ -82,7 +82,7 @@ public sealed class SlurmTests : IDisposable
         File.WriteAllLines(At("list"), ["quick", "slow1", "slow2"]);
         using Process vmm = Start("--on", "slurm", "--result", "result.json");
         Await(() => OfNode("n1", "code") + OfNode("n2", "code") > 0);
-        _ = LibC.Kill(vmm.Id, LibC.SIGINT);
+        _ = LibC.kill(vmm.Id, LibC.SIGINT);
         string errors = End(vmm);
         Assert.True(vmm.ExitCode == 130, errors);
         Assert.Contains("1 passed, 0 failed, 2 not run", errors, StringComparison.Ordinal);

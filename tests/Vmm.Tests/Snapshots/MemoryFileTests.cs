@@ -24,7 +24,7 @@ public sealed class MemoryFileTests
 
         Assert.Equal(8UL * 4096, written);
         Assert.Equal(5, checksums.Count(static sum => sum != 0));
-        LibC.Statx status = HostFile.Status(file, "memory");
+        Statx status = HostFile.Status(file, "memory");
         Assert.Equal(Size, status.Size);
         Assert.InRange(status.Blocks * 512, written, written + (128 << 10));
         using var again = new GuestRam(Size);
@@ -116,7 +116,7 @@ public sealed class MemoryFileTests
     {
         public ReadOnlyMemory<byte> State => throw new NotSupportedException();
 
-        public FileDescriptor MapMemory() => new(LibC.Fcntl(file.Number, LibC.F_DUPFD_CLOEXEC, 3));
+        public FileDescriptor MapMemory() => new(LibC.fcntl(file.Number, LibC.F_DUPFD_CLOEXEC, 3));
 
         public void ReadMemory(nint start, ulong length) => throw new NotSupportedException();
 

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Backends.VhostUser;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
@@ -55,7 +56,7 @@ internal sealed unsafe partial class FakeBackend : IDisposable
     public int DescriptorOf(VhostUserRequest request, int queue) => Asked.Last(
         each => each.Request == request && (each.Payload[0] == queue)).Descriptors[0];
 
-    public void Close() => _ = LibC.Shutdown(_socket.Number, LibC.SHUT_RDWR);
+    public void Close() => _ = LibC.shutdown(_socket.Number, LibC.SHUT_RDWR);
 
     public static byte[] Message(uint request, uint flags, byte[] payload, uint? length = null)
     {
@@ -79,15 +80,12 @@ internal sealed unsafe partial class FakeBackend : IDisposable
         {
             foreach (int descriptor in descriptors)
             {
-                _ = LibC.Close(descriptor);
+                _ = LibC.close(descriptor);
             }
         }
 
         _socket.Dispose();
     }
-
-    [LibraryImport("libc", EntryPoint = "recvmsg", SetLastError = true)]
-    private static partial nint Recvmsg(int socket, LibC.Msghdr* message, int flags);
 
     private void Serve()
     {
@@ -118,7 +116,7 @@ internal sealed unsafe partial class FakeBackend : IDisposable
             {
                 if (answer.Length > 0)
                 {
-                    _ = LibC.Write(_socket.Number, start, (nuint)answer.Length);
+                    _ = LibC.write(_socket.Number, start, answer.Length);
                 }
             }
         }
@@ -148,18 +146,18 @@ internal sealed unsafe partial class FakeBackend : IDisposable
             while (done < buffer.Length)
             {
                 var vector = new IoVector((nint)(start + done), (nuint)(buffer.Length - done));
-                var message = new LibC.Msghdr { Vectors = (nint)(&vector), VectorCount = 1, Control = (nint)control, ControlLength = Room };
-                nint count = Recvmsg(_socket.Number, &message, 0);
+                var message = new msghdr { msg_iov = (iovec*)&vector, msg_iovlen = 1, msg_control = control, msg_controllen = Room };
+                long count = LibC.recvmsg(_socket.Number, &message, 0);
                 if (count <= 0)
                 {
                     return false;
                 }
 
                 done += (int)count;
-                var head = (LibC.Cmsghdr*)control;
-                if (message.ControlLength >= (nuint)sizeof(LibC.Cmsghdr) && head->Type == LibC.SCM_RIGHTS)
+                var head = (cmsghdr*)control;
+                if (message.msg_controllen >= sizeof(cmsghdr) && head->cmsg_type == LibC.SCM_RIGHTS)
                 {
-                    int number = ((int)head->Length - sizeof(LibC.Cmsghdr)) / sizeof(int);
+                    int number = ((int)head->cmsg_len - sizeof(cmsghdr)) / sizeof(int);
                     descriptors = new ReadOnlySpan<int>(head + 1, number).ToArray();
                 }
             }

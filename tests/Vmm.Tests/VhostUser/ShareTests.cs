@@ -123,7 +123,7 @@ internal sealed class VirtiofsdFactAttribute : FactAttribute
         {
             Skip = "virtiofsd is not installed";
         }
-        else if (LibC.Geteuid() != 0)
+        else if (LibC.geteuid() != 0)
         {
             Skip = "needs root, as namespaces of users may be switched off";
         }

@@ -84,7 +84,7 @@ public sealed class VhostUserTests
         Assert.Equal((5UL << 30) - low, Number(payload.AsSpan(48)));
         Assert.Equal(low, Number(payload.AsSpan(64)));
         Assert.Equal((ulong)ram.HostStart + low, Number(payload.AsSpan(56)));
-        Assert.Equal(-1, LibC.Ftruncate(ram.Table.Descriptors[0], 4096));
+        Assert.Equal(-1, LibC.ftruncate(ram.Table.Descriptors[0], 4096));
     }
 
     [Fact]
@@ -268,12 +268,12 @@ public sealed class VhostUserTests
     private static unsafe void Signal(int eventFd)
     {
         ulong one = 1;
-        Assert.Equal(8, LibC.Write(eventFd, &one, 8));
+        Assert.Equal(8, LibC.write(eventFd, &one, 8));
     }
 
     private static unsafe ulong Count(int eventFd)
     {
         ulong count;
-        return LibC.Read(eventFd, &count, 8) == 8 ? count : 0;
+        return LibC.read(eventFd, &count, 8) == 8 ? count : 0;
     }
 }

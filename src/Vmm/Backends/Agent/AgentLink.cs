@@ -87,11 +87,11 @@ internal sealed unsafe class AgentLink : IDisposable
     {
         while (!_isOver && _start < _end)
         {
-            nint sent;
+            long sent;
             fixed (byte* start = &_unsent[_start])
             {
                 // SAFETY: the array is pinned meanwhile, and the length ends within it.
-                sent = LibC.Write(_socket.Number, start, (nuint)(_end - _start));
+                sent = LibC.write(_socket.Number, start, _end - _start);
             }
 
             if (sent < 0)
@@ -119,7 +119,7 @@ internal sealed unsafe class AgentLink : IDisposable
         _socket.Dispose();
     }
 
-    private void Ready(uint events)
+    private void Ready(int events)
     {
         if ((events & LibC.EPOLLOUT) != 0)
         {
@@ -134,11 +134,11 @@ internal sealed unsafe class AgentLink : IDisposable
         for (int i = 0; i < ReadsPerTurn && !_isOver; i++)
         {
             Span<byte> room = _reader.Room;
-            nint got;
+            long got;
             fixed (byte* start = room)
             {
                 // SAFETY: the span is pinned meanwhile.
-                got = LibC.Read(_socket.Number, start, (nuint)room.Length);
+                got = LibC.read(_socket.Number, start, room.Length);
             }
 
             if (got < 0 && Marshal.GetLastPInvokeError() is ErrnoException.EAGAIN or ErrnoException.EINTR)

@@ -137,7 +137,7 @@ internal sealed class ConsoleInput : IDisposable
         Span<byte> room = MakeRoom();
         Span<byte> dropped = stackalloc byte[room.IsEmpty ? ChunkSize : 0];
         Span<byte> buffer = room.IsEmpty ? dropped : room;
-        nint got = _alwaysReady ? _source.ReadWaiting(buffer) : _source.Read(buffer);
+        long got = _alwaysReady ? _source.ReadWaiting(buffer) : _source.Read(buffer);
         if (got < 0 && Marshal.GetLastPInvokeError() is ErrnoException.EINTR or ErrnoException.EAGAIN)
         {
             return;

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Host;
 
 namespace Vmm.Backends.Console;
@@ -18,7 +19,7 @@ internal sealed unsafe class InputDescriptor : IDisposable
         Number = fd;
         if (isTerminal)
         {
-            int again = LibC.Open(
+            int again = LibC.open(
                 $"/proc/self/fd/{fd}", LibC.O_RDONLY | LibC.O_NONBLOCK | LibC.O_NOCTTY | LibC.O_CLOEXEC, 0);
             if (again >= 0)
             {
@@ -33,16 +34,16 @@ internal sealed unsafe class InputDescriptor : IDisposable
 
     /// <summary>Reads what is available now.</summary>
     /// <returns>Bytes; 0 at the end; -1 for an error, which is EAGAIN where there is nothing.</returns>
-    public nint Read(Span<byte> buffer)
+    public long Read(Span<byte> buffer)
     {
         fixed (byte* start = buffer)
         {
             if (_canNotWait)
             {
-                var vector = new LibC.Iovec { Base = (nint)start, Length = (nuint)buffer.Length };
+                var vector = new iovec { iov_base = start, iov_len = buffer.Length };
 
                 // SAFETY: one vector on this stack, over a buffer that is pinned.
-                nint got = LibC.Preadv2(Number, &vector, 1, -1, LibC.RWF_NOWAIT);
+                long got = LibC.preadv2(Number, &vector, 1, -1, LibC.RWF_NOWAIT);
                 if (got >= 0 || Marshal.GetLastPInvokeError() is not (ErrnoException.EOPNOTSUPP or ErrnoException.ENOSYS))
                 {
                     return got;
@@ -57,12 +58,12 @@ internal sealed unsafe class InputDescriptor : IDisposable
 
     /// <summary>As <see cref="Read"/>, for regular files: they never wait long, and epoll does not report them.
     /// </summary>
-    public nint ReadWaiting(Span<byte> buffer)
+    public long ReadWaiting(Span<byte> buffer)
     {
         fixed (byte* start = buffer)
         {
             // SAFETY: the whole buffer, which is pinned.
-            return LibC.Read(Number, start, (nuint)buffer.Length);
+            return LibC.read(Number, start, buffer.Length);
         }
     }
 

@@ -78,7 +78,7 @@ internal sealed class PortSocket : ISerialOutput, IDisposable
         Port.SetConnected(true);
     }
 
-    private void Serve(uint events)
+    private void Serve(int events)
     {
         if (_socket is null || _isHungUp)
         {

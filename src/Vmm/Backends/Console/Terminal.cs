@@ -1,3 +1,4 @@
+using Tmds.Linux;
 using Vmm.Host;
 
 namespace Vmm.Backends.Console;
@@ -8,7 +9,7 @@ internal sealed unsafe class Terminal : IDisposable
 {
     private readonly int _fd;
     private readonly Lock _lock = new();
-    private LibC.Termios _saved;
+    private termios _saved;
     private bool _raw;
 
     private Terminal(int fd) => _fd = fd;
@@ -17,16 +18,16 @@ internal sealed unsafe class Terminal : IDisposable
     public bool IsInForeground => JobControl.IsInForeground(_fd);
 
     /// <summary>Null where the descriptor is no terminal.</summary>
-    public static Terminal? TryOpen(int fd) => LibC.IsATty(fd) == 1 ? new Terminal(fd) : null;
+    public static Terminal? TryOpen(int fd) => LibC.isatty(fd) == 1 ? new Terminal(fd) : null;
 
     /// <summary>The terminal's size; 24 rows and 80 columns where the descriptor is no terminal, or the size is unknown.</summary>
     public static (ushort Rows, ushort Columns) SizeOf(int fd)
     {
-        LibC.Winsize size;
+        winsize size;
 
         // SAFETY: a struct on this stack, with the layout of glibc's (LibCTests).
-        return LibC.Ioctl(fd, LibC.TIOCGWINSZ, (nint)(&size)) == 0 && size.Rows != 0 && size.Columns != 0
-            ? (size.Rows, size.Columns)
+        return LibC.ioctl(fd, LibC.TIOCGWINSZ, &size) == 0 && size.ws_row != 0 && size.ws_col != 0
+            ? (size.ws_row, size.ws_col)
             : ((ushort)24, (ushort)80);
     }
 
@@ -42,17 +43,17 @@ internal sealed unsafe class Terminal : IDisposable
                 return false;
             }
 
-            LibC.Termios now;
+            termios now;
 
-            // SAFETY: structs on this stack, with the layout of glibc's termios (AbiTests).
-            if (LibC.Tcgetattr(_fd, &now) == 0)
+            // SAFETY: structs on this stack, with the layout of glibc's termios (LibCTests).
+            if (LibC.tcgetattr(_fd, &now) == 0)
             {
                 _saved = _raw ? _saved : now;
-                LibC.Termios raw = _saved;
-                LibC.Cfmakeraw(&raw);
+                termios raw = _saved;
+                LibC.cfmakeraw(&raw);
 
                 // Not TCSADRAIN: it waits until pending output is written, for ever if the terminal is stopped.
-                _raw = LibC.Tcsetattr(_fd, LibC.TCSANOW, &raw) == 0;
+                _raw = LibC.tcsetattr(_fd, (int)LibC.TCSANOW, &raw) == 0;
                 Stderr.NeedsCarriageReturns = _raw;
             }
 
@@ -73,10 +74,10 @@ internal sealed unsafe class Terminal : IDisposable
 
             _raw = false;
             Stderr.NeedsCarriageReturns = false;
-            LibC.Termios saved = _saved;
+            termios saved = _saved;
 
             // SAFETY: as in Take.
-            _ = LibC.Tcsetattr(_fd, LibC.TCSANOW, &saved);
+            _ = LibC.tcsetattr(_fd, (int)LibC.TCSANOW, &saved);
         }
     }
 

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Boot;
 using Vmm.Host;
 
@@ -7,10 +8,7 @@ namespace Vmm.Backends.Disks;
 /// <summary>Opens image files, with a lock against other writers, and errors that say what to do.</summary>
 internal static class DiskFiles
 {
-    private const int EROFS = 30;
-    private const int ETXTBSY = 26;
     private const uint OwnerOnly = 0x180;       // rw-------
-    private const uint MFD_CLOEXEC = 1;
 
     /// <param name="path">A file or block device.</param>
     /// <param name="readOnly">Opens it read-only and shares it with other readers; otherwise no other program may have it
@@ -21,7 +19,7 @@ internal static class DiskFiles
         string path, bool readOnly, FileEngine engine, DiskCache cache = DiskCache.Writeback)
     {
         int flags = (readOnly ? LibC.O_RDONLY : LibC.O_RDWR) | LibC.O_CLOEXEC;
-        int number = LibC.Open(path, flags, 0);
+        int number = LibC.open(path, flags, 0);
         if (number < 0)
         {
             throw CannotOpen(path, readOnly, Marshal.GetLastPInvokeError());
@@ -54,14 +52,14 @@ internal static class DiskFiles
         {
             int number = string.IsNullOrEmpty(directory)
                 ? -1
-                : LibC.Open(directory, LibC.O_TMPFILE | LibC.O_RDWR | LibC.O_CLOEXEC, OwnerOnly);
+                : LibC.open(directory, LibC.O_TMPFILE | LibC.O_RDWR | LibC.O_CLOEXEC, OwnerOnly);
             if (number >= 0)
             {
                 return new FileDescriptor(number);
             }
         }
 
-        return new FileDescriptor(ErrnoException.Check(LibC.MemfdCreate("vmm-ephemeral", MFD_CLOEXEC), "memfd_create"));
+        return new FileDescriptor(ErrnoException.Check(LibC.memfd_create("vmm-ephemeral"u8, LibC.MFD_CLOEXEC), "memfd_create"));
     }
 
     /// <summary>One that was open already; owned from now on.</summary>
@@ -97,7 +95,7 @@ internal static class DiskFiles
         string remedy = errno switch
         {
             ErrnoException.ENOENT => $": make one, for instance: truncate -s 1G {path}",
-            ErrnoException.EACCES or ErrnoException.EPERM or EROFS or ETXTBSY when !readOnly =>
+            ErrnoException.EACCES or ErrnoException.EPERM or ErrnoException.EROFS or ErrnoException.ETXTBSY when !readOnly =>
                 ": it cannot be written; add ',readonly' or change its permissions",
             _ => "",
         };
@@ -107,7 +105,7 @@ internal static class DiskFiles
     /// <summary>Opens the same file again: by its descriptor, as the path may name another file by now.</summary>
     private static FileDescriptor OpenDirect(FileDescriptor fd, string path, int flags)
     {
-        int number = LibC.Open($"/proc/self/fd/{fd.Number}", flags | LibC.O_DIRECT, 0);
+        int number = LibC.open($"/proc/self/fd/{fd.Number}", flags | LibC.O_DIRECT, 0);
         return number >= 0
             ? new FileDescriptor(number)
             : throw new UsageException(
@@ -117,8 +115,8 @@ internal static class DiskFiles
 
     private static unsafe void CheckKind(FileDescriptor fd, string path, bool readOnly)
     {
-        int kind = HostFile.Status(fd, path).Mode & LibC.S_IFMT;
-        if (kind is not (LibC.S_IFREG or LibC.S_IFBLK))
+        mode_t kind = HostFile.Status(fd, path).Mode & LibC.S_IFMT;
+        if (kind != LibC.S_IFREG && kind != LibC.S_IFBLK)
         {
             throw new UsageException($"--disk {path}: neither a file nor a block device");
         }
@@ -127,7 +125,7 @@ internal static class DiskFiles
         int isReadOnly = 0;
 
         // SAFETY: BLKROGET writes an int.
-        if (kind == LibC.S_IFBLK && !readOnly && LibC.Ioctl(fd.Number, LibC.BLKROGET, (nint)(&isReadOnly)) == 0
+        if (kind == LibC.S_IFBLK && !readOnly && LibC.ioctl(fd.Number, LibC.BLKROGET, &isReadOnly) == 0
             && isReadOnly != 0)
         {
             throw new UsageException($"--disk {path}: the block device is read-only; add ',readonly'");

@@ -20,7 +20,7 @@ internal static class NewFile
         }
 
         string directory = Path.GetDirectoryName(path) is { Length: > 0 } parent ? parent : path.StartsWith('/') ? "/" : ".";
-        int number = LibC.Open(directory, LibC.O_TMPFILE | LibC.O_RDWR | LibC.O_CLOEXEC, Mode);
+        int number = LibC.open(directory, LibC.O_TMPFILE | LibC.O_RDWR | LibC.O_CLOEXEC, Mode);
         int errno = number < 0 ? Marshal.GetLastPInvokeError() : 0;
         if (errno is ErrnoException.EOPNOTSUPP or ErrnoException.EISDIR or ErrnoException.ENOENT or ErrnoException.EINVAL)
         {
@@ -35,7 +35,7 @@ internal static class NewFile
 
         using var fd = new FileDescriptor(number);
         fill(fd);
-        if (LibC.Linkat(LibC.AT_FDCWD, $"/proc/self/fd/{number}", LibC.AT_FDCWD, path, LibC.AT_SYMLINK_FOLLOW) != 0)
+        if (LibC.linkat(LibC.AT_FDCWD, $"/proc/self/fd/{number}", LibC.AT_FDCWD, path, LibC.AT_SYMLINK_FOLLOW) != 0)
         {
             throw CannotMake(path, Marshal.GetLastPInvokeError());
         }
@@ -51,13 +51,13 @@ internal static class NewFile
             fixed (byte* start = content)
             {
                 // SAFETY: what is left of the span.
-                nint count = LibC.Pwrite(fd.Number, start + done, (nuint)(content.Length - done), done);
+                long count = LibC.pwrite(fd.Number, start + done, content.Length - done, done);
                 errno = count < 0 ? Marshal.GetLastPInvokeError() : 0;
                 done += (int)Math.Max(count, 0);
             }
         }
 
-        errno = errno == 0 && LibC.Fdatasync(fd.Number) != 0 ? Marshal.GetLastPInvokeError() : errno;
+        errno = errno == 0 && LibC.fdatasync(fd.Number) != 0 ? Marshal.GetLastPInvokeError() : errno;
         if (errno != 0)
         {
             throw new HostException($"{path}: {FileErrors.Describe(errno)}: it was not made");
@@ -66,7 +66,7 @@ internal static class NewFile
 
     private static void CreateInPlace(string path, Action<FileDescriptor> fill)
     {
-        int number = LibC.Open(path, LibC.O_RDWR | LibC.O_CREAT | LibC.O_EXCL | LibC.O_CLOEXEC, Mode);
+        int number = LibC.open(path, LibC.O_RDWR | LibC.O_CREAT | LibC.O_EXCL | LibC.O_CLOEXEC, Mode);
         if (number < 0)
         {
             throw CannotMake(path, Marshal.GetLastPInvokeError());
@@ -79,7 +79,7 @@ internal static class NewFile
         }
         catch
         {
-            _ = LibC.Unlink(path);
+            _ = LibC.unlink(path);
             throw;
         }
     }

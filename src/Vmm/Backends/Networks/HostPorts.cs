@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Host;
 
 namespace Vmm.Backends.Networks;
@@ -25,7 +26,7 @@ internal static unsafe class HostPorts
     private static void Check(PublishedPort port, byte[] address, int type, string protocol)
     {
         bool isV6 = address.Length > sizeof(uint);
-        int number = LibC.Socket(isV6 ? LibC.AF_INET6 : LibC.AF_INET, type | LibC.SOCK_CLOEXEC, 0);
+        int number = LibC.socket(isV6 ? LibC.AF_INET6 : LibC.AF_INET, type | LibC.SOCK_CLOEXEC, 0);
         if (number < 0)
         {
             return;     // the host lacks the protocol: then the port is not taken either
@@ -37,12 +38,12 @@ internal static unsafe class HostPorts
         // SAFETY: numbers and structs on this stack. A port that was just closed does not count as taken.
         if (type == LibC.SOCK_STREAM)
         {
-            _ = LibC.Setsockopt(number, LibC.SOL_SOCKET, LibC.SO_REUSEADDR, &one, sizeof(int));
+            _ = LibC.setsockopt(number, LibC.SOL_SOCKET, LibC.SO_REUSEADDR, &one, sizeof(int));
         }
 
         if (isV6)
         {
-            _ = LibC.Setsockopt(number, LibC.IPPROTO_IPV6, LibC.IPV6_V6ONLY, &one, sizeof(int));
+            _ = LibC.setsockopt(number, LibC.IPPROTO_IPV6, LibC.IPV6_V6ONLY, &one, sizeof(int));
         }
 
         int errno = Bind(number, address, (ushort)port.Port) == 0 ? 0 : Marshal.GetLastPInvokeError();
@@ -66,13 +67,13 @@ internal static unsafe class HostPorts
         ushort networkPort = BinaryPrimitives.ReverseEndianness(port);
         if (address.Length > sizeof(uint))
         {
-            var six = new LibC.SockaddrIn6 { Family = LibC.AF_INET6, Port = networkPort };
-            address.CopyTo(new Span<byte>(six.Address, 16));
-            return LibC.Bind(socket, &six, (uint)sizeof(LibC.SockaddrIn6));
+            var six = new sockaddr_in6 { sin6_family = LibC.AF_INET6, sin6_port = networkPort };
+            address.CopyTo(new Span<byte>(six.sin6_addr.s6_addr, 16));
+            return LibC.bind(socket, (sockaddr*)&six, sizeof(sockaddr_in6));
         }
 
-        var four = new LibC.SockaddrIn { Family = LibC.AF_INET, Port = networkPort };
-        address.CopyTo(new Span<byte>(four.Address, 4));
-        return LibC.Bind(socket, &four, (uint)sizeof(LibC.SockaddrIn));
+        var four = new sockaddr_in { sin_family = LibC.AF_INET, sin_port = networkPort };
+        address.CopyTo(new Span<byte>(four.sin_addr.s_addr, 4));
+        return LibC.bind(socket, (sockaddr*)&four, sizeof(sockaddr_in));
     }
 }

@@ -55,7 +55,7 @@ internal sealed class Passt
     /// <exception cref="HostException">It is not installed.</exception>
     public static Passt Start(IReadOnlyList<PublishedPort> ports)
     {
-        ErrnoException.Check(LibC.Prctl(LibC.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl");
+        ErrnoException.Check(LibC.prctl(LibC.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl");
         bool localOnly = !HostRoutes.AnyDefault();
 
         // The name cannot be guessed; passt creates the file itself, as another user if it is started by root.
@@ -86,7 +86,7 @@ internal sealed class Passt
         string? said = ChildProcess.ReadToEnd(_errors, Patience);
         if (said is null)
         {
-            _ = LibC.Kill(_pid, LibC.SIGKILL);
+            _ = LibC.kill(_pid, LibC.SIGKILL);
         }
 
         int? code = ChildProcess.Wait(_pid);
@@ -150,10 +150,10 @@ internal sealed class Passt
     /// <summary>The first that this user may write to; for root, the first that all users may.</summary>
     /// <returns>Null for none: passt then runs without a file.</returns>
     internal static string? FindDirectory(IEnumerable<string?> directories) => directories.FirstOrDefault(
-        static directory => directory is ['/', ..] && LibC.Access(directory, LibC.W_OK) == 0
-            && HostFile.TryStatus(directory, out LibC.Statx status)
+        static directory => directory is ['/', ..] && LibC.access(directory, LibC.W_OK) == 0
+            && HostFile.TryStatus(directory, out Statx status)
             && (status.Mode & LibC.S_IFMT) == LibC.S_IFDIR
-            && (LibC.Geteuid() != 0 || (status.Mode & LibC.S_IWOTH) != 0));
+            && (LibC.geteuid() != 0 || (status.Mode & LibC.S_IWOTH) != 0));
 
     /// <returns>Null where it is unknown: it still ends with its socket, and init reaps it.</returns>
     private static int? FindProcess(string? said) => said?.Split('\n').FirstOrDefault(static line => line.StartsWith(Said, StringComparison.Ordinal)) is { } line

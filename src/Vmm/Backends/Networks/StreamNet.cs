@@ -126,7 +126,7 @@ internal abstract class StreamNet : INetBackend, IDisposable
     {
     }
 
-    private void Ready(uint events)
+    private void Ready(int events)
     {
         if ((events & LibC.EPOLLOUT) != 0 && _stream!.Flush())
         {

@@ -9,7 +9,7 @@ namespace Vmm.Backends.Networks;
 /// the card's pairs.</summary>
 internal sealed class TapNet : INetBackend, IDisposable
 {
-    private const uint AllOffloads = LibC.TUN_F_CSUM | LibC.TUN_F_TSO4 | LibC.TUN_F_TSO6 | LibC.TUN_F_TSO_ECN;
+    private static uint AllOffloads => LibC.TUN_F_CSUM | LibC.TUN_F_TSO4 | LibC.TUN_F_TSO6 | LibC.TUN_F_TSO_ECN;
 
     private readonly TapDevice[] _queues;
     private readonly Interest[] _interests;
@@ -96,7 +96,7 @@ internal sealed class TapNet : INetBackend, IDisposable
         }
     }
 
-    private void Ready(int pair, uint events)
+    private void Ready(int pair, int events)
     {
         if ((events & LibC.EPOLLERR) != 0)
         {

@@ -58,7 +58,7 @@ internal sealed record ShareSpec(string HostPath, string GuestPath, bool IsWrita
     public string FindDirectory()
     {
         string path = Path.GetFullPath(HostPath);
-        if (!HostFile.TryStatus(path, out LibC.Statx status))
+        if (!HostFile.TryStatus(path, out Statx status))
         {
             throw new UsageException($"--share {HostPath}: there is no such directory");
         }

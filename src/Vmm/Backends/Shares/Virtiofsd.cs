@@ -119,7 +119,7 @@ internal sealed class Virtiofsd : IDisposable
     internal static string[] Arguments(string program, string directory, bool isWritable, string sandbox)
     {
         // Mapped to root: all that virtiofsd does needs capabilities in its own namespaces only.
-        string[] user = LibC.Geteuid() == 0 ? [] : ["--user", "--map-root-user"];
+        string[] user = LibC.geteuid() == 0 ? [] : ["--user", "--map-root-user"];
         string fd = $"--fd={ChildProcess.HandedOver}";
         string options = IsOldProgram(program)
             ? $"-f {fd} --rlimit-nofile=0 -o source=$stage -o sandbox={sandbox} -o cache=auto -o log_level=err"
@@ -138,7 +138,7 @@ internal sealed class Virtiofsd : IDisposable
         .Where(static directory => directory.StartsWith('/'))
         .Select(static directory => $"{directory}/virtiofsd")
         .Concat(Places)
-        .FirstOrDefault(static path => LibC.Access(path, LibC.X_OK) == 0);
+        .FirstOrDefault(static path => LibC.access(path, LibC.X_OK) == 0);
 
     /// <summary>QEMU's own, in C, which its version 8.0 left out, has other options than the one in Rust.</summary>
     private static bool IsOldProgram(string program) => program.StartsWith("/usr/lib/qemu/", StringComparison.Ordinal);

@@ -56,7 +56,7 @@ internal sealed class VsockSocket(EventLoop loop, ConnectedSocket socket, bool g
         }
     }
 
-    private void Ready(uint events)
+    private void Ready(int events)
     {
         if ((events & LibC.EPOLLOUT) != 0)
         {

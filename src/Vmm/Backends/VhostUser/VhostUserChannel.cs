@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using Tmds.Linux;
 using Vmm.Devices.Virtio;
 using Vmm.Host;
 
@@ -69,7 +70,7 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
     }
 
     /// <summary>Shuts the connection down, which the event loop sees. Any thread.</summary>
-    public void Close() => _ = LibC.Shutdown(Number, LibC.SHUT_RDWR);
+    public void Close() => _ = LibC.shutdown(Number, LibC.SHUT_RDWR);
 
     public void Dispose() => socket.Dispose();
 
@@ -83,12 +84,12 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
 
         const int MostControl = 16 + (MostDescriptors * sizeof(int));
         ulong* control = stackalloc ulong[MostControl / sizeof(ulong)];
-        var header = (LibC.Cmsghdr*)control;
-        *header = new LibC.Cmsghdr
+        var header = (cmsghdr*)control;
+        *header = new cmsghdr
         {
-            Length = (nuint)(sizeof(LibC.Cmsghdr) + (descriptors.Length * sizeof(int))),
-            Level = LibC.SOL_SOCKET,
-            Type = LibC.SCM_RIGHTS,
+            cmsg_len = (socklen_t)(sizeof(cmsghdr) + (descriptors.Length * sizeof(int))),
+            cmsg_level = LibC.SOL_SOCKET,
+            cmsg_type = LibC.SCM_RIGHTS,
         };
 
         // SAFETY: CopyTo throws rather than pass the room of MostDescriptors behind the header.
@@ -96,19 +97,19 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
         fixed (byte* start = message)
         {
             var vector = new IoVector((nint)start, (nuint)message.Length);
-            var sent = new LibC.Msghdr
+            var sent = new msghdr
             {
-                Vectors = (nint)(&vector),
-                VectorCount = 1,
-                Control = descriptors.IsEmpty ? 0 : (nint)control,
+                msg_iov = (iovec*)&vector,
+                msg_iovlen = 1,
+                msg_control = descriptors.IsEmpty ? null : control,
 
                 // CMSG_SPACE: rounded up to eight.
-                ControlLength = descriptors.IsEmpty ? 0 : (header->Length + 7) & ~(nuint)7,
+                msg_controllen = descriptors.IsEmpty ? 0 : ((uint)header->cmsg_len + 7) & ~7u,
             };
 
             // SAFETY: all of it is on this stack, or pinned, for the length of the call. The kernel takes a message this
             // short whole, or not at all.
-            nint count = LibC.Sendmsg(Number, &sent, LibC.MSG_NOSIGNAL);
+            long count = LibC.sendmsg(Number, &sent, LibC.MSG_NOSIGNAL);
             if (count != message.Length)
             {
                 throw new VhostUserException(
@@ -140,7 +141,7 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
     {
         while (!buffer.IsEmpty)
         {
-            var poll = new LibC.Pollfd { Fd = Number, Events = (short)LibC.EPOLLIN };
+            var poll = new pollfd { fd = Number, events = LibC.POLLIN };
 
             // SAFETY: a struct on this stack.
             int ready = LibC.Poll(&poll, 1, (int)Math.Max(0, end - Environment.TickCount64));
@@ -149,11 +150,11 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
                 throw new VhostUserException($"it has not answered {request} for {patience.TotalSeconds:0} seconds");
             }
 
-            nint count;
+            long count;
             fixed (byte* start = buffer)
             {
                 // SAFETY: pinned meanwhile. Descriptors that come along are dropped by the kernel.
-                count = ready < 0 ? -1 : LibC.Recv(Number, start, (nuint)buffer.Length, LibC.MSG_DONTWAIT);
+                count = ready < 0 ? -1 : LibC.recv(Number, start, buffer.Length, LibC.MSG_DONTWAIT);
             }
 
             if (count > 0)

@@ -17,7 +17,7 @@ internal static class CheckCommand
 
     private static int Run()
     {
-        bool colour = LibC.IsATty(1) == 1 && Environment.GetEnvironmentVariable("NO_COLOR") is null or "";
+        bool colour = LibC.isatty(1) == 1 && Environment.GetEnvironmentVariable("NO_COLOR") is null or "";
         int worst = 0;
         foreach (Finding finding in HostDoctor.Examine())
         {

@@ -157,7 +157,7 @@ internal static class DiskCommand
 
     private static void CreateRaw(string path, ulong bytes) => NewFile.Create(path, fd =>
     {
-        if (LibC.Ftruncate(fd.Number, (long)bytes) != 0)
+        if (LibC.ftruncate(fd.Number, (long)bytes) != 0)
         {
             int errno = Marshal.GetLastPInvokeError();
             throw new UsageException($"{path}: " + (errno == ErrnoException.EFBIG

@@ -45,7 +45,7 @@ internal static class MachineListCommand
                 : Format;
             if (result.GetValue(watch))
             {
-                Watch(takesAll, format, clears: !result.GetValue(json) && LibC.IsATty(1) == 1);
+                Watch(takesAll, format, clears: !result.GetValue(json) && LibC.isatty(1) == 1);
             }
             else
             {

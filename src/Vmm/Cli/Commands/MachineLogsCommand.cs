@@ -148,11 +148,11 @@ internal sealed unsafe class LogPrinter(DateTime? since, bool timestamps)
     {
         while (!bytes.IsEmpty)
         {
-            nint written;
+            long written;
             fixed (byte* start = bytes)
             {
                 // SAFETY: as many bytes as the span has.
-                written = LibC.Write(fd, start, (nuint)bytes.Length);
+                written = LibC.write(fd, start, bytes.Length);
             }
 
             if (written < 0 && Marshal.GetLastPInvokeError() is var errno and not ErrnoException.EINTR)

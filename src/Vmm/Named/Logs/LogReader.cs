@@ -41,7 +41,7 @@ internal sealed class LogReader(string directory) : IDisposable
             _file ??= TryOpen(LogFormat.FileName);
             if (_file is not null)
             {
-                _inode = HostFile.TryStatus($"/proc/self/fd/{Number(_file)}", out LibC.Statx status) ? status.Inode : 0;
+                _inode = HostFile.TryStatus($"/proc/self/fd/{Number(_file)}", out Statx status) ? status.Inode : 0;
                 ReadFile(_file, take);
             }
         }
@@ -56,7 +56,7 @@ internal sealed class LogReader(string directory) : IDisposable
     private static int Number(FileStream file) => (int)file.SafeFileHandle.DangerousGetHandle();
 
     private bool IsCurrent() =>
-        !HostFile.TryStatus(Path.Combine(directory, LogFormat.FileName), out LibC.Statx status) || status.Inode == _inode;
+        !HostFile.TryStatus(Path.Combine(directory, LogFormat.FileName), out Statx status) || status.Inode == _inode;
 
     private FileStream? TryOpen(string name)
     {

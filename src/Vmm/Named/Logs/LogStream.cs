@@ -31,11 +31,11 @@ internal sealed unsafe class LogStream(LogWriter log, bool isError, FileDescript
         {
             // Where the next byte of the line belongs; never more than has room.
             Span<byte> room = _line.AsSpan(LogFormat.MostFront + _count, MostText - _count);
-            nint got;
+            long got;
             fixed (byte* start = room)
             {
                 // SAFETY: as many bytes as the span has.
-                got = LibC.Read(pipe.Number, start, (nuint)room.Length);
+                got = LibC.read(pipe.Number, start, room.Length);
             }
 
             if (got < 0 && Marshal.GetLastPInvokeError() == ErrnoException.EINTR)

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Tmds.Linux;
 using Vmm.Host;
 
 namespace Vmm.Named.Logs;
@@ -48,10 +49,9 @@ internal sealed unsafe class LogWriter : IDisposable
     /// <summary>Opens a machine's console.log to write behind what is there.</summary>
     public static FileDescriptor OpenFile(string directory)
     {
-        const int O_APPEND = 0x400;
         string path = Path.Combine(directory, LogFormat.FileName);
         return new FileDescriptor(ErrnoException.Check(
-            LibC.Open(path, LibC.O_WRONLY | LibC.O_CREAT | LibC.O_CLOEXEC | O_APPEND, (uint)PrivateFiles.OwnerOnly), path));
+            LibC.open(path, LibC.O_WRONLY | LibC.O_CREAT | LibC.O_CLOEXEC | LibC.O_APPEND, (uint)PrivateFiles.OwnerOnly), path));
     }
 
     /// <summary>Writes what was said so far. What comes later goes to the file as it is.</summary>
@@ -65,8 +65,8 @@ internal sealed unsafe class LogWriter : IDisposable
         _isDone = true;
         if (_hasStandardStreams)
         {
-            ErrnoException.Check(LibC.Dup3(_file.Number, StandardOutput, 0), "dup3");
-            ErrnoException.Check(LibC.Dup3(_file.Number, StandardError, 0), "dup3");
+            ErrnoException.Check(LibC.dup3(_file.Number, StandardOutput, 0), "dup3");
+            ErrnoException.Check(LibC.dup3(_file.Number, StandardError, 0), "dup3");
         }
 
         _endWrite.Dispose();
@@ -108,7 +108,7 @@ internal sealed unsafe class LogWriter : IDisposable
         fixed (byte* start = line)
         {
             // SAFETY: as many bytes as the span has.
-            nint written = LibC.Write(_file.Number, start, (nuint)line.Length);
+            long written = LibC.write(_file.Number, start, line.Length);
             _length += Math.Max(written, 0);
             return written == line.Length;
         }
@@ -137,8 +137,8 @@ internal sealed unsafe class LogWriter : IDisposable
         (FileDescriptor read, FileDescriptor write) = Pipe.Create();
         using (write)
         {
-            ErrnoException.Check(LibC.Fcntl(read.Number, LibC.F_SETFL, LibC.O_NONBLOCK), "fcntl");
-            ErrnoException.Check(LibC.Dup3(write.Number, standard, 0), "dup3");
+            ErrnoException.Check(LibC.fcntl(read.Number, LibC.F_SETFL, LibC.O_NONBLOCK), "fcntl");
+            ErrnoException.Check(LibC.dup3(write.Number, standard, 0), "dup3");
         }
 
         return read;
@@ -146,7 +146,7 @@ internal sealed unsafe class LogWriter : IDisposable
 
     private void Work()
     {
-        LibC.Pollfd* polls = stackalloc LibC.Pollfd[3];
+        pollfd* polls = stackalloc pollfd[3];
         bool isEnding = false;
         while (true)
         {
@@ -163,7 +163,7 @@ internal sealed unsafe class LogWriter : IDisposable
                 return;
             }
 
-            bool moved = ready > 0 && (_error.TakeAll(polls[1].ReturnedEvents != 0) | _output.TakeAll(polls[0].ReturnedEvents != 0));
+            bool moved = ready > 0 && (_error.TakeAll(polls[1].revents != 0) | _output.TakeAll(polls[0].revents != 0));
             if (!moved)
             {
                 _output.WriteRest();
@@ -174,9 +174,9 @@ internal sealed unsafe class LogWriter : IDisposable
                 }
             }
 
-            isEnding |= ready > 0 && polls[2].ReturnedEvents != 0;
+            isEnding |= ready > 0 && polls[2].revents != 0;
         }
     }
 
-    private static LibC.Pollfd Asked(int fd) => new() { Fd = fd, Events = (short)LibC.EPOLLIN };
+    private static pollfd Asked(int fd) => new() { fd = fd, events = LibC.POLLIN };
 }

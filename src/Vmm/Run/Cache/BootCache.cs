@@ -132,7 +132,7 @@ internal sealed record CachedBoot(string Directory, ulong Bytes, DateTime Used, 
         ulong bytes = 0;
         foreach (string file in (string[])[SnapshotFiles.Head, SnapshotFiles.State, SnapshotFiles.MemoryChecksums, SnapshotFiles.Memory])
         {
-            bytes += HostFile.TryStatus(Path.Combine(directory, file), out LibC.Statx status) ? status.Blocks * 512 : 0;
+            bytes += HostFile.TryStatus(Path.Combine(directory, file), out Statx status) ? status.Blocks * 512 : 0;
         }
 
         DateTime used = System.IO.Directory.GetLastWriteTimeUtc(directory);

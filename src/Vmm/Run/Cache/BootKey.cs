@@ -84,7 +84,7 @@ internal sealed record BootKey(string Text)
 
     private static bool TryAddFile(StringBuilder text, string name, string path)
     {
-        if (!HostFile.TryStatus(path, out LibC.Statx status) || (status.Mode & LibC.S_IFMT) != LibC.S_IFREG)
+        if (!HostFile.TryStatus(path, out Statx status) || (status.Mode & LibC.S_IFMT) != LibC.S_IFREG)
         {
             return false;
         }

@@ -52,7 +52,7 @@ internal sealed class ArchiveBuilder(Stream archive, Action<string> leftOut) : I
             return;
         }
 
-        if (!HostFile.TryStatus(path, out LibC.Statx status) || (status.Mode & LibC.S_IFMT) != S_IFREG)
+        if (!HostFile.TryStatus(path, out Statx status) || (status.Mode & LibC.S_IFMT) != S_IFREG)
         {
             if (!file.Exists)
             {
@@ -79,7 +79,7 @@ internal sealed class ArchiveBuilder(Stream archive, Action<string> leftOut) : I
         }
     }
 
-    private void AddFile(string path, string name, FileInfo file, in LibC.Statx status)
+    private void AddFile(string path, string name, FileInfo file, in Statx status)
     {
         (ulong, ulong) identity = (((ulong)status.DeviceMajor << 32) | status.DeviceMinor, status.Inode);
         if (status.Links > 1 && !_links.TryAdd(identity, name))
@@ -115,7 +115,7 @@ internal sealed class ArchiveBuilder(Stream archive, Action<string> leftOut) : I
 
     private static bool TryOwner(string path, out uint user, out uint group)
     {
-        bool isThere = HostFile.TryStatus(path, out LibC.Statx status, LibC.AT_SYMLINK_NOFOLLOW);
+        bool isThere = HostFile.TryStatus(path, out Statx status, LibC.AT_SYMLINK_NOFOLLOW);
         (user, group) = (status.UserId, status.GroupId);
         return isThere;
     }

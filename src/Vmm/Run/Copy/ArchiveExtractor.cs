@@ -19,7 +19,7 @@ internal sealed class ArchiveExtractor(string target, string from, string to, Ac
 
     private const UnixFileMode Permissions = (UnixFileMode)0x1ff;     // without set-user-id, set-group-id and sticky
 
-    private readonly bool _isRoot = LibC.Geteuid() == 0;
+    private readonly bool _isRoot = LibC.geteuid() == 0;
     private readonly List<(string Path, UnixFileMode Mode, DateTimeOffset Time)> _directories = [];
 
     /// <summary>Entries that came.</summary>
@@ -193,14 +193,14 @@ internal sealed class ArchiveExtractor(string target, string from, string to, Ac
         Clear(path);
 
         // Without AT_SYMLINK_FOLLOW: of a link it makes another name of the link.
-        ErrnoException.Check(LibC.Linkat(LibC.AT_FDCWD, old, LibC.AT_FDCWD, path, 0), $"link {PrintableText.Of(entry.Name)}");
+        ErrnoException.Check(LibC.linkat(LibC.AT_FDCWD, old, LibC.AT_FDCWD, path, 0), $"link {PrintableText.Of(entry.Name)}");
     }
 
     private void Own(TarEntry entry, string path)
     {
         if (_isRoot)
         {
-            ErrnoException.Check(LibC.Lchown(path, (uint)entry.Uid, (uint)entry.Gid), $"chown {PrintableText.Of(entry.Name)}");
+            ErrnoException.Check(LibC.lchown(path, (uint)entry.Uid, (uint)entry.Gid), $"chown {PrintableText.Of(entry.Name)}");
         }
     }
 }

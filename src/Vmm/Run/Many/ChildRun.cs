@@ -40,7 +40,7 @@ internal sealed class ChildRun : IDisposable
         ];
         int pid = ChildProcess.Start("setpriv", arguments, output.Number, output.Number, ownGroup: true, output.Number)
             ?? throw new HostException("--each: setpriv is not installed; it is in the package util-linux");
-        int end = LibC.PidfdOpen(pid);
+        int end = LibC.pidfd_open(pid);
         if (end >= 0)
         {
             return new ChildRun(item, pid, output, result, new FileDescriptor(end));
@@ -56,7 +56,7 @@ internal sealed class ChildRun : IDisposable
     public ulong Resident => HostMemory.Resident(_pid);
 
     /// <summary>Asks it to end.</summary>
-    public void Stop() => _ = LibC.Kill(-_pid, LibC.SIGTERM);
+    public void Stop() => _ = LibC.kill(-_pid, LibC.SIGTERM);
 
     /// <summary>Kills it, with all processes that it started.</summary>
     public void Kill() => ChildProcess.KillGroup(_pid);

@@ -52,7 +52,7 @@ internal sealed class FailureBundle
             File.WriteAllBytes(Path.Combine(_directory, "stdout"), output);
             File.WriteAllBytes(Path.Combine(_directory, "stderr"), error);
             string repeat = Path.Combine(_directory, "repeat");
-            using (new FileDescriptor(ErrnoException.Check(LibC.Open(repeat, LibC.O_WRONLY | LibC.O_CREAT | LibC.O_CLOEXEC, Executable), repeat)))
+            using (new FileDescriptor(ErrnoException.Check(LibC.open(repeat, LibC.O_WRONLY | LibC.O_CREAT | LibC.O_CLOEXEC, Executable), repeat)))
             {
                 File.WriteAllText(repeat, Script());
             }

@@ -61,7 +61,7 @@ internal sealed class PackedRoot : IDisposable
         try
         {
             Run(root.Path, isDirectory, file);
-            HostFile.TryStatus($"/proc/self/fd/{file.Number}", out LibC.Statx status);
+            HostFile.TryStatus($"/proc/self/fd/{file.Number}", out Statx status);
             Stderr.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
                 $"vmm: packed: {status.Blocks * 512 / 1048576.0:0.0} MiB in {clock.Elapsed.TotalSeconds:0.0} s"));
@@ -102,7 +102,7 @@ internal sealed class PackedRoot : IDisposable
 
     private static string[] Arguments(string path, bool isDirectory)
     {
-        string[] user = LibC.Geteuid() == 0 ? [] : ["--user", "--map-root-user"];
+        string[] user = LibC.geteuid() == 0 ? [] : ["--user", "--map-root-user"];
         return
         [
             .. user, "--mount", "--propagation", "private", "--", "setpriv", "--pdeathsig", "KILL", "--",

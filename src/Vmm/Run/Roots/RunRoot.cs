@@ -56,7 +56,7 @@ internal sealed record RunRoot(RootKind Kind, string Path = "")
         string path = root ?? "/";
         if (!Directory.Exists(path))
         {
-            if (LibC.Access(path, LibC.F_OK) != 0)
+            if (LibC.access(path, LibC.F_OK) != 0)
             {
                 throw new UsageException($"--root {path}: {Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError())}");
             }

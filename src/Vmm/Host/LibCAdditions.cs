@@ -1,0 +1,71 @@
+using System.Runtime.InteropServices;
+using Tmds.Linux;
+
+namespace Vmm.Host;
+
+/// <summary>What the package Tmds.LibC lacks of the C library and of Linux, beside it and under the names that C gives it:
+/// <c>LibC.timerfd_create</c> as <c>LibC.read</c>.</summary>
+/// <remarks>
+/// A function that the package has, but not as vmm needs it, has a name in capitals here (<c>Poll</c>): under its own name
+/// the compiler would take the package's. Functions that take a string for a file's name are the package's with
+/// <see cref="Vmm.Boot.FileNameBytes"/>. LibCTests proves layouts and numbers, and that the package has none of this.
+/// </remarks>
+internal static unsafe partial class LibCAdditions
+{
+    private const string Library = "libc.so.6";     // bound by the linker: DirectPInvoke in Vmm.csproj
+
+    extension(LibC)
+    {
+        public static int TFD_CLOEXEC => LibC.O_CLOEXEC;
+
+        public static int TFD_NONBLOCK => LibC.O_NONBLOCK;
+
+        public static int CLOCK_MONOTONIC => 1;
+
+        /// <summary>The limit to the arenas that malloc(3) makes for threads: mallopt(3).</summary>
+        public static int M_ARENA_MAX => -8;
+
+        [DllImport(Library, SetLastError = true)]
+        public static extern int timerfd_create(int clock, int flags);
+
+        [DllImport(Library, SetLastError = true)]
+        public static extern int timerfd_settime(int fd, int flags, Itimerspec* value, Itimerspec* old);
+
+        /// <summary>Without a transition of the garbage collector's: answered in user space, in tens of nanoseconds
+        /// (vdso(7)).</summary>
+        [DllImport(Library)]
+        [SuppressGCTransition]
+        public static extern int clock_gettime(int clock, timespec* now);
+
+        [DllImport(Library, SetLastError = true)]
+        public static extern int tgkill(int process, int thread, int signal);
+
+        [DllImport(Library)]
+        public static extern int gettid();
+
+        [DllImport(Library, SetLastError = true)]
+        public static extern int sysinfo(SystemInformation* information);
+
+        /// <returns>1, or 0 for an error.</returns>
+        [DllImport(Library)]
+        public static extern int mallopt(int parameter, int value);
+
+        [DllImport(Library, SetLastError = true)]
+        public static extern long getrandom(byte* buffer, nuint length, uint flags);
+
+        [DllImport(Library)]
+        public static extern int inet_pton(int family, byte* text, byte* address);
+
+        [DllImport(Library)]
+        public static extern void cfmakeraw(termios* settings);
+
+        /// <summary>poll(2). The package's leaves the last error alone.</summary>
+        [DllImport(Library, EntryPoint = "poll", SetLastError = true)]
+        public static extern int Poll(pollfd* fds, nuint count, int timeoutMilliseconds);
+
+        /// <summary>pthread_sigmask(3), which returns the error number itself. The package's is looked for in
+        /// libpthread.so.0, which is nothing but a name since glibc 2.34.</summary>
+        [DllImport(Library, EntryPoint = "pthread_sigmask")]
+        public static extern int PthreadSigmask(int how, sigset_t* set, sigset_t* old);
+    }
+}
