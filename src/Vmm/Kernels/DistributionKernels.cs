@@ -35,7 +35,8 @@ internal static class DistributionKernels
         set -e
         cd -- "$1"
         command -v dnf >/dev/null || { echo 'it is fetched by dnf, which this host does not have' >&2; exit 4; }
-        dnf -q download --destdir . kernel-core${3:+-$3} kernel-modules-core${3:+-$3} >/dev/null 2>error || { head -n 1 error >&2; exit 4; }
+        dnf -q download --destdir . kernel-core${3:+-$3} kernel-modules-core${3:+-$3} >/dev/null 2>error ||
+            { { grep '^Error' error || cat error; } | head -n 1 >&2; exit 4; }
         mkdir root
         for each in *.rpm; do rpm2cpio "$each" | (cd root && cpio -idm --quiet); done
         ls kernel-core*.rpm | head -n 1 | sed 's/\.rpm$//' >package

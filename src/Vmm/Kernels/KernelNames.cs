@@ -81,7 +81,8 @@ internal static class KernelNames
     /// <summary>Finds debian@6.1.0-56 if it is stored.</summary>
     private static StoredKernel? FindVersion(string text, KernelStore store) =>
         text.Contains('@', StringComparison.Ordinal) && DistributionKernels.TryParse(text, out _, out _, out string exact)
-            ? store.List().LastOrDefault(kernel => kernel.Source == exact)
+            ? store.List().LastOrDefault(kernel =>
+                kernel.Source == exact || kernel.Source.StartsWith($"kernel-core-{exact}.", StringComparison.Ordinal))
             : null;
 
     /// <summary>The newest of those that firmware/kernel/build has in its cache.</summary>

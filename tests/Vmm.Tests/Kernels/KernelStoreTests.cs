@@ -57,6 +57,12 @@ public sealed class KernelStoreTests : IDisposable
         Assert.Empty(GuestModules.FilesFor(unknown, ["virtiofs"]));
     }
 
+    [Theory]
+    [InlineData("debian@6.1.0-56", "linux-image-6.1.0-56-cloud-amd64")]
+    [InlineData("fedora@6.17.1-300.fc43", "kernel-core-6.17.1-300.fc43.x86_64")]
+    public void A_version_that_is_kept_is_not_fetched_again(string name, string package) =>
+        Assert.Equal(_store.Add("newest", MakeKernel(), "6.6.8", null, package).KernelPath, KernelNames.Resolve(name, _store));
+
     [Fact]
     public void A_kernel_in_the_tree_that_it_was_built_in_is_checked_by_its_configuration()
     {
