@@ -1,5 +1,7 @@
 using System.Buffers.Binary;
 using Vmm.Backends.VhostUser;
+using Vmm.Devices.Memory;
+using Vmm.Devices.State;
 using Vmm.Devices.Virtio.Vhost;
 using Vmm.Host;
 using Vmm.Machines;
@@ -52,6 +54,24 @@ public sealed class VhostUserTests
         }
 
         Assert.Equal(1u, Count(fake.DescriptorOf(R.SetVringKick, 0)));
+    }
+
+    [Fact]
+    public void A_device_that_was_never_used_goes_on_with_another_program_and_one_that_was_is_refused()
+    {
+        using FakeBackend fake = new FakeBackend().Start(), other = new FakeBackend().Start();
+        using VhostRig rig = RigFor(fake), restored = RigFor(other);
+        rig.Start();
+        byte[] state = StateWriter.Save(rig.Device);
+        restored.Backend.Greet(queues: 2);
+        StateReader.Load(state, "fs", restored.Device);
+        Assert.Equal(rig.Device.Status, restored.Device.Status);
+        Assert.Equal(
+            fake.Asked.Select(static asked => asked.Request), other.Asked.Select(static asked => asked.Request));
+        Assert.Equal(state, StateWriter.Save(restored.Device));
+
+        rig.Memory.Write(new GuestAddress(VhostRig.Ring(1) + 0x1000 + 2), (ushort)1);       // a request was made available
+        Assert.Throws<NotSupportedException>(() => StateWriter.Save(rig.Device));
     }
 
     [Fact]
