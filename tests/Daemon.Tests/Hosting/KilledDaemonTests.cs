@@ -71,7 +71,10 @@ public sealed class KilledDaemonTests
     private static IEnumerable<string> Made(int count) => Enumerable.Range(0, count).Select(static i => $"made{i}");
 
     private static Process Start(string[] arguments) => Process.Start(new ProcessStartInfo(
-        Environment.ProcessPath!, [Path.Combine(AppContext.BaseDirectory, "vmmd.dll"), .. arguments]) { RedirectStandardError = true })!;
+        Environment.ProcessPath!, [Path.Combine(AppContext.BaseDirectory, "vmmd.dll"), .. arguments])
+    {
+        RedirectStandardError = true,
+    })!;
 
     private static async Task<bool> IsUpAsync(HttpClient client)
     {

@@ -24,7 +24,11 @@ internal sealed class Browser : IAsyncDisposable
         [
             "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0", $"--user-data-dir={profile}",
             "--window-size=1200,800", "about:blank",
-        ]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        ])
+        {
+            RedirectStandardError = true,
+            RedirectStandardOutput = true,
+        })!;
         process.BeginErrorReadLine();
         process.BeginOutputReadLine();
         var browser = new Browser(process);
