@@ -121,9 +121,10 @@ internal sealed class Virtiofsd : IDisposable
         // Mapped to root: all that virtiofsd does needs capabilities in its own namespaces only.
         string[] user = LibC.geteuid() == 0 ? [] : ["--user", "--map-root-user"];
         string fd = $"--fd={ChildProcess.HandedOver}";
+        // Overlayfs takes no directory that the guest knows to be a mount point (EREMOTE), and that is what the root's /proc is.
         string options = IsOldProgram(program)
             ? $"-f {fd} --rlimit-nofile=0 -o source=$stage -o sandbox={sandbox} -o cache=auto -o log_level=err"
-            : $"{fd} --rlimit-nofile=0 --shared-dir $stage --sandbox {sandbox} --cache auto --log-level error";
+            : $"{fd} --rlimit-nofile=0 --shared-dir $stage --sandbox {sandbox} --cache auto --log-level error --no-announce-submounts";
 
         // The death signal is set after unshare, which would clear it.
         return
