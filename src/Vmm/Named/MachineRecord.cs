@@ -9,7 +9,7 @@ namespace Vmm.Named;
 
 /// <summary>What is kept of a machine with a name: machine.json in its directory, for people, and for vmm to start it again.
 /// </summary>
-/// <remarks>Written by who starts the machine, then by the machine itself, always beside the old one and renamed. Times are UTC.
+/// <remarks>What is not required may be missing in the file: the generated reader then sets it to null. Written by who starts the machine, then by the machine itself, always beside the old one and renamed. Times are UTC.
 /// </remarks>
 internal sealed record MachineRecord
 {
@@ -43,10 +43,10 @@ internal sealed record MachineRecord
     public required int Cpus { get; init; }
 
     /// <summary>Ports of this host that lead into it, as <c>127.0.0.1:8080:80</c>.</summary>
-    public IReadOnlyList<string> Ports { get; init; } = [];
+    public IReadOnlyList<string> Ports { get; init => field = value ?? []; } = [];
 
     /// <summary><c>no</c>, <c>always</c>, <c>on-failure</c> or <c>on-failure:N</c>.</summary>
-    public string Restart { get; init; } = RestartPolicy.NoText;
+    public string Restart { get; init => field = value ?? RestartPolicy.NoText; } = RestartPolicy.NoText;
 
     /// <summary>How often it was started anew by that since somebody started it.</summary>
     public int Restarts { get; init; }
@@ -61,7 +61,7 @@ internal sealed record MachineRecord
     public ulong? MemoryHigh { get; init; }
 
     /// <summary>Directories of the control groups that hold those limits.</summary>
-    public IReadOnlyList<string> Cgroups { get; init; } = [];
+    public IReadOnlyList<string> Cgroups { get; init => field = value ?? []; } = [];
 
     /// <summary>Where the directory with its control socket is: <c>/run/user/1000/vmm</c>.</summary>
     public required string Runtime { get; init; }
@@ -90,7 +90,7 @@ internal sealed record MachineRecord
     public DateTimeOffset? Again { get; init; }
 
     /// <summary>What it said, in its directory.</summary>
-    public string Log { get; init; } = LogFormat.FileName;
+    public string Log { get; init => field = value ?? LogFormat.FileName; } = LogFormat.FileName;
 
     /// <summary>Of the boot that this host is in.</summary>
     public static string BootOfHost

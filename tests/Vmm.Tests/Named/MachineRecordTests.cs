@@ -83,6 +83,18 @@ public sealed class MachineRecordTests : IDisposable
         Assert.Empty(_place.Store.List());
     }
 
+    [Fact]
+    public void What_an_earlier_vmm_did_not_write_has_its_usual_value()
+    {
+        MachineFolder folder = _place.Add("db");
+        string path = Path.Combine(folder.Path, MachineRecord.FileName);
+        string[] optional = ["ports", "restart", "restarts", "cgroups", "log"];
+        File.WriteAllText(path, string.Concat(File.ReadAllLines(path).Where(line => !optional.Any(key => line.Contains($"\"{key}\"", StringComparison.Ordinal)))
+            .Select(static line => line + "\n")).Replace("Z\",\n}", "Z\"\n}", StringComparison.Ordinal).Replace("+00:00\",\n}", "+00:00\"\n}", StringComparison.Ordinal));
+        MachineRecord read = folder.Read();
+        Assert.Equal((0, "no", 0, "console.log"), (read.Ports.Count, read.Restart, read.Cgroups.Count, read.Log));
+    }
+
     /// <summary>Somebody may add to it by hand; a later vmm of the same version may, too.</summary>
     [Fact]
     public void What_it_has_besides_is_no_mistake()
