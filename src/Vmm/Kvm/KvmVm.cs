@@ -94,11 +94,10 @@ internal sealed unsafe class KvmVm : IDisposable
     }
 
     /// <summary>A write to <paramref name="eventFd"/> becomes an edge on <paramref name="gsi"/>, inside the kernel.</summary>
-    public void AddIrqFd(EventFd eventFd, uint gsi)
-    {
-        var irqfd = new KvmIrqfd { Fd = (uint)eventFd.Number, Gsi = gsi };
-        Call(KvmRequest.KVM_IRQFD, &irqfd);
-    }
+    public void AddIrqFd(EventFd eventFd, uint gsi) => ChangeIrqFd(eventFd, gsi, flags: 0);
+
+    /// <summary>Undoes <see cref="AddIrqFd"/>: when this returns, nothing comes of the eventfd any more.</summary>
+    public void RemoveIrqFd(EventFd eventFd, uint gsi) => ChangeIrqFd(eventFd, gsi, KvmIrqfd.KVM_IRQFD_FLAG_DEASSIGN);
 
     /// <summary>A guest's write of <paramref name="value"/> (any value where null) to an address becomes a signal on
     /// <paramref name="eventFd"/> inside the kernel, without an exit to user space.</summary>
@@ -151,6 +150,12 @@ internal sealed unsafe class KvmVm : IDisposable
     }
 
     public void Dispose() => _fd.Dispose();
+
+    private void ChangeIrqFd(EventFd eventFd, uint gsi, uint flags)
+    {
+        var irqfd = new KvmIrqfd { Fd = (uint)eventFd.Number, Gsi = gsi, Flags = flags };
+        Call(KvmRequest.KVM_IRQFD, &irqfd);
+    }
 
     private void ChangeIoEventFd(EventFd eventFd, ulong address, uint length, ulong? value, uint flags)
     {

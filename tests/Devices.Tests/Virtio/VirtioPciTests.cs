@@ -158,11 +158,14 @@ public sealed class VirtioPciTests : IDisposable
             Assert.Equal(0xffffu, _transport.Read(26, 2));
         }
 
+        List<(int Queue, int? Vector)> told = [];
+        _transport.Function.VectorChanged += queue => told.Add((queue, _transport.Function.VectorOf(queue)));
         _transport.Write(16, 2, 2);
         _transport.Write(26, 1, 2);
         Assert.Equal((2u, 1u), (_transport.Read(16, 2), _transport.Read(26, 2)));
         _transport.Status = 0;
         Assert.Equal((0xffffu, 0xffffu), (_transport.Read(16, 2), _transport.Read(26, 2)));
+        Assert.Equal([(0, 1), (0, null), (1, null)], told);
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using Vmm.Kvm;
+using Vmm.Host;
 using Vmm.Kvm.Abi;
 using Vmm.Tests.Shared;
 
@@ -6,6 +7,41 @@ namespace Vmm.Tests.Kvm;
 
 public sealed class MsiVectorTests
 {
+    private const ulong Address = 0xfee0_0000;
+
+    /// <summary>A signal that KVM has taken is gone from the eventfd.</summary>
+    [KvmFact]
+    public void Another_programs_signals_are_KVMs_while_the_vector_is_open_and_stay_while_it_is_masked()
+    {
+        using KvmSystem kvm = KvmSystem.Open();
+        using KvmVm vm = kvm.CreateVm();
+        vm.CreateInterruptControllers();
+        using var vector = new MsiVector(vm, new GsiRouter(vm));
+        using EventFd early = new(), late = new();
+        Assert.True(Stays(early));
+        vector.Connect(early);
+        Assert.True(Stays(early));
+        vector.Update(Address, 0x31, masked: false);
+        Assert.False(Stays(early));
+        vector.Connect(late);
+        Assert.False(Stays(late));
+        vector.Update(Address, 0x31, masked: true);
+        Assert.True(Stays(early) && Stays(late));
+        vector.Disconnect(late);
+        vector.Update(Address, 0x32, masked: false);
+        vector.Update(Address, 0x33, masked: false);
+        Assert.False(Stays(early));
+        Assert.True(Stays(late));
+        vector.Disconnect(early);
+        Assert.True(Stays(early));
+
+        static bool Stays(EventFd each)
+        {
+            each.Signal();
+            return each.Drain();
+        }
+    }
+
     /// <summary>With 32-bit APIC ids KVM is at its strictest: see GsiRouter.</summary>
     [KvmTheory]
     [InlineData(0)]

@@ -7,7 +7,8 @@ namespace Vmm.Devices.Virtio.Transport;
 /// registers, and the MSI-X vectors that the driver maps to queues and to configuration changes.</summary>
 /// <param name="common">What the registers mean.</param>
 /// <param name="vectors">Vectors in the MSI-X table.</param>
-internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors)
+/// <param name="mapped">Called with a queue's number when its vector may have changed. Any thread.</param>
+internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors, Action<int> mapped)
 {
     /// <summary>Bytes.</summary>
     public const int Length = 0x40;
@@ -27,7 +28,10 @@ internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors)
     public void UnmapVectors()
     {
         _configVector = NoVector;
-        _queueVectors.AsSpan().Fill(NoVector);
+        for (int queue = 0; queue < _queueVectors.Length; queue++)
+        {
+            Map(queue, NoVector);
+        }
     }
 
     /// <summary>Writes the vectors; the rest is <see cref="CommonConfiguration"/>'s.</summary>
@@ -44,7 +48,7 @@ internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors)
         StateReader[] queues = state.List("queueVectors", _queueVectors.Length, _queueVectors.Length);
         for (int i = 0; i < queues.Length; i++)
         {
-            _queueVectors[i] = LoadVector(queues[i], "vector");
+            Map(i, LoadVector(queues[i], "vector"));
             queues[i].End();
         }
     }
@@ -183,9 +187,15 @@ internal sealed class VirtioPciCommon(CommonConfiguration common, int vectors)
             uint queue = common.QueueSelect;
             if (queue < (uint)_queueVectors.Length)
             {
-                Volatile.Write(ref _queueVectors[queue], value);
+                Map((int)queue, value);
             }
         }
+    }
+
+    private void Map(int queue, ushort vector)
+    {
+        Volatile.Write(ref _queueVectors[queue], vector);
+        mapped(queue);
     }
 
     /// <summary>A vector that there is not reads back as none (4.1.5.1.2.1): the driver sees that it failed.</summary>

@@ -66,7 +66,7 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
         _msix = new Msix(vectors);
         _pin = new IntxPin(interruptPin);
         _common = new CommonConfiguration(device, memory, this, notifier, log);
-        _registers = new VirtioPciCommon(_common, _msix.Count);
+        _registers = new VirtioPciCommon(_common, _msix.Count, queue => VectorChanged?.Invoke(queue));
         Window = AddBar(WindowIndex, WindowSize, is64Bit: false, isPrefetchable: false, this);
         Config.Set8(PciConfigSpace.InterruptPin, 1);
         Config.Set8(PciConfigSpace.InterruptLine, interruptLine);
@@ -91,6 +91,13 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
 
     /// <summary>The window (BAR 0), which the guest may move; see <see cref="PciBar.Moved"/>.</summary>
     public PciBar Window { get; }
+
+    /// <summary>The driver may have mapped a queue to another vector: <see cref="VectorOf"/> says which. Any thread, the device's gate
+    /// may be held.</summary>
+    public event Action<int>? VectorChanged;
+
+    /// <summary>The MSI-X vector of a queue; null where it has none.</summary>
+    public int? VectorOf(int queue) => _registers.QueueVector(queue) is var vector && vector < _msix.Count ? vector : null;
 
     /// <summary>Where in the window the driver writes to notify a queue, 16 bits wide with the queue's number as value;
     /// no other queue shares the address, so an ioeventfd there needs neither length nor datamatch.</summary>

@@ -6,8 +6,9 @@ namespace Vmm.Backends.VhostUser;
 
 /// <summary>A program that serves a device over vhost-user; this is the front end's side of it.</summary>
 /// <remarks>Kicks go from KVM straight to the program (the ioeventfd is what it gets), interrupts come from it by an
-/// eventfd for each queue. Once it breaks the protocol, closes its socket or does not answer in time it is lost for good: that
-/// is reported once, and the device completes the guest's requests with errors.</remarks>
+/// eventfd for each queue. The event loop watches it, but does not see what KVM takes: an MSI-X vector that is not masked.
+/// Once it breaks the protocol, closes its socket or does not answer in time it is lost for good: that is reported once, and the
+/// device completes the guest's requests with errors.</remarks>
 internal sealed class VhostUserBackend : IVhostBackend, IDisposable
 {
     // Bit 30 is negotiated between front and back end only; drivers do not use it.
@@ -45,6 +46,9 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
 
     /// <summary>Protocol features that both ends support; known after <see cref="Greet"/>.</summary>
     public VhostUserProtocolFeatures Protocol { get; private set; }
+
+    /// <summary>The eventfds by which the program interrupts the guest, one for each queue; known after <see cref="Attach"/>.</summary>
+    public IReadOnlyList<EventFd> Calls => _calls;
 
     /// <summary>Sets the device that is served, and its notifications.</summary>
     /// <param name="device">The device.</param>

@@ -38,6 +38,7 @@ internal struct KvmIrqLevel
 [StructLayout(LayoutKind.Sequential, Size = 32)]
 internal struct KvmIrqfd
 {
+    public const uint KVM_IRQFD_FLAG_DEASSIGN = 1;
     public const uint KVM_IRQFD_FLAG_RESAMPLE = 2;
 
     public uint Fd;

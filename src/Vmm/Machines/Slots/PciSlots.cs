@@ -1,4 +1,5 @@
 using Vmm.Assist;
+using Vmm.Backends.VhostUser;
 using Vmm.Boot;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Memory;
@@ -6,6 +7,7 @@ using Vmm.Devices.Pci;
 using Vmm.Devices.State;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Transport;
+using Vmm.Devices.Virtio.Vhost;
 using Vmm.Host;
 using Vmm.Kvm;
 
@@ -86,6 +88,12 @@ internal sealed class PciSlots : IVirtioSlots
 
         var transport = new VirtioPciTransport(
             device, _memory, vectors, _intx[line].Connect(), (byte)gsi, events, _log);
+        if (device is VhostDevice { Backend: VhostUserBackend backend })
+        {
+            var direct = new DirectInterrupts(backend.Calls, vectors, transport.VectorOf);
+            transport.VectorChanged += direct.Follow;
+        }
+
         transport.Window.Moved += (from, to) => MoveNotifications(events, from, to);
         _bus.Add(slot, transport);
     }
