@@ -48,7 +48,7 @@ public sealed class RunTests
     [KvmFact]
     public void A_hundred_MiB_go_in_and_out_exact_with_standard_error_apart()
     {
-        byte[] input = new byte[HostKinds.Detect() == HostKind.Pvm ? 8 << 20 : 100 << 20];
+        byte[] input = new byte[HostKinds.Detect() == HostKind.Pvm ? 2 << 20 : 100 << 20];
         new Random(6).NextBytes(input);
         using var folder = new TemporaryFolder();
         File.WriteAllBytes(folder["in"], input);
@@ -93,6 +93,7 @@ public sealed class RunTests
         Assert.Equal(124, ended.Code);
         Assert.Contains("vmm: timed out after 1 s: sleep 1000\n", ended.Error, StringComparison.Ordinal);
         Assert.Matches(@"vmm: vCPU 0: .* at 0x[0-9a-f]+, interrupts (on|off)\n", ended.Error);
+        Assert.Contains("sysrq: Show Blocked State", ended.Error, StringComparison.Ordinal);
     }
 
     [KvmFact]
@@ -195,6 +196,12 @@ public sealed class RunTests
         terminal.Type("stty size; echo $((6 * 7))ready; sleep 1000\r");
         terminal.Screen.WaitFor("42ready");
         terminal.Type("\x03");
+        terminal.Resize(33, 99);
+        terminal.Type("while [ \"$(stty size)\" != '33 99' ]; do sleep 0.1; done; echo re''sized; sh -c 'echo stop''ping; exec sleep 1000'\r");
+        terminal.Screen.WaitFor("resized");
+        terminal.Screen.WaitFor("stopping");
+        terminal.Type("\x1a");
+        terminal.Screen.WaitFor("Stopped");
         terminal.Type("echo $((6 * 8))again; kill -9 $$\r");
         (int code, string settings, string screen) = terminal.Finish();
         Assert.Equal(137, code);
@@ -230,18 +237,31 @@ public sealed class RunTests
     }
 
     [KvmFact]
-    public void A_network_card_that_another_program_serves_carries_frames_both_ways()
+    public void A_network_card_and_a_disk_that_other_programs_serve_carry_frames_and_sectors_both_ways()
     {
         using var folder = new TemporaryFolder();
+        byte[] sectors = new byte[1 << 20];
+        new Random(8).NextBytes(sectors);
+        File.WriteAllBytes(folder["disk"], sectors);
+        using var storage = Process.Start(
+            "qemu-storage-daemon",
+            ["--blockdev", $"driver=file,node-name=file,filename={folder["disk"]}", "--export",
+            $"type=vhost-user-blk,id=disk,node-name=file,addr.type=unix,addr.path={folder["blk"]},writable=on"]);
         HostTool.Do(
             "gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", folder["server"],
             Path.Combine(SourceTree.Root, "tests/Guest.Tests/Harness/vhost-user-net.c"));
         using var server = Process.Start(new ProcessStartInfo(folder["server"], [folder["socket"]]) { RedirectStandardOutput = true })!;
-        Assert.True(SpinWait.SpinUntil(() => File.Exists(folder["socket"]), Product.Patience));
+        Assert.True(SpinWait.SpinUntil(() => File.Exists(folder["socket"]) && File.Exists(folder["blk"]), Product.Patience));
         VmmProcess.Ended ended = VmmProcess.Run(Run(
-            "--vhost-user-net", folder["socket"], "--", "sh", "-c",
-            "ip addr add 10.9.9.1/24 dev eth0; ip link set eth0 up; ping -c 2 -W 20 10.9.9.2"));
+            "--vhost-user-net", folder["socket"], "--vhost-user-blk", folder["blk"], "--", "sh", "-c",
+            "ip addr add 10.9.9.1/24 dev eth0; ip link set eth0 up; ping -c 2 -W 20 10.9.9.2 || exit 1; "
+            + "sha256sum </dev/vda; dd if=/dev/vda of=/dev/vda bs=64k count=4 skip=12 conv=notrunc,fsync 2>/dev/null"));
+        storage.Kill();
+        storage.WaitForExit();
         Assert.True(ended.Code == 0, ended.Output + ended.Error);
+        Assert.Contains(Convert.ToHexStringLower(SHA256.HashData(sectors)), ended.Output, StringComparison.Ordinal);
+        sectors.AsSpan(12 << 16, 4 << 16).CopyTo(sectors);
+        Assert.True(sectors.AsSpan().SequenceEqual(File.ReadAllBytes(folder["disk"])));
         Assert.Contains("2 packets transmitted, 2 packets received", ended.Output, StringComparison.Ordinal);
         Assert.True(server.WaitForExit(Product.Patience));
         Assert.Equal((0, "2\n"), (server.ExitCode, server.StandardOutput.ReadToEnd()));
@@ -268,6 +288,23 @@ public sealed class RunTests
         Assert.Equal(124, ended.Code);
         Assert.Contains($"virtiofsd of {tree.Path}: it has answered nothing for 10 s, 1 of the guest's requests wait\n", ended.Error, StringComparison.Ordinal);
         Assert.Contains("vmm: timed out after 18 s: ", ended.Error, StringComparison.Ordinal);
+    }
+
+    /// <summary>A small disk is where temporary files go; nothing stays on it.</summary>
+    [Fact]
+    public void A_directory_for_whose_image_there_is_no_room_is_told_before_the_boot()
+    {
+        using var tree = new TemporaryFolder();
+        File.WriteAllBytes(tree["data"], new byte[1 << 20]);
+        using var vmm = VmmProcess.StartAmongMounts(
+            "mount -t tmpfs -o size=256k tmpfs /var/tmp && export TMPDIR=/var/tmp", "run", "--kernel", "/bin/true", "--root", tree.Path, "--pack", "--", "true");
+        vmm.CloseInput();
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.Equal(125, ended.Code);
+        Assert.Equal(
+            $"vmm: packing {tree.Path} into an image\nvmm: --root {tree.Path}: no room for its image; "
+            + "TMPDIR names a directory with more, it is in /var/tmp if that is not set\n",
+            ended.Error);
     }
 
     [Theory]

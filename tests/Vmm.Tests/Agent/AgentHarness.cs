@@ -41,6 +41,8 @@ internal sealed class AgentHarness : IAgentOwner, IAgentProcessOwner, IDisposabl
 
     public AgentSession Session => _session;
 
+    public EventLoop Loop => _loop;
+
     public IEnumerable<(AgentProcess Process, Streams Streams)> Processes => _streams.Select(each => (each.Key, each.Value));
 
     /// <summary>What became of one process.</summary>

@@ -12,6 +12,9 @@ public sealed class AgentTests : IDisposable
     public void Dispose() => _agent.Dispose();
 
     [Fact]
+    public void It_is_small_enough_to_come_along_with_every_boot() => Assert.InRange(AgentBinary.Read().Length, 1, 100 << 10);
+
+    [Fact]
     public void It_says_which_kernel_it_found() => Assert.StartsWith("Linux ", _agent.Kernel);
 
     [Theory]

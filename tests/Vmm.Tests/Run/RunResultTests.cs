@@ -62,6 +62,16 @@ public sealed class RunResultTests : IDisposable
     }
 
     [Theory]
+    [InlineData(false, ExitCodes.GuestPanicked)]
+    [InlineData(true, 255)]
+    public void A_panic_has_the_code_that_scripts_for_virtme_ng_know_if_they_ask_for_it(bool virtme, int code)
+    {
+        var end = new MachineEnd(MachineEndKind.GuestPanicked, ExitCodes.GuestPanicked, "x");
+        RunVerdict verdict = RunVerdict.Of(end, Options(new RunReports()) with { VirtmeCodes = virtme }, hasArrived: true);
+        Assert.Equal((RunOutcome.Panicked, code), (verdict.Outcome, verdict.Code));
+    }
+
+    [Theory]
     [InlineData("TAP version 13\n1..1\nok 1\n", 0, (int)RunOutcome.Passed, 0)]
     [InlineData("TAP version 13\n1..1\nnot ok 1\n", 0, (int)RunOutcome.TestsFailed, 1)]
     [InlineData("TAP version 13\n1..1\nnot ok 1\n", 4, (int)RunOutcome.Failed, 4)]

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Formats.Tar;
 using System.Text;
 using Vmm.Backends.Shares;
@@ -92,6 +93,33 @@ public sealed class RunRootTests : IDisposable
         image.ReadExactly(magic);
         Assert.Equal("hsqs"u8.ToArray(), magic);
         Assert.True(packed.Disk.ReadOnly);
+    }
+
+    /// <summary>Wherever its links lead and whatever its devices are: only inside the guest.</summary>
+    [Fact]
+    public void An_archive_may_have_absolute_names_and_links_and_devices()
+    {
+        string tar = Path.Combine(_folder, "odd.tar");
+        using (var writer = new TarWriter(File.Create(tar), TarEntryFormat.Ustar))
+        {
+            writer.WriteEntry(new UstarTarEntry(TarEntryType.RegularFile, "/etc/name") { DataStream = new MemoryStream("x"u8.ToArray()) });
+            writer.WriteEntry(new UstarTarEntry(TarEntryType.SymbolicLink, "link") { LinkName = "/etc/shadow" });
+            writer.WriteEntry(new UstarTarEntry(TarEntryType.HardLink, "hard") { LinkName = "/etc/name" });
+            writer.WriteEntry(new UstarTarEntry(TarEntryType.BlockDevice, "dev/sda") { DeviceMajor = 8, DeviceMinor = 0 });
+        }
+
+        using PackedRoot packed = PackedRoot.Make(new RunRoot(RootKind.Archive, tar))!;
+        using Process listing = Process.Start(
+            new ProcessStartInfo("sh", ["-c", $"PATH=$PATH:/usr/sbin; sqfs2tar -s /proc/{Environment.ProcessId}/fd/{Path.GetFileName(packed.Disk.Path)} | tar tv"])
+            {
+                RedirectStandardOutput = true,
+            })!;
+        string said = listing.StandardOutput.ReadToEnd();
+        Assert.Matches(@"(?m)^lrwx.* link -> /etc/shadow$", said);
+        Assert.Matches(@"(?m)^-.* etc/name$", said);
+        Assert.Matches(@"(?m)^b.* 8,0 .* dev/sda$", said);
+        Assert.Contains(" hard", said, StringComparison.Ordinal);
+        Assert.False(File.Exists("/hard"));
     }
 
     [Fact]
