@@ -37,7 +37,7 @@ public sealed unsafe class StreamInputTests : IDisposable
                 long before = streams.Output.Length;
                 fixed (byte* start = keys)
                 {
-                    Assert.Equal(keys.Length, LibC.Write(write.Number, start, (nuint)keys.Length));
+                    Assert.Equal(keys.Length, LibC.write(write.Number, start, keys.Length));
                 }
 
                 int length = keys.Length;
