@@ -1,4 +1,4 @@
-using System.Text;
+using System.Text.Json.Nodes;
 using Vmm.Host;
 using Vmm.Named;
 
@@ -88,9 +88,13 @@ public sealed class MachineRecordTests : IDisposable
     {
         MachineFolder folder = _place.Add("db");
         string path = Path.Combine(folder.Path, MachineRecord.FileName);
-        string[] optional = ["ports", "restart", "restarts", "cgroups", "log"];
-        File.WriteAllText(path, string.Concat(File.ReadAllLines(path).Where(line => !optional.Any(key => line.Contains($"\"{key}\"", StringComparison.Ordinal)))
-            .Select(static line => line + "\n")).Replace("Z\",\n}", "Z\"\n}", StringComparison.Ordinal).Replace("+00:00\",\n}", "+00:00\"\n}", StringComparison.Ordinal));
+        JsonObject record = JsonNode.Parse(File.ReadAllText(path))!.AsObject();
+        foreach (string optional in (string[])["ports", "restart", "restarts", "cgroups", "log"])
+        {
+            Assert.True(record.Remove(optional), optional);
+        }
+
+        File.WriteAllText(path, record.ToJsonString());
         MachineRecord read = folder.Read();
         Assert.Equal((0, "no", 0, "console.log"), (read.Ports.Count, read.Restart, read.Cgroups.Count, read.Log));
     }
