@@ -67,7 +67,7 @@ public sealed class PanicWatchTests
     {
         Say(InitDied);
         _panic.Report(handledByGuest: true);
-        Assert.EndsWith("its own crash kernel went on from there", _panic.Judge(MachineEnd.PoweredOff).Message, StringComparison.Ordinal);
+        Assert.EndsWith("its own crash kernel took over", _panic.Judge(MachineEnd.PoweredOff).Message, StringComparison.Ordinal);
     }
 
     [Fact]
