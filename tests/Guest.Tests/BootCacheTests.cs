@@ -16,7 +16,7 @@ public sealed class BootCacheTests
     {
         using var folder = new TemporaryFolder();
         string[] first = Finish(Start(folder.Path, "one", "/tmp"), "hello");
-        using VmmProcess again = Start(folder.Path, "two", "/"), beside = Start(folder.Path, "three", "/root");
+        VmmProcess again = Start(folder.Path, "two", "/"), beside = Start(folder.Path, "three", "/root");
         string[] second = Finish(again, "once more"), third = Finish(beside, "beside");
         Assert.Equal(["one", "one", "/tmp", "hello"], first[3..]);
         Assert.Equal(["two", "two", "/", "once more"], second[3..]);

@@ -114,7 +114,7 @@ public sealed class CommandLineTests
     [InlineData("'2G' is one too many: vmm disk create PATH [SIZE] ('vmm disk create --help' tells more)", "disk", "create", "x.img", "1G", "2G")]
     [InlineData("SIZE 1Q: not a size; give bytes, or a number with K, M, G or T, for instance 512M ('vmm disk create --help' tells more)", "disk", "create", "x.img", "1Q")]
     [InlineData("--format vdi: no such format; there are raw and qcow2 ('vmm disk create --help' tells more)", "disk", "create", "x.img", "1G", "-f", "vdi")]
-    [InlineData("FILE is missing: vmm inspect FILE ('vmm inspect --help' tells more)", "inspect")]
+    [InlineData("FILE|MACHINE is missing: vmm inspect FILE|MACHINE ('vmm inspect --help' tells more)", "inspect")]
     [InlineData("SHELL tcsh: no completion for it; there are bash, zsh and fish ('vmm completion --help' tells more)", "completion", "tcsh")]
     [InlineData("--compare takes a value, A.json B.json ('vmm boot-timeline --help' tells more)", "boot-timeline", "--compare", "a.json")]
     public void A_usage_error_names_what_is_wrong_and_the_right_help(string said, params string[] arguments) => AssertTold(said, arguments);
@@ -232,7 +232,7 @@ public sealed class CommandLineTests
         string kernel = folder.Write("kernel", KernelThatEnds());
         VmmProcess.Ended ended = VmmProcess.Run("--kernel", kernel);
         OneLine.AssertIs(
-            $"vmm: kernel {kernel}: its compression is unknown to vmm: it is booted all the same and unpacks itself in the guest",
+            $"vmm: kernel {kernel}: its compression is unknown to vmm: it is booted anyway and unpacks itself in the guest",
             ended.Error);
         Assert.Equal(GuestsCode, ended.Code);
     }

@@ -322,7 +322,7 @@ public sealed class RunTests
     [InlineData("--keep: there is no root image", "run", "--kernel", "x", "--root", "/", "--keep", "y", "--", "true")]
     [InlineData("--pack: there is no directory to pack", "run", "--kernel", "x", "--root", "none", "--pack", "--", "true")]
     [InlineData("--rw: needs a root that is shared, not packed", "run", "--kernel", "x", "--root", "/tmp", "--pack", "--rw", "--", "true")]
-    [InlineData("vmm exits run: tells of one machine", "exits", "run", "--kernel", "./x", "--each", "/etc/pass*", "--", "true")]
+    [InlineData("vmm exits run: is for one machine", "exits", "run", "--kernel", "./x", "--each", "/etc/pass*", "--", "true")]
     [InlineData("--trace /tmp/x: would be the same for every run", "run", "--kernel", "./x", "--trace", "/tmp/x", "--each", "/etc/host*", "--", "true")]
     [InlineData("--format no: no such format", "exits", "run", "--kernel", "./x", "--root", "none", "--format", "no", "--", "true")]
     [InlineData("--share /tmp: takes a directory of this host", "run", "--kernel", "x", "--share", "/tmp", "--", "true")]

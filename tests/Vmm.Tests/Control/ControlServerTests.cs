@@ -267,7 +267,8 @@ public sealed class ControlServerTests : IDisposable
         File.SetUnixFileMode(_stand.Path, (UnixFileMode)0x1ff);
         const string Program = "use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die; print <$s>;";
         using Process other = Process.Start(new ProcessStartInfo(
-            "setpriv", ["--reuid=65534", "--regid=65534", "--clear-groups", "perl", "-e", Program, _stand.Path]) { RedirectStandardOutput = true })!;
+            "setpriv", ["--reuid=65534", "--regid=65534", "--clear-groups", "perl", "-e", Program, _stand.Path])
+        { RedirectStandardOutput = true })!;
         Assert.Equal("""{"error":{"code":"forbidden","message":"this machine belongs to another user"}}""" + "\n", other.StandardOutput.ReadToEnd());
         other.WaitForExit();
         using ControlStand.Client mine = _stand.Connect();

@@ -29,7 +29,12 @@ public sealed class ControlledMachineTests : IDisposable
         using TestGuest guest = Counting();
         var spec = new MachineSpec
         {
-            Kernel = guest.Path, Memory = 64UL << 20, Balloon = true, Name = "db", Control = path, Disks = [DiskSpec.Parse(disk)],
+            Kernel = guest.Path,
+            Memory = 64UL << 20,
+            Balloon = true,
+            Name = "db",
+            Control = path,
+            Disks = [DiskSpec.Parse(disk)],
         };
         using ControlSocket socket = ControlSocket.Open(spec)!;
         Assert.Contains("a program listens there already", Assert.Throws<UsageException>(() => ControlSocket.Open(spec)).Message, StringComparison.Ordinal);

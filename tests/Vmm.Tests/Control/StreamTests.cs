@@ -112,7 +112,8 @@ public sealed class StreamTests : IDisposable
             }
 
             Assert.Equal((expected, isOver), (rest.ToString(), found));
-        }    }
+        }
+    }
 
     private void Hear(ControlConnection client, ReadOnlyMemory<byte> line)
     {

@@ -1,5 +1,5 @@
-using Vmm.Kvm;
 using Vmm.Host;
+using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 using Vmm.Tests.Shared;
 
