@@ -22,6 +22,7 @@ public sealed class ControlledMachineTests : IDisposable
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void A_machine_is_asked_paused_resumed_changed_and_killed()
     {
         string disk = Path.Combine(_directory, "disk.img"), path = Path.Combine(_directory, "c.sock");
