@@ -59,7 +59,7 @@ internal static unsafe class MachinePoll
             bool mustTry = false;
             for (int i = 0; i < open.Count; i++)
             {
-                mustTry |= !open[i].TryBegin();
+                mustTry |= !open[i].TryBegin() || open[i].IsOver;
                 polls[i] = new pollfd { fd = open[i].Number, events = LibC.POLLIN };
             }
 

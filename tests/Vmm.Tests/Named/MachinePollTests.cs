@@ -26,7 +26,7 @@ public sealed class MachinePollTests : IDisposable
         MachineFolder folder = Add("db", Greeting
             + "{\"event\":\"state\",\"state\":\"paused\"}\n"
             + "{\"id\":1,\"result\":{\"state\":\"paused\",\"uptime\":10,\"pid\":1,\"unknown\":[]}}\n"
-            + "{\"id\":2,\"result\":{\"exits\":[100,50],\"cpuTime\":1.5,\"resident\":4096}}\n");
+            + "{\"id\":2,\"result\":{\"exits\":[100,50],\"cpuTime\":1.5,\"resident\":4096}}\n", stays: true);
         MachineView view = Look(folder, seconds: 20);      // a busy host may take a while
         Assert.Equal(
             (MachineStateName.Paused, 10.0, 1.5, 150L, 15.0, 4096L),
