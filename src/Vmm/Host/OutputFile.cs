@@ -7,7 +7,7 @@ namespace Vmm.Host;
 /// path does not cost a run; its old content is replaced only when there is a result to write; and it is locked, so that a disk
 /// or kernel of this or another machine cannot be overwritten.</summary>
 /// <remarks>Writing never throws: <see cref="Failure"/> tells at the end whether all of it is there. Not buffered.</remarks>
-internal sealed unsafe class OutputFile : Stream
+internal sealed unsafe class OutputFile : SequentialStream
 {
     private const uint Everybody = 0x1b6;       // rw-rw-rw-, less the umask
 
@@ -27,19 +27,7 @@ internal sealed unsafe class OutputFile : Stream
     /// <summary>Why the file is not complete, for a line to the user; null while all is well.</summary>
     public string? Failure { get; private set; }
 
-    public override bool CanRead => false;
-
-    public override bool CanSeek => false;
-
     public override bool CanWrite => true;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     /// <param name="path">Made if it is not there.</param>
     /// <param name="option">The option that names it, for messages.</param>
@@ -104,18 +92,6 @@ internal sealed unsafe class OutputFile : Stream
             data = data[(int)Math.Max(count, 0)..];
         }
     }
-
-    public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
-
-    public override void Flush()
-    {
-    }
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

@@ -9,7 +9,6 @@ namespace Vmm.Run.Copy;
 /// <param name="leftOut">Hears of each that is left out, and why.</param>
 internal sealed class ArchiveBuilder(Stream archive, Action<string> leftOut) : IDisposable
 {
-    private const ushort S_IFREG = 0x8000;
 
     // Long names and large numbers without extended headers, which busybox does not read all of.
     private readonly TarWriter _writer = new(archive, TarEntryFormat.Gnu, leaveOpen: true);
@@ -52,7 +51,7 @@ internal sealed class ArchiveBuilder(Stream archive, Action<string> leftOut) : I
             return;
         }
 
-        if (!HostFile.TryStatus(path, out Statx status) || (status.Mode & LibC.S_IFMT) != S_IFREG)
+        if (!HostFile.TryStatus(path, out Statx status) || (status.Mode & LibC.S_IFMT) != LibC.S_IFREG)
         {
             if (!file.Exists)
             {
@@ -122,7 +121,7 @@ internal sealed class ArchiveBuilder(Stream archive, Action<string> leftOut) : I
 }
 
 /// <summary>So many bytes of a file, whatever becomes of it meanwhile.</summary>
-internal sealed class ExactStream(Stream file, long length) : Stream
+internal sealed class ExactStream(Stream file, long length) : SequentialStream
 {
     private long _done;
 
@@ -133,8 +132,6 @@ internal sealed class ExactStream(Stream file, long length) : Stream
 
     public override bool CanSeek => true;       // so that its length is asked for
 
-    public override bool CanWrite => false;
-
     public override long Length => length;
 
     public override long Position
@@ -142,8 +139,6 @@ internal sealed class ExactStream(Stream file, long length) : Stream
         get => _done;
         set => throw new NotSupportedException();
     }
-
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
 
     public override int Read(Span<byte> buffer)
     {
@@ -159,14 +154,4 @@ internal sealed class ExactStream(Stream file, long length) : Stream
         _done += got;
         return got;
     }
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 }

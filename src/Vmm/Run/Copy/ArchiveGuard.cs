@@ -1,4 +1,5 @@
 using System.Text;
+using Vmm.Host;
 
 namespace Vmm.Run.Copy;
 
@@ -8,7 +9,7 @@ namespace Vmm.Run.Copy;
 /// whole blocks.</remarks>
 /// <param name="source">Read forwards only.</param>
 /// <param name="most">Bytes of the archive.</param>
-internal sealed class ArchiveGuard(Stream source, long most) : Stream
+internal sealed class ArchiveGuard(Stream source, long most) : SequentialStream
 {
     private const int Block = 512, SizeAt = 124, SizeLength = 12, TypeAt = 156, MostExtension = 64 << 10;
 
@@ -19,22 +20,7 @@ internal sealed class ArchiveGuard(Stream source, long most) : Stream
 
     public override bool CanRead => true;
 
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
-
     /// <exception cref="ArchiveException">The archive is refused.</exception>
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-    /// <inheritdoc/>
     public override int Read(Span<byte> buffer)
     {
         if (_first == _checked.Length && _content == 0 && !_hasEnded)
@@ -59,16 +45,6 @@ internal sealed class ArchiveGuard(Stream source, long most) : Stream
         _content -= got;
         return got > 0 ? Count(got) : throw new ArchiveException("the archive ends in the middle");
     }
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     private int Count(int bytes)
     {

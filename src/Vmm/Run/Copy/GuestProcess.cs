@@ -6,7 +6,7 @@ using Vmm.Host;
 namespace Vmm.Run.Copy;
 
 /// <summary>A process in a guest whose standard streams are this object's: whoever reads or writes waits.</summary>
-internal sealed class GuestProcess : Stream
+internal sealed class GuestProcess : SequentialStream
 {
     private const int MostComplaint = 4096;
 
@@ -36,17 +36,7 @@ internal sealed class GuestProcess : Stream
 
     public override bool CanRead => true;
 
-    public override bool CanSeek => false;
-
     public override bool CanWrite => true;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     /// <summary>Ends its input, and waits for its end.</summary>
     public void Finish()
@@ -62,8 +52,6 @@ internal sealed class GuestProcess : Stream
             Hear();
         }
     }
-
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
 
     public override int Read(Span<byte> buffer)
     {
@@ -82,8 +70,6 @@ internal sealed class GuestProcess : Stream
         _first += part;
         return part;
     }
-
-    public override void Write(byte[] buffer, int offset, int count) => Write(buffer.AsSpan(offset, count));
 
     /// <exception cref="HostException">It reads no more.</exception>
     public override void Write(ReadOnlySpan<byte> buffer)
@@ -107,14 +93,6 @@ internal sealed class GuestProcess : Stream
             buffer = buffer[part..];
         }
     }
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     private void Tell(string command, JsonElement arguments) => _client.Tell(command, arguments);
 
