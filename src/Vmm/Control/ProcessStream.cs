@@ -46,7 +46,7 @@ internal sealed class ProcessStream : IControlDuplex, IAgentProcessOwner
         {
             _isOver = true;
             _client.Send(
-                new ControlEvent { Event = "exited", Stream = Number, How = NameOf(exit.How), Value = exit.Value }, ControlJson.Default.ControlEvent);
+                new ControlEvent { Event = "exited", Stream = Number, How = EndingNames.NameOf(exit.How), Value = exit.Value }, ControlJson.Default.ControlEvent);
             _client.Remove(Number);
         }
     }
@@ -169,16 +169,6 @@ internal sealed class ProcessStream : IControlDuplex, IAgentProcessOwner
         _exit = exit;
         Pump();
     }
-
-    private static string NameOf(AgentEnding how) => how switch
-    {
-        AgentEnding.Exit => "exit",
-        AgentEnding.Signal => "signal",
-        AgentEnding.Exec => "exec",
-        AgentEnding.Directory => "directory",
-        AgentEnding.User => "user",
-        _ => "resources",
-    };
 
     private Output Find(int fd) => fd switch
     {

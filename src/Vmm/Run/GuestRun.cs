@@ -319,16 +319,11 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     /// <summary>The command gets SIGPIPE, as it would on this host.</summary>
     private void Broken(bool isError) => _process?.Abandon(isError);
 
-    /// <summary>Waits as long as the reader needs: it may be a pager. A signal ends the wait.</summary>
     private void Flush(StreamOutput output, ref RunVerdict verdict)
     {
-        while (!output.Flush(Timeout.InfiniteTimeSpan, _signals.Number))
+        if (_signals.Flush(output) is { } signal)
         {
-            if (_signals.TakeEnd() is { } signal)
-            {
-                verdict = RunVerdict.StoppedBy(signal);
-                return;
-            }
+            verdict = RunVerdict.StoppedBy(signal);
         }
     }
 

@@ -27,11 +27,30 @@ internal sealed class RunSignals : IDisposable
         _watch = loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");
     }
 
-    /// <summary>Readable when a signal came; for waits after the loop has ended.</summary>
-    public int Number => _pipe.Number;
+    /// <summary>After the loop has ended: waits until the rest of an output is written, as long as its reader needs (it may be a pager). A
+    /// signal ends the wait.</summary>
+    /// <returns>That signal; null where all was written, or writing has failed.</returns>
+    public int? Flush(StreamOutput output)
+    {
+        while (!output.Flush(Timeout.InfiniteTimeSpan, _pipe.Number))
+        {
+            if (TakeEnd() is { } signal)
+            {
+                return signal;
+            }
+        }
+
+        return null;
+    }
+
+    public void Dispose()
+    {
+        _loop.Remove(_watch);
+        _pipe.Dispose();
+    }
 
     /// <summary>The signals that came since the loop ended: the last one that ends vmm; null where there was none.</summary>
-    public int? TakeEnd()
+    private int? TakeEnd()
     {
         int? end = null;
         while (_pipe.TryRead(out int signal))
@@ -40,12 +59,6 @@ internal sealed class RunSignals : IDisposable
         }
 
         return end;
-    }
-
-    public void Dispose()
-    {
-        _loop.Remove(_watch);
-        _pipe.Dispose();
     }
 
     private void Hear()

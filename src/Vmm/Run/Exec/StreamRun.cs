@@ -193,21 +193,11 @@ internal sealed class StreamRun : IInputSink, IDisposable
                 _input?.Stop();
                 break;
             case "exited" when _call.Exec is { } exec:
-                var exit = new AgentExit(EndingOf(happened.How), happened.Value ?? 0, default, default, 0);
+                var exit = new AgentExit(EndingNames.EndingOf(happened.How), happened.Value ?? 0, default, default, 0);
                 _verdict = RunVerdict.Of(exit, exec.Args[0], exec.Cwd, exec.User);
                 break;
         }
     }
-
-    private static AgentEnding EndingOf(string? how) => how switch
-    {
-        "exit" => AgentEnding.Exit,
-        "signal" => AgentEnding.Signal,
-        "exec" => AgentEnding.Exec,
-        "directory" => AgentEnding.Directory,
-        "user" => AgentEnding.User,
-        _ => AgentEnding.Resources,
-    };
 
     private void Lost() => _verdict ??= RunVerdict.Failed(_isGreeted ? "the machine has ended" : "what listens there is no machine of vmm's");
 
@@ -256,19 +246,18 @@ internal sealed class StreamRun : IInputSink, IDisposable
     private void Tell(string command, JsonElement arguments) =>
         _machine.Send(new ControlRequest { Command = command, Arguments = arguments }, ControlJson.Default.ControlRequest);
 
-    /// <summary>As long as the reader needs: it may be a pager. A signal ends it.</summary>
     private void Flush(StreamOutput? output, ref RunVerdict verdict)
     {
-        while (output?.Flush(Timeout.InfiniteTimeSpan, _signals.Number) == false)
+        if (output is null)
         {
-            if (_signals.TakeEnd() is { } signal)
-            {
-                verdict = RunVerdict.StoppedBy(signal);
-                return;
-            }
+            return;
         }
 
-        if (output?.Failure is { Errno: not ErrnoException.EPIPE } failure)
+        if (_signals.Flush(output) is { } signal)
+        {
+            verdict = RunVerdict.StoppedBy(signal);
+        }
+        else if (output.Failure is { Errno: not ErrnoException.EPIPE } failure)
         {
             verdict = RunVerdict.Failed(failure.Message);
         }
