@@ -6,10 +6,8 @@ using Vmm.Devices.Legacy;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
-using Vmm.Kvm;
 using Vmm.Machines;
 using Vmm.Run.Results;
-using Vmm.Text;
 
 namespace Vmm.Run;
 
@@ -26,7 +24,6 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     private static readonly TimeSpan Hurried = TimeSpan.FromSeconds(1);
 
     private readonly RunOptions _options;
-    private readonly HostKind _hostKind = HostKinds.Detect();
     private readonly AgentSession _session;
     private readonly List<IDisposable> _owned = [];
     private Machine _machine = null!;
@@ -68,15 +65,6 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     public IReadOnlyList<string> KernelWords => _options.ShowConsole
         ? [$"rdinit={RunInitramfs.Agent}", SecondPortWord]
         : [$"rdinit={RunInitramfs.Agent}", SecondPortWord, "loglevel=5"];
-
-    /// <summary>A guest that booted before has only to notice that it goes on.</summary>
-    private TimeSpan BootTimeout => _isRestored ? TimeSpan.FromSeconds(IsSlow ? 60 : 5) : _options.BootTimeout
-        ?? TimeSpan.FromSeconds(IsSlow ? 900 : 60);
-
-    /// <summary>Where guests run tens of times slower: time limits of vmm's own are longer.</summary>
-    private bool IsSlow => _hostKind == HostKind.Pvm || Environment.GetEnvironmentVariable("VMM_KVM_EMULATED") is { Length: > 0 };
-
-    private TimeSpan Patience => TimeSpan.FromSeconds(IsSlow ? 10 : 2);
 
     public long ConsoleBytes => _recorder.Console.Total;
 
@@ -354,58 +342,6 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         _process?.Resize(rows, columns);
     }
 
-    private void Elapsed()
-    {
-        switch (_phase)
-        {
-            case RunPhase.Booting when IsUnheard:
-                EndMachine();
-                break;
-            case RunPhase.Booting:
-                Investigate();
-                _verdict = RunVerdict.NotStarted(
-                    $"the guest did not boot: vmm's agent did not connect within {TimeSpanText.Format(BootTimeout)} (--boot-timeout)",
-                    showConsole: true);
-                _phase = RunPhase.TimedOut;
-                _timer.Set(Patience);
-                break;
-            case RunPhase.Running when _options.Timeout is null || _process is null:
-                break;      // an event of the boot's timer
-            case RunPhase.Running:
-                Investigate();
-                _verdict = new RunVerdict(
-                    RunOutcome.TimedOut, RunVerdict.TimedOut,
-                    $"timed out after {TimeSpanText.Format(_options.Timeout!.Value)}: {string.Join(' ', _options.Command)}",
-                    ShowConsole: true);
-                _phase = RunPhase.TimedOut;
-                _process!.Signal(LibC.SIGTERM);
-                _timer.Set(Patience);
-                break;
-            case RunPhase.Lost:
-                Finish(RunVerdict.Failed("the guest's agent is lost", showConsole: true));
-                break;
-            case RunPhase.Leaving:
-                _verdict = RunVerdict.Failed("the guest did not write its changes to the root file system in time", showConsole: true);
-                EndMachine();
-                break;
-            default:
-                EndMachine();
-                break;
-        }
-    }
-
-    /// <summary>Collects where the vCPUs are, and asks Linux for its tasks; the guest has a moment to answer.</summary>
-    private void Investigate()
-    {
-        _findings = HangReport.Vcpus(_machine);
-        _recorder.Complaints.Keep();
-        _consoleMark = _recorder.Console.Total;
-        foreach (char command in "7tw")
-        {
-            HangReport.SendSysRq(_console, command);
-        }
-    }
-
     private void Finish(RunVerdict verdict)
     {
         _verdict ??= verdict;
@@ -428,22 +364,4 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         _owned.Add(part);
         return part;
     }
-}
-
-/// <summary>The phases of a run.</summary>
-internal enum RunPhase
-{
-    /// <summary>Until the command runs.</summary>
-    Booting,
-    Running,
-
-    /// <summary>The result is a timeout; the guest has a moment to write what it was doing.</summary>
-    TimedOut,
-
-    /// <summary>The connection to the agent is lost; the machine may end too.</summary>
-    Lost,
-
-    /// <summary>The guest writes the changes to be kept.</summary>
-    Leaving,
-    Over,
 }
