@@ -48,6 +48,13 @@ internal static unsafe class MachinePoll
         var polls = new pollfd[asked.Count];
         while (true)
         {
+            // Where somebody's queue of connections is full there is no event: look again soon.
+            bool mustTry = false;
+            foreach (Asked each in asked)
+            {
+                mustTry |= !each.IsOver && !each.TryBegin();
+            }
+
             List<Asked> open = asked.FindAll(static each => !each.IsOver);
             long left = end - Environment.TickCount64;
             if (open.Count == 0 || left <= 0)
@@ -55,11 +62,8 @@ internal static unsafe class MachinePoll
                 return;
             }
 
-            // Where somebody's queue of connections is full there is no event: look again soon.
-            bool mustTry = false;
             for (int i = 0; i < open.Count; i++)
             {
-                mustTry |= !open[i].TryBegin() || open[i].IsOver;
                 polls[i] = new pollfd { fd = open[i].Number, events = LibC.POLLIN };
             }
 
