@@ -44,9 +44,10 @@ internal static class CacheCommand
         command.SetAction(result =>
         {
             ulong most = result.GetValue(size) is { } text ? CommandLineCheck.Read(command, () => ByteSize.Parse(text, "SIZE")) : 0;
+            var lines = BootCache.Default.List().ToDictionary(static boot => boot.Directory, Line);       // while they can be read
             foreach (CachedBoot boot in BootCache.Default.Prune(most))
             {
-                Stdout.WriteLine(Line(boot));
+                Stdout.WriteLine(lines.GetValueOrDefault(boot.Directory, Path.GetFileName(boot.Directory)));
             }
 
             return ExitCodes.Success;
@@ -54,7 +55,11 @@ internal static class CacheCommand
         return command;
     }
 
-    private static string Line(CachedBoot boot) => string.Create(
-        CultureInfo.InvariantCulture,
-        $"{Path.GetFileName(boot.Directory)}  {ByteSize.Format(boot.Bytes),8}  memory {ByteSize.Format(boot.Memory),6}  used {boot.Used.ToLocalTime():yyyy-MM-dd HH:mm}  {PrintableText.Of(boot.Kernel)}");
+    private static string Line(CachedBoot boot)
+    {
+        (string kernel, ulong memory) = boot.Describe();
+        return string.Create(
+            CultureInfo.InvariantCulture,
+            $"{Path.GetFileName(boot.Directory)}  {ByteSize.Format(boot.Bytes),8}  memory {ByteSize.Format(memory),6}  used {boot.Used.ToLocalTime():yyyy-MM-dd HH:mm}  {PrintableText.Of(kernel)}");
+    }
 }

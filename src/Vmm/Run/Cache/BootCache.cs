@@ -123,9 +123,7 @@ internal sealed class BootCache(string root)
 
 /// <summary>An entry of the cache.</summary>
 /// <param name="Bytes">That it takes on the disk.</param>
-/// <param name="Kernel">As its machine was given; empty where that is not known.</param>
-/// <param name="Memory">Bytes of the machine; 0 where that is not known.</param>
-internal sealed record CachedBoot(string Directory, ulong Bytes, DateTime Used, string Kernel, ulong Memory)
+internal sealed record CachedBoot(string Directory, ulong Bytes, DateTime Used)
 {
     public static CachedBoot Of(string directory)
     {
@@ -135,15 +133,21 @@ internal sealed record CachedBoot(string Directory, ulong Bytes, DateTime Used, 
             bytes += HostFile.TryStatus(Path.Combine(directory, file), out Statx status) ? status.Blocks * 512 : 0;
         }
 
-        DateTime used = System.IO.Directory.GetLastWriteTimeUtc(directory);
+        return new CachedBoot(directory, bytes, System.IO.Directory.GetLastWriteTimeUtc(directory));
+    }
+
+    /// <summary>What it says of itself, which takes reading its files.</summary>
+    /// <returns>The kernel as its machine was given, and the machine's bytes of memory; empty and 0 where that is not known.</returns>
+    public (string Kernel, ulong Memory) Describe()
+    {
         try
         {
-            using Snapshot snapshot = Snapshot.Open(directory);
-            return new CachedBoot(directory, bytes, used, snapshot.Head.Machine.Kernel, snapshot.Head.Machine.Memory);
+            using Snapshot snapshot = Snapshot.Open(Directory);
+            return (snapshot.Head.Machine.Kernel, snapshot.Head.Machine.Memory);
         }
         catch (Exception error) when (error is UsageException or HostException)
         {
-            return new CachedBoot(directory, bytes, used, "", 0);
+            return ("", 0);
         }
     }
 }
