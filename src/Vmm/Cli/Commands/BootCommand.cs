@@ -181,17 +181,9 @@ internal sealed class BootCommand
         HelpName = "end|restart|fail",
     };
 
-    private readonly Option<string> _stopTimeout = new("--stop-timeout")
-    {
-        Description = "How long the guest may take to shut down after SIGTERM has pressed its power button; "
-            + $"{MachineSpec.DefaultStopTimeout.TotalSeconds:0}s if not given, 0 for as long as it likes",
-        HelpName = "TIME",
-    };
+    private readonly Option<string> _stopTimeout = MachineOptions.StopTimeout();
 
-    private readonly Option<bool> _stats = new("--stats")
-    {
-        Description = "Print figures about time, exits and memory at the end",
-    };
+    private readonly Option<bool> _stats = MachineOptions.Stats();
 
     private readonly Option<string?> _profile = new("--profile")
     {
@@ -323,9 +315,7 @@ internal sealed class BootCommand
         Kaslr = !result.GetValue(_noKaslr),
         Unpack = !result.GetValue(_noUnpack),
         OnReboot = ParseOnReboot(result.GetValue(_onReboot)),
-        StopTimeout = result.GetValue(_stopTimeout) is { } timeout
-            ? TimeSpanText.Parse(timeout, "--stop-timeout", zeroIsNoLimit: true)
-            : MachineSpec.DefaultStopTimeout,
+        StopTimeout = MachineOptions.Read(result, _stopTimeout),
         Stats = result.GetValue(_stats),
     };
 

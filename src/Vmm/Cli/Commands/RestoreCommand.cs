@@ -5,7 +5,6 @@ using Vmm.Backends.Networks;
 using Vmm.Backends.Sockets;
 using Vmm.Machines;
 using Vmm.Snapshots;
-using Vmm.Text;
 
 namespace Vmm.Cli.Commands;
 
@@ -49,17 +48,9 @@ internal sealed class RestoreCommand(StartClock clock)
         Description = "Read and check all of the memory first, instead of each page when it is touched",
     };
 
-    private readonly Option<string> _stopTimeout = new("--stop-timeout")
-    {
-        Description = "How long the guest may take to shut down after SIGTERM has pressed its power button; "
-            + $"{MachineSpec.DefaultStopTimeout.TotalSeconds:0}s if not given, 0 for as long as it likes",
-        HelpName = "TIME",
-    };
+    private readonly Option<string> _stopTimeout = MachineOptions.StopTimeout();
 
-    private readonly Option<bool> _stats = new("--stats")
-    {
-        Description = "Print figures about time, exits and memory at the end",
-    };
+    private readonly Option<bool> _stats = MachineOptions.Stats();
 
     public static Command Create(StartClock clock) => new RestoreCommand(clock).Create();
 
@@ -75,9 +66,7 @@ internal sealed class RestoreCommand(StartClock clock)
         command.SetAction(result =>
         {
             Replacements with = CommandLineCheck.Read(command, () => Read(result));
-            TimeSpan stopTimeout = result.GetValue(_stopTimeout) is { } timeout
-                ? CommandLineCheck.Read(command, () => TimeSpanText.Parse(timeout, "--stop-timeout", zeroIsNoLimit: true))
-                : MachineSpec.DefaultStopTimeout;
+            TimeSpan stopTimeout = CommandLineCheck.Read(command, () => MachineOptions.Read(result, _stopTimeout));
             using Snapshot snapshot = Snapshot.Open(result.GetRequiredValue(_directory), result.GetValue(_read));
             using Machine machine = snapshot.Restore(
                 with, spec => spec with { StopTimeout = stopTimeout, Stats = result.GetValue(_stats) });
