@@ -29,9 +29,6 @@ internal sealed record MachineFile
 
     public int? ExitCode { get; init; }
 
-    /// <summary>What it said, in its directory.</summary>
-    public string Log { get; init; } = "log";
-
     /// <summary>Whether a process has the machine's lock: vmm's sign that it runs.</summary>
     public static bool IsTaken(string directory)
     {
