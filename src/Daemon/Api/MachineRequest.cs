@@ -21,11 +21,11 @@ internal sealed record MachineRequest
 
     public IReadOnlyList<string>? Initrds { get; init; }
 
-    public IReadOnlyList<DiskRequest>? Disks { get; init; }
+    public IReadOnlyList<MachineDisk>? Disks { get; init; }
 
-    public IReadOnlyList<NetworkRequest>? Networks { get; init; }
+    public IReadOnlyList<MachineNetwork>? Networks { get; init; }
 
-    public IReadOnlyList<ShareRequest>? Shares { get; init; }
+    public IReadOnlyList<MachineShare>? Shares { get; init; }
 
     /// <summary>What to do when it ends by itself: no, always, on-failure, on-failure:N.</summary>
     public string? Restart { get; init; }
@@ -51,7 +51,7 @@ internal sealed record MachineRequest
 }
 
 /// <summary>A disk image, /dev/vda and so on in the guest.</summary>
-internal sealed record DiskRequest
+internal sealed record MachineDisk
 {
     public required string Path { get; init; }
 
@@ -65,7 +65,7 @@ internal sealed record DiskRequest
 }
 
 /// <summary>A network card, eth0 and so on in the guest.</summary>
-internal sealed record NetworkRequest
+internal sealed record MachineNetwork
 {
     /// <summary>user (through passt), or tap, which only vmmd's own user may have.</summary>
     public required string Mode { get; init; }
@@ -80,7 +80,7 @@ internal sealed record NetworkRequest
 }
 
 /// <summary>A directory of vmmd's host for the guest.</summary>
-internal sealed record ShareRequest
+internal sealed record MachineShare
 {
     public required string Path { get; init; }
 

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Vmm.Daemon.Api;
 using Vmm.Daemon.Hosting;
+using Vmm.Named;
 
 namespace Vmm.Daemon.Machines;
 
@@ -118,7 +119,7 @@ internal sealed class MachineCommandLine
         _words.Add(string.Create(CultureInfo.InvariantCulture, $"--cpus={Cpus}"));
     }
 
-    private void Disk(string field, DiskRequest disk)
+    private void Disk(string field, MachineDisk disk)
     {
         CheckFile($"{field}.path", disk.Path);
         CheckPart($"{field}.path", disk.Path, ',');
@@ -134,7 +135,7 @@ internal sealed class MachineCommandLine
             field);
     }
 
-    private void Network(string field, NetworkRequest network)
+    private void Network(string field, MachineNetwork network)
     {
         string value = network.Mode;
         if (network.Mode == "tap" && network.Tap is { } tap)
@@ -167,7 +168,7 @@ internal sealed class MachineCommandLine
         Option("net", value, field);
     }
 
-    private void Share(string field, ShareRequest share)
+    private void Share(string field, MachineShare share)
     {
         CheckFile($"{field}.path", share.Path);
         CheckPart($"{field}.path", share.Path, ',', ':');

@@ -4,6 +4,7 @@ using Microsoft.Extensions.Options;
 using Vmm.Daemon.Api;
 using Vmm.Daemon.Hosting;
 using Vmm.Daemon.Quotas;
+using Vmm.Named;
 
 namespace Vmm.Daemon.Machines;
 

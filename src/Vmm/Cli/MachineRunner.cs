@@ -10,7 +10,7 @@ namespace Vmm.Cli;
 internal static class MachineRunner
 {
     /// <summary>Runs a machine, and with --on-reboot restart another one after each reboot.</summary>
-    public static int Run(MachineSpec options, StartClock clock, MachineLife? life)
+    public static int Run(MachineSpec options, StartClock clock, BackgroundMachine? life)
     {
         using ControlSocket? socket = ControlSocket.Open(options);
         NextLife? next = null;
@@ -40,7 +40,7 @@ internal static class MachineRunner
 
     /// <summary>Runs a machine and prints figures about it at its end.</summary>
     /// <returns>The exit code.</returns>
-    public static int RunObserved(MachineSpec options, StartClock clock, MachineFigures figures, MachineLife? life = null)
+    public static int RunObserved(MachineSpec options, StartClock clock, MachineFigures figures, BackgroundMachine? life = null)
     {
         if (options.OnReboot == RebootAction.Restart)
         {
@@ -58,7 +58,7 @@ internal static class MachineRunner
     }
 
     /// <summary>Runs it until the guest, the user or a signal ends it, and restores the terminal.</summary>
-    public static MachineEnd RunToEnd(Machine machine, MachineLife? life = null, ControlSocket? socket = null)
+    public static MachineEnd RunToEnd(Machine machine, BackgroundMachine? life = null, ControlSocket? socket = null)
     {
         using ControlServer? control = socket?.Serve(machine, VersionCommand.Version);
         using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);

@@ -7,7 +7,7 @@ namespace Vmm.Machines;
 /// <summary>A machine that was saved, for one that goes on from there: it gets memory and state instead of a kernel.</summary>
 internal interface ISavedMachine
 {
-    /// <summary>The state of <see cref="MachineState"/>, as it was written.</summary>
+    /// <summary>The state of <see cref="MachineParts"/>, as it was written.</summary>
     ReadOnlyMemory<byte> State { get; }
 
     /// <summary>The memory as a file to be mapped: exactly as long as the machine's memory. The caller's from now on; null where it

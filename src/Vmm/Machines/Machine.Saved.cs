@@ -10,7 +10,7 @@ internal sealed partial class Machine
 
     /// <summary>All but guest memory, once <see cref="TryQuiesce"/> has it stand still; or to be taken over by a machine
     /// that was built from the same specification and memory has been loaded for, before it runs.</summary>
-    public MachineState State { get; } = new();
+    public MachineParts State { get; } = new();
 
     /// <summary>/dev/kvm.</summary>
     public KvmSystem Kvm => _host.Kvm;

@@ -11,7 +11,7 @@ internal sealed class Platform
 {
     /// <param name="control">Ends the machine when the guest asks for it.</param>
     /// <param name="state">Collects the parts that have a state to save.</param>
-    public Platform(MachineSpec spec, KvmVm vm, IPowerControl control, MachineState state)
+    public Platform(MachineSpec spec, KvmVm vm, IPowerControl control, MachineParts state)
     {
         I8042 keyboard = state.Add("i8042", new I8042(control));
         Ports.Add(I8042.DataPortNumber, 1, keyboard.DataPort);
@@ -38,7 +38,7 @@ internal sealed class Platform
 
     /// <summary>Adds the serial ports, and the ports that answer without a device. Once.</summary>
     /// <param name="second">Null for none.</param>
-    public void AddSerial(Serial16550 first, Serial16550? second, MachineState state)
+    public void AddSerial(Serial16550 first, Serial16550? second, MachineParts state)
     {
         Ports.Add(Serial16550.Com1Port, Serial16550.PortCount, state.Add("com1", first));
         if (second is not null)

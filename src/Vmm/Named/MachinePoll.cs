@@ -14,9 +14,9 @@ internal static unsafe class MachinePoll
 
     /// <summary>Looks at each, and asks those that run.</summary>
     /// <param name="patience">For how long all of them together may take; who has not answered then is silent.</param>
-    public static IReadOnlyList<MachineView> Look(IReadOnlyList<MachineFolder> folders, TimeSpan patience)
+    public static IReadOnlyList<MachineStatus> Look(IReadOnlyList<MachineFolder> folders, TimeSpan patience)
     {
-        MachineView[] views = [.. folders.Select(MachineView.Of)];
+        MachineStatus[] views = [.. folders.Select(MachineStatus.Of)];
         List<Asked> asked = [];
         try
         {
@@ -151,12 +151,12 @@ internal static unsafe class MachinePoll
         }
 
         /// <summary>What is known now.</summary>
-        public MachineView Complete(MachineView view)
+        public MachineStatus Complete(MachineStatus view)
         {
             if (_status is not { } status)
             {
                 // It may have ended since; and a socket that is gone (a session's directory that was removed) tells nothing.
-                MachineView now = MachineView.Of(view.Folder);
+                MachineStatus now = MachineStatus.Of(view.Folder);
                 return !_isAbsent && now.State is MachineStateName.Running or MachineStateName.Stopping ? now with { State = MachineStateName.Silent } : now;
             }
 

@@ -30,7 +30,7 @@ internal sealed record DiskRecord(string Option, IReadOnlyList<FileIdentity> Fil
     public static DiskRecord Read(StateReader state)
     {
         var disk = new DiskRecord(
-            state.String("option", MachineRecord.MostOption),
+            state.String("option", SavedConfiguration.MostOption),
             [.. state.List("files", 1, MostFiles).Select(FileIdentity.Read)],
             state.Boolean("overlay"));
         state.End();

@@ -6,7 +6,7 @@ internal static class SnapshotFiles
     /// <summary>What the machine is and what it needs: <see cref="SnapshotHead"/>.</summary>
     public const string Head = "snapshot.json";
 
-    /// <summary>All of the machine but its memory: <see cref="Machines.MachineState"/>.</summary>
+    /// <summary>All of the machine but its memory: <see cref="Machines.MachineParts"/>.</summary>
     public const string State = "state.json";
 
     /// <summary>Guest memory, as long as the machine's, with holes where it is zero.</summary>

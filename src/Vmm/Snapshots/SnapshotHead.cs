@@ -19,7 +19,7 @@ internal sealed record SnapshotHead
     /// <summary>vmm's version that wrote it.</summary>
     public required string Vmm { get; init; }
 
-    public required MachineRecord Machine { get; init; }
+    public required SavedConfiguration Machine { get; init; }
 
     public required HostNeeds Host { get; init; }
 
@@ -69,7 +69,7 @@ internal sealed record SnapshotHead
         var head = new SnapshotHead
         {
             Vmm = state.String("vmm", 64),
-            Machine = MachineRecord.Read(state.Object("machine")),
+            Machine = SavedConfiguration.Read(state.Object("machine")),
             Host = HostNeeds.Read(state.Object("host")),
             State = FileRecord.Read(state.Object("state")),
             Checksums = FileRecord.Read(state.Object("memoryChecksums")),

@@ -88,7 +88,7 @@ internal static class SnapshotWriter
             FlushDisks(machine);
             byte[] state = StateWriter.Save(machine.State);
             HostNeeds host = HostNeeds.Of(machine.Vcpus[0].Vcpu, machine.Kvm);
-            MachineRecord record = MachineRecord.Of(machine);
+            SavedConfiguration record = SavedConfiguration.Of(machine);
             List<(string Name, FileDescriptor File)> large = [];
             try
             {

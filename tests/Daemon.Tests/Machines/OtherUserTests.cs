@@ -44,9 +44,9 @@ public sealed class OtherUserTests
                 Name = "a",
                 Kernel = "/boot/vmlinuz",
                 Command = ["true"],
-                Disks = [new DiskRequest { Path = "/dev/sda" }],
-                Networks = [new NetworkRequest { Mode = "tap", Tap = "tap0" }],
-                Shares = [new ShareRequest { Path = "/etc", MountAt = "/mnt" }],
+                Disks = [new MachineDisk { Path = "/dev/sda" }],
+                Networks = [new MachineNetwork { Mode = "tap", Tap = "tap0" }],
+                Shares = [new MachineShare { Path = "/etc", MountAt = "/mnt" }],
             },
             new FileRights([], Other),
             Other));

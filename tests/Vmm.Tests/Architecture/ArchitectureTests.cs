@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
 using Vmm.Tests.Shared;
 using Xunit.Abstractions;
@@ -72,6 +73,26 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
         Assert.True(wrong.Count == 0, string.Join('\n', wrong));
     }
 
+    /// <summary>Types that are in another type are at home there.</summary>
+    [Fact]
+    public void No_name_of_a_type_has_two_homes()
+    {
+        var homes = new Dictionary<string, SortedSet<string>>(StringComparer.Ordinal);
+        foreach (string file in Directory.EnumerateFiles(Path.Combine(SourceTree.Root, "src"), "*.cs", SearchOption.AllDirectories))
+        {
+            string text = File.ReadAllText(file);
+            foreach (Match declared in TopLevelType().Matches(text))
+            {
+                (CollectionsMarshal.GetValueRefOrAddDefault(homes, declared.Groups[1].Value, out _) ??= new(StringComparer.Ordinal))
+                    .Add(Namespace().Match(text).Groups[1].Value);
+            }
+        }
+
+        Assert.Contains("MachineRecord", homes.Keys);
+        string[] twice = [.. homes.Where(static type => type.Value.Count > 1).Select(static type => $"{type.Key}: {string.Join(", ", type.Value)}")];
+        Assert.True(twice.Length == 0, string.Join('\n', twice));
+    }
+
     /// <summary>The first folder below src/Vmm, or the assembly: <c>Vmm.Backends.Disks</c> is in Backends.</summary>
     private static string? Room(string name) =>
         name == "Vmm" ? "Vmm"
@@ -80,4 +101,7 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
 
     [GeneratedRegex(@"^namespace ([\w.]+);", RegexOptions.Multiline)]
     private static partial Regex Namespace();
+
+    [GeneratedRegex(@"^(?:[a-z]+ )*(?:class|struct|record|enum|interface|delegate [\w<>\[\]?,* ]+) (\w+)", RegexOptions.Multiline)]
+    private static partial Regex TopLevelType();
 }

@@ -19,7 +19,7 @@ public sealed partial class LibCTests
         "linux/fs.h", "linux/if_tun.h", "linux/io_uring.h",
     ];
 
-    private static readonly Type[] Own = [typeof(LibCAdditions), typeof(Boot.LibCAdditions)];
+    private static readonly Type[] Own = [typeof(LibCAdditions), typeof(Boot.LibCOfBoot)];
 
     [Fact]
     public void Structs_of_the_package_are_those_of_the_headers() =>

@@ -27,7 +27,7 @@ public sealed class MachinePollTests : IDisposable
             + "{\"event\":\"state\",\"state\":\"paused\"}\n"
             + "{\"id\":1,\"result\":{\"state\":\"paused\",\"uptime\":10,\"pid\":1,\"unknown\":[]}}\n"
             + "{\"id\":2,\"result\":{\"exits\":[100,50],\"cpuTime\":1.5,\"resident\":4096}}\n", stays: true);
-        MachineView view = Look(folder, seconds: 20);      // a busy host may take a while
+        MachineStatus view = Look(folder, seconds: 20);      // a busy host may take a while
         Assert.Equal(
             (MachineStateName.Paused, 10.0, 1.5, 150L, 15.0, 4096L),
             (view.State, view.Uptime!.Value, view.CpuTime!.Value, view.Exits!.Value, view.ExitRate!.Value, view.Resident!.Value));
@@ -66,7 +66,7 @@ public sealed class MachinePollTests : IDisposable
             number % 10 == 0 ? Greeting : Greeting + "{\"id\":1,\"result\":{\"state\":\"running\",\"uptime\":1}}\n{\"id\":2,\"result\":{\"exits\":[1]}}\n",
             stays: true))];
         long begin = Stopwatch.GetTimestamp();
-        IReadOnlyList<MachineView> views = MachinePoll.Look(_place.Store.List(), TimeSpan.FromSeconds(4));
+        IReadOnlyList<MachineStatus> views = MachinePoll.Look(_place.Store.List(), TimeSpan.FromSeconds(4));
         Assert.InRange(Stopwatch.GetElapsedTime(begin).TotalSeconds, 3.9, 39);      // ten patiences would be forty seconds
         Assert.Equal(folders.Select(static folder => folder.Name), views.Select(static view => view.Name));
         Assert.Equal(10, views.Count(static view => view.State == MachineStateName.Silent));
@@ -86,7 +86,7 @@ public sealed class MachinePollTests : IDisposable
     private MachineRecord Running(string name) =>
         _place.Record(name) with { Pid = 1, Boot = MachineRecord.BootOfHost, Started = DateTimeOffset.UtcNow };
 
-    private static MachineView Look(MachineFolder folder, int seconds = 1) =>
+    private static MachineStatus Look(MachineFolder folder, int seconds = 1) =>
         Assert.Single(MachinePoll.Look([folder], TimeSpan.FromSeconds(seconds)));
 
     /// <param name="stays">It does not close the connection.</param>

@@ -78,7 +78,7 @@ public sealed class MachineRecordTests : IDisposable
     {
         MachineFolder folder = _place.Add("db", static record => record with { Version = 2 });
         Assert.Contains("version 2; this one knows 1", AssertRefused(folder), StringComparison.Ordinal);
-        Assert.Equal(MachineStateName.Damaged, MachineView.Of(folder).State);
+        Assert.Equal(MachineStateName.Damaged, MachineStatus.Of(folder).State);
         _place.Store.Remove(folder);
         Assert.Empty(_place.Store.List());
     }

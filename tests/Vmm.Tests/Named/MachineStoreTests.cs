@@ -87,7 +87,7 @@ public sealed class MachineStoreTests : IDisposable
         string runtime = folder.RuntimePath(folder.Read());
         Directory.CreateDirectory(runtime);
         File.WriteAllText(folder.ControlPath(folder.Read()), "");
-        MachineView view = MachineView.Of(folder);
+        MachineStatus view = MachineStatus.Of(folder);
         Assert.Equal((MachineStateName.Dead, $"the host restarted; it left {runtime}"), (view.State, view.Detail));
         Store.Remove(folder);
         Assert.Empty(Directory.EnumerateFileSystemEntries(_place.Runtime));
@@ -98,8 +98,8 @@ public sealed class MachineStoreTests : IDisposable
     {
         MachineFolder killed = _place.Add("killed", static record => record with { Pid = 1, Boot = MachineRecord.BootOfHost });
         MachineFolder ended = _place.Add("ended", static record => record with { ExitCode = 3, Verdict = "the command ended with 3", Ended = DateTimeOffset.UtcNow });
-        Assert.Equal((MachineStateName.Dead, "its vmm was killed"), (MachineView.Of(killed).State, MachineView.Of(killed).Detail));
-        Assert.Equal((MachineStateName.Exited, 3), (MachineView.Of(ended).State, MachineView.Of(ended).ExitCode!.Value));
+        Assert.Equal((MachineStateName.Dead, "its vmm was killed"), (MachineStatus.Of(killed).State, MachineStatus.Of(killed).Detail));
+        Assert.Equal((MachineStateName.Exited, 3), (MachineStatus.Of(ended).State, MachineStatus.Of(ended).ExitCode!.Value));
     }
 
     [Fact]

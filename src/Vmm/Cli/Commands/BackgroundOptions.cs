@@ -52,7 +52,7 @@ internal sealed class BackgroundOptions
     /// <param name="hasAgent">Is it one of vmm run?</param>
     /// <param name="live">Runs it here to its end.</param>
     /// <returns>The exit code.</returns>
-    public int Run(ParseResult result, MachineSpec spec, bool hasAgent, Func<MachineLife?, int> live)
+    public int Run(ParseResult result, MachineSpec spec, bool hasAgent, Func<BackgroundMachine?, int> live)
     {
         if (result.GetValue(_directory) is { } directory)
         {
@@ -70,9 +70,9 @@ internal sealed class BackgroundOptions
     }
 
     /// <summary>This process is the machine's: whatever happens is told in its log and its record.</summary>
-    private static int Live(string directory, Func<MachineLife?, int> live)
+    private static int Live(string directory, Func<BackgroundMachine?, int> live)
     {
-        using MachineLife life = MachineLife.Enter(MachineStart.Option, directory);
+        using BackgroundMachine life = BackgroundMachine.Enter(MachineStart.Option, directory);
         int code;
         try
         {

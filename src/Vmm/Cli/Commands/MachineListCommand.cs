@@ -40,7 +40,7 @@ internal static class MachineListCommand
                 throw new UsageException("--quiet: not with --json, which has the names");
             }
 
-            Func<IReadOnlyList<MachineView>, string> format = result.GetValue(json) ? views => FormatJson(views, result.GetValue(watch))
+            Func<IReadOnlyList<MachineStatus>, string> format = result.GetValue(json) ? views => FormatJson(views, result.GetValue(watch))
                 : isQuiet ? static views => string.Concat(views.Select(static view => view.Name + "\n"))
                 : Format;
             if (result.GetValue(watch))
@@ -58,12 +58,12 @@ internal static class MachineListCommand
     }
 
     /// <summary>As a table; empty where there are none.</summary>
-    internal static string Format(IReadOnlyList<MachineView> views)
+    internal static string Format(IReadOnlyList<MachineStatus> views)
     {
         bool hasDetail = views.Any(static view => view.Detail is not null);
         string[] titles = ["<NAME", "<STATE", "<KERNEL", "MEMORY", "CPUS", "CPU TIME", "EXITS/S", "UPTIME"];
         var table = new TextTable(hasDetail ? [.. titles, "<NOTE"] : titles);
-        foreach (MachineView view in views)
+        foreach (MachineStatus view in views)
         {
             string[] cells =
             [
@@ -99,29 +99,29 @@ internal static class MachineListCommand
 
     private static string Rate(double rate) => rate.ToString(rate < 9.95 ? "0.0" : "0", CultureInfo.InvariantCulture);
 
-    private static string StateOf(MachineView view)
+    private static string StateOf(MachineStatus view)
     {
         string state = view.State.ToString().ToLowerInvariant();
         return view is { State: MachineStateName.Exited, ExitCode: { } code } ? string.Create(CultureInfo.InvariantCulture, $"{state} ({code})") : state;
     }
 
-    private static string FormatJson(IReadOnlyList<MachineView> views, bool isLine) => JsonSerializer.Serialize(
-        views, isLine ? MachineLineJson.Default.IReadOnlyListMachineView : MachineViewJson.Default.IReadOnlyListMachineView) + "\n";
+    private static string FormatJson(IReadOnlyList<MachineStatus> views, bool isLine) => JsonSerializer.Serialize(
+        views, isLine ? MachineLineJson.Default.IReadOnlyListMachineStatus : MachineStatusJson.Default.IReadOnlyListMachineStatus) + "\n";
 
-    private static IReadOnlyList<MachineView> Look(bool all)
+    private static IReadOnlyList<MachineStatus> Look(bool all)
     {
-        IReadOnlyList<MachineView> views = MachinePoll.Look(MachineStore.Default.List(), Patience);
+        IReadOnlyList<MachineStatus> views = MachinePoll.Look(MachineStore.Default.List(), Patience);
 
         // One that was removed between the list and the look is none any more.
         return [.. views.Where(view => (all || view.IsLive || view.State == MachineStateName.Damaged) && Directory.Exists(view.Folder.Path))];
     }
 
-    private static void Watch(bool all, Func<IReadOnlyList<MachineView>, string> format, bool clears)
+    private static void Watch(bool all, Func<IReadOnlyList<MachineStatus>, string> format, bool clears)
     {
-        var before = new Dictionary<string, MachineView>(StringComparer.Ordinal);
+        var before = new Dictionary<string, MachineStatus>(StringComparer.Ordinal);
         while (true)
         {
-            IReadOnlyList<MachineView> views = [.. Look(all).Select(view => SinceLast(view, before.GetValueOrDefault(view.Name)))];
+            IReadOnlyList<MachineStatus> views = [.. Look(all).Select(view => SinceLast(view, before.GetValueOrDefault(view.Name)))];
             before = views.ToDictionary(static view => view.Name, StringComparer.Ordinal);
             Stdout.Write((clears ? "\e[H\e[J" : "") + format(views));
             Thread.Sleep(Interval);
@@ -129,7 +129,7 @@ internal static class MachineListCommand
     }
 
     /// <summary>Exits a second since the last look.</summary>
-    private static MachineView SinceLast(MachineView view, MachineView? before) =>
+    private static MachineStatus SinceLast(MachineStatus view, MachineStatus? before) =>
         view is { Exits: { } exits, Uptime: { } uptime } && before is { Exits: { } earlier, Uptime: { } then } && uptime > then && exits >= earlier
             ? view with { ExitRate = (exits - earlier) / (uptime - then) }
             : view;
@@ -137,11 +137,11 @@ internal static class MachineListCommand
 
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
-[JsonSerializable(typeof(IReadOnlyList<MachineView>))]
-internal sealed partial class MachineViewJson : JsonSerializerContext;
+[JsonSerializable(typeof(IReadOnlyList<MachineStatus>))]
+internal sealed partial class MachineStatusJson : JsonSerializerContext;
 
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
-[JsonSerializable(typeof(MachineView))]
-[JsonSerializable(typeof(IReadOnlyList<MachineView>))]
+[JsonSerializable(typeof(MachineStatus))]
+[JsonSerializable(typeof(IReadOnlyList<MachineStatus>))]
 internal sealed partial class MachineLineJson : JsonSerializerContext;

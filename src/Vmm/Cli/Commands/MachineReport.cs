@@ -16,11 +16,11 @@ internal static class MachineReport
     public static string Of(MachineFolder folder)
     {
         MachineRecord record = MachineStore.ReadOrExplain(folder);
-        MachineView now = MachinePoll.Look([folder], Patience)[0];
+        MachineStatus now = MachinePoll.Look([folder], Patience)[0];
         JsonObject report = JsonSerializer.SerializeToNode(record, MachineRecordJson.Default.MachineRecord)!.AsObject();
         report["directoryOfState"] = folder.Path;
         report["control"] = folder.ControlPath(record);
-        report["now"] = JsonSerializer.SerializeToNode(now, MachineLineJson.Default.MachineView);
+        report["now"] = JsonSerializer.SerializeToNode(now, MachineLineJson.Default.MachineStatus);
         using var text = new MemoryStream();
         using (var writer = new Utf8JsonWriter(text, new JsonWriterOptions { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
         {

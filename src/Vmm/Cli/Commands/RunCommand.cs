@@ -164,7 +164,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
                     + "vmm run --profile=exits-{#}.json --trace=trace-{#}.json --each ...");
     }
 
-    private int RunOne(RunOptions options, Func<MachineFigures> open, MachineLife? life)
+    private int RunOne(RunOptions options, Func<MachineFigures> open, BackgroundMachine? life)
     {
         using var recorder = new RunRecorder(options);
         try
@@ -203,7 +203,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         return runs.Run();
     }
 
-    private int Run(RunOptions options, RunRecorder recorder, MachineFigures told, MachineLife? life)
+    private int Run(RunOptions options, RunRecorder recorder, MachineFigures told, BackgroundMachine? life)
     {
         using ControlSocket? socket = ControlSocket.Open(options.Machine);
         using var packed = PackedRoot.Make(options.Root);

@@ -4,7 +4,7 @@ namespace Vmm.Boot;
 
 /// <summary>What the package Tmds.LibC lacks, as far as it is needed here, too; the rest is in Vmm.Host.LibCAdditions.
 /// </summary>
-public static class LibCAdditions
+public static class LibCOfBoot
 {
     extension(LibC)
     {

@@ -10,7 +10,7 @@ namespace Vmm.Named;
 /// and record, and starts it anew where <c>--restart</c> says so.</summary>
 /// <remarks>It is its own supervisor: for a restart the process executes itself again, so its number stays the same, and the lock
 /// is never released. The directory may be renamed at any time; it is reached by its descriptor.</remarks>
-internal sealed unsafe class MachineLife : IDisposable
+internal sealed unsafe class BackgroundMachine : IDisposable
 {
     private const int StandardOutput = 1, LockNumber = ChildProcess.HandedOver;
 
@@ -23,7 +23,7 @@ internal sealed unsafe class MachineLife : IDisposable
     private long _up;
     private string? _verdict;
 
-    private MachineLife(string directory)
+    private BackgroundMachine(string directory)
     {
         _directory = FileDescriptor.Open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY);
         _lock = TakeOver(LockNumber);
@@ -58,7 +58,7 @@ internal sealed unsafe class MachineLife : IDisposable
     /// <param name="option">For the error, where somebody gave it by hand.</param>
     /// <param name="directory">Of the machine.</param>
     /// <exception cref="UsageException">Nothing was prepared.</exception>
-    public static MachineLife Enter(string option, string directory)
+    public static BackgroundMachine Enter(string option, string directory)
     {
         // A number that was not handed over may be anything of the runtime's.
         if (LibC.fcntl(LockNumber, LibC.F_GETFD, 0) != 0 || !new MachineFolder(directory).IsLockAt(LockNumber))
@@ -68,7 +68,7 @@ internal sealed unsafe class MachineLife : IDisposable
 
         try
         {
-            return new MachineLife(directory);
+            return new BackgroundMachine(directory);
         }
         catch (RecordException error)
         {

@@ -42,7 +42,7 @@ internal enum MachineStateName
 }
 
 /// <summary>One machine, as seen at one moment.</summary>
-internal sealed record MachineView
+internal sealed record MachineStatus
 {
     [JsonIgnore]
     public MachineFolder Folder { get; init; } = null!;
@@ -93,7 +93,7 @@ internal sealed record MachineView
     public bool IsLive => State < MachineStateName.Exited;
 
     /// <summary>Looks at the directory alone; asks no machine.</summary>
-    public static MachineView Of(MachineFolder folder)
+    public static MachineStatus Of(MachineFolder folder)
     {
         bool isRunning = folder.IsRunning;
         MachineRecord record;
@@ -103,12 +103,12 @@ internal sealed record MachineView
         }
         catch (RecordException error)
         {
-            return new MachineView { Folder = folder, State = MachineStateName.Damaged, Detail = error.Message };
+            return new MachineStatus { Folder = folder, State = MachineStateName.Damaged, Detail = error.Message };
         }
 
         if (isRunning)
         {
-            return new MachineView
+            return new MachineStatus
             {
                 Folder = folder,
                 Record = record,
@@ -122,7 +122,7 @@ internal sealed record MachineView
         }
 
         bool hasEnded = record.ExitCode is not null;
-        return new MachineView
+        return new MachineStatus
         {
             Folder = folder,
             Record = record,

@@ -10,7 +10,7 @@ using Vmm.Machines;
 namespace Vmm.Snapshots;
 
 /// <summary>The configuration of a saved machine, from which the same one can be made.</summary>
-internal sealed record MachineRecord
+internal sealed record SavedConfiguration
 {
     /// <summary>UTF-16 units of an option; longer than two paths.</summary>
     public const int MostOption = 16 * 1024;
@@ -53,10 +53,10 @@ internal sealed record MachineRecord
     public required IReadOnlyList<string> Ports { get; init; }
 
     /// <param name="machine">Quiesced, with flushed disks.</param>
-    public static MachineRecord Of(Machine machine)
+    public static SavedConfiguration Of(Machine machine)
     {
         MachineSpec spec = machine.Spec;
-        return new MachineRecord
+        return new SavedConfiguration
         {
             Kernel = spec.Kernel,
             Memory = spec.Memory,
@@ -93,9 +93,9 @@ internal sealed record MachineRecord
         state.Write("ports", Ports, static (fields, option) => fields.Write("option", option));
     }
 
-    public static MachineRecord Read(StateReader state)
+    public static SavedConfiguration Read(StateReader state)
     {
-        var record = new MachineRecord
+        var record = new SavedConfiguration
         {
             Kernel = state.String("kernel", MostOption),
             Memory = state.UInt64("memory", MachineSpec.MinimumMemory, MostMemory),

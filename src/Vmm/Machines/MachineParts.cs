@@ -6,7 +6,7 @@ namespace Vmm.Machines;
 /// </summary>
 /// <remarks>The kernel's interrupt controllers are loaded before the devices, which assert their lines and send pending
 /// interrupts when they are loaded.</remarks>
-internal sealed class MachineState : ISavedState
+internal sealed class MachineParts : ISavedState
 {
     private readonly List<(string Name, ISavedState Part)> _parts = [];
 
