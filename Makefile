@@ -4,7 +4,7 @@ export DOTNET_CLI_TELEMETRY_OPTOUT = 1
 export DOTNET_NOLOGO = 1
 
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
-SOURCES := $(shell find src -path src/Daemon -prune -o \( -name "*.cs" -o -name "*.csproj" -o -name start.order \) -print) Directory.Build.props Directory.Packages.props global.json
+SOURCES := $(shell find src -path src/Daemon -prune -o \( -name "*.cs" -o -name "*.csproj" -o -name "*.c" -o -name start.order \) -print) Directory.Build.props Directory.Packages.props global.json
 
 .PHONY: demo test test-distro build publish publish-daemon guest install deb check-package reference deps start-order bench-start bench-boot bench-run check-timeline check-page format check-format clean bench bench-allocations bench-peers bench-devices
 

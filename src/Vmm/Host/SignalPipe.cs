@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using Tmds.Linux;
@@ -12,39 +11,27 @@ namespace Vmm.Host;
 /// runtime has started some before Main.</remarks>
 internal sealed unsafe class SignalPipe : IDisposable
 {
-    // What a handler may do is little: this writes the signal's number to the pipe by a bare system call, which leaves
-    // errno alone, too. Its argument is in EDI (System V ABI 3.2.3).
-    private static readonly byte[] Handler =
-    [
-        0x57,                           // push rdi
-        0xb8, 1, 0, 0, 0,               // mov eax, SYS_write
-        0xbf, 0, 0, 0, 0,               // mov edi, the pipe
-        0x48, 0x89, 0xe6,               // mov rsi, rsp
-        0xba, 1, 0, 0, 0,               // mov edx, 1
-        0x0f, 0x05,                     // syscall
-        0x5f,                           // pop rdi
-        0xc3,                           // ret
-    ];
+    // Native/signals.c; bound by the linker, as the C library is.
+    private const string Library = "vmmsignals";
 
-    private const int PipeOperand = 7;
-
-    // Handlers' code and their pipe: never let go of, since one may be at work in some thread, but used again. A signal
-    // that nobody read before the end of one is for the next: with --on-reboot restart that is the next machine's.
-    private static readonly ConcurrentStack<(FileDescriptor Read, CodePages Page)> Spare = [];
+    // Pipes are never closed, since a handler may be at work in some thread, but used again. A signal that nobody read before
+    // the end of one is for the next: with --on-reboot restart that is the next machine's.
+    private static readonly ConcurrentStack<(FileDescriptor Read, FileDescriptor Write)> Spare = [];
     private static readonly ConcurrentStack<SafeHandle> Kept = [];
 
     private readonly FileDescriptor _read;
-    private readonly CodePages _page;
-    private readonly List<(int Signal, sigaction Before)> _taken = [];
+    private readonly FileDescriptor _write;
+    private readonly List<(int Signal, sigaction Before, int PipeBefore)> _taken = [];
     private bool _isDisposed;
 
     /// <param name="signals">Their numbers, below 256.</param>
     public SignalPipe(params ReadOnlySpan<int> signals)
     {
-        (_read, _page) = Spare.TryPop(out (FileDescriptor, CodePages) spare) ? spare : Create();
+        (_read, _write) = Spare.TryPop(out (FileDescriptor, FileDescriptor) spare) ? spare : Create();
+        void* handler = vmm_signal_handler();
         foreach (int signal in signals)
         {
-            Take(signal, _page.Executable);
+            Take(signal, handler);
         }
     }
 
@@ -78,36 +65,34 @@ internal sealed unsafe class SignalPipe : IDisposable
     /// <summary>From now on the signals do what they did before.</summary>
     public void Dispose()
     {
-        foreach ((int signal, sigaction before) in _taken)
+        foreach ((int signal, sigaction before, int pipe) in _taken)
         {
             sigaction action = before;
             _ = LibC.sigaction(signal, &action, null);
+            if (pipe != 0)
+            {
+                _ = vmm_signal_pipe(signal, pipe);
+            }
         }
 
         if (!_isDisposed)
         {
             _isDisposed = true;
             _taken.Clear();
-            Spare.Push((_read, _page));
+            Spare.Push((_read, _write));
         }
     }
 
-    private static (FileDescriptor Read, CodePages Page) Create()
+    private static (FileDescriptor Read, FileDescriptor Write) Create()
     {
         (FileDescriptor read, FileDescriptor write) = Pipe.Create();
         Kept.Push(write);
         SetNonblocking(read);
         SetNonblocking(write); // a handler must not wait, either
-        var page = new CodePages(length: 4096);
-
-        // SAFETY: the page is longer than the code.
-        var code = new Span<byte>((void*)page.Writable, Handler.Length);
-        Handler.CopyTo(code);
-        BinaryPrimitives.WriteInt32LittleEndian(code[PipeOperand..], write.Number);
-        return (read, page);
+        return (read, write);
     }
 
-    private void Take(int signal, nint handler)
+    private void Take(int signal, void* handler)
     {
         sigaction before;
 
@@ -119,10 +104,17 @@ internal sealed unsafe class SignalPipe : IDisposable
         }
 
         // SA_RESTART: no system call of any thread is to fail for it.
-        var action = new sigaction { sa_handler = (void*)handler, sa_flags = LibC.SA_RESTART };
+        var action = new sigaction { sa_handler = handler, sa_flags = LibC.SA_RESTART };
+        int pipe = vmm_signal_pipe(signal, _write.Number);
         ErrnoException.Check(LibC.sigaction(signal, &action, null), "sigaction");
-        _taken.Add((signal, before));
+        _taken.Add((signal, before, pipe));
     }
+
+    [DllImport(Library)]
+    private static extern int vmm_signal_pipe(int signal, int pipe);
+
+    [DllImport(Library)]
+    private static extern void* vmm_signal_handler();
 
     private static void SetNonblocking(FileDescriptor fd) =>
         ErrnoException.Check(LibC.fcntl(fd.Number, LibC.F_SETFL, LibC.O_NONBLOCK), "fcntl");
