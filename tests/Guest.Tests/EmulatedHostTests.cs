@@ -47,7 +47,7 @@ public sealed class EmulatedHostTests(WarmHost host) : IClassFixture<WarmHost>
     public void Many_commands_run_at_the_same_time_and_none_outlives_the_program_that_started_it() => Assert.Equal("210 0", Run("""
         for number in $(seq 1 20); do (host sh -c "sleep 0.2; exit $number"; echo $? >>codes) & done; wait
         echo -n "$(awk '{ sum += $1 } END { print sum }' codes) "
-        $kit --local -- sh -c 'touch begun; while :; do echo >>beats; sleep 0.1; done' & while [ ! -e begun ]; do sleep 0.1; done
+        $kit --local -- sh -c 'echo >beats; touch begun; while :; do echo >>beats; sleep 0.1; done' & while [ ! -e begun ]; do sleep 0.1; done
         kill -KILL $!; wait $! 2>/dev/null; while $kit --warm status | grep -q ' 1 command'; do sleep 0.1; done
         before=$(stat -c %s beats); sleep 1; echo $(($(stat -c %s beats) - before))
         """));

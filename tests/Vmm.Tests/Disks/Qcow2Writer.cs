@@ -5,7 +5,7 @@ using Vmm.Devices.Virtio.Block;
 
 namespace Vmm.Tests.Disks;
 
-/// <summary>A process of its own that writes to an image until it is killed: this assembly's entry point. It tells each
+/// <summary>A process of its own that writes to an image until it is killed. It tells each
 /// flush that is done, in a line, before it goes on.</summary>
 internal static class Qcow2Writer
 {
@@ -50,18 +50,8 @@ internal static class Qcow2Writer
         }
     }
 
-    public static int Main(string[] arguments)
+    public static int Run(string image, string seed, string flushes)
     {
-        if (arguments is [Kvm.KvmCases.Command, .. string[] filters])
-        {
-            return Kvm.KvmCases.Run(filters);
-        }
-
-        if (arguments is not [Command, string image, string seed, string flushes])
-        {
-            return 64;      // the test platform loads this assembly; it does not run it
-        }
-
         using var rig = new DiskRig();
         rig.Disk = new DiskImages(rig.Engine, DiskSpec.Parse(image)).Open(out _);
         var script = new Script(int.Parse(seed, CultureInfo.InvariantCulture));
