@@ -132,7 +132,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             ],
             [new("vmm boot-timeline run -k bzImage --html run.html -- true", "the time until a command starts, by step")]),
         "vmm snapshot" => new(
-            ["[--stop] NAME|PATH DIR"],
+            ["[--stop] [--live] [--diff BASE] NAME|PATH DIR", "merge BASE DIFF DIR"],
             [
                 "Saves a machine that was started with --control: memory, devices, processors, and by what its disks are known again. The guest "
                     + "stands still while its memory is copied, and goes on while that becomes durable. DIR is there whole or not at all.",
@@ -142,7 +142,18 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             [
                 new("vmm snapshot --stop ./db.sock warm", "the machine ends, and 'vmm restore warm' lets it go on"),
                 new("vmm snapshot ./db.sock warm", "the machine goes on, too"),
+                new("vmm snapshot --live ./db.sock warm", "and stands still for some milliseconds only (Linux 6.7)"),
+                new("vmm snapshot --diff warm ./db.sock later", "only the memory that differs from warm"),
+                new("vmm snapshot merge warm later both", "a whole one of the two, for 'vmm restore both'"),
             ]),
+        "vmm snapshot merge" => new(
+            ["BASE DIFF DIR"],
+            [
+                "Writes what BASE was with what DIFF changes into DIR, which is there whole or not at all; BASE and DIFF stay as they are. All that is "
+                    + "read is checked, and another base than the one that DIFF was made against is refused. Of a chain of diffs, merge the first "
+                    + "with its base, the next with what comes of that, and so on.",
+            ],
+            [new("vmm snapshot merge warm later both", "'vmm restore both' goes on where later was saved")]),
         "vmm restore" => new(
             ["[OPTION...] DIR"],
             [

@@ -17,8 +17,10 @@ internal sealed record BalloonArguments(ulong Bytes);
 
 /// <param name="Directory">A whole path, of what does not exist yet.</param>
 /// <param name="Stop">End the machine once it is saved, with its disks as they were then.</param>
+/// <param name="Live">Copy its memory while it runs.</param>
+/// <param name="Diff">A whole path, of the snapshot from which only the differences are saved; null to save all.</param>
 [JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
-internal sealed record SnapshotArguments(string Directory, bool Stop = false);
+internal sealed record SnapshotArguments(string Directory, bool Stop = false, bool Live = false, string? Diff = null);
 
 /// <param name="Data">Base64; empty at the end.</param>
 [JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]

@@ -63,9 +63,12 @@ internal sealed record NetFigures(
 /// <param name="Told">The guest was told; false: nothing in it listens, so it was ended.</param>
 internal sealed record ControlStopping(bool Told);
 
-/// <param name="Pause">Seconds that the guest stood still.</param>
+/// <param name="Pause">Seconds that the guest stood still, all together.</param>
+/// <param name="Stops">How often it did.</param>
+/// <param name="LongestPause">Seconds of the longest time.</param>
 /// <param name="Memory">Bytes of its memory that were written; the rest is zero.</param>
-internal sealed record ControlSaved(double Pause, ulong Memory);
+/// <param name="Note">What could not be done as asked; null for nothing.</param>
+internal sealed record ControlSaved(double Pause, int Stops, double LongestPause, ulong Memory, string? Note);
 
 /// <param name="Stream">Its number on this connection.</param>
 /// <param name="InputWindow">Bytes of input that may come without credit.</param>

@@ -7,6 +7,8 @@ namespace Vmm.Control;
 /// <summary>Saving a machine into a directory.</summary>
 internal sealed partial class MachineControl
 {
+    private WrittenSince? _since;
+
     private void CheckNotSaving()
     {
         if (_isSaving)
@@ -24,22 +26,32 @@ internal sealed partial class MachineControl
             throw new ControlException("not-now", _isPausing ? "it is being paused" : "it was asked to end");
         }
 
-        if (!Path.IsPathRooted(asked.Directory) || asked.Directory.Contains('\0', StringComparison.Ordinal))
+        CheckPath("directory", asked.Directory);
+        if (asked.Diff is not null)
         {
-            throw new ControlException("bad-arguments", "arguments.directory: takes a whole path");
+            CheckPath("diff", asked.Diff);
         }
 
         Try(() => SnapshotWriter.CheckKind(_machine));
         (bool wasPaused, _isSaving) = (_isPaused, true);
+        _since ??= new WrittenSince(_machine.Ram);
         _saving = HostThread.Start("vmm-save", EventLoop.StackSize, () =>
         {
             Exception? failure = null;
             SnapshotReport? report = null;
             try
             {
+                using Snapshot? from = asked.Diff is null ? null : Snapshot.OpenAny(asked.Diff);
+
                 // A machine that is to end stays still until it does.
-                report = SnapshotWriter.Write(
-                    _machine, asked.Directory, _version, new SnapshotOptions { IsPaused = wasPaused || asked.Stop });
+                report = SnapshotWriter.Write(_machine, asked.Directory, _version, new SnapshotOptions
+                {
+                    IsPaused = wasPaused,
+                    StaysStill = asked.Stop,
+                    IsLive = asked.Live,
+                    Since = _since,
+                    Base = from,
+                });
             }
             catch (Exception error)
             {
@@ -55,7 +67,9 @@ internal sealed partial class MachineControl
         _isSaving = false;
         if (report is not null)
         {
-            answer.Done(new ControlSaved(Math.Round(report.Pause.TotalSeconds, 6), report.MemoryBytes), ControlJson.Default.ControlSaved);
+            answer.Done(
+                new ControlSaved(Seconds(report.Pause), report.Stops, Seconds(report.LongestPause), report.MemoryBytes, report.Note),
+                ControlJson.Default.ControlSaved);
             if (asked.Stop)
             {
                 _isStopping = true;
@@ -73,4 +87,14 @@ internal sealed partial class MachineControl
 
         answer.Fail("failed", Failures.IsExpected(failure!) ? Failures.Describe(failure!) : failure!.ToString().ReplaceLineEndings(" "));
     }
+
+    private static void CheckPath(string name, string path)
+    {
+        if (!Path.IsPathRooted(path) || path.Contains('\0', StringComparison.Ordinal))
+        {
+            throw new ControlException("bad-arguments", $"arguments.{name}: takes a whole path");
+        }
+    }
+
+    private static double Seconds(TimeSpan time) => Math.Round(time.TotalSeconds, 6);
 }

@@ -16,6 +16,7 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     private const ulong SmallPages = 16 << 20;
 
     private readonly AnonymousMemory _mapping;
+    private WriteTracker? _tracker;
 
     /// <param name="size">Bytes, as --mem gives it.</param>
     /// <param name="shared">Other programs map it, too.</param>
@@ -56,10 +57,35 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     /// <summary>Where the mapping lies in this process, for telling its resident part from vmm's own.</summary>
     public nint HostStart => _mapping.Start;
 
-    /// <inheritdoc/>
-    public bool Release(nint address, nuint length) => _mapping.Discard(address, length);
+    /// <summary>Is it recorded which pages are written to?</summary>
+    public bool IsTracked => _tracker is not null;
 
-    public void Dispose() => _mapping.Dispose();
+    /// <summary>Begins to record which pages are written to; each costs a page fault the first time. While the machine is quiesced.
+    /// </summary>
+    /// <returns>Why the host cannot, for the user; null where it can, or does already.</returns>
+    public string? TrackWrites()
+    {
+        string obstacle = "";
+        _tracker ??= WriteTracker.TryStart(_mapping.Start, Memory.Size, out obstacle);
+        return _tracker is null ? obstacle : null;
+    }
+
+    /// <inheritdoc cref="WriteTracker.Collect"/>
+    public void CollectWritten(PageSet pages) => _tracker!.Collect(pages);
+
+    /// <inheritdoc/>
+    public bool Release(nint address, nuint length)
+    {
+        bool isDone = _mapping.Discard(address, length);
+        _tracker?.Discarded(address, length);
+        return isDone;
+    }
+
+    public void Dispose()
+    {
+        _tracker?.Dispose();
+        _mapping.Dispose();
+    }
 
     private void Fill(ISavedMachine saved, ulong size)
     {

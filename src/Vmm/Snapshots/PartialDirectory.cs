@@ -20,6 +20,9 @@ internal sealed class PartialDirectory : IDisposable
     private PartialDirectory(string name, string partial, FileDescriptor locked, bool isDurable) =>
         (_name, _partial, _lock, _isDurable) = (name, partial, locked, isDurable);
 
+    /// <summary>What it is called in the end.</summary>
+    public string Name => _name;
+
     /// <param name="name">Must not exist.</param>
     /// <param name="isDurable">Nothing is lost with the host's power.</param>
     /// <exception cref="UsageException">It is there already, or cannot be made.</exception>

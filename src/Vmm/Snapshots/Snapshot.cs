@@ -10,23 +10,24 @@ using Vmm.Text;
 namespace Vmm.Snapshots;
 
 /// <summary>A snapshot's directory, for restoring. Its content is not trusted.</summary>
-internal sealed class Snapshot : ISavedMachine, IDisposable
+internal sealed partial class Snapshot : ISavedMachine, IDisposable
 {
-    private readonly string _directory;
     private readonly FileDescriptor _memory;
-    private readonly byte[] _checksums;
-    private readonly bool _readsAll;
+    private bool _readsAll;
 
-    private Snapshot(string directory, SnapshotHead head, byte[] state, byte[] checksums, FileDescriptor memory, bool isTrusted, bool readsAll)
+    private Snapshot(string directory, SnapshotHead head, byte[] state, uint[] checksums, PageSet? pages, FileDescriptor memory, bool isTrusted)
     {
-        _directory = directory;
+        Directory = directory;
         Head = head;
         State = state;
-        _checksums = checksums;
+        Checksums = checksums;
+        Pages = pages;
         _memory = memory;
         IsTrusted = isTrusted;
-        _readsAll = readsAll;
     }
+
+    /// <summary>As it was given.</summary>
+    public string Directory { get; }
 
     public SnapshotHead Head { get; }
 
@@ -36,10 +37,33 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
     /// <inheritdoc/>
     public ReadOnlyMemory<byte> State { get; }
 
+    /// <summary>A checksum for each chunk of the whole memory: <see cref="MemoryChecksums"/>.</summary>
+    public uint[] Checksums { get; }
+
+    /// <summary>The pages that a diff has; null where it is whole.</summary>
+    public PageSet? Pages { get; }
+
+    /// <summary>Opens a whole one.</summary>
     /// <param name="readsAll">Read and check all memory first, instead of mapping the file and reading pages when they are
     /// touched.</param>
-    /// <exception cref="UsageException">It is no snapshot, or damaged; the message names the field.</exception>
+    /// <exception cref="UsageException">It is no snapshot, a diff, or damaged; the message names the field.</exception>
     public static Snapshot Open(string directory, bool readsAll = false)
+    {
+        Snapshot snapshot = OpenAny(directory);
+        snapshot._readsAll = readsAll;
+        if (snapshot.Head.Base is not { } record)
+        {
+            return snapshot;
+        }
+
+        snapshot.Dispose();
+        throw new UsageException($"{directory}: is only a diff to {PrintableText.Of(record.Directory)}; "
+            + $"'vmm snapshot merge {PrintableText.Of(record.Directory)} {directory} NEW' makes a whole one of the two");
+    }
+
+    /// <summary>Opens a whole one or a diff.</summary>
+    /// <inheritdoc cref="Open"/>
+    public static Snapshot OpenAny(string directory)
     {
         string path = Path.Combine(directory, SnapshotFiles.Head);
         byte[] headBytes = Read(path, SnapshotHead.MostBytes, out uint owner);
@@ -54,7 +78,8 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
         }
 
         byte[] state = Read(directory, SnapshotFiles.State, head.State);
-        byte[] checksums = Read(directory, SnapshotFiles.MemoryChecksums, head.Checksums);
+        uint[] checksums = MemoryChecksums.FromBytes(Read(directory, SnapshotFiles.MemoryChecksums, head.Checksums));
+        PageSet? pages = head.Base is { } record ? ReadPageSet(directory, record.Pages, head.Machine.Memory) : null;
         FileDescriptor memory = OpenFile(Path.Combine(directory, SnapshotFiles.Memory), out Statx status);
         if (status.Size != head.Machine.Memory)
         {
@@ -64,7 +89,7 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
         }
 
         uint me = LibC.geteuid();
-        return new Snapshot(directory, head, state, checksums, memory, isTrusted: owner == me || owner == 0, readsAll);
+        return new Snapshot(directory, head, state, checksums, pages, memory, isTrusted: owner == me || owner == 0);
     }
 
     /// <summary>Makes the machine, which continues where it was saved.</summary>
@@ -89,21 +114,21 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
         }
         catch (StateException error)
         {
-            throw Wrong(Path.Combine(_directory, error.Field.StartsWith("host.", StringComparison.Ordinal) ? SnapshotFiles.Head : SnapshotFiles.State), error);
+            throw Wrong(Path.Combine(Directory, error.Field.StartsWith("host.", StringComparison.Ordinal) ? SnapshotFiles.Head : SnapshotFiles.State), error);
         }
     }
 
     /// <inheritdoc/>
     public FileDescriptor? MapMemory() => _readsAll ? null : new FileDescriptor(ErrnoException.Check(
-        LibC.fcntl(_memory.Number, LibC.F_DUPFD_CLOEXEC, 3), Path.Combine(_directory, SnapshotFiles.Memory)));
+        LibC.fcntl(_memory.Number, LibC.F_DUPFD_CLOEXEC, 3), Path.Combine(Directory, SnapshotFiles.Memory)));
 
     /// <inheritdoc/>
     public void ReadMemory(nint start, ulong length)
     {
-        string name = Path.Combine(_directory, SnapshotFiles.Memory);
+        string name = Path.Combine(Directory, SnapshotFiles.Memory);
         try
         {
-            MemoryFile.Read(_memory, name, start, length, MemoryChecksums.FromBytes(_checksums));
+            MemoryFile.Read(_memory, name, start, length, Checksums);
         }
         catch (IOException error)
         {
@@ -116,6 +141,10 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
 
     public void Dispose() => _memory.Dispose();
 
+    private static PageSet ReadPageSet(string directory, FileRecord expected, ulong memory) =>
+        PageSet.FromBytes(Read(directory, SnapshotFiles.Pages, expected), memory)
+            ?? throw new UsageException($"{Path.Combine(directory, SnapshotFiles.Pages)}: is damaged: it has pages that the memory has not");
+
     private static UsageException Wrong(string path, StateException error) => new($"{path}: {PrintableText.Of(error.Message)}");
 
     /// <summary>A guest has cached data of its disks, so they must be unchanged.</summary>
@@ -125,7 +154,7 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
             || (with.Vsock is null && Head.Machine.Vsock.Length > 0) || (with.Ports.Count == 0 && Head.Machine.Ports.Count > 0);
         if (usesNames && !IsTrusted)
         {
-            throw new UsageException($"{_directory}: is somebody else's, so no file, network or socket is opened that it names: give --disk, --net, "
+            throw new UsageException($"{Directory}: is somebody else's, so no file, network or socket is opened that it names: give --disk, --net, "
                 + "--vsock and --port for all that the machine has");
         }
 
@@ -152,7 +181,7 @@ internal sealed class Snapshot : ISavedMachine, IDisposable
                 continue;
             }
 
-            string path = Path.Combine(_directory, SnapshotFiles.Overlay(i));
+            string path = Path.Combine(Directory, SnapshotFiles.Overlay(i));
             using FileDescriptor saved = OpenFile(path, out _);
             FileDescriptor copy = DiskFiles.CreateNameless();
             overlays.Overlays[i] = copy;

@@ -15,6 +15,9 @@ internal static class SnapshotFiles
     /// <summary>A checksum for each chunk of it: <see cref="MemoryChecksums"/>.</summary>
     public const string MemoryChecksums = "memory.crc32c";
 
+    /// <summary>Of a diff: the pages that it has, a bit for each (<see cref="Machines.PageSet.ToBytes"/>).</summary>
+    public const string Pages = "memory.pages";
+
     /// <summary>The writes to an ephemeral disk.</summary>
     public static string Overlay(int disk) => $"disk{disk}.qcow2";
 }

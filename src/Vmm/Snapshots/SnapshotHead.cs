@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using Vmm.Devices.State;
 using Vmm.Host;
+using Vmm.Machines;
 
 namespace Vmm.Snapshots;
 
@@ -13,11 +14,17 @@ internal sealed record SnapshotHead
     /// <summary>Bytes of the file at most.</summary>
     public const int MostBytes = 8 << 20;
 
+    private const int IdBytes = 16;
+
     // The first field, of eight digits: the CRC-32C of the file with zeros in their place.
     private const string Start = "{\"checksum\":\"", Zeros = "00000000";
 
     /// <summary>vmm's version that wrote it.</summary>
     public required string Vmm { get; init; }
+
+    /// <summary>32 digits by chance: the moment that was saved. A diff with its base merged in has the diff's. Empty where an older
+    /// vmm wrote it.</summary>
+    public string Id { get; init; } = "";
 
     public required SavedConfiguration Machine { get; init; }
 
@@ -27,6 +34,17 @@ internal sealed record SnapshotHead
 
     public required FileRecord Checksums { get; init; }
 
+    /// <summary>Of a diff: what it is a diff to; null where it is whole.</summary>
+    public BaseRecord? Base { get; init; }
+
+    /// <summary>A new <see cref="Id"/>.</summary>
+    public static string NewId()
+    {
+        byte[] bytes = new byte[IdBytes];
+        SystemRandom.Fill(bytes);
+        return Convert.ToHexStringLower(bytes);
+    }
+
     public byte[] ToBytes()
     {
         var output = new System.Buffers.ArrayBufferWriter<byte>();
@@ -35,10 +53,19 @@ internal sealed record SnapshotHead
             state.Write("checksum", Zeros);
             state.Version(FormatVersion);
             state.Write("vmm", Vmm);
+            if (Id.Length > 0)
+            {
+                state.Write("id", Id);
+            }
+
             state.Write("machine", Machine.Write);
             state.Write("host", Host.Write);
             state.Write("state", State.Write);
             state.Write("memoryChecksums", Checksums.Write);
+            if (Base is { } record)
+            {
+                state.Write("base", record.Write);
+            }
         }
 
         byte[] bytes = output.WrittenSpan.ToArray();
@@ -69,15 +96,29 @@ internal sealed record SnapshotHead
         var head = new SnapshotHead
         {
             Vmm = state.String("vmm", 64),
+            Id = state.Has("id") ? ReadId(state) : "",
             Machine = SavedConfiguration.Read(state.Object("machine")),
             Host = HostNeeds.Read(state.Object("host")),
             State = FileRecord.Read(state.Object("state")),
             Checksums = FileRecord.Read(state.Object("memoryChecksums")),
+            Base = state.Has("base") ? BaseRecord.Read(state.Object("base")) : null,
         };
         state.End();
-        return head.Checksums.Bytes == (ulong)MemoryChecksums.Count(head.Machine.Memory) * sizeof(uint)
+        if (head.Checksums.Bytes != (ulong)MemoryChecksums.Count(head.Machine.Memory) * sizeof(uint))
+        {
+            throw new StateException($"{Name}.memoryChecksums.bytes", "is not the number of chunks that the memory has, times four");
+        }
+
+        return head.Base is null || head.Base.Pages.Bytes == (ulong)PageSet.ByteCount(head.Machine.Memory)
             ? head
-            : throw new StateException($"{Name}.memoryChecksums.bytes", "is not the number of chunks that the memory has, times four");
+            : throw new StateException($"{Name}.base.pages.bytes", "is not the number of pages that the memory has, by eight");
+    }
+
+    /// <summary>Reads an <see cref="Id"/>.</summary>
+    internal static string ReadId(StateReader state)
+    {
+        string id = state.String("id", IdBytes * 2);
+        return id.Length == IdBytes * 2 && id.All(char.IsAsciiHexDigitLower) ? id : throw state.Refuse("id", "is not 32 digits");
     }
 
     private static string Digits(uint checksum) => checksum.ToString("x8", CultureInfo.InvariantCulture);

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Vmm.Backends.Disks;
 using Vmm.Boot;
 using Vmm.Devices.State;
@@ -9,9 +8,12 @@ using Vmm.Machines;
 namespace Vmm.Snapshots;
 
 /// <summary>The result of a snapshot.</summary>
-/// <param name="Pause">How long the guest was stopped.</param>
+/// <param name="Pause">How long the guest was stopped, all together.</param>
+/// <param name="Stops">How often.</param>
+/// <param name="LongestPause">The longest of them.</param>
 /// <param name="MemoryBytes">Bytes of guest memory that were written; the rest is zero.</param>
-internal sealed record SnapshotReport(TimeSpan Pause, ulong MemoryBytes);
+/// <param name="Note">What could not be done as asked, for the user; null for nothing.</param>
+internal sealed record SnapshotReport(TimeSpan Pause, int Stops, TimeSpan LongestPause, ulong MemoryBytes, string? Note = null);
 
 /// <summary>How a machine is saved.</summary>
 internal sealed record SnapshotOptions
@@ -21,6 +23,18 @@ internal sealed record SnapshotOptions
 
     /// <summary>The user had paused it: it stays so.</summary>
     public bool IsPaused { get; init; }
+
+    /// <summary>Its vCPUs stay still once it is saved: the caller ends it.</summary>
+    public bool StaysStill { get; init; }
+
+    /// <summary>Memory is copied while the guest runs, and what it wrote to meanwhile once more when it stands still.</summary>
+    public bool IsLive { get; init; }
+
+    /// <summary>What the machine was saved to before; null where nobody will ask again.</summary>
+    public WrittenSince? Since { get; init; }
+
+    /// <summary>Save only what differs from this one; null for all.</summary>
+    public Snapshot? Base { get; init; }
 
     /// <summary>The machine ends once it is saved, and its disks stay as they were then.</summary>
     public bool Ends { get; init; }
@@ -35,8 +49,8 @@ internal sealed record SnapshotOptions
 /// <summary>Saves a machine that runs into a directory.</summary>
 internal static class SnapshotWriter
 {
-    /// <summary>The guest is stopped while its disks are flushed and its memory is copied to the page cache; it runs again
-    /// while the files are made durable.</summary>
+    /// <summary>The guest is stopped while its disks are flushed and its memory is copied to the page cache (with
+    /// <see cref="SnapshotOptions.IsLive"/> only the last of it); it runs again while the files are made durable.</summary>
     /// <param name="machine">A running machine. Not from one of its vCPUs' threads or its loop's; one snapshot at a time.</param>
     /// <param name="directory">Must not exist.</param>
     /// <param name="version">vmm's own.</param>
@@ -75,82 +89,95 @@ internal static class SnapshotWriter
 
     private static SnapshotReport Write(Machine machine, PartialDirectory files, string version, SnapshotOptions options)
     {
-        long begin = Stopwatch.GetTimestamp();
-        if (!machine.TryQuiesce(options.Patience))
-        {
-            throw new HostException($"the machine has ended, or the host did not finish its requests within {options.Patience.TotalSeconds:0} s",
-                "nothing was saved; try again");
-        }
-
-        bool isHeld = true;
+        WrittenSince since = options.Since ?? new WrittenSince(machine.Ram);
+        CheckBase(machine, since, options.Base);
+        List<(string Name, FileDescriptor File)> large = [];
+        using var still = new Standstill(machine, options.Patience, options.IsPaused);
         try
         {
+            using var copy = new MemoryCopy(
+                Created(files, SnapshotFiles.Memory, large), machine.Ram, options.Base?.Checksums.AsSpan().ToArray());
+            var passes = new MemoryPasses(machine, copy, since, options.Base);
+            string? obstacle = options.IsLive ? passes.RunLive(still) : null;
+            still.Begin();
             FlushDisks(machine);
             byte[] state = StateWriter.Save(machine.State);
             HostNeeds host = HostNeeds.Of(machine.Vcpus[0].Vcpu, machine.Kvm);
-            SavedConfiguration record = SavedConfiguration.Of(machine);
-            List<(string Name, FileDescriptor File)> large = [];
-            try
+            SavedConfiguration described = SavedConfiguration.Of(machine);
+            CopyOverlays(machine, files, large);
+            passes.Finish();
+            bool isTracked = machine.Ram.IsTracked;
+            if (!options.Ends)
             {
-                CopyOverlays(machine, files, large);
-                FileDescriptor memory = Created(files, SnapshotFiles.Memory, large);
-                byte[] checksums = MemoryChecksums.ToBytes(MemoryFile.Write(memory, machine.Ram, out ulong written));
-                TimeSpan pause = Stopwatch.GetElapsedTime(begin);
-                if (!options.Ends)
-                {
-                    GoOn(machine, options.IsPaused);
-                    isHeld = false;
-                }
-
-                large.ForEach(file => files.Sync(file.File, file.Name));
-                files.CreateFile(SnapshotFiles.State, state);
-                files.CreateFile(SnapshotFiles.MemoryChecksums, checksums);
-                foreach ((string name, byte[] content) in options.Extra)
-                {
-                    files.CreateFile(name, content);
-                }
-
-                var head = new SnapshotHead
-                {
-                    Vmm = version,
-                    Machine = record,
-                    Host = host,
-                    State = FileRecord.Of(state),
-                    Checksums = FileRecord.Of(checksums),
-                };
-                files.CreateFile(SnapshotFiles.Head, head.ToBytes());
-                files.Complete();
-                if (options.Ends)
-                {
-                    isHeld = false;
-                    machine.End(MachineEnd.Saved);
-                }
-
-                return new SnapshotReport(pause, written);
+                still.End(options.StaysStill);
             }
-            finally
+
+            large.ForEach(file => files.Sync(file.File, file.Name));
+            byte[] checksums = MemoryChecksums.ToBytes(copy.Checksums);
+            files.CreateFile(SnapshotFiles.State, state);
+            files.CreateFile(SnapshotFiles.MemoryChecksums, checksums);
+            BaseRecord? record = null;
+            if (options.Base is { } from)
             {
-                large.ForEach(static file => file.File.Dispose());
+                byte[] pages = copy.Pages.ToBytes();
+                files.CreateFile(SnapshotFiles.Pages, pages);
+                record = new BaseRecord(Path.GetFullPath(from.Directory), from.Head.Id, from.Head.Checksums, FileRecord.Of(pages));
             }
+
+            foreach ((string name, byte[] content) in options.Extra)
+            {
+                files.CreateFile(name, content);
+            }
+
+            var head = new SnapshotHead
+            {
+                Vmm = version,
+                Id = SnapshotHead.NewId(),
+                Machine = described,
+                Host = host,
+                State = FileRecord.Of(state),
+                Checksums = FileRecord.Of(checksums),
+                Base = record,
+            };
+            files.CreateFile(SnapshotFiles.Head, head.ToBytes());
+            files.Complete();
+            since.Begin(head.Id, files.Name, isTracked);
+            if (options.Ends)
+            {
+                still.End(MachineEnd.Saved);
+            }
+
+            return new SnapshotReport(
+                still.Total, still.Count, still.Longest, copy.Written, obstacle is null ? null : $"--live: {obstacle}; the guest stood still instead");
         }
         finally
         {
-            if (isHeld)
-            {
-                GoOn(machine, options.IsPaused);
-            }
+            still.Dispose();        // before files are closed, which may take a while
+            large.ForEach(static file => file.File.Dispose());
         }
     }
 
-    private static void GoOn(Machine machine, bool isPaused)
+    private static void CheckBase(Machine machine, WrittenSince since, Snapshot? from)
     {
-        if (isPaused)
+        if (from is null)
         {
-            machine.Loop.Release();
+            return;
         }
-        else
+
+        if (from.Head.Id.Length == 0)
         {
-            machine.Resume();
+            throw new UsageException($"{from.Directory}: was written by an older vmm, which did not give snapshots a number: save a whole one first");
+        }
+
+        if (from.Head.Machine.Memory != machine.Spec.Memory)
+        {
+            throw new UsageException($"{from.Directory}: is of another machine, with other memory");
+        }
+
+        if (from.Head.Base is not null && since.Pages(from.Head.Id) is null)
+        {
+            throw new UsageException($"{from.Directory}: is itself a diff, and the machine does not know what was written to since: "
+                + "give a whole snapshot, or one that 'vmm snapshot merge' made");
         }
     }
 

@@ -20,7 +20,7 @@ public sealed class MemoryFileTests
     {
         using GuestRam ram = Filled(shared);
         using FileDescriptor file = DiskFiles.CreateNameless();
-        uint[] checksums = MemoryFile.Write(file, ram, out ulong written);
+        uint[] checksums = Copy(file, ram, out ulong written);
 
         Assert.Equal(8UL * 4096, written);
         Assert.Equal(5, checksums.Count(static sum => sum != 0));
@@ -37,7 +37,7 @@ public sealed class MemoryFileTests
     {
         using var ram = new GuestRam(Size);
         using FileDescriptor file = DiskFiles.CreateNameless();
-        uint[] checksums = MemoryFile.Write(file, ram, out ulong written);
+        uint[] checksums = Copy(file, ram, out ulong written);
         Assert.Equal(0UL, written);
         Assert.All(checksums, static sum => Assert.Equal(0u, sum));
         Assert.DoesNotContain(true, HeldMemory.Find(ram));
@@ -49,20 +49,20 @@ public sealed class MemoryFileTests
     {
         using FileDescriptor first = DiskFiles.CreateNameless();
         using GuestRam ram = Filled(shared: false);
-        MemoryFile.Write(first, ram, out _);
+        Copy(first, ram, out _);
         using var mapped = new GuestRam(Size, saved: new FileOnly(first));
         mapped.Memory.Write(new GuestAddress(20 << 20), 77UL);
         mapped.Memory.Write(new GuestAddress(17 << 20), 0UL);
         Assert.True(mapped.Release(mapped.HostStart + (33 << 20), 1 << 20));
         Assert.Equal(0, Bytes(mapped)[(33 << 20) + 100]);       // and not what the file has
         using FileDescriptor second = DiskFiles.CreateNameless();
-        uint[] checksums = MemoryFile.Write(second, mapped, out _);
+        uint[] checksums = Copy(second, mapped, out _);
         using var again = new GuestRam(Size);
         MemoryFile.Read(second, "memory", again.HostStart, Size, checksums);
         Assert.True(Bytes(mapped).SequenceEqual(Bytes(again)));
         Assert.Equal(77, Bytes(again)[20 << 20]);
         using var unchanged = new GuestRam(Size);
-        MemoryFile.Read(first, "memory", unchanged.HostStart, Size, MemoryFile.Write(DiskFiles.CreateNameless(), ram, out _));
+        MemoryFile.Read(first, "memory", unchanged.HostStart, Size, Copy(DiskFiles.CreateNameless(), ram, out _));
     }
 
     [Fact]
@@ -70,7 +70,7 @@ public sealed class MemoryFileTests
     {
         using GuestRam ram = Filled(shared: false);
         using FileDescriptor file = DiskFiles.CreateNameless();
-        uint[] checksums = MemoryFile.Write(file, ram, out _);
+        uint[] checksums = Copy(file, ram, out _);
         var random = new Random(5);
         foreach (ulong at in Places.Concat(Enumerable.Range(0, 20).Select(_ => (ulong)random.NextInt64((long)Size))))
         {
@@ -110,9 +110,17 @@ public sealed class MemoryFileTests
         RandomAccess.Write(handle, one, (long)at);
     }
 
-    private static unsafe ReadOnlySpan<byte> Bytes(GuestRam ram) => new((void*)ram.HostStart, (int)Size);
+    internal static unsafe ReadOnlySpan<byte> Bytes(GuestRam ram, ulong size = Size) => new((void*)ram.HostStart, (int)size);
 
-    private sealed class FileOnly(FileDescriptor file) : ISavedMachine
+    private static uint[] Copy(FileDescriptor file, GuestRam ram, out ulong written)
+    {
+        using var copy = new MemoryCopy(file, ram);
+        copy.CopyAll();
+        written = copy.Written;
+        return copy.Checksums;
+    }
+
+    internal sealed class FileOnly(FileDescriptor file) : ISavedMachine
     {
         public ReadOnlyMemory<byte> State => throw new NotSupportedException();
 

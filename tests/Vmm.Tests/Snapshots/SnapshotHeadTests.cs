@@ -9,7 +9,7 @@ namespace Vmm.Tests.Snapshots;
 /// <summary>snapshot.json, which anybody may have written.</summary>
 public sealed class SnapshotHeadTests
 {
-    private const string Example = """
+    internal const string Example = """
         {"checksum":"00000000","version":1,"vmm":"0.1.0","machine":{"kernel":"/boot/vmlinuz","memory":67108864,"cpus":2,"cpu":"host",
         "pci":true,"virtioConsole":false,"sharedMemory":false,"rng":true,"balloon":false,"packed":false,
         "disks":[{"option":"/srv/a,,b.img,readonly","files":[{"path":"/srv/a,b.img","deviceMajor":8,"deviceMinor":1,"inode":77,
@@ -64,6 +64,9 @@ public sealed class SnapshotHeadTests
     [InlineData("\"cpus\":2", "\"cpus\":2,\"cpus\":3", "snapshot.machine.cpus", "is there twice")]
     [InlineData("\"inode\":77,", "", "snapshot.machine.disks[0].files[0].inode", "is missing")]
     [InlineData("\"tscKhz\":2000000", "\"tscKhz\":-1", "snapshot.host.tscKhz", "is no number")]
+    [InlineData("\"vmm\":\"0.1.0\"", "\"vmm\":\"0.1.0\",\"id\":\"0123456789abcdef0123456789abcdeF\"", "snapshot.id", "is not 32 digits")]
+    [InlineData("\"crc32c\":56}", "\"crc32c\":56},\"base\":7", "snapshot.base", "is no object")]
+    [InlineData("\"crc32c\":56}", "\"crc32c\":56},\"base\":{\"directory\":\"b\",\"id\":\"0123456789abcdef0123456789abcdef\",\"memoryChecksums\":{\"bytes\":4096,\"crc32c\":1},\"pages\":{\"bytes\":2047,\"crc32c\":2}}", "snapshot.base.pages.bytes", "number of pages")]
     [InlineData("\"bytes\":12", "\"bytes\":99999999999", "snapshot.state.bytes", "is no number")]
     public void A_field_that_cannot_be_is_named(string what, string by, string field, string problem)
     {
@@ -103,7 +106,7 @@ public sealed class SnapshotHeadTests
     }
 
     /// <summary>The text with the checksum that it should have; as it is where it has no place for one.</summary>
-    private static byte[] Signed(string text)
+    internal static byte[] Signed(string text)
     {
         const int Place = 13;
         byte[] bytes = Encoding.UTF8.GetBytes(text);

@@ -261,7 +261,7 @@ public sealed class SnapshotTests : IDisposable
         Assert.Empty(Directory.GetFileSystemEntries(_folder));
     }
 
-    private static int Run(string tool, params string[] arguments)
+    internal static int Run(string tool, params string[] arguments)
     {
         using Process process = Process.Start(tool, arguments);
         process.WaitForExit();
