@@ -21,6 +21,7 @@ internal static unsafe class ChildProcess
     /// reach it, and <see cref="KillGroup"/> reaches it and all that it starts.</param>
     /// <param name="output">Its standard output; nothing if not given.</param>
     /// <param name="ownSession">It leads a session of its own, without a terminal.</param>
+    /// <param name="more">Further descriptors that are passed to it, from <see cref="HandedOver"/> + 1 on.</param>
     /// <returns>Its process id; null when there is no such program.</returns>
     /// <exception cref="ErrnoException">It cannot be started.</exception>
     public static int? Start(
@@ -30,8 +31,10 @@ internal static unsafe class ChildProcess
         int handOver,
         bool ownGroup = false,
         int output = -1,
-        bool ownSession = false)
+        bool ownSession = false,
+        IReadOnlyList<int>? more = null)
     {
+        List<FileDescriptor> kept = [];
         using var nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR);
         SpawnFileActions actions;
         SpawnAttributes attributes;
@@ -46,12 +49,20 @@ internal static unsafe class ChildProcess
         try
         {
             // First what is handed over, as its number in the child may be that of another one here.
-            int moved = ErrnoException.Check(LibC.fcntl(handOver, LibC.F_DUPFD_CLOEXEC, HandedOver + 1), "fcntl");
-            using var kept = new FileDescriptor(moved);
+            int[] given = [handOver, .. more ?? []];
+            foreach (int number in given)
+            {
+                kept.Add(new FileDescriptor(ErrnoException.Check(
+                    LibC.fcntl(number, LibC.F_DUPFD_CLOEXEC, HandedOver + given.Length), "fcntl")));
+            }
+
             Check(LibC.posix_spawn_file_actions_adddup2(&actions, nothing.Number, 0), program);
             Check(LibC.posix_spawn_file_actions_adddup2(&actions, output >= 0 ? output : nothing.Number, 1), program);
             Check(LibC.posix_spawn_file_actions_adddup2(&actions, errors, 2), program);
-            Check(LibC.posix_spawn_file_actions_adddup2(&actions, moved, HandedOver), program);
+            for (int i = 0; i < kept.Count; i++)
+            {
+                Check(LibC.posix_spawn_file_actions_adddup2(&actions, kept[i].Number, HandedOver + i), program);
+            }
 
             // The runtime ignores SIGPIPE and vmm blocks a signal; the child gets the defaults.
             int flags = LibC.POSIX_SPAWN_SETSIGDEF | LibC.POSIX_SPAWN_SETSIGMASK
@@ -71,6 +82,7 @@ internal static unsafe class ChildProcess
         }
         finally
         {
+            kept.ForEach(static each => each.Dispose());
             _ = LibC.posix_spawn_file_actions_destroy(&actions);
             _ = LibC.posix_spawnattr_destroy(&attributes);
             Free(argv);

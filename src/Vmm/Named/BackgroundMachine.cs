@@ -160,10 +160,20 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         // SAFETY: never freed or moved: this process becomes another one, or ends.
         byte* all = (byte*)NativeMemory.Alloc((nuint)line.Length);
         line.CopyTo(new Span<byte>(all, line.Length));
-        for (int word = 0, at = 0; word < count; word++)
+        byte[] fork = [.. System.Text.Encoding.ASCII.GetBytes(MachineStart.ForkOption), 0];
+        for (int word = 0, at = 0; at < line.Length;)
         {
-            words[word] = all + at;
-            at += line.AsSpan(at).IndexOf((byte)0) + 1;
+            int length = line.AsSpan(at).IndexOf((byte)0) + 1;
+            if (!line.AsSpan(at).StartsWith(fork))
+            {
+                words[word++] = all + at;
+            }
+            else
+            {
+                length += line.AsSpan(at + length).IndexOf((byte)0) + 1;        // what it was forked from is gone with its first life
+            }
+
+            at += length;
         }
 
         using FileDescriptor nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR);

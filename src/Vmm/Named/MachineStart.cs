@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
-using Tmds.Linux;
 using Vmm.Boot;
 using Vmm.Host;
 using Vmm.Named.Logs;
@@ -15,12 +14,28 @@ internal static unsafe class MachineStart
     /// <summary>Gives a machine's process its directory. Not for people.</summary>
     public const string Option = "--machine-directory";
 
-    private static readonly TimeSpan EndPatience = TimeSpan.FromSeconds(5);
+    /// <summary>Says that the process goes on with the memory of another machine, whose descriptors follow the lock's. Not for people.
+    /// </summary>
+    public const string ForkOption = "--machine-fork";
+
+    /// <summary>The name of a machine that was forked, before the words of the one that it was forked from. Not for people.</summary>
+    public const string NameOption = "--machine-name";
 
     /// <param name="folder">Of the machine; its record is written.</param>
     /// <param name="life">The machine's lock, taken. Owned, and given to the process.</param>
     /// <exception cref="HostException">The process cannot be started.</exception>
     public static MachineStarted Start(MachineFolder folder, MachineRecord record, FileDescriptor life)
+    {
+        using var signals = new SignalPipe(LibC.SIGINT, LibC.SIGTERM, LibC.SIGHUP, LibC.SIGQUIT);
+        using StartingMachine starting = Begin(folder, record, life);
+        return starting.Await(signals);
+    }
+
+    /// <summary>The same, without waiting until it is up.</summary>
+    /// <param name="fork">The fork's number and what it goes on from; null for a machine that begins.</param>
+    /// <inheritdoc cref="Start"/>
+    public static StartingMachine Begin(
+        MachineFolder folder, MachineRecord record, FileDescriptor life, (int Number, IReadOnlyList<int> Descriptors)? fork = null)
     {
         using (life)
         {
@@ -28,29 +43,53 @@ internal static unsafe class MachineStart
             folder.IsToStop = false;
             KeepDescriptors();
             (FileDescriptor ready, FileDescriptor theirs) = Pipe.Create();
-            using (ready)
+            try
             {
-                using FileDescriptor log = LogWriter.OpenFile(folder.Path);
-                long said = (long)HostFile.Status(log, folder.LogPath).Size;
-                using var signals = new SignalPipe(LibC.SIGINT, LibC.SIGTERM, LibC.SIGHUP, LibC.SIGQUIT);
-                int pid;
                 using (theirs)
                 {
-                    pid = Spawn(folder, record, life, theirs, log);
+                    using FileDescriptor log = LogWriter.OpenFile(folder.Path);
+                    long said = (long)HostFile.Status(log, folder.LogPath).Size;
+                    return new StartingMachine(folder, Spawn(folder, record, life, theirs, log, fork), ready, said);
                 }
-
-                return Await(folder, pid, ready, signals, said);
+            }
+            catch
+            {
+                ready.Dispose();
+                throw;
             }
         }
     }
 
     /// <summary>The words of a machine's process.</summary>
-    internal static IReadOnlyList<string> Words(IReadOnlyList<string> commandLine, string directory) => commandLine is ["run", ..]
-        ? ["run", Option, directory, .. commandLine.Skip(1)]
-        : [Option, directory, .. commandLine];
+    /// <param name="more">Further words for this one life of it.</param>
+    internal static IReadOnlyList<string> Words(IReadOnlyList<string> commandLine, string directory, params IReadOnlyList<string> more) =>
+        commandLine is ["run", ..]
+            ? ["run", Option, directory, .. more, .. commandLine.Skip(1)]
+            : [Option, directory, .. more, .. commandLine];
 
-    private static int Spawn(MachineFolder folder, MachineRecord record, FileDescriptor life, FileDescriptor ready, FileDescriptor log)
+    /// <summary>The command line of a fork: that of the machine that it is forked from, under another name.</summary>
+    /// <param name="words">Of the process that runs that machine.</param>
+    public static IReadOnlyList<string> ForkWords(IReadOnlyList<string> words, string name)
     {
+        string[] command = words is ["run", ..] ? ["run"] : [];
+        int at = command.Length;
+        while (at + 1 < words.Count && words[at] is Option or ForkOption or NameOption)
+        {
+            at += 2;
+        }
+
+        return [.. command, NameOption, name, .. words.Skip(at)];
+    }
+
+    private static int Spawn(
+        MachineFolder folder,
+        MachineRecord record,
+        FileDescriptor life,
+        FileDescriptor ready,
+        FileDescriptor log,
+        (int Number, IReadOnlyList<int> Descriptors)? fork)
+    {
+        string[] more = fork is { } made ? [ForkOption, made.Number.ToString(CultureInfo.InvariantCulture)] : [];
         IReadOnlyList<string> program = OwnCommandLine.Read().Program;
         string before = Environment.CurrentDirectory;
         try
@@ -65,8 +104,8 @@ internal static unsafe class MachineStart
         try
         {
             return ChildProcess.Start(
-                program[0], [.. program.Skip(1), .. Words(record.CommandLine, folder.Path)], log.Number, life.Number,
-                output: ready.Number, ownSession: true) ?? throw new HostException($"{program[0]}: vmm's own program is gone");
+                program[0], [.. program.Skip(1), .. Words(record.CommandLine, folder.Path, more)], log.Number, life.Number,
+                output: ready.Number, ownSession: true, more: fork?.Descriptors) ?? throw new HostException($"{program[0]}: vmm's own program is gone");
         }
         catch (ErrnoException error)
         {
@@ -75,92 +114,6 @@ internal static unsafe class MachineStart
         finally
         {
             Environment.CurrentDirectory = before;
-        }
-    }
-
-    /// <summary>Until it says that it is up, or ends, or this process is told to end.</summary>
-    private static MachineStarted Await(MachineFolder folder, int pid, FileDescriptor ready, SignalPipe signals, long said)
-    {
-        pollfd* polls = stackalloc pollfd[2];
-        while (true)
-        {
-            polls[0] = new pollfd { fd = ready.Number, events = LibC.POLLIN };
-            polls[1] = new pollfd { fd = signals.Number, events = LibC.POLLIN };
-
-            // SAFETY: two structs on this stack.
-            _ = LibC.Poll(polls, 2, -1);
-            if (signals.TryRead(out int signal))
-            {
-                End(pid);
-                return new MachineStarted(128 + signal, $"stopped by {SignalNames.Of(signal)} before it was up", "");
-            }
-
-            if (polls[0].revents == 0)
-            {
-                continue;
-            }
-
-            byte one;
-
-            // SAFETY: room for one byte on this stack.
-            long got = LibC.read(ready.Number, &one, 1);
-            if (got == 1)
-            {
-                return new MachineStarted(null, "", "");
-            }
-
-            if (got == 0 || Marshal.GetLastPInvokeError() != ErrnoException.EINTR)
-            {
-                int code = ChildProcess.Wait(pid) ?? -1;
-                string how = code > 128 && code < 128 + 65 ? $"was ended by {SignalNames.Of(code - 128)}"
-                    : string.Create(CultureInfo.InvariantCulture, $"ended with code {code}");
-                return new MachineStarted(code == 0 ? 1 : code, $"its vmm {how} before it was up", LastWords(folder, said));
-            }
-        }
-    }
-
-    /// <summary>Asks it to end, and waits for that.</summary>
-    private static void End(int pid)
-    {
-        _ = LibC.kill(pid, LibC.SIGTERM);
-        using var process = new FileDescriptor(LibC.pidfd_open(pid));
-        var poll = new pollfd { fd = process.Number, events = LibC.POLLIN };
-
-        // SAFETY: one struct on this stack.
-        if (process.IsInvalid || LibC.Poll(&poll, 1, (int)EndPatience.TotalMilliseconds) <= 0)
-        {
-            _ = LibC.kill(pid, LibC.SIGKILL);
-        }
-
-        ChildProcess.Wait(pid);
-    }
-
-    /// <summary>What it said on standard error, from a place in the log on.</summary>
-    private static string LastWords(MachineFolder folder, long from)
-    {
-        const int Most = 64 << 10;
-        try
-        {
-            using FileStream file = File.OpenRead(folder.LogPath);
-            file.Position = Math.Max(from, file.Length - Most);
-            byte[] all = new byte[Math.Max(0, file.Length - file.Position)];
-            int count = file.ReadAtLeast(all, all.Length, throwOnEndOfStream: false);
-            var words = new StringBuilder();
-            foreach (Range range in all.AsSpan(0, count).Split((byte)'\n'))
-            {
-                ReadOnlySpan<byte> line = all.AsSpan(range);
-                LogLine parts = LogFormat.Read(line);
-                if (line.Length > 0 && parts.IsError)
-                {
-                    words.Append(FileNames.FromBytes(line[parts.TextAt..])).Append(parts.IsWhole ? "\n" : "");
-                }
-            }
-
-            return words.ToString();
-        }
-        catch (Exception error) when (FileErrors.Describe(error) is not null)
-        {
-            return "";
         }
     }
 
