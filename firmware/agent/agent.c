@@ -43,15 +43,18 @@ static _Noreturn void serve(void)
     for (;;) {
         int timeout = -1;
         watched[0] = (struct pollfd){ .fd = link_fd, .events = POLLIN };
-        usize count = 1 + processes_watch(watched + 1, &timeout);
+        int held = is_held;                 /* what the processes' pipes still have goes to whoever lets them go */
+        usize count = held ? 1 : 1 + processes_watch(watched + 1, &timeout);
         struct __kernel_timespec wait = { .tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000l };
         link_flush();
         long ready = CALL(ppoll, watched, count, timeout < 0 ? NULL : &wait, &all_but_child, sizeof all_but_child);
         if (ready == -EINTR) {
-            processes_reap();
+            if (!held)
+                processes_reap();
             continue;
         }
-        processes_serve(watched + 1, ready > 0 ? count - 1 : 0);
+        if (!held)
+            processes_serve(watched + 1, ready > 0 ? count - 1 : 0);
         if (ready > 0 && watched[0].revents != 0)
             link_receive();
     }

@@ -30,13 +30,21 @@ void load_modules(void);
 void handle_setup(enum frame_type type, char *content, usize length);
 _Noreturn void set_up_failed(const char *what, const char *name, long error);
 
+/* hold.c: a machine that is forked stands still until each of its copies knows which one it is. */
+extern int is_held;
+void hold_machine(void);
+void let_go(u32 number);
+
 /* process.c: what runs. Frames of the others. */
+extern int first_process;               /* the number of the first that was started; 0: none was */
 void handle_process(u32 process, enum frame_type type, char *content, usize length);
 void processes_reap(void);
 /* Fills descriptors to wait for; returns how many. */
 usize processes_watch(struct pollfd *watched, int *timeout);
 void processes_serve(const struct pollfd *watched, usize count);
 void processes_kill(void);
+/* Tells another vmm than the one that started them of all that there are, and gives it their streams. */
+void processes_report(void);
 
 /* user.c: takes on a user, "name[:group]"; returns 0 or -errno. `home` gets the home directory. */
 int become_user(const char *user, char *home, usize room);

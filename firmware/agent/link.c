@@ -57,12 +57,12 @@ static int open_serial(void)
 
 static void greet(void);
 
-/* Nothing more comes over the connection. A machine that was saved before vmm said anything goes on with another vmm, which its
- * kernel tells it by ending all connections: then a new one leads there. Else vmm is gone. */
+/* Nothing more comes over the connection. A machine that was saved before vmm said anything, or that was forked, goes on with
+ * another vmm, which its kernel tells it by ending all connections: then a new one leads there. Else vmm is gone. */
 static void lost(void)
 {
     struct __kernel_timespec step = { .tv_nsec = 5000000l };
-    if (heard || is_serial || !is_init) {
+    if ((heard && !is_held) || is_serial || !is_init) {
         processes_kill();
         go_off();
     }
@@ -71,6 +71,10 @@ static void lost(void)
     while ((link_fd = open_vsock()) < 0)
         CALL(nanosleep, &step, NULL);
     greet();
+    if (is_held) {
+        processes_report();
+        link_send(0, FRAME_READY, "", 0);
+    }
 }
 
 static void greet(void)
@@ -109,7 +113,8 @@ void link_flush(void)
             continue;
         if (count <= 0) {
             lost();
-            return;
+            done = 0;                       /* the greeting of the next connection */
+            continue;
         }
         done += (usize)count;
     }

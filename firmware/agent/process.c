@@ -10,7 +10,7 @@ struct process {
     int terminal, ended, status;
     int draining;                   /* of a terminal that ended: how long its last output is still waited for */
     u32 out_left, err_left;         /* of a process that ended: what is still in its pipes */
-    u32 out_credit, err_credit;
+    u32 window, out_credit, err_credit;
     u32 first, used;                /* of the ring */
     u32 unreported;                 /* input that it has read and vmm does not know of */
     int in_ends;                    /* nothing comes behind what is in the ring */
@@ -20,6 +20,7 @@ struct process {
 };
 
 static struct process processes[PROCESSES_MOST];
+int first_process;
 
 static void settle(struct process *process);
 
@@ -253,11 +254,13 @@ static void start(u32 id, u32 flags, u16 rows, u16 columns, u32 window)
         return;
     }
     process->pid = (int)error;
+    if (first_process == 0)
+        first_process = process->pid;
     process->terminal = is_terminal;
     process->ended = process->in_ends = process->draining = 0;
     process->first = process->used = process->unreported = 0;
     process->out_left = process->err_left = 0xffffffff;
-    process->out_credit = process->err_credit = window;
+    process->window = process->out_credit = process->err_credit = window;
     if (is_terminal) {
         process->in = process->out = terminal[0];
         process->err = -1;
@@ -483,6 +486,21 @@ void processes_serve(const struct pollfd *watched, usize count)
         if (watched[next++].revents != 0 && process->err >= 0)
             pull(process, &process->err, FRAME_ERROR, &process->err_credit, &process->err_left);
         settle(process);
+    }
+}
+
+void processes_report(void)
+{
+    for (usize i = 0; i < PROCESSES_MOST; i++) {
+        struct process *process = processes + i;
+        if (process->id == 0)
+            continue;
+        process->out_credit = process->err_credit = process->window;
+        process->in_ends = !process->terminal;      /* whoever typed it is with the other machine */
+        process->unreported = 0;
+        if (process->in_ends && process->used == 0)
+            close_input(process);
+        send_u32(process->id, FRAME_STARTED, (u32)process->pid);
     }
 }
 

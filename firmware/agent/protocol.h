@@ -63,6 +63,8 @@ enum frame_type {
     FRAME_PING = 0x49,
     FRAME_SHUTDOWN = 0x4a,          /* end all processes, write everything, go off */
     FRAME_ENTROPY = 0x4b,           /* up to ENTROPY_MOST bytes of the host's, for a machine that was saved */
+    FRAME_HOLD = 0x4f,              /* stop all processes: the machine is about to be forked; ready answers */
+    FRAME_GO = 0x50,                /* u32: 0 for the machine that was forked, else the fork's number; all go on */
 
     FRAME_ARGUMENTS = 0x51,         /* strings, each ending in 0; may be cut anywhere and go on in the next frame */
     FRAME_ENVIRONMENT = 0x52,       /* the same */

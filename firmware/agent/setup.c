@@ -261,6 +261,13 @@ void handle_setup(enum frame_type type, char *content, usize length)
     case FRAME_ROOT:
         enter_root(next_string(&content, end));
         break;
+    case FRAME_HOLD:
+        hold_machine();
+        link_send(0, FRAME_READY, "", 0);
+        break;
+    case FRAME_GO:
+        let_go(next_u32(&content, end));
+        break;
     case FRAME_PING:
         link_send(0, FRAME_READY, content, length);
         break;

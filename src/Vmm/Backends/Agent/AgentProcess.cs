@@ -34,7 +34,10 @@ internal interface IAgentProcessOwner
 
 /// <summary>A process in the guest, as the host sees it: counts the bytes in flight of each stream, so that neither a flood
 /// from the guest nor a slow reader needs more memory than a window.</summary>
-internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner owner, uint inputWindow) : IInputSink
+/// <param name="inputWindow">Bytes of input that may be in flight.</param>
+/// <param name="isAdopted">It runs already, and takes no more input: another vmm started it, in the machine that this one was forked
+/// from.</param>
+internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner owner, uint inputWindow, bool isAdopted = false) : IInputSink
 {
     private const int ExitLength = 32;
 
@@ -49,7 +52,7 @@ internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner o
     public uint GuestPid { get; private set; }
 
     /// <inheritdoc/>
-    public uint InputCredit { get; private set; } = inputWindow;
+    public uint InputCredit { get; private set; } = isAdopted ? 0 : inputWindow;
 
     public bool HasEnded { get; private set; }
 

@@ -31,6 +31,7 @@ internal interface IAgentOwner
 internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDisposable
 {
     private const int MostNoteLength = 500, MostNotes = 50;
+    private const int MostProcesses = 16;
     private const uint LeastWindow = 256, MostWindow = 1 << 20;
 
     private readonly Dictionary<uint, AgentProcess> _processes = [];
@@ -46,6 +47,10 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
 
     /// <summary>Is it connected by a serial line, for lack of vsock?</summary>
     public bool IsSerial => _link?.IsSerial ?? false;
+
+    /// <summary>Hears of each process that runs already when the agent connects: the machine is a fork. Returns who is to own it; null
+    /// where no process may.</summary>
+    public Func<uint, IAgentProcessOwner>? Adopt { get; set; }
 
     /// <summary>Adds a connection on which the agent may greet. The first on which it does is used.</summary>
     /// <param name="socket">Owned from now on; does not block.</param>
@@ -163,7 +168,8 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
     {
         if (frame.Process != 0)
         {
-            if (!_processes.TryGetValue(frame.Process, out AgentProcess? process) || !process.Take(frame.Type, content))
+            if ((!_processes.TryGetValue(frame.Process, out AgentProcess? process) && !TryAdopt(frame, out process))
+                || !process.Take(frame.Type, content))
             {
                 return false;
             }
@@ -194,6 +200,20 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
             default:
                 return false;
         }
+    }
+
+    private bool TryAdopt(in AgentFrame frame, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out AgentProcess? process)
+    {
+        process = null;
+        if (Adopt is not { } adopt || frame.Type is not AgentFrameType.Started || _processes.Count >= MostProcesses)
+        {
+            return false;
+        }
+
+        process = new AgentProcess(_link!, frame.Process, adopt(frame.Process), _window, isAdopted: true);
+        _processes.Add(frame.Process, process);
+        _lastProcess = Math.Max(_lastProcess, frame.Process);
+        return true;
     }
 
     private void Note(ReadOnlySpan<byte> content)
