@@ -154,6 +154,19 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                     + "with its base, the next with what comes of that, and so on.",
             ],
             [new("vmm snapshot merge warm later both", "'vmm restore both' goes on where later was saved")]),
+        "vmm fork" => new(
+            ["[-n N] [--name NAME] NAME|PATH"],
+            [
+                "Makes machines that go on from where a running one is, each with a name and a process of its own, and prints their names once "
+                    + "they are up. They share its memory until one of them writes to it; it stands still while that is copied once.",
+                "All that runs in it goes on in all of them. In a fork of vmm run it does so once that has fresh random numbers, the time of "
+                    + "day, and its own name as host name. Its disks have to be ephemeral or readonly, its networks --net user.",
+                "docs/snapshots.md tells what is shared and what is not.",
+            ],
+            [
+                new("vmm fork db -n 8", "db-1 to db-8"),
+                new("vmm fork db --name other", "one, called so"),
+            ]),
         "vmm restore" => new(
             ["[OPTION...] DIR"],
             [

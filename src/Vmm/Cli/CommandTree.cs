@@ -59,6 +59,7 @@ internal sealed class CommandTree
         root.Subcommands.Add(Named("check", CheckCommand.Create));
         root.Subcommands.Add(Named("inspect", InspectCommand.Create));
         root.Subcommands.Add(Named("snapshot", SnapshotCommand.Create));
+        root.Subcommands.Add(Named("fork", ForkCommand.Create));
         root.Subcommands.Add(Named("restore", () => RestoreCommand.Create(clock)));
         root.Subcommands.Add(Named("disk", DiskCommand.Create));
         root.Subcommands.Add(Named("kernel", KernelCommand.Create));

@@ -3,6 +3,7 @@ using Vmm.Control;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Named;
+using Vmm.Snapshots.Forks;
 
 namespace Vmm.Cli;
 
@@ -10,15 +11,17 @@ namespace Vmm.Cli;
 internal static class MachineRunner
 {
     /// <summary>Runs a machine, and with --on-reboot restart another one after each reboot.</summary>
-    public static int Run(MachineSpec options, StartClock clock, BackgroundMachine? life)
+    /// <param name="fork">What the first one goes on from; null where it boots.</param>
+    public static int Run(MachineSpec options, StartClock clock, BackgroundMachine? life, ForkImage? fork = null)
     {
         using ControlSocket? socket = ControlSocket.Open(options);
-        NextLife? next = null;
+        NextLife? next = fork?.CopyOverlays(options);
         try
         {
             while (true)
             {
-                using Machine machine = Machine.Build(options, before: next);
+                using Machine machine = fork is null ? Machine.Build(options, before: next) : Machine.Restore(options, fork, before: next);
+                fork = null;
                 MachineEnd end = RunToEnd(machine, life, socket);
                 int code = Report(machine, end, options, clock);
                 bool isOver = end.Kind != MachineEndKind.Reset || machine.IsButtonPressed;

@@ -22,6 +22,10 @@ internal sealed record BalloonArguments(ulong Bytes);
 [JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record SnapshotArguments(string Directory, bool Stop = false, bool Live = false, string? Diff = null);
 
+/// <param name="Files">Whole paths of empty files: for memory, for state, and for what was written to each ephemeral disk.</param>
+[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
+internal sealed record ForkArguments(IReadOnlyList<string> Files);
+
 /// <param name="Data">Base64; empty at the end.</param>
 [JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record InputArguments(uint Stream, byte[] Data);

@@ -74,3 +74,35 @@ internal sealed record ControlSaved(double Pause, int Stops, double LongestPause
 /// <param name="InputWindow">Bytes of input that may come without credit.</param>
 /// <param name="OutputWindow">Bytes of each output that come without credit.</param>
 internal sealed record ControlOpened(uint Stream, uint InputWindow, uint OutputWindow);
+
+/// <summary>What makes another machine like it, which goes on from a copy of its memory.</summary>
+internal sealed record ControlForkPlan
+{
+    /// <summary>Of the vmm that runs it, without the program.</summary>
+    public required IReadOnlyList<string> CommandLine { get; init; }
+
+    /// <summary>Where that was started.</summary>
+    public required string Directory { get; init; }
+
+    public string? Name { get; init; }
+
+    public required string Kernel { get; init; }
+
+    /// <summary>Bytes.</summary>
+    public required ulong Memory { get; init; }
+
+    public required int Cpus { get; init; }
+
+    /// <summary>Is it one of <c>vmm run</c>?</summary>
+    public required bool Agent { get; init; }
+
+    /// <summary>Seconds.</summary>
+    public required double StopTimeout { get; init; }
+
+    /// <summary>How many ephemeral disks it has.</summary>
+    public required int Overlays { get; init; }
+}
+
+/// <param name="Pause">Seconds that the guest stood still.</param>
+/// <param name="Memory">Bytes of its memory that were copied; the rest is zero.</param>
+internal sealed record ControlForked(double Pause, ulong Memory);

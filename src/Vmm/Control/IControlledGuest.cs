@@ -17,6 +17,17 @@ internal interface IControlledGuest
     /// <summary>Starts another command beside its own. Only where <see cref="HasAgent"/>, and it is not booting.</summary>
     AgentProcess Start(ExecArguments arguments, IAgentProcessOwner owner);
 
+    /// <summary>Stops all processes of the guest, so that none runs in a copy before that is told which one it is. Only where <see
+    /// cref="HasAgent"/>.</summary>
+    /// <param name="held">Called once: with null when they stand still, else with why they do not.</param>
+    void Hold(Action<string?> held);
+
+    /// <summary>Can it connect to another vmm? It cannot by a serial line.</summary>
+    bool CanHold { get; }
+
+    /// <summary>Lets them go on.</summary>
+    void LetGo();
+
     /// <summary>Asks the command to end (SIGTERM).</summary>
     /// <returns>False where there is none: the machine ends.</returns>
     bool Stop();

@@ -15,6 +15,11 @@ internal sealed partial class MachineControl
         {
             throw new ControlException("not-now", "it is being saved");
         }
+
+        if (_isForking)
+        {
+            throw new ControlException("not-now", "it is being forked");
+        }
     }
 
     /// <summary>Not here: this loop stands still meanwhile.</summary>

@@ -16,8 +16,8 @@ internal sealed partial class MachineControl : IControlTarget
     private Action<ControlEvent> _tell = static _ => { };
     private Thread? _pausing, _saving;
     private LoopTimer? _stopTimer;
-    private readonly List<Action> _waiting = [];     // until the guest's command runs; as many as clients may have in flight
-    private bool _isPaused, _isPausing, _isStopping, _isSaving;
+    private readonly List<Action> _waiting = [];     // until the guest's command runs, or it was forked; as many as clients may have in flight
+    private bool _isPaused, _isPausing, _isStopping, _isSaving, _isForking;
 
     /// <param name="version">Of vmm.</param>
     /// <param name="guest">Null where no agent runs in it.</param>
@@ -97,6 +97,12 @@ internal sealed partial class MachineControl : IControlTarget
             case "snapshot":
                 Save(StreamRequests.Read(arguments, ControlJson.Default.SnapshotArguments), answer);
                 break;
+            case "fork-plan":
+                answer.Done(ForkPlan(), ControlJson.Default.ControlForkPlan);
+                break;
+            case "fork":
+                Fork(StreamRequests.Read(arguments, ControlJson.Default.ForkArguments), answer);
+                break;
             case "console":
                 OpenConsole(arguments, answer);
                 break;
@@ -146,6 +152,11 @@ internal sealed partial class MachineControl : IControlTarget
     private void Began()
     {
         TellState();
+        DoWaiting();
+    }
+
+    private void DoWaiting()
+    {
         Action[] waiting = [.. _waiting];
         _waiting.Clear();
         foreach (Action action in waiting)
@@ -177,7 +188,7 @@ internal sealed partial class MachineControl : IControlTarget
     /// <summary>At once, or when the guest has come so far.</summary>
     private void WhenReady(Action action)
     {
-        if (_guest is { IsBooting: true })
+        if (_guest is { IsBooting: true } || _isForking)
         {
             _waiting.Add(action);
         }

@@ -11,7 +11,9 @@ internal sealed partial class GuestRun
     private readonly HostKind _hostKind = HostKinds.Detect();
 
     /// <summary>A guest that booted before has only to notice that it goes on.</summary>
-    private TimeSpan BootTimeout => _isRestored ? TimeSpan.FromSeconds(IsSlow ? 60 : 5) : _options.BootTimeout
+    private TimeSpan BootTimeout => _fork is not null ? TimeSpan.FromSeconds(IsSlow ? 300 : 60)
+        : _isRestored ? TimeSpan.FromSeconds(IsSlow ? 60 : 5)
+        : _options.BootTimeout
         ?? TimeSpan.FromSeconds(IsSlow ? 900 : 60);
 
     /// <summary>Where guests run tens of times slower: time limits of vmm's own are longer.</summary>

@@ -9,12 +9,27 @@ internal sealed partial class GuestRun
 {
     void IAgentOwner.Answered()
     {
-        if (_options.Command.Count == 0 && _phase == RunPhase.Booting)
+        if (Held(null))
+        {
+            return;
+        }
+
+        if (_fork is { } number && !_isTold)
+        {
+            BeginFork(number);
+            return;
+        }
+
+        if ((_options.Command.Count == 0 || _fork is not null) && _phase == RunPhase.Booting)
         {
             _phase = RunPhase.Running;
             _recorder.CommandBegan();
             _up?.Invoke();
             Began?.Invoke();
+            if (_options.Timeout is { } timeout && _process is not null)
+            {
+                _timer.Set(timeout);
+            }
         }
     }
 

@@ -53,7 +53,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     {
         (_options, _recorder, _up) = (options, recorder, up);
         _session = new AgentSession(this);
-        Initramfs = RunInitramfs.Make(withBusybox: !options.HasRoot, options.Modules);
+        Initramfs = options.Fork is null ? RunInitramfs.Make(withBusybox: !options.HasRoot, options.Modules) : default;
         _terminal = options.Terminal
             ? Terminal.TryOpen(StandardInput) ?? throw new UsageException("-t: standard input is no terminal; leave -t out in scripts")
             : null;
@@ -70,7 +70,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
 
     /// <summary>The machine was restored from where it had booted, and its guest is gone: it has said nothing, and nobody has told it
     /// to end.</summary>
-    public bool IsUnheard => _isRestored && !_session.HasArrived && _verdict is null;
+    public bool IsUnheard => _isRestored && _fork is null && !_session.HasArrived && _verdict is null;
 
     /// <summary>Has the machine saved when its guest has booted and waits to be told what to do. Before it runs.</summary>
     /// <param name="save">On a thread of its own.</param>
@@ -179,6 +179,11 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     void IAgentOwner.Arrived(string kernel)
     {
         _recorder.Arrived(kernel);
+        if (_fork is not null)
+        {
+            return;     // what runs in it comes next
+        }
+
         if (_whenBooted is not { } save || _session.IsSerial || _recorder.Complaints.Total > 0)
         {
             Begin();
@@ -235,7 +240,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
             return;
         }
 
-        if (_isRestored && !_session.HasArrived)
+        if (IsUnheard)
         {
             EndMachine();       // and it boots instead
             return;
@@ -257,6 +262,12 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
 
     void IAgentProcessOwner.Started(AgentProcess process)
     {
+        if (_fork is not null)
+        {
+            _process = process;     // the machine stands still until it is told to go on
+            return;
+        }
+
         if (_phase != RunPhase.Booting)
         {
             return;

@@ -1,6 +1,7 @@
 using Vmm.Machines;
 using Vmm.Run.Results;
 using Vmm.Run.Roots;
+using Vmm.Snapshots.Forks;
 
 namespace Vmm.Run;
 
@@ -51,6 +52,9 @@ internal sealed record RunOptions
 
     /// <summary>Boot, even where a machine is in the cache that has.</summary>
     public bool IsCold { get; init; }
+
+    /// <summary>The machine goes on from a copy of another one that ran the same; null for one of its own.</summary>
+    public ForkImage? Fork { get; init; }
 
     public RunReports Reports { get; init; } = new();
 

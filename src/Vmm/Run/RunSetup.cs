@@ -71,6 +71,26 @@ internal static class RunSetup
         }
     }
 
+    /// <summary>Gives a fork what it may share with no other machine, and lets it go on.</summary>
+    /// <param name="number">The fork's, from 1.</param>
+    public static void SendFork(AgentSession session, string hostname, uint number)
+    {
+        SendClock(session);
+        SendEntropy(session);
+        session.Tell(AgentFrameType.Hostname, Encoding.UTF8.GetBytes(hostname));
+        LetGo(session, number);
+    }
+
+    /// <summary>Lets a machine's processes go on that were held.</summary>
+    /// <param name="number">The fork's, or 0 for the machine that was forked.</param>
+    public static void LetGo(AgentSession session, uint number)
+    {
+        Span<byte> content = stackalloc byte[sizeof(uint)];
+        BinaryPrimitives.WriteUInt32LittleEndian(content, number);
+        session.Tell(AgentFrameType.Go, content);
+        session.Flush();
+    }
+
     /// <summary>A read-only file system, with an overlay in memory for the guest's changes.</summary>
     private static void MountOverlay(AgentSession session, string source, string type, string root)
     {

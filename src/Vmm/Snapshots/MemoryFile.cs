@@ -14,8 +14,32 @@ internal static class MemoryFile
     /// <exception cref="IOException">The host cannot read it.</exception>
     public static unsafe void Read(FileDescriptor file, string name, nint start, ulong length, ReadOnlySpan<uint> checksums)
     {
+        bool[] read = Read(file, name, start, length);
+        for (int i = 0; i < checksums.Length; i++)
+        {
+            if (!read[i] && checksums[i] == 0)
+            {
+                continue;       // nothing was read there, and to look would take memory
+            }
+
+            ulong at = (ulong)i * MemoryChecksums.ChunkBytes;
+
+            // SAFETY: a chunk of the memory.
+            var chunk = new ReadOnlySpan<byte>((byte*)start + at, (int)Math.Min(MemoryChecksums.ChunkBytes, length - at));
+            if (MemoryChecksums.Of(chunk) != checksums[i])
+            {
+                throw new UsageException($"{name}: is damaged between its bytes {at} and {at + (ulong)chunk.Length}");
+            }
+        }
+    }
+
+    /// <summary>Reads all of it.</summary>
+    /// <returns>In which chunks there was data.</returns>
+    /// <inheritdoc cref="Read(FileDescriptor, string, nint, ulong, ReadOnlySpan{uint})"/>
+    public static unsafe bool[] Read(FileDescriptor file, string name, nint start, ulong length)
+    {
         using var source = file.Borrow();
-        bool[] read = new bool[checksums.Length];
+        bool[] read = new bool[MemoryChecksums.Count(length)];
         foreach ((ulong from, ulong end) in FileExtents.DataOf(file, length))
         {
             read.AsSpan((int)(from / MemoryChecksums.ChunkBytes), MemoryChecksums.Count(end) - (int)(from / MemoryChecksums.ChunkBytes)).Fill(true);
@@ -33,21 +57,6 @@ internal static class MemoryFile
             }
         }
 
-        for (int i = 0; i < checksums.Length; i++)
-        {
-            if (!read[i] && checksums[i] == 0)
-            {
-                continue;       // nothing was read there, and to look would take memory
-            }
-
-            ulong at = (ulong)i * MemoryChecksums.ChunkBytes;
-
-            // SAFETY: as above.
-            var chunk = new ReadOnlySpan<byte>((byte*)start + at, (int)Math.Min(MemoryChecksums.ChunkBytes, length - at));
-            if (MemoryChecksums.Of(chunk) != checksums[i])
-            {
-                throw new UsageException($"{name}: is damaged between its bytes {at} and {at + (ulong)chunk.Length}");
-            }
-        }
+        return read;
     }
 }

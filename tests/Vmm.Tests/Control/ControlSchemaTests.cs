@@ -26,6 +26,9 @@ public sealed class ControlSchemaTests
         Same(ControlJson.Default.BalloonArguments, "arguments-balloon");
         Same(ControlJson.Default.SnapshotArguments, "arguments-snapshot");
         Same(ControlJson.Default.ControlSaved, "result-snapshot");
+        Same(ControlJson.Default.ForkArguments, "arguments-fork");
+        Same(ControlJson.Default.ControlForkPlan, "result-fork-plan");
+        Same(ControlJson.Default.ControlForked, "result-fork");
         Same(ControlJson.Default.InputArguments, "arguments-input");
         Same(ControlJson.Default.CreditArguments, "arguments-credit");
         Same(ControlJson.Default.SignalArguments, "arguments-signal");

@@ -6,6 +6,7 @@ using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Named;
 using Vmm.Named.Limits;
+using Vmm.Snapshots.Forks;
 
 namespace Vmm.Cli.Commands;
 
@@ -33,30 +34,52 @@ internal sealed class BackgroundOptions
         Hidden = true,
     };
 
+    private readonly Option<string> _fork = new(MachineStart.ForkOption)
+    {
+        Description = "Given by vmm to a machine that it forks: which of the forks it is",
+        HelpName = "NUMBER",
+        Hidden = true,
+    };
+
+    private readonly Option<string> _forkName = new(MachineStart.NameOption)
+    {
+        Description = "Given by vmm to a machine that was forked: its name, instead of that of --name",
+        HelpName = "NAME",
+        Hidden = true,
+    };
+
     /// <param name="hasShort">Is -d free for it? In front of a command it is --disk.</param>
     public BackgroundOptions(bool hasShort) => _detach = new Option<bool>(Detach, hasShort ? ["-d"] : [])
     {
         Description = "Leave the machine in the background, under its --name or one of two words, and print that once it is up",
     };
 
-    public IEnumerable<Option> All => [_detach, _restart, .. _limits.All, _directory];
+    public IEnumerable<Option> All => [_detach, _restart, .. _limits.All, _directory, _fork, _forkName];
 
     /// <summary>Of the command line only: no target of vmm.json has them.</summary>
-    public static IReadOnlyList<string> Names => [Detach, Restart, MachineLimits.CpuOption, MachineLimits.MemoryOption, MachineStart.Option];
+    public static IReadOnlyList<string> Names => [Detach, Restart, MachineLimits.CpuOption, MachineLimits.MemoryOption, MachineStart.Option, MachineStart.ForkOption, MachineStart.NameOption];
 
     /// <summary>Is the machine to stay, so that nothing of it belongs to who starts it?</summary>
     public bool IsAsked(ParseResult result) => result.GetValue(_detach);
+
+    /// <summary>Does it go on from a copy of another machine, so that it needs no kernel?</summary>
+    public bool IsFork(ParseResult result) => result.GetValue(_fork) is not null;
 
     /// <summary>Runs a machine here, or leaves it in the background.</summary>
     /// <param name="spec">The machine, checked.</param>
     /// <param name="hasAgent">Is it one of vmm run?</param>
     /// <param name="live">Runs it here to its end.</param>
     /// <returns>The exit code.</returns>
-    public int Run(ParseResult result, MachineSpec spec, bool hasAgent, Func<BackgroundMachine?, int> live)
+    public int Run(ParseResult result, MachineSpec spec, bool hasAgent, Func<NamedLife?, int> live)
     {
         if (result.GetValue(_directory) is { } directory)
         {
-            return Live(directory, live);
+            return Live(result, spec, directory, live);
+        }
+
+        if (result.GetResult(_forkName) is not null || IsFork(result))
+        {
+            throw new UsageException($"{MachineStart.NameOption}: is for vmm itself; 'vmm fork' forks machines");
         }
 
         if (!IsAsked(result))
@@ -70,13 +93,16 @@ internal sealed class BackgroundOptions
     }
 
     /// <summary>This process is the machine's: whatever happens is told in its log and its record.</summary>
-    private static int Live(string directory, Func<BackgroundMachine?, int> live)
+    private int Live(ParseResult result, MachineSpec spec, string directory, Func<NamedLife?, int> live)
     {
         using BackgroundMachine life = BackgroundMachine.Enter(MachineStart.Option, directory);
         int code;
         try
         {
-            code = live(life);
+            using ForkImage? fork = result.GetValue(_fork) is { } number
+                ? ForkImage.TakeOver(int.Parse(number, CultureInfo.InvariantCulture), ForkWriter.Overlays(spec).Count)
+                : null;
+            code = live(new NamedLife(life, result.GetValue(_forkName), fork));
         }
         catch (Exception error)
         {

@@ -224,10 +224,12 @@ internal sealed class BootCommand
             MachineSpec options = Read(result);
             return _background.Run(result, options, hasAgent: false, life =>
             {
-                options = life is null ? options : options with { Control = life.ControlPath };
-                (bool isAsked, string? file) = ProfileOf(result);
-                using var figures = new MachineFigures(clock, OpenProfile(isAsked, file), TraceOf(result));
-                return figures.Observer is null ? MachineRunner.Run(options, clock, life) : MachineRunner.RunObserved(options, clock, figures, life);
+                options = life?.For(options) ?? options;
+                (bool isAsked, string? file) = life?.ForkName is null ? ProfileOf(result) : default;
+                using var figures = new MachineFigures(clock, OpenProfile(isAsked, file), life?.ForkName is null ? TraceOf(result) : null);
+                return figures.Observer is null
+                    ? MachineRunner.Run(options, clock, life?.Life, life?.Fork)
+                    : MachineRunner.RunObserved(options, clock, figures, life?.Life);
             });
         });
     }

@@ -147,9 +147,12 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
 
         if (one is not null)
         {
-            return _background.Run(result, one.Machine, hasAgent: true, life => RunOne(
-                life is null ? one : one with { Machine = one.Machine with { Control = life.ControlPath } },
-                () => new MachineFigures(clock, BootCommand.OpenProfile(one.HasProfile, one.Profile), one.Trace), life));
+            return _background.Run(result, one.Machine, hasAgent: true, life =>
+            {
+                one = life?.For(one) ?? one;
+                return RunOne(
+                    one, () => new MachineFigures(clock, BootCommand.OpenProfile(one.HasProfile, one.Profile), one.Trace), life?.Life);
+            });
         }
 
         if (figures is null && _background.IsAsked(result))
@@ -206,7 +209,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
     private int Run(RunOptions options, RunRecorder recorder, MachineFigures told, BackgroundMachine? life)
     {
         using ControlSocket? socket = ControlSocket.Open(options.Machine);
-        using var packed = PackedRoot.Make(options.Root);
+        using PackedRoot? packed = options.Fork is null ? PackedRoot.Make(options.Root) : null;
         MachineSpec asked = told.For(options.Machine);
         bool boots = options.IsCold || life is not null || socket is not null;     // what stays is no copy of others
         using EndedRun ended = RunStart.Go(
@@ -269,7 +272,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
             Trace = boot.TraceOf(result),
             Exec = clock.Exec,
         };
-        return WithKernel(options);
+        return _background.IsFork(result) ? options : WithKernel(options);
     }
 
     /// <summary>Resolved last, because a kernel by name may have to be fetched.</summary>

@@ -31,6 +31,13 @@ internal static class RunStart
         Func<GuestRun, Machine, ControlServer?>? serve = null)
     {
         var run = new GuestRun(options, recorder, up);
+        if (options.Fork is { } fork)
+        {
+            run.GoesOnAsFork(fork.Number);
+            using NextLife overlays = fork.CopyOverlays(machine);
+            return Run(run, Machine.Restore(machine, fork, observer, overlays, run), serve);
+        }
+
         BootKey? key = options.IsCold || observer is not null ? null : BootKey.TryMake(options, machine, run.Initramfs, run.KernelWords);
         if (key is null)
         {

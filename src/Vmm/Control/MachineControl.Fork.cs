@@ -1,0 +1,118 @@
+using Vmm.Host;
+using Vmm.Machines;
+using Vmm.Snapshots.Forks;
+
+namespace Vmm.Control;
+
+/// <summary>Forking a machine: whoever asks has made files without names, gets a copy of the machine in them, and starts other
+/// machines that go on from there.</summary>
+internal sealed partial class MachineControl
+{
+    private void CheckMayFork()
+    {
+        CheckNotSaving();
+        if (_isPaused || _isPausing || _isStopping || _machine.IsButtonPressed)
+        {
+            throw new ControlException("not-now", _isPaused ? "it is paused: resume it first, then fork it"
+                : _isPausing ? "it is being paused"
+                : "it was asked to end");
+        }
+
+        if (_guest is { IsBooting: true })
+        {
+            throw new ControlException("not-now", "it still boots; fork it when it runs");
+        }
+
+        if (_guest is { HasAgent: false })
+        {
+            throw new ControlException("not-now", "it is about to end");
+        }
+
+        if (_guest is { CanHold: false })
+        {
+            throw new ControlException("failed", "its kernel has no vsock, by which vmm's agent would find the fork's vmm; have "
+                + "CONFIG_VIRTIO_VSOCKETS in it");
+        }
+
+        Try(() => ForkWriter.Check(_spec));
+    }
+
+    private ControlForkPlan ForkPlan()
+    {
+        CheckMayFork();
+        return new ControlForkPlan
+        {
+            CommandLine = OwnCommandLine.Read().Arguments,
+            Directory = Environment.CurrentDirectory,
+            Name = _spec.Name,
+            Kernel = _spec.Kernel,
+            Memory = _spec.Memory,
+            Cpus = _spec.Cpus,
+            Agent = _guest is not null,
+            StopTimeout = _machine.StopTimeout.TotalSeconds,
+            Overlays = ForkWriter.Overlays(_spec).Count,
+        };
+    }
+
+    /// <summary>Not here: this loop stands still while memory is copied.</summary>
+    private void Fork(ForkArguments asked, ControlAnswer answer)
+    {
+        CheckMayFork();
+        if (asked.Files.Any(static path => !Path.IsPathRooted(path) || path.Contains('\0', StringComparison.Ordinal)))
+        {
+            throw new ControlException("bad-arguments", "arguments.files: takes whole paths");
+        }
+
+        _isForking = true;
+        if (_guest is null)
+        {
+            Copy();
+        }
+        else
+        {
+            _guest.Hold(failure =>
+            {
+                if (failure is null)
+                {
+                    Copy();
+                }
+                else
+                {
+                    Forked(null, new HostException(failure), answer);
+                }
+            });
+        }
+
+        void Copy() => _saving = HostThread.Start("vmm-fork", EventLoop.StackSize, () =>
+        {
+            Exception? failure = null;
+            ForkReport? report = null;
+            try
+            {
+                report = ForkWriter.Write(_machine, asked.Files);
+            }
+            catch (Exception error)
+            {
+                failure = error;
+            }
+
+            _machine.Loop.Post(() => Forked(report, failure, answer));
+        });
+    }
+
+    private void Forked(ForkReport? report, Exception? failure, ControlAnswer answer)
+    {
+        _isForking = false;
+        _guest?.LetGo();
+        if (report is not null)
+        {
+            answer.Done(new ControlForked(Math.Round(report.Pause.TotalSeconds, 6), report.MemoryBytes), ControlJson.Default.ControlForked);
+        }
+        else
+        {
+            answer.Fail("failed", Failures.IsExpected(failure!) ? Failures.Describe(failure!) : failure!.ToString().ReplaceLineEndings(" "));
+        }
+
+        DoWaiting();
+    }
+}

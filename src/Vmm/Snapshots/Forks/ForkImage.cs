@@ -1,0 +1,87 @@
+using Vmm.Backends.Disks;
+using Vmm.Boot;
+using Vmm.Devices.State;
+using Vmm.Host;
+using Vmm.Kvm;
+using Vmm.Machines;
+
+namespace Vmm.Snapshots.Forks;
+
+/// <summary>The machine from which this process's is forked. What it has was written by the same vmm on the same host a moment ago.
+/// </summary>
+internal sealed class ForkImage : ISavedMachine, IDisposable
+{
+    /// <summary>Above the numbers with which descriptors are handed over.</summary>
+    private const int Above = 64;
+
+    private readonly List<FileDescriptor> _files;
+
+    /// <param name="number">The fork's, from 1.</param>
+    /// <param name="files">As <see cref="ForkFiles"/> has them. Owned from now on.</param>
+    public ForkImage(int number, IReadOnlyList<FileDescriptor> files)
+    {
+        (Number, _files) = (number, [.. files]);
+        using Microsoft.Win32.SafeHandles.SafeFileHandle state = files[1].Borrow();
+        byte[] content = new byte[Math.Min(RandomAccess.GetLength(state), StateReader.MostBytes)];
+        State = content.AsMemory(0, RandomAccess.Read(state, content, 0));
+    }
+
+    /// <summary>Which of the forks that were made at once it is, from 1.</summary>
+    public int Number { get; }
+
+    /// <inheritdoc/>
+    public ReadOnlyMemory<byte> State { get; }
+
+    /// <summary>Takes over the descriptors that this process was started with.</summary>
+    /// <param name="overlays">How many ephemeral disks the machine has.</param>
+    public static ForkImage TakeOver(int number, int overlays)
+    {
+        var files = new List<FileDescriptor>();
+        for (int i = 0; i < 2 + overlays; i++)
+        {
+            int given = ChildProcess.HandedOver + 1 + i;
+            files.Add(new FileDescriptor(ErrnoException.Check(LibC.fcntl(given, LibC.F_DUPFD_CLOEXEC, Above), "fcntl")));
+            _ = LibC.close(given);
+        }
+
+        return new ForkImage(number, files);
+    }
+
+    /// <summary>This machine's own copies of what was written to ephemeral disks: all forks have the same files open.</summary>
+    /// <exception cref="HostException">The disk is full, for instance.</exception>
+    public NextLife CopyOverlays(MachineSpec spec)
+    {
+        var copies = new NextLife();
+        try
+        {
+            IReadOnlyList<int> disks = ForkWriter.Overlays(spec);
+            for (int i = 0; i < disks.Count; i++)
+            {
+                copies.Overlays[disks[i]] = DiskFiles.CreateNameless();
+                FileExtents.Copy(_files[2 + i], copies.Overlays[disks[i]]);
+            }
+
+            return copies;
+        }
+        catch (Exception error)
+        {
+            copies.Dispose();
+            throw FileErrors.Describe(error) is { } why ? new HostException($"a copy of what was written to an ephemeral disk: {why}") : error;
+        }
+    }
+
+    /// <inheritdoc/>
+    public FileDescriptor? MapMemory() =>
+        new(ErrnoException.Check(LibC.fcntl(_files[0].Number, LibC.F_DUPFD_CLOEXEC, Above), "fcntl"));
+
+    /// <summary>Only for memory that is shared with other programs, which cannot be mapped privately.</summary>
+    public void ReadMemory(nint start, ulong length) => MemoryFile.Read(_files[0], "memory", start, length);
+
+    /// <inheritdoc/>
+    public void CheckHost(Vcpu vcpu, KvmSystem kvm)
+    {
+        // It is the same host.
+    }
+
+    public void Dispose() => _files.ForEach(static file => file.Dispose());
+}
