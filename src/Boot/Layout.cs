@@ -13,6 +13,7 @@ namespace Vmm.Boot;
 /// 0x0000_f000  setup_data
 /// 0x0002_0000  command line (64 KiB)
 /// 0x0009_fc00  EBDA                         from here to 1 MiB reserved in the e820 map
+/// 0x000d_f000  VM generation ID
 /// 0x000e_0000  ACPI tables
 /// 0x000f_0000  MP table
 /// 0x0010_0000  kernel ... initramfs at the end of low memory
@@ -56,6 +57,10 @@ public static class Layout
     /// <summary>Where a PC's extended BIOS data area begins, in the last KiB of base memory: the first 1 KiB that
     /// is not the guest's to use.</summary>
     public const ulong Ebda = 0x9_fc00;
+
+    /// <summary>The VM generation ID: 16 bytes in a page of their own, which a program of the guest may map. Behind the VGA window,
+    /// because Linux takes that area to be cached whatever the MTRRs say, and not where a PC's adapters begin theirs (each 2 KiB).</summary>
+    public const ulong GenerationId = 0xd_f100;
 
     /// <summary>RSDP and all ACPI tables, in the area (0xe0000-0xfffff) that is searched for the RSDP (ACPI 6.5,
     /// 5.2.5.1) by kernels that are not told its address.</summary>

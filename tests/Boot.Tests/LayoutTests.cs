@@ -20,6 +20,8 @@ public sealed class LayoutTests
             ("setup_data", Layout.SetupData, Layout.PageSize),
             ("command line", Layout.CommandLine, Layout.CommandLineRoom),
             ("EBDA", Layout.Ebda, 0x400),
+            ("VGA window", 0xa_0000, 0x2_0000),
+            ("generation ID", Layout.GenerationId & ~(Layout.PageSize - 1), Layout.PageSize),
             ("ACPI", Layout.AcpiTables, Layout.AcpiTablesRoom),
             ("MP table", Layout.MpTable, Layout.MpTableRoom),
             ("low memory", Layout.HighMemory, Layout.LowMemoryEnd - Layout.HighMemory),

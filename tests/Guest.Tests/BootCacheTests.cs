@@ -7,7 +7,10 @@ namespace Vmm.Guest.Tests;
 /// <summary>Runs of <c>vmm run</c> that go on from where another had booted.</summary>
 public sealed class BootCacheTests
 {
-    private const string Script = "dmesg | grep -m1 'as init process'; cat /proc/sys/kernel/random/uuid; date +%s; hostname; echo $A; pwd; cat; exit 3";
+    // The last is how often the guest's kernel was told of a new generation ID (ACPI's event 5): those that go on from another wait for it.
+    private const string Script = "dmesg | grep -m1 'as init process'; cat /proc/sys/kernel/random/uuid; date +%s; hostname; echo $A; pwd; cat; "
+        + "head -c 16 /dev/urandom | od -An -tx8; cd /sys/firmware/acpi/interrupts; "
+        + "while read n rest < gpe05 && test $n -lt $F; do sleep 0.1; done; echo $n; exit 3";
 
     /// <summary>A line of the kernel's log tells to the microsecond when process 1 began: two that are the same are of one boot.</summary>
     [KvmFact]
@@ -16,13 +19,15 @@ public sealed class BootCacheTests
     {
         using var folder = new TemporaryFolder();
         string[] first = Finish(Start(folder.Path, "one", "/tmp"), "hello");
-        VmmProcess again = Start(folder.Path, "two", "/"), beside = Start(folder.Path, "three", "/root");
+        VmmProcess again = Start(folder.Path, "two", "/", forked: true), beside = Start(folder.Path, "three", "/root", forked: true);
         string[] second = Finish(again, "once more"), third = Finish(beside, "beside");
-        Assert.Equal(["one", "one", "/tmp", "hello"], first[3..]);
-        Assert.Equal(["two", "two", "/", "once more"], second[3..]);
-        Assert.Equal(["three", "three", "/root", "beside"], third[3..]);
+        Assert.Equal(["one", "one", "/tmp", "hello"], first[3..7]);
+        Assert.Equal(["two", "two", "/", "once more"], second[3..7]);
+        Assert.Equal(["three", "three", "/root", "beside"], third[3..7]);
         Assert.Equal([first[0], first[0]], [second[0], third[0]]);
         Assert.Equal(3, new[] { first[1], second[1], third[1] }.Distinct().Count());
+        Assert.Equal(3, new[] { first[7], second[7], third[7] }.Distinct().Count());
+        Assert.Equal(["0", "1", "1"], [first[8], second[8], third[8]]);
         long now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
         Assert.InRange(long.Parse(second[2], CultureInfo.InvariantCulture), now - 60, now + 1);
 
@@ -34,14 +39,14 @@ public sealed class BootCacheTests
         File.WriteAllBytes(state, bytes);
         string[] fourth = Finish(Start(folder.Path, "four", "/"), "anew");
         Assert.NotEqual(first[0], fourth[0]);
-        string[] fifth = Finish(Start(folder.Path, "five", "/"), "and on");
+        string[] fifth = Finish(Start(folder.Path, "five", "/", forked: true), "and on");
         Assert.Equal(fourth[0], fifth[0]);
         Assert.Single(Directory.GetDirectories(Path.Combine(folder.Path, "vmm", "boots")));
     }
 
-    private static VmmProcess Start(string cache, string name, string directory) => VmmProcess.StartInShell(
+    private static VmmProcess Start(string cache, string name, string directory, bool forked = false) => VmmProcess.StartInShell(
         $"unset VMM_COLD; export XDG_CACHE_HOME={cache}; exec \"$@\"",
-        "run", "--kernel", Product.Vmlinux, "-m", "64M", "--root", "none", "--hostname", name, "--env", $"A={name}", "--workdir", directory, "--", "sh", "-c", Script);
+        "run", "--kernel", Product.Vmlinux, "-m", "64M", "--root", "none", "--hostname", name, "--env", $"A={name}", "--env", $"F={(forked ? 1 : 0)}", "--workdir", directory, "--", "sh", "-c", Script);
 
     private static string[] Finish(VmmProcess vmm, string input)
     {

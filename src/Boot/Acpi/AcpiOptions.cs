@@ -32,6 +32,9 @@ public sealed record AcpiOptions
     /// <summary>Are there QEMU's fw_cfg ports at 0x510?</summary>
     public bool FwCfg { get; init; } = true;
 
+    /// <summary>Where the VM generation ID is (<see cref="Vmm.Devices.Acpi.GenerationId"/>); null for none.</summary>
+    public GuestAddress? Generation { get; init; }
+
     /// <summary>Shall the guest look for a keyboard controller? If not, a kernel does not probe it; the controller's reset line
     /// works in any case.</summary>
     public bool Keyboard { get; init; }

@@ -14,7 +14,7 @@ internal sealed class AmlWriter(TableWriter bytes)
 {
     private const byte NameOp = 0x08, BytePrefix = 0x0a, WordPrefix = 0x0b, DWordPrefix = 0x0c, StringPrefix = 0x0d,
         QWordPrefix = 0x0e, ScopeOp = 0x10, BufferOp = 0x11, PackageOp = 0x12, MethodOp = 0x14, DualNamePrefix = 0x2e,
-        MultiNamePrefix = 0x2f, ExtOpPrefix = 0x5b, DeviceOp = 0x82, Arg0Op = 0x68, OrOp = 0x7d,
+        MultiNamePrefix = 0x2f, ExtOpPrefix = 0x5b, DeviceOp = 0x82, Arg0Op = 0x68, OrOp = 0x7d, NotifyOp = 0x86,
         CreateDWordFieldOp = 0x8a, LEqualOp = 0x93, IfOp = 0xa0, ReturnOp = 0xa4;
 
     private const byte Serialized = 8;
@@ -177,6 +177,14 @@ internal sealed class AmlWriter(TableWriter bytes)
         NameString(name);
         Integer(bits);
         NameString(name);
+    }
+
+    /// <summary>Notify (device, value)</summary>
+    public void Notify(string device, ulong value)
+    {
+        bytes.U8(NotifyOp);
+        NameString(device);
+        Integer(value);
     }
 
     /// <summary>Return (Arg)</summary>

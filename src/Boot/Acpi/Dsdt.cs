@@ -1,6 +1,7 @@
 using System.Globalization;
 using Vmm.Devices.Acpi;
 using Vmm.Devices.Legacy;
+using Vmm.Devices.Memory;
 
 namespace Vmm.Boot.Acpi;
 
@@ -10,6 +11,9 @@ internal static class Dsdt
 {
     // _STA (6.3.7): present, enabled, shown to the user or not, functioning.
     private const ulong Shown = 0x0f, NotShown = 0x0b;
+
+    private const string GenerationDevice = "VGEN";
+    private const ulong NumberChanged = 0x80;
 
     public static void Write(TableWriter w, AcpiOptions options) =>
         // Revision 2: integers have 64 bits.
@@ -44,11 +48,24 @@ internal static class Dsdt
                     Ports(aml, "FWCF", FwCfg.AcpiId, NotShown, FwCfg.Port, FwCfg.PortCount);
                 }
 
+                if (options.Generation is { } generation)
+                {
+                    Generation(aml, generation);
+                }
+
                 for (int i = 0; i < options.VirtioMmio.Count; i++)
                 {
                     VirtioMmio(aml, i, options.VirtioMmio[i]);
                 }
             });
+            if (options.Generation is not null)
+            {
+                // The event's name (5.6.4.1): E for one that is cleared before it is handled.
+                aml.Scope("\\_GPE", () => aml.Method(
+                    string.Create(CultureInfo.InvariantCulture, $"_E{PowerManagement.GenerationEvent:X2}"), 0,
+                    () => aml.Notify($"\\_SB.{GenerationDevice}", NumberChanged)));
+            }
+
             aml.Name("\\_S5").Package(PowerManagement.SoftOffSleepType, PowerManagement.SoftOffSleepType, 0, 0);
         });
 
@@ -97,6 +114,17 @@ internal static class Dsdt
             aml.Name("_HID").String(id);
             aml.Name("_STA").Integer(status);
             aml.Name("_CRS").ResourceTemplate(crs => crs.Ports(first, count));
+        });
+
+    /// <summary>"Virtual Machine Generation ID": found by its compatible id; ADDR has the lower and the upper half of the address.
+    /// </summary>
+    private static void Generation(AmlWriter aml, GuestAddress address) =>
+        aml.Device(GenerationDevice, () =>
+        {
+            aml.Name("_HID").String(GenerationId.AcpiId);
+            aml.Name("_CID").String(GenerationId.CompatibleId);
+            aml.Name("_DDN").String(GenerationId.CompatibleId);
+            aml.Name("ADDR").Package(address.Value & uint.MaxValue, address.Value >> 32);
         });
 
     /// <summary>LNRO0005 is the id that Linux's virtio-mmio driver has for ACPI.</summary>

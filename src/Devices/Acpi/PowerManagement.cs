@@ -4,13 +4,13 @@ using Vmm.Devices.State;
 namespace Vmm.Devices.Acpi;
 
 /// <summary>ACPI's fixed power-management registers (ACPI 6.4, section 4.8.3): the power button, soft-off, and the
-/// power-management timer.</summary>
+/// power-management timer; and its general-purpose events (section 4.8.4.1).</summary>
 /// <remarks>
 /// <code>
 /// 0 PM1_STS  2 PM1_EN    8 PWRBTN, the only event that happens here
 /// 4 PM1_CNT              0 SCI_EN, always on | 12..10 SLP_TYP | 13 SLP_EN
 /// 8 PM_TMR               24 bits at 3.579545 MHz
-/// 16 GPE0_STS 18 GPE0_EN 16 events, of which none ever happens
+/// 16 GPE0_STS 18 GPE0_EN 16 events, of which number 5 tells of a new VM generation ID
 /// </code>
 /// The machine is always in ACPI mode: the FADT says so with SMI_CMD 0. The timer's carry (TMR_STS) is not reported;
 /// software that reads the timer at least every 2.3 seconds, as Linux does, does not need it. Safe to use from any thread.
@@ -35,6 +35,9 @@ public sealed class PowerManagement : IBusDevice, ISavedState
     /// <summary>For the FADT: GPE0_BLK, 4 bytes.</summary>
     public const ushort GeneralEventPort = Port + 16;
 
+    /// <summary>For the DSDT: the bit of GPE0 that tells of a new <see cref="GenerationId"/>.</summary>
+    public const int GenerationEvent = 5;
+
     /// <summary>For the FADT: SCI_INT, level-triggered.</summary>
     public const int SciIrq = 9;
 
@@ -48,6 +51,7 @@ public sealed class PowerManagement : IBusDevice, ISavedState
     private const ushort Enables = 1 << 0 | 1 << 5 | PowerButton | 1 << 9 | 1 << 10;    // those that exist in PM1_EN
     private const ushort SciEnabled = 1 << 0, BusMasterReload = 1 << 1, SleepEnable = 1 << 13;
     private const int SleepTypeShift = 10, SleepTypeMask = 7;
+    private const ushort Events = 1 << GenerationEvent;                                 // those that happen
     private const int ControlStored = BusMasterReload | (SleepTypeMask << SleepTypeShift);
     private const uint TimerMask = 0xff_ffff;
 
@@ -59,7 +63,7 @@ public sealed class PowerManagement : IBusDevice, ISavedState
     private readonly IPowerControl _power;
     private readonly TimeProvider _clock;
     private long _started;
-    private ushort _status, _enable, _control, _eventEnable;
+    private ushort _status, _enable, _control, _eventStatus, _eventEnable;
 
     /// <param name="sci">Held up while an enabled event is pending.</param>
     /// <param name="power">Called when the guest powers itself off.</param>
@@ -86,6 +90,16 @@ public sealed class PowerManagement : IBusDevice, ISavedState
         }
     }
 
+    /// <summary>Tells the guest that its generation ID is another one: it reads it again.</summary>
+    public void TellNewGeneration()
+    {
+        lock (_lock)
+        {
+            _eventStatus |= 1 << GenerationEvent;
+            UpdateInterrupt();
+        }
+    }
+
     public void Read(ulong offset, Span<byte> data)
     {
         lock (_lock)
@@ -102,6 +116,7 @@ public sealed class PowerManagement : IBusDevice, ISavedState
                     4 => (uint)_control | SciEnabled,
                     8 => timer,
                     10 => timer >> 16,
+                    16 => _eventStatus,
                     18 => _eventEnable,
                     _ => 0,
                 }) >> shift);
@@ -132,6 +147,9 @@ public sealed class PowerManagement : IBusDevice, ISavedState
                         off |= (value & SleepEnable) != 0
                             && ((_control >> SleepTypeShift) & SleepTypeMask) == SoftOffSleepType;
                         break;
+                    case 16:
+                        _eventStatus &= (ushort)~value;
+                        break;
                     case 18:
                         _eventEnable = (ushort)((_eventEnable & kept) | value);
                         break;
@@ -152,10 +170,11 @@ public sealed class PowerManagement : IBusDevice, ISavedState
     {
         lock (_lock)
         {
-            state.Version(1);
+            state.Version(2);
             state.Write("status", (uint)_status);
             state.Write("enable", (uint)_enable);
             state.Write("control", (uint)_control);
+            state.Write("eventStatus", (uint)_eventStatus);
             state.Write("eventEnable", (uint)_eventEnable);
             state.Write("timerNanoseconds", (ulong)Scale(_clock.GetTimestamp() - _started, _clock.TimestampFrequency, NanosecondsPerSecond));
         }
@@ -167,10 +186,11 @@ public sealed class PowerManagement : IBusDevice, ISavedState
     {
         lock (_lock)
         {
-            state.Version(1);
+            bool hasEvents = state.Version(least: 1, most: 2) > 1;
             _status = (ushort)state.Bits("status", PowerButton);
             _enable = (ushort)state.Bits("enable", Enables);
             _control = (ushort)state.Bits("control", ControlStored);
+            _eventStatus = hasEvents ? (ushort)state.Bits("eventStatus", Events) : (ushort)0;
             _eventEnable = state.UInt16("eventEnable");
             long elapsed = (long)state.UInt64("timerNanoseconds", most: MostNanoseconds);
             _started = _clock.GetTimestamp() - Scale(elapsed, NanosecondsPerSecond, _clock.TimestampFrequency);
@@ -199,5 +219,5 @@ public sealed class PowerManagement : IBusDevice, ISavedState
         return (seconds * to) + (rest * to / from);
     }
 
-    private void UpdateInterrupt() => _sci.SetLevel((_status & _enable) != 0);
+    private void UpdateInterrupt() => _sci.SetLevel(((_status & _enable) | (_eventStatus & _eventEnable)) != 0);
 }

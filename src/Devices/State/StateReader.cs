@@ -63,6 +63,16 @@ public sealed class StateReader
         }
     }
 
+    /// <summary>The version of the fields, where older ones can be read, too.</summary>
+    /// <returns>Which it is.</returns>
+    public int Version(int least, int most)
+    {
+        ulong version = UInt64("version");
+        return version >= (ulong)least && version <= (ulong)most
+            ? (int)version
+            : throw Refuse("version", $"{version} is not known to this vmm ({least} to {most} are)");
+    }
+
     public bool Boolean(string name) => Get(name).ValueKind switch
     {
         JsonValueKind.True => true,

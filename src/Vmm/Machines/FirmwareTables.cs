@@ -16,7 +16,7 @@ internal sealed class FirmwareTables
     /// <param name="virtioMmio">Devices on the mmio transport.</param>
     public FirmwareTables(int cpus, AcpiPci? pci, IReadOnlyList<AcpiVirtioMmio> virtioMmio)
     {
-        _acpi = new AcpiOptions { Cpus = cpus, Pci = pci, VirtioMmio = virtioMmio };
+        _acpi = new AcpiOptions { Cpus = cpus, Pci = pci, VirtioMmio = virtioMmio, Generation = Generation };
         _mp = new MpTableOptions { Cpus = cpus, PciInterrupts = pci?.Interrupts ?? [] };
     }
 
@@ -42,6 +42,9 @@ internal sealed class FirmwareTables
 
     /// <summary>Where the RSDP is.</summary>
     public static GuestAddress Rsdp => new(Layout.AcpiTables);
+
+    /// <summary>Where the VM generation ID is.</summary>
+    public static GuestAddress Generation => new(Layout.GenerationId);
 
     /// <summary>Writes both kinds of tables.</summary>
     /// <returns>Memory that the guest must not use besides what <see cref="E820Map"/> always keeps.</returns>

@@ -267,7 +267,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         Loop.Failed += error => End(MachineEnd.HostFailed(Failures.Describe(error)));
         _observer?.Attach(Loop);
         Guest?.Attach(this);
-        _platform = new Platform(_spec, _host.Vm, this, State);
+        _platform = new Platform(_spec, _host.Vm, Ram.Memory, this, State);
         AddSerialPorts();
         _slots = Own(CreateSlots());
         Own(_host.Backends);        // disposed before what they signal
@@ -337,6 +337,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     {
         long begin = Stopwatch.GetTimestamp();
         IReadOnlyList<E820Range> reserved = FirmwareTables.For(_spec.Cpus, _slots!, Ram.Memory, processor).Write(Ram.Memory);
+        _platform.Generation.Begin();
         Describing = Stopwatch.GetElapsedTime(begin);
         return reserved;
     }

@@ -36,7 +36,14 @@ internal sealed class MachineParts : ISavedState
         // Devices with an interrupt line come after the interrupt controllers.
         foreach ((string name, ISavedState part) in _parts.OrderBy(static part => part.Name == "vm" ? 0 : 1))
         {
-            state.Read(name, part);
+            if (part is ILaterState later && !state.Has(name))
+            {
+                later.LoadNone();
+            }
+            else
+            {
+                state.Read(name, part);
+            }
         }
     }
 }

@@ -2,7 +2,9 @@ using Vmm.Boot;
 using Vmm.Devices.Acpi;
 using Vmm.Devices.Bus;
 using Vmm.Devices.Legacy;
+using Vmm.Devices.Memory;
 using Vmm.Kvm;
+using Vmm.Machines.Slots;
 
 namespace Vmm.Machines;
 
@@ -11,7 +13,7 @@ internal sealed class Platform
 {
     /// <param name="control">Ends the machine when the guest asks for it.</param>
     /// <param name="state">Collects the parts that have a state to save.</param>
-    public Platform(MachineSpec spec, KvmVm vm, IPowerControl control, MachineParts state)
+    public Platform(MachineSpec spec, KvmVm vm, GuestMemory memory, IPowerControl control, MachineParts state)
     {
         I8042 keyboard = state.Add("i8042", new I8042(control));
         Ports.Add(I8042.DataPortNumber, 1, keyboard.DataPort);
@@ -26,6 +28,7 @@ internal sealed class Platform
         Ports.Add(FwCfg.Port, FwCfg.PortCount, FwCfg);
         Power = state.Add("power", new PowerManagement(new IrqLine(vm, PowerManagement.SciIrq), control, TimeProvider.System));
         Ports.Add(PowerManagement.Port, PowerManagement.PortCount, Power);
+        Generation = state.Add("generation", new GenerationId(memory, FirmwareTables.Generation, new SystemEntropy(), Power));
     }
 
     public AddressBus Ports { get; } = new("port");
@@ -33,6 +36,8 @@ internal sealed class Platform
     public AddressBus Mmio { get; } = new("mmio");
 
     public PowerManagement Power { get; }
+
+    public GenerationId Generation { get; }
 
     public FwCfg FwCfg { get; }
 

@@ -183,6 +183,7 @@ public sealed class AcpiTablesTests
     [InlineData("high ecam")]
     [InlineData("mmio")]
     [InlineData("bare")]
+    [InlineData("high generation")]
     public void Iasl_disassembles_and_recompiles_every_table_without_complaint(string machine)
     {
         DirectoryInfo directory = Directory.CreateTempSubdirectory("vmm-acpi-");
@@ -213,7 +214,8 @@ public sealed class AcpiTablesTests
         "0xC0000000,", "0xCFFFFFFF,", "0x0000000200000000,", "0x00000011FFFFFFFF,", "EisaId (\"PNP0501\")",
         "\"ACPI0007\"", "Name (\\_S5, Package (0x04)", "Memory32Fixed (ReadWrite,", "EisaId (\"PNP0B00\")",
         "\"QEMU0001\"", "0x0505,             // Range Minimum", "\"QEMU0002\"", "0x0510,             // Range Minimum",
-        "ToUUID (\"33db4d5b-1ff7-401c-9657-7441c03dd766\")")]
+        "ToUUID (\"33db4d5b-1ff7-401c-9657-7441c03dd766\")", "Device (VGEN)", "\"VM_Gen_Counter\"", "Method (_E05, 0, Serialized)",
+        "Notify (\\_SB.VGEN, 0x80)")]
     [InlineData("mmio", "Device (V013)", "\"LNRO0005\"", "0xD1013000,",
         "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive, ,, )",
         "Interrupt (ResourceConsumer, Level, ActiveHigh, Exclusive, ,, )")]
@@ -252,6 +254,29 @@ public sealed class AcpiTablesTests
             Assert.Contains(answer, output, StringComparison.Ordinal);
             Assert.DoesNotContain("Error", output, StringComparison.Ordinal);
             Assert.DoesNotContain("Warning", output, StringComparison.Ordinal);
+        }
+        finally
+        {
+            directory.Delete(recursive: true);
+        }
+    }
+
+    /// <summary>Where drivers find the generation ID: lower half, upper half.</summary>
+    [AcpiExecTheory]
+    [InlineData("pci", "00000000000DF100", "0000000000000000")]
+    [InlineData("high generation", "0000000034567898", "0000000000000012")]
+    public void The_guest_is_told_the_address_of_its_generation_id(string machine, string lower, string upper)
+    {
+        DirectoryInfo directory = Directory.CreateTempSubdirectory("vmm-acpi-");
+        try
+        {
+            File.WriteAllBytes(Path.Combine(directory.FullName, "DSDT.dat"), Tables(Machines.Named(machine))["DSDT"]);
+            string output = Iasl.Exec(directory.FullName, @"evaluate \_SB.VGEN.ADDR");
+            int first = output.IndexOf(lower, StringComparison.Ordinal);
+            Assert.True(first > 0 && output.IndexOf(upper, first, StringComparison.Ordinal) > first, output);
+            Assert.Contains("VM_GEN_COUNTER", Iasl.Exec(directory.FullName, @"evaluate \_SB.VGEN._CID"), StringComparison.Ordinal);
+            output = Iasl.Exec(directory.FullName, @"execute \_GPE._E05");
+            Assert.DoesNotContain("Error", output, StringComparison.Ordinal);
         }
         finally
         {

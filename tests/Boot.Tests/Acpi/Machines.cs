@@ -8,7 +8,8 @@ internal static class Machines
 {
     public static AcpiOptions Named(string name) => name switch
     {
-        "pci" => new AcpiOptions { Cpus = 2, Pci = Pci(256) },
+        "pci" => new AcpiOptions { Cpus = 2, Pci = Pci(256), Generation = new GuestAddress(0xd_f100) },
+        "high generation" => new AcpiOptions { Cpus = 1, Generation = new GuestAddress(0x12_3456_7898) },
         "high ecam" => new AcpiOptions { Cpus = 1, Pci = Pci(1) with { Ecam = new GuestAddress(0x80_0000_0000) } },
         "mmio" => new AcpiOptions
         {

@@ -79,11 +79,33 @@ public sealed class PowerManagementTests
     }
 
     [Fact]
-    public void General_events_can_be_enabled_and_never_happen()
+    public void General_events_can_be_enabled_and_do_not_happen_by_themselves()
     {
         _pm.Write(16, 0xffff_ffff, 4);
         Assert.Equal(0xffff_0000UL, _pm.Read(16, 4));
         Assert.False(_sci.Level);
+    }
+
+    /// <summary>ACPI 6.5, 4.8.4.1.1: the status is set whether the event is enabled or not, and cleared by writing a 1.</summary>
+    [Fact]
+    public void A_new_generation_raises_SCI_once_it_is_enabled_until_its_status_is_cleared()
+    {
+        const ulong Bit = 1 << PowerManagement.GenerationEvent;
+        _pm.TellNewGeneration();
+        Assert.False(_sci.Level);
+        Assert.Equal(Bit, _pm.Read(16, 2));
+        _pm.Write(18, 0xffff & ~Bit, 2);
+        Assert.False(_sci.Level);
+        _pm.Write(18, Bit, 1);
+        Assert.True(_sci.Level);
+        _pm.Write(16, 0xffff & ~Bit, 2);
+        Assert.True(_sci.Level);
+        _pm.Write(0, 0xffff, 2);
+        Assert.True(_sci.Level);
+        _pm.Write(16, Bit, 1);
+        Assert.False(_sci.Level);
+        Assert.Equal(0UL, _pm.Read(16, 2));
+        Assert.Equal(1, _sci.Rises);
     }
 
     [Theory]

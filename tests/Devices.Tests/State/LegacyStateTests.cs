@@ -232,6 +232,9 @@ public sealed class LegacyStateTests
                     return null;
                 case 1 when _management is not null:
                     return [_management.PressPowerButton() ? (byte)1 : (byte)0];
+                case 2 when _management is not null:
+                    _management.TellNewGeneration();
+                    return null;
                 case < 8:
                     var read = new byte[data.Length];
                     Array.Fill(read, (byte)0xff);
