@@ -63,6 +63,8 @@ enum frame_type {
     FRAME_PING = 0x49,
     FRAME_SHUTDOWN = 0x4a,          /* end all processes, write everything, go off */
     FRAME_ENTROPY = 0x4b,           /* up to ENTROPY_MOST bytes of the host's, for a machine that was saved */
+    FRAME_MACHINE_ID = 0x4c,        /* 32 hexadecimal digits for /etc/machine-id, where there is one */
+    FRAME_MAC = 0x4d,               /* 6 bytes: a card's address; 6 bytes: the one that it gets */
     FRAME_HOLD = 0x4f,              /* stop all processes: the machine is about to be forked; ready answers */
     FRAME_GO = 0x50,                /* u32: 0 for the machine that was forked, else the fork's number; all go on */
 

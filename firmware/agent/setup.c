@@ -145,10 +145,11 @@ static void add_entropy(const char *content, usize length)
     if (length == 0 || length > ENTROPY_MOST || !is_init)
         return;
     memcpy(entropy.bytes, content, length);
-    long error = CALL(mknod, device, S_IFCHR | 0600, 1 << 8 | 9);
+    CALL(mknod, device, S_IFCHR | 0600, 1 << 8 | 9);
     int fd = (int)CALL(open, device, O_WRONLY | O_CLOEXEC);
-    if (error == 0)
-        error = fd < 0 ? fd : CALL(ioctl, fd, RNDADDENTROPY, &entropy);
+    if (fd < 0)                             /* the guest has another root by now, which has the device, and may be read-only */
+        fd = (int)CALL(open, "/dev/urandom", O_WRONLY | O_CLOEXEC);
+    long error = fd < 0 ? fd : CALL(ioctl, fd, RNDADDENTROPY, &entropy);
     if (error == 0)
         error = CALL(ioctl, fd, RNDRESEEDCRNG, 0);
     if (fd >= 0)
@@ -157,6 +158,43 @@ static void add_entropy(const char *content, usize length)
     /* Nobody may have numbers that another has, too. */
     if (error != 0)
         set_up_failed("fresh random numbers", "", error);
+}
+
+/* Only where there is one: machine-id(5). */
+static void set_machine_id(const char *content, usize length)
+{
+    static const char path[] = "/etc/machine-id";
+    int fd = (int)CALL(open, path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    long error = fd < 0 ? fd : CALL(write, fd, content, length);
+    if (fd >= 0) {
+        CALL(write, fd, "\n", 1);
+        CALL(close, fd);
+    }
+    if (error < 0 && error != -ENOENT)
+        link_note("writing", path, error);
+}
+
+/* Gives a card another address: its driver has read the one that it had when the machine was saved. */
+static void set_mac(const u8 *from, const u8 *to)
+{
+    enum { INDEX_MOST = 256 };
+    struct interface_address request;
+    int fd = (int)CALL(socket, AF_INET_, SOCK_DGRAM_ | SOCK_CLOEXEC_, 0);
+    if (fd < 0)
+        return;
+    for (int index = 1; index <= INDEX_MOST; index++) {
+        memset(&request, 0, sizeof request);
+        memcpy(&request.family, &index, sizeof index);
+        if (CALL(ioctl, fd, SIOCGIFNAME_, &request) != 0 || CALL(ioctl, fd, SIOCGIFHWADDR_, &request) != 0
+            || request.family != ARPHRD_ETHER_ || memcmp(request.address, from, sizeof request.address) != 0)
+            continue;
+        memcpy(request.address, to, sizeof request.address);
+        long error = CALL(ioctl, fd, SIOCSIFHWADDR_, &request);
+        if (error != 0)
+            link_note("a new address for", request.name, error);
+        break;
+    }
+    CALL(close, fd);
 }
 
 static void raise_loopback(void)
@@ -232,6 +270,14 @@ void handle_setup(enum frame_type type, char *content, usize length)
         break;
     case FRAME_ENTROPY:
         add_entropy(content, length);
+        break;
+    case FRAME_MACHINE_ID:
+        if (is_init)
+            set_machine_id(content, length);
+        break;
+    case FRAME_MAC:
+        if (length == 12 && is_init)
+            set_mac((const u8 *)content, (const u8 *)content + 6);
         break;
     case FRAME_HOSTNAME:
         CALL(sethostname, content, length);

@@ -29,7 +29,8 @@ typedef unsigned long u64;
 typedef unsigned long usize;
 
 enum { AF_UNIX_ = 1, AF_INET_ = 2, AF_VSOCK_ = 40, SOCK_STREAM_ = 1, SOCK_DGRAM_ = 2, SOCK_CLOEXEC_ = O_CLOEXEC };
-enum { SIOCGIFFLAGS_ = 0x8913, SIOCSIFFLAGS_ = 0x8914, IFF_UP_ = 1 };
+enum { SIOCGIFNAME_ = 0x8910, SIOCGIFFLAGS_ = 0x8913, SIOCSIFFLAGS_ = 0x8914, SIOCSIFHWADDR_ = 0x8924, SIOCGIFHWADDR_ = 0x8927 };
+enum { IFF_UP_ = 1, ARPHRD_ETHER_ = 1 };
 
 /* struct sockaddr_vm. */
 struct vsock_address {
@@ -43,6 +44,14 @@ struct interface_request {
     char name[16];
     short flags;
     char rest[22];
+};
+
+/* The same, as far as addresses of hardware go; an index is where the family is. */
+struct interface_address {
+    char name[16];
+    u16 family;
+    u8 address[6];
+    char rest[16];
 };
 
 static inline long sys(long number, long a, long b, long c, long d, long e)

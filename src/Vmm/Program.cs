@@ -7,9 +7,9 @@ using Vmm.Machines;
 var clock = new StartClock();
 try
 {
-    if (EmulatedHost.HandOver(args) is { } code)
+    if (EmulatedHost.IsAskedFor(args))
     {
-        return code;
+        return EmulatedHost.Run(args.Length);
     }
 
     args = FileNames.Arguments(args);

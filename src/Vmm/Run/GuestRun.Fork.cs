@@ -64,7 +64,8 @@ internal sealed partial class GuestRun
             return;
         }
 
-        RunSetup.SendFork(_session, _options.Hostname, number);
+        FreshIdentity.Named(_options.Hostname, _machine.Nets).Send(_session);
+        RunSetup.LetGo(_session, number);
         Stay();
     }
 

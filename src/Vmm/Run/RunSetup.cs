@@ -18,10 +18,13 @@ internal static class RunSetup
     /// <param name="isRestored">The guest booted another time, and others go on from there, too.</param>
     public static void Send(AgentSession session, RunOptions options, bool isRestored = false)
     {
-        SendClock(session);
         if (isRestored)
         {
-            SendEntropy(session);
+            FreshIdentity.Same.Send(session);
+        }
+        else
+        {
+            FreshIdentity.SendClock(session);
         }
 
         session.Tell(AgentFrameType.Hostname, Encoding.UTF8.GetBytes(options.Hostname));
@@ -71,16 +74,6 @@ internal static class RunSetup
         }
     }
 
-    /// <summary>Gives a fork what it may share with no other machine, and lets it go on.</summary>
-    /// <param name="number">The fork's, from 1.</param>
-    public static void SendFork(AgentSession session, string hostname, uint number)
-    {
-        SendClock(session);
-        SendEntropy(session);
-        session.Tell(AgentFrameType.Hostname, Encoding.UTF8.GetBytes(hostname));
-        LetGo(session, number);
-    }
-
     /// <summary>Lets a machine's processes go on that were held.</summary>
     /// <param name="number">The fork's, or 0 for the machine that was forked.</param>
     public static void LetGo(AgentSession session, uint number)
@@ -100,23 +93,6 @@ internal static class RunSetup
         MakeDirectory(session, $"{Changes}/upper");
         MakeDirectory(session, $"{Changes}/work");
         Mount(session, "root", root, "overlay", options: $"lowerdir={Lower},upperdir={Changes}/upper,workdir={Changes}/work");
-    }
-
-    /// <summary>Sets the guest's clock to the host's: a kernel without a driver for the RTC would be in 1970.</summary>
-    private static void SendClock(AgentSession session)
-    {
-        Span<byte> clock = stackalloc byte[16];
-        (long seconds, long ticks) = Math.DivRem((DateTime.UtcNow - DateTime.UnixEpoch).Ticks, TimeSpan.TicksPerSecond);
-        BinaryPrimitives.WriteInt64LittleEndian(clock, seconds);
-        BinaryPrimitives.WriteInt64LittleEndian(clock[8..], ticks * 100);
-        session.Tell(AgentFrameType.Clock, clock);
-    }
-
-    private static void SendEntropy(AgentSession session)
-    {
-        Span<byte> entropy = stackalloc byte[AgentProtocol.MostEntropy];
-        SystemRandom.Fill(entropy);
-        session.Tell(AgentFrameType.Entropy, entropy);
     }
 
     private static void Mount(

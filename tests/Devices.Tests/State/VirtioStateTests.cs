@@ -2,6 +2,7 @@ using Vmm.Devices.State;
 using Vmm.Devices.Tests.Virtio;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Block;
+using Vmm.Devices.Virtio.Net;
 
 namespace Vmm.Devices.Tests.State;
 
@@ -154,6 +155,22 @@ public sealed class VirtioStateTests
         Assert.Equal(2u, other.Driver.Transport.TakeInterrupts() & 2);
         Assert.NotEqual(generation, other.Driver.Transport.ConfigGeneration);
         Assert.Equal(0u, other.Driver.Transport.ReadConfig32(4) >> 16);
+    }
+
+    [Fact]
+    public void A_card_with_another_address_remembers_the_one_that_the_guest_has_read()
+    {
+        using var rig = new NetRig(Variant.Default);
+        byte[] state = StateWriter.Save(rig.Driver.Transport.State), address = [2, 0, 0, 0, 0, 9];
+        using var same = new NetRig(Variant.Default, start: false);
+        same.Rig.Test.CopyFrom(rig.Rig.Test);
+        StateReader.Load(state, "m", same.Driver.Transport.State);
+        Assert.True(same.Card.FormerMac.IsEmpty);
+        using var other = new NetRig(Variant.Default, options: new NetOptions { Mac = address }, start: false);
+        other.Rig.Test.CopyFrom(rig.Rig.Test);
+        StateReader.Load(state, "m", other.Driver.Transport.State);
+        Assert.Equal((Convert.ToHexString(NetRig.Mac), Convert.ToHexString(address)),
+            (Convert.ToHexString(other.Card.FormerMac.Span), Convert.ToHexString(other.Card.Mac.Span)));
     }
 
     /// <summary>A device, and one that took over its state.</summary>

@@ -24,6 +24,7 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
     private const int EthernetHeaderBytes = 14;
     private const ulong VlanTagBytes = 4;
     private const ulong JumboBytes = 9000;
+    private const int MacBytes = 6;
     private const int ConfigBytes = 12;
     private const int StatusOffset = 6;
     private const int FramesPerTurn = 128;
@@ -172,6 +173,12 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
         }
     }
 
+    /// <summary>Its address.</summary>
+    public ReadOnlyMemory<byte> Mac => _config.AsMemory(0, MacBytes);
+
+    /// <summary>The one that it had in the state that was loaded; empty where it is the same, and where none was.</summary>
+    public ReadOnlyMemory<byte> FormerMac { get; private set; }
+
     /// <inheritdoc/>
     protected internal override void Save(StateWriter state)
     {
@@ -188,9 +195,12 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
         byte link = (byte)(config[StatusOffset] & 1);
         bool linkChanged = link != _config[StatusOffset];
         config[StatusOffset] ^= (byte)(linkChanged ? 1 : 0);
-        if (!config.AsSpan().SequenceEqual(_config))
+
+        // The driver has read this one: whoever gives the card another one tells the guest by other means.
+        FormerMac = config.AsSpan(0, MacBytes).SequenceEqual(_config.AsSpan(0, MacBytes)) ? default : config.AsMemory(0, MacBytes);
+        if (!config.AsSpan(MacBytes).SequenceEqual(_config.AsSpan(MacBytes)))
         {
-            throw state.Refuse("config", "describes another card (MAC address, MTU or number of queues)");
+            throw state.Refuse("config", "describes another card (MTU or number of queues)");
         }
 
         _pairs = (int)state.UInt64("pairs", 1, (NegotiatedFeatures & NetFeatures.Mq) != 0 ? (ulong)_maxPairs : 1);

@@ -52,6 +52,8 @@ internal enum AgentFrameType : byte
     Ping = 0x49,
     Shutdown = 0x4a,
     Entropy = 0x4b,
+    MachineId = 0x4c,
+    Mac = 0x4d,
     Hold = 0x4f,
     Go = 0x50,
 
