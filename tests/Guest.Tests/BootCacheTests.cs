@@ -45,7 +45,7 @@ public sealed class BootCacheTests
     }
 
     private static VmmProcess Start(string cache, string name, string directory, bool forked = false) => VmmProcess.StartInShell(
-        $"unset VMM_COLD; export XDG_CACHE_HOME={cache}; exec \"$@\"",
+        $"export XDG_CACHE_HOME={cache}; exec \"$@\"",
         "run", "--kernel", Product.Vmlinux, "-m", "64M", "--root", "none", "--hostname", name, "--env", $"A={name}", "--env", $"F={(forked ? 1 : 0)}", "--workdir", directory, "--", "sh", "-c", Script);
 
     private static string[] Finish(VmmProcess vmm, string input)

@@ -99,7 +99,7 @@ public sealed class RunTests
     [KvmFact]
     public void A_guest_that_does_not_boot_is_distinguished_from_a_command_that_hangs()
     {
-        VmmProcess.Ended ended = VmmProcess.Run(Run("--boot-timeout", "0.3", "--", "true"));
+        VmmProcess.Ended ended = VmmProcess.Run(Run("--cold", "--boot-timeout", "0.3", "--", "true"));
         Assert.Equal(125, ended.Code);
         Assert.Contains("vmm: the guest did not boot", ended.Error, StringComparison.Ordinal);
     }
