@@ -36,6 +36,11 @@ public sealed class CommandLineTests
     [InlineData("--mem is no option of 'vmm check' ('vmm check --help' tells more)", "--mem", "1G", "check")]
     [InlineData("no such option '--foo' ('vmm inspect --help' tells more)", "inspect", "--foo")]
     [InlineData("no such option '--size'", "disk", "create", "--size", "x.img", "1G")]
+    [InlineData("'c' is one too many: vmm snapshot MACHINE DIR", "snapshot", "./a", "b", "c")]
+    [InlineData("DIR is missing: vmm snapshot MACHINE DIR", "snapshot", "--live", "./a")]
+    [InlineData("DIR is missing: vmm snapshot merge BASE DIFF DIR", "snapshot", "merge", "a", "b")]
+    [InlineData("a/snapshot.json: no such file", "snapshot", "merge", "a", "b", "c")]
+    [InlineData("--diff takes a value, BASE", "snapshot", "./a", "b", "--diff")]
     public void What_the_library_would_make_of_it_is_refused(string said, params string[] arguments) => AssertTold(said, arguments);
 
     /// <summary>What the library's root command would drop: a first word that ends in /vmm.</summary>

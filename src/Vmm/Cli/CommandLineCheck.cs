@@ -91,7 +91,7 @@ internal static class CommandLineCheck
                         throw UnknownWords.NoSuchOption(command, text, word < args.Length ? args[word] : null);
                     }
 
-                    if (command.Subcommands.Count > 0)
+                    if (command.Subcommands.Count > 0 && command.Arguments.Count == 0)
                     {
                         throw UnknownWords.NoSuchCommand(command, text);
                     }
