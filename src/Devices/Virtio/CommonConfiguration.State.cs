@@ -35,6 +35,19 @@ public sealed partial class CommonConfiguration : ISavedState
         }
     }
 
+    /// <summary>Before a state is loaded: a device that has run gives up what it has, as at a reset by the driver. No request is in
+    /// flight.</summary>
+    internal void ResetForLoad()
+    {
+        lock (_device.Gate)
+        {
+            if (_status != DeviceStatus.None)
+            {
+                BeginReset();
+            }
+        }
+    }
+
     /// <inheritdoc/>
     public void Load(StateReader state)
     {

@@ -167,6 +167,15 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 new("vmm fork db -n 8", "db-1 to db-8"),
                 new("vmm fork db --name other", "one, called so"),
             ]),
+        "vmm rewind" => new(
+            ["NAME|PATH"],
+            [
+                "Takes the machine back to where its last 'vmm snapshot' was made, in place: only pages that were written to since are put back, "
+                    + "and its devices' state. So a test can begin from one state again and again, in milliseconds.",
+                "The first time all memory is compared with the snapshot's, unless that was made with --live. Ephemeral disks go back, too; a machine "
+                    + "that wrote to another disk since is refused, and goes on. The snapshot has to be whole, no diff. docs/snapshots.md tells more.",
+            ],
+            [new("vmm snapshot --live ./fuzz.sock start; while run_test; do vmm rewind ./fuzz.sock; done", "each test begins from the same state")]),
         "vmm restore" => new(
             ["[OPTION...] DIR"],
             [

@@ -61,6 +61,7 @@ internal sealed class CommandTree
         root.Subcommands.Add(Named("snapshot", SnapshotCommand.Create));
         root.Subcommands.Add(Named("fork", ForkCommand.Create));
         root.Subcommands.Add(Named("restore", () => RestoreCommand.Create(clock)));
+        root.Subcommands.Add(Named("rewind", RewindCommand.Create));
         root.Subcommands.Add(Named("disk", DiskCommand.Create));
         root.Subcommands.Add(Named("kernel", KernelCommand.Create));
         root.Subcommands.Add(Named("exec", ExecCommand.Create));

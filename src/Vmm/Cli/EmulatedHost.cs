@@ -26,7 +26,7 @@ internal static unsafe class EmulatedHost
     private const string Script = "kvm-host/run";
 
     // Commands that need no KVM run here, and so does completion.
-    private static readonly string[] WithoutKvm = ["inspect", "disk", "kernel", "cache", "snapshot", "fork", "junit", "completion", "host", "help", "version", "complete", "manual", .. MachineCommands.Names];
+    private static readonly string[] WithoutKvm = ["inspect", "disk", "kernel", "cache", "snapshot", "rewind", "fork", "junit", "completion", "host", "help", "version", "complete", "manual", .. MachineCommands.Names];
 
     private static readonly string[] Questions = ["--help", "-h", "-?", "--version", "-V"];
 

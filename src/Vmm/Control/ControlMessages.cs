@@ -132,6 +132,7 @@ internal enum MachineCondition
 [JsonSerializable(typeof(ControlSaved))]
 [JsonSerializable(typeof(ControlForkPlan))]
 [JsonSerializable(typeof(ControlForked))]
+[JsonSerializable(typeof(ControlRewound))]
 [JsonSerializable(typeof(ControlOpened))]
 [JsonSerializable(typeof(ConsoleArguments))]
 [JsonSerializable(typeof(ExecArguments))]

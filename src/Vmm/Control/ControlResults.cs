@@ -70,6 +70,10 @@ internal sealed record ControlStopping(bool Told);
 /// <param name="Note">What could not be done as asked; null for nothing.</param>
 internal sealed record ControlSaved(double Pause, int Stops, double LongestPause, ulong Memory, string? Note);
 
+/// <param name="Pause">Seconds that the guest stood still.</param>
+/// <param name="Memory">Bytes of its memory that were put back.</param>
+internal sealed record ControlRewound(double Pause, ulong Memory);
+
 /// <param name="Stream">Its number on this connection.</param>
 /// <param name="InputWindow">Bytes of input that may come without credit.</param>
 /// <param name="OutputWindow">Bytes of each output that come without credit.</param>

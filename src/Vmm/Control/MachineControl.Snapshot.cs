@@ -90,7 +90,7 @@ internal sealed partial class MachineControl
             _machine.Resume();
         }
 
-        answer.Fail("failed", Failures.IsExpected(failure!) ? Failures.Describe(failure!) : failure!.ToString().ReplaceLineEndings(" "));
+        answer.Fail("failed", Explain(failure!));
     }
 
     private static void CheckPath(string name, string path)

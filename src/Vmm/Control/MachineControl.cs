@@ -103,6 +103,9 @@ internal sealed partial class MachineControl : IControlTarget
             case "fork":
                 Fork(StreamRequests.Read(arguments, ControlJson.Default.ForkArguments), answer);
                 break;
+            case "rewind":
+                GoBack(answer);
+                break;
             case "console":
                 OpenConsole(arguments, answer);
                 break;

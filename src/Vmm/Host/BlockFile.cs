@@ -27,6 +27,11 @@ internal abstract class BlockFile : IDisposable
     /// <summary>Registers an owner of operations, once, before its first.</summary>
     public abstract void AddOwner(IFileIoOwner owner);
 
+    /// <summary>Undoes <see cref="AddOwner"/>: the owner is closed.</summary>
+    public virtual void RemoveOwner(IFileIoOwner owner)
+    {
+    }
+
     /// <summary>Takes an operation; it begins with <see cref="Submit"/> and is not finished within this call.</summary>
     public abstract void Start(FileIo io);
 

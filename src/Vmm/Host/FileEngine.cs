@@ -30,6 +30,8 @@ internal sealed class FileEngine(EventLoop loop, bool allowIoUring = true, HostE
     /// <summary>From now on <see cref="IFileIoOwner.Deliver"/> of this owner is called at the end of each batch.</summary>
     public void AddOwner(IFileIoOwner owner) => _owners.Add(owner);
 
+    public void RemoveOwner(IFileIoOwner owner) => _owners.Remove(owner);
+
     public void AddFile(HostFile file)
     {
         _files.Add(file);

@@ -47,6 +47,8 @@ internal class HostFile : BlockFile
 
     public override void AddOwner(IFileIoOwner owner) => Engine.AddOwner(owner);
 
+    public override void RemoveOwner(IFileIoOwner owner) => Engine.RemoveOwner(owner);
+
     public override void Start(FileIo io)
     {
         io.File = this;

@@ -104,5 +104,18 @@ internal sealed class GuestDevices(
         }
     }
 
+    /// <inheritdoc cref="Machine.ReplaceOverlays"/>
+    public void ReplaceOverlays(NextLife overlays)
+    {
+        for (int i = 0; i < _disks.Count; i++)
+        {
+            if (overlays.TakeOverlay(i) is { } overlay)
+            {
+                OpenDisk disk = backends.ReplaceDisk(i, spec.Disks[i], overlay, _disks[i].Device.Replace);
+                _disks[i] = (_disks[i].Device, disk);
+            }
+        }
+    }
+
     public void Dispose() => _time.Dispose();
 }

@@ -1,4 +1,5 @@
 using Vmm.Devices.State;
+using Vmm.Host;
 using Vmm.Kvm;
 
 namespace Vmm.Machines;
@@ -59,6 +60,11 @@ internal sealed partial class Machine
         Loop.Release();
         _vcpus!.Resume();
     }
+
+    /// <summary>Ephemeral disks have these changes from now on, instead of their own. While it stands still.</summary>
+    /// <param name="overlays">Of all such disks; taken over.</param>
+    /// <exception cref="UsageException">A disk cannot be opened again.</exception>
+    public void ReplaceOverlays(NextLife overlays) => _devices.ReplaceOverlays(overlays);
 
     /// <summary>Takes over what was saved, where that is asked for; before the guest runs.</summary>
     private void LoadSaved()

@@ -1,4 +1,5 @@
 using Vmm.Host;
+using Vmm.Machines;
 
 namespace Vmm.Snapshots;
 
@@ -6,6 +7,46 @@ namespace Vmm.Snapshots;
 internal static class MemoryFile
 {
     private const ulong MostAtOnce = 16 << 20;
+
+    /// <summary>Puts memory back as it was when it was saved.</summary>
+    /// <param name="written">Pages that may differ; null where all may.</param>
+    /// <returns>Pages that were put back.</returns>
+    /// <exception cref="UsageException">The file is damaged; part of the memory may have been put back.</exception>
+    /// <exception cref="IOException">The host cannot read it; likewise.</exception>
+    public static unsafe ulong PutBack(Snapshot saved, GuestRam ram, PageSet? written)
+    {
+        ulong length = ram.Memory.Size, count = 0;
+        bool[]? held = written is null ? HeldMemory.Find(ram) : null;
+        byte[] buffer = new byte[MemoryChecksums.ChunkBytes];
+        for (int i = 0; i < saved.Checksums.Length; i++)
+        {
+            ushort pages = written?.Sixteen(i) ?? (held![i] || saved.Checksums[i] != 0 ? ushort.MaxValue : (ushort)0);
+            if (pages == 0)
+            {
+                continue;
+            }
+
+            ulong start = (ulong)i * MemoryChecksums.ChunkBytes;
+            int bytes = (int)Math.Min(MemoryChecksums.ChunkBytes, length - start);
+            Span<byte> before = buffer.AsSpan(0, bytes);
+            saved.ReadChunk(i, before);
+
+            // SAFETY: start + bytes is within the guest's memory, which is one mapping of that length and outlives this call.
+            var now = new Span<byte>((byte*)ram.HostStart + start, bytes);
+            for (int at = 0; at < bytes; at += PageSet.PageBytes)
+            {
+                Span<byte> page = now.Slice(at, PageSet.PageBytes);
+                ReadOnlySpan<byte> old = before.Slice(at, PageSet.PageBytes);
+                if ((pages & (1 << (at / PageSet.PageBytes))) != 0 && !page.SequenceEqual(old))
+                {
+                    old.CopyTo(page);
+                    count++;
+                }
+            }
+        }
+
+        return count;
+    }
 
     /// <summary>Reads all of it, and checks it.</summary>
     /// <param name="start">Zeroed memory of this process.</param>

@@ -172,7 +172,7 @@ internal sealed partial class Snapshot : ISavedMachine, IDisposable
     }
 
     /// <summary>Copies of the writes to ephemeral disks: several machines may be restored at once.</summary>
-    private void TakeOverlays(NextLife overlays)
+    public void TakeOverlays(NextLife overlays)
     {
         for (int i = 0; i < Head.Machine.Disks.Count; i++)
         {

@@ -29,6 +29,7 @@ public sealed class ControlSchemaTests
         Same(ControlJson.Default.ForkArguments, "arguments-fork");
         Same(ControlJson.Default.ControlForkPlan, "result-fork-plan");
         Same(ControlJson.Default.ControlForked, "result-fork");
+        Same(ControlJson.Default.ControlRewound, "result-rewind");
         Same(ControlJson.Default.InputArguments, "arguments-input");
         Same(ControlJson.Default.CreditArguments, "arguments-credit");
         Same(ControlJson.Default.SignalArguments, "arguments-signal");

@@ -118,9 +118,9 @@ public sealed class LiveSnapshotTests : IDisposable
         }
     }
 
-    private static ulong Round(Machine machine) => machine.Ram.Memory.Read<ulong>(new GuestAddress(High + ((Pages - 1) * Page)));
+    internal static ulong Round(Machine machine) => machine.Ram.Memory.Read<ulong>(new GuestAddress(High + ((Pages - 1) * Page)));
 
-    private static void WaitForRounds(Machine machine, ulong count)
+    internal static void WaitForRounds(Machine machine, ulong count)
     {
         ulong before = Round(machine);
         var limit = Stopwatch.StartNew();
@@ -131,13 +131,13 @@ public sealed class LiveSnapshotTests : IDisposable
         }
     }
 
-    private static void EndGuest(Machine machine, Task<MachineEnd> run)
+    internal static void EndGuest(Machine machine, Task<MachineEnd> run)
     {
         machine.Ram.Memory.Write(new GuestAddress(End), 1UL);
         Assert.Equal(MachineEnd.FromGuest(Code), run.GetAwaiter().GetResult());
     }
 
-    private static void EmitWriter(Assembler code)
+    internal static void EmitWriter(Assembler code)
     {
         Label round = code.CreateLabel(), wrong = code.CreateLabel();
         code.mov(rax, Directory | 3);           // present, writable

@@ -15,7 +15,7 @@ public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
     private const string NoHeader = "a request is shorter than its header";
     private const string NoStatus = "a request has no room for its status";
 
-    private readonly IDiskBackend _backend;
+    private IDiskBackend _backend;
     private readonly bool _readOnly;
     private readonly byte[] _config = new byte[BlockConfig.Length];
     private readonly byte[] _serial = new byte[20];
@@ -98,6 +98,26 @@ public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
                 BlockConfig.SetCapacity(_config, sectors);
                 ConfigChanged();
             }
+        }
+    }
+
+    /// <summary>Another backend takes the place of the one it has, with what may be other content. While no request is in flight and the
+    /// machine stands still.</summary>
+    /// <param name="backend">Of the same kind.</param>
+    /// <exception cref="InvalidOperationException">Requests are in flight.</exception>
+    public void Replace(IDiskBackend backend)
+    {
+        lock (Gate)
+        {
+            if (_freeCount < _requests.Length)
+            {
+                throw new InvalidOperationException($"{Name}: requests are in flight");
+            }
+
+            _backend = backend;
+            _sectors = backend.Length / BlockConfig.SectorBytes;
+            BlockConfig.SetCapacity(_config, _sectors);
+            backend.Attach(this);
         }
     }
 

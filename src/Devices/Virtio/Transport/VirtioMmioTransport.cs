@@ -99,6 +99,7 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupts, ISavedS
     public void Load(StateReader state)
     {
         state.Version(1);
+        _common.ResetForLoad();
         Volatile.Write(ref _interruptStatus, (int)state.Bits("interruptStatus", UsedBuffer | ConfigurationChange));
         state.Read("virtio", _common);
     }

@@ -176,6 +176,7 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
     public override void Load(StateReader state)
     {
         state.Version(1);
+        _common.ResetForLoad();
         base.Load(state);
         state.Read("msix", _msix);
         int isr = (int)state.Bits("isr", UsedBuffer | ConfigurationChange);

@@ -51,6 +51,22 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
         }
     }
 
+    /// <summary>Opens an ephemeral disk again, with other changes; what was written to it before is lost. While nothing is in flight and
+    /// the loop is held.</summary>
+    /// <param name="old">As <see cref="Open"/> gave it; it is closed.</param>
+    /// <param name="spec">As it was opened.</param>
+    /// <param name="overlay">The other changes.</param>
+    /// <param name="replace">Called with the new one while both are open.</param>
+    /// <inheritdoc cref="Open"/>
+    public OpenDisk Replace(OpenDisk old, DiskSpec spec, FileDescriptor overlay, Action<DiskNode> replace)
+    {
+        OpenDisk disk = Open(spec, overlay);
+        replace(disk.Backend);
+        _disks.Remove(old.Backend);
+        old.Backend.Dispose();
+        return disk;
+    }
+
     /// <summary>Is no operation on a file in flight? On the loop's thread.</summary>
     public bool IsQuiet => _engine.InFlight == 0;
 

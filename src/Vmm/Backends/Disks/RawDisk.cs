@@ -161,6 +161,7 @@ internal sealed class RawDisk : DiskNode, IFileIoOwner
 
     public override void Dispose()
     {
+        _file.RemoveOwner(this);
         _file.Dispose();
         _zeros?.Dispose();
     }

@@ -181,6 +181,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
 
     public override void Dispose()
     {
+        _file.RemoveOwner(this);
         _file.Dispose();
         _backing?.Dispose();
         _decompressor.Dispose();

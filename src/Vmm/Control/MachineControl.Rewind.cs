@@ -1,0 +1,54 @@
+using Vmm.Host;
+using Vmm.Machines;
+using Vmm.Snapshots;
+
+namespace Vmm.Control;
+
+/// <summary>Taking a machine back to its last snapshot.</summary>
+internal sealed partial class MachineControl
+{
+    private static readonly TimeSpan RewindPatience = TimeSpan.FromSeconds(10);
+
+    /// <summary>Not here: this loop stands still meanwhile.</summary>
+    private void GoBack(ControlAnswer answer)
+    {
+        CheckNotSaving();
+        if (_isPausing || _isStopping)
+        {
+            throw new ControlException("not-now", _isPausing ? "it is being paused" : "it was asked to end");
+        }
+
+        Try(() => SnapshotWriter.CheckKind(_machine));
+        (bool wasPaused, _isSaving) = (_isPaused, true);
+        _since ??= new WrittenSince(_machine.Ram);
+        _saving = HostThread.Start("vmm-rewind", EventLoop.StackSize, () =>
+        {
+            Exception? failure = null;
+            RewindReport? report = null;
+            try
+            {
+                report = Rewind.Run(_machine, _since, RewindPatience, wasPaused);
+            }
+            catch (Exception error)
+            {
+                failure = error;
+            }
+
+            _machine.Loop.Post(() =>
+            {
+                _isSaving = false;
+                if (report is not null)
+                {
+                    answer.Done(new ControlRewound(Seconds(report.Pause), report.MemoryBytes), ControlJson.Default.ControlRewound);
+                }
+                else
+                {
+                    answer.Fail("failed", Explain(failure!));
+                }
+            });
+        });
+    }
+
+    private static string Explain(Exception failure) =>
+        Failures.IsExpected(failure) ? Failures.Describe(failure) : failure.ToString().ReplaceLineEndings(" ");
+}
