@@ -175,6 +175,29 @@ public abstract class VirtioDevice
     /// <summary>Has <see cref="ProcessQueue"/> called again, after other queues were served.</summary>
     protected void KickLater(Virtqueue queue) => Configuration.Kick(queue.Index);
 
+    /// <summary>Ends the turn of a queue that may have further requests: other queues are served first.</summary>
+    protected void EndTurn(Virtqueue queue)
+    {
+        queue.Publish();
+        KickLater(queue);
+    }
+
+    /// <summary>Completes a request, and ends the queue's turn with the last one of its budget.</summary>
+    /// <param name="written">Bytes that the device wrote.</param>
+    /// <param name="budget">How many requests the turn may take yet, this one included.</param>
+    /// <returns>False when the turn is over.</returns>
+    protected bool CompleteInTurn(Virtqueue queue, in DescriptorChain chain, uint written, ref int budget)
+    {
+        queue.Complete(chain, written);
+        if (--budget > 0)
+        {
+            return true;
+        }
+
+        EndTurn(queue);
+        return false;
+    }
+
     /// <summary>Has <see cref="ProcessQueue"/> called again once some time has passed, for limits. Does not delay kicks that
     /// are pending already.</summary>
     protected void KickAfter(TimeSpan delay, Virtqueue queue)

@@ -1,12 +1,11 @@
 using System.Runtime.InteropServices;
-using Tmds.Linux;
 using Vmm.Host;
 
 namespace Vmm.Named;
 
 /// <summary>The process that runs a machine with a name: signals to it, and its end. Its number is used only while the machine's lock
 /// is taken, and by way of a pidfd, so it is never another process's.</summary>
-internal sealed unsafe class MachineProcess : IDisposable
+internal sealed class MachineProcess : IDisposable
 {
     private readonly MachineFolder _folder;
     private readonly FileDescriptor _process;
@@ -53,29 +52,7 @@ internal sealed unsafe class MachineProcess : IDisposable
     /// <param name="patience">Infinite for as long as it takes.</param>
     /// <param name="stop">Readable when the wait is to end; -1 for nothing.</param>
     /// <returns>False when the time was over, or the wait is to end.</returns>
-    public bool WaitForEnd(TimeSpan patience, int stop = -1)
-    {
-        long end = patience == Timeout.InfiniteTimeSpan ? long.MaxValue : Environment.TickCount64 + (long)patience.TotalMilliseconds;
-        pollfd* polls = stackalloc pollfd[2];
-        while (true)
-        {
-            polls[0] = new pollfd { fd = _process.Number, events = LibC.POLLIN };
-            polls[1] = new pollfd { fd = stop, events = LibC.POLLIN };
-            long left = end - Environment.TickCount64;
-
-            // SAFETY: two structs on this stack.
-            int ready = LibC.Poll(polls, 2, left > int.MaxValue ? -1 : (int)Math.Max(0, left));
-            if (ready > 0 && polls[0].revents != 0)
-            {
-                return true;
-            }
-
-            if (ready == 0 || (ready > 0 && polls[1].revents != 0))
-            {
-                return false;
-            }
-        }
-    }
+    public bool WaitForEnd(TimeSpan patience, int stop = -1) => ProcessEnd.Wait(_process, patience, stop);
 
     public void Dispose() => _process.Dispose();
 }

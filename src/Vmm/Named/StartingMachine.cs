@@ -64,10 +64,7 @@ internal sealed unsafe class StartingMachine(MachineFolder folder, int pid, File
     {
         _ = LibC.kill(pid, LibC.SIGTERM);
         using var process = new FileDescriptor(LibC.pidfd_open(pid));
-        var poll = new pollfd { fd = process.Number, events = LibC.POLLIN };
-
-        // SAFETY: one struct on this stack.
-        if (process.IsInvalid || LibC.Poll(&poll, 1, (int)EndPatience.TotalMilliseconds) <= 0)
+        if (process.IsInvalid || !ProcessEnd.Wait(process, EndPatience))
         {
             _ = LibC.kill(pid, LibC.SIGKILL);
         }

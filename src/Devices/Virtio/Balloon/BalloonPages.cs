@@ -38,8 +38,7 @@ public sealed partial class VirtioBalloon
                 queue.Complete(chain, 0);
                 if (budget.IsSpent(bytes))
                 {
-                    queue.Publish();
-                    KickLater(queue);
+                    EndTurn(queue);
                     return;
                 }
             }
@@ -81,8 +80,7 @@ public sealed partial class VirtioBalloon
                 queue.Complete(chain, 0);
                 if (budget.IsSpent(chain.WritableBytes))
                 {
-                    queue.Publish();
-                    KickLater(queue);
+                    EndTurn(queue);
                     return;
                 }
             }

@@ -56,11 +56,8 @@ public sealed partial class VirtioConsole
                 }
 
                 Take(message);
-                queue.Complete(chain, 0);
-                if (--budget == 0)
+                if (!CompleteInTurn(queue, chain, 0, ref budget))
                 {
-                    queue.Publish();
-                    KickLater(queue);
                     return;
                 }
             }

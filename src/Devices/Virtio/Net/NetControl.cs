@@ -27,11 +27,8 @@ public sealed partial class VirtioNet
 
                 byte answer = Command(_sendVectors.AsSpan(0, chain.Readable));
                 VirtqueueBuffers.CopyTo(_sendVectors.AsSpan(chain.Readable, chain.Writable), [answer]);
-                queue.Complete(chain, 1);
-                if (--budget == 0)
+                if (!CompleteInTurn(queue, chain, 1, ref budget))
                 {
-                    queue.Publish();
-                    KickLater(queue);
                     return;
                 }
             }

@@ -56,11 +56,8 @@ public sealed partial class VirtioNet
                 }
 
                 _sendLimit?.Spend(Charge(chain));
-                queue.Complete(chain, 0);
-                if (--budget == 0)
+                if (!CompleteInTurn(queue, chain, 0, ref budget))
                 {
-                    queue.Publish();
-                    KickLater(queue);
                     return;
                 }
             }

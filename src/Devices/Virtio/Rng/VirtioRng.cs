@@ -59,11 +59,8 @@ public sealed class VirtioRng : VirtioDevice
                     return;
                 }
 
-                queue.Complete(chain, (uint)Fill(_buffers.AsSpan(chain.Readable, chain.Writable), wanted));
-                if (--budget == 0)
+                if (!CompleteInTurn(queue, chain, (uint)Fill(_buffers.AsSpan(chain.Readable, chain.Writable), wanted), ref budget))
                 {
-                    queue.Publish();
-                    KickLater(queue);
                     return;
                 }
             }

@@ -84,12 +84,12 @@ internal sealed record BootKey(string Text)
 
     private static bool TryAddFile(StringBuilder text, string name, string path)
     {
-        if (!HostFile.TryStatus(path, out Statx status) || (status.Mode & LibC.S_IFMT) != LibC.S_IFREG)
+        if (FileIdentity.TryOfRegular(path) is not { } file)
         {
             return false;
         }
 
-        Add(text, name, status.DeviceMajor, status.DeviceMinor, status.Inode, status.Size, status.ModifiedSeconds, status.ModifiedNanoseconds);
+        Add(text, name, file.DeviceMajor, file.DeviceMinor, file.Inode, file.Size, file.Seconds, file.Nanoseconds);
         return true;
     }
 
