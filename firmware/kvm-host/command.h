@@ -17,6 +17,8 @@ struct session {
     uint64_t pushed;                    /* bytes of input that went into the pipe */
     uint32_t credit[STREAMS];
     int status, ended, gone;
+    int may_have_changed;               /* a child has ended since the outer half was told which machines stay */
+    char names[1024];                   /* of those machines, as it was told; empty while the command runs */
     int reports;                        /* of Unix sockets; -1 without */
 };
 

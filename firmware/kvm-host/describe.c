@@ -34,6 +34,8 @@ void options_read(struct options *options, int count, char **words)
             options->idle = atof(value);
         else if (strcmp(name, "--verbose") == 0)
             options->verbose = 1;
+        else if (strcmp(name, "--stays") == 0)
+            options->stays = 1;
         else if (strcmp(name, "--local") == 0)
             options->key = value;
         else if (strcmp(name, "--start") == 0)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum { LISTENERS_MAX = 64, DIALS_MAX = 64 };
@@ -97,27 +99,54 @@ static int whole_path(char *whole, size_t size, pid_t process, const char *path)
     return snprintf(whole, size, "%s/%s", directory, path) < (int)size ? 0 : -1;
 }
 
+/* Does the file belong to the machine outside? What lies below /dev/shm, for instance, does not: nobody outside can reach it. */
+static int is_outside(const char *path)
+{
+    struct statfs status;
+    return statfs(path, &status) == 0 && status.f_type == V9FS_MAGIC;
+}
+
+/* The listener at this place, if there was one before (a machine that is started again listens again), or a new one. */
+static int listener_at(const char *path, const struct sockaddr_storage *address)
+{
+    for (int each = 0; each < listener_count; each++) {
+        const struct listener *one = &listeners[each];
+        if (path != NULL ? one->path != NULL && strcmp(one->path, path) == 0
+            : one->path == NULL && memcmp(&one->address, address, sizeof *address) == 0)
+            return each;
+    }
+    return listener_count;
+}
+
 static void on_listen(int fd, pid_t process, struct queue *sent)
 {
-    struct publish_frame publish = { .number = (uint32_t)listener_count };
+    struct publish_frame publish = { 0 };
     struct sockaddr_un address = { 0 };
     socklen_t length = sizeof publish.address, size = sizeof publish.only_v6;
     char frame[sizeof(uint32_t) + 4200], *path = frame + sizeof(uint32_t);
-    if (listener_count == LISTENERS_MAX || getsockname(fd, (struct sockaddr *)&publish.address, &length) != 0)
+    if (getsockname(fd, (struct sockaddr *)&publish.address, &length) != 0)
         return;
     if (publish.address.ss_family == AF_INET || publish.address.ss_family == AF_INET6) {
+        int place = listener_at(NULL, &publish.address);
+        if (place < listener_count || place == LISTENERS_MAX)
+            return;
         getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &publish.only_v6, &size);
+        publish.number = (uint32_t)place;
         listeners[listener_count++].address = publish.address;
         queue_frame(sent, FRAME_PUBLISH, &publish, sizeof publish);
         return;
     }
     memcpy(&address, &publish.address, sizeof address - 1);
     if (address.sun_family != AF_UNIX || length <= offsetof(struct sockaddr_un, sun_path)
-        || whole_path(path, 4200, process, address.sun_path) != 0)
+        || whole_path(path, 4200, process, address.sun_path) != 0 || !is_outside(path))
         return;
-    memcpy(frame, &publish.number, sizeof publish.number);
-    listeners[listener_count++].path = strdup(path);
-    queue_frame(sent, FRAME_LISTEN, frame, sizeof publish.number + strlen(path) + 1);
+    uint32_t place = (uint32_t)listener_at(path, NULL);
+    if (place == LISTENERS_MAX)
+        return;
+    if (place == (uint32_t)listener_count)
+        listeners[listener_count++].path = strdup(path);
+    memcpy(frame, &place, sizeof place);
+    queue_frame(sent, FRAME_LISTEN, frame, sizeof place + strlen(path) + 1);
 }
 
 /* 0 when the call is to go on as if nobody had looked; 1 when it is answered, or will be. */
@@ -138,7 +167,7 @@ static int on_connect(const struct seccomp_notif *report, int fd, struct queue *
     getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
     if (got <= (ssize_t)offsetof(struct sockaddr_un, sun_path) || address.sun_family != AF_UNIX || type != SOCK_STREAM
         || whole_path(frame + sizeof(uint32_t), 4200, (pid_t)report->pid, address.sun_path) != 0
-        || stat(frame + sizeof(uint32_t), &status) != 0 || !S_ISSOCK(status.st_mode))
+        || stat(frame + sizeof(uint32_t), &status) != 0 || !S_ISSOCK(status.st_mode) || !is_outside(frame + sizeof(uint32_t)))
         return 0;
     for (int each = 0; each < listener_count; each++)
         if (listeners[each].path != NULL && strcmp(listeners[each].path, frame + sizeof(uint32_t)) == 0)

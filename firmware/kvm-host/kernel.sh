@@ -3,9 +3,9 @@
 
 # Inside: what runs commands. Outside: what starts the emulator and carries the streams.
 # shellcheck disable=SC2034
-session_parts=(session.c command.c request.c inner.c peers.c frames.c)
+session_parts=(session.c command.c request.c stay.c inner.c peers.c frames.c)
 # shellcheck disable=SC2034
-launch_parts=(launch.c describe.c signals.c terminal.c outlet.c outer.c peers.c machine.c warm.c switch.c frames.c)
+launch_parts=(launch.c describe.c signals.c terminal.c outlet.c background.c outer.c peers.c machine.c warm.c switch.c frames.c)
 build() { local into=$1; shift; gcc -O2 -Wall -Wextra -Werror "$@" -o "$into"; }
 
 # The kernel inside a bzImage: offset and length of the payload stand in its header (Linux boot protocol, 2.08).

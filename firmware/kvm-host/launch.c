@@ -1,18 +1,19 @@
 /*
  * The outer half of the emulated KVM host: starts QEMU with the arguments after the command's (or takes a warm host),
- * sends the agent inside what to run, carries its streams and signals, and ends as the command did. Whatever happens
- * to this process, QEMU ends with it.
+ * sends the agent inside what to run, carries its streams and signals, and ends as the command did; QEMU ends with it.
  *
  * usage: launch [--local KEY] [--timeout SECONDS] [--silence SECONDS] [--share TAG=PATH]... [--env NAME=VALUE]...
- *               [--verbose 1] --command COUNT COMMAND ARGUMENT... QEMU ARGUMENT...
+ *               [--stays 1 --idle SECONDS] [--verbose 1] --command COUNT COMMAND ARGUMENT... QEMU ARGUMENT...
  *        launch --start KEY --idle SECONDS -- QEMU ARGUMENT...
  *        launch --status | --stop
  *
  * With --local the command seems to run on this machine: as this user, with this environment, its terminal and its
- * signals; in a warm host of the same version (KEY) if there is one. Without, a signal ends the machine.
+ * signals; in a warm host of the same version (KEY) if there is one. Without, a signal ends the machine. With --stays the warm host is
+ * started if there is none, and machines that the command leaves run on: a process stays in the background for them.
  */
 #define _GNU_SOURCE
 #include "launch.h"
+#include "background.h"
 #include "machine.h"
 #include "outer.h"
 #include "outlet.h"
@@ -27,7 +28,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -44,13 +44,12 @@ static struct outlet outlets[STREAMS];
 static int port = -1, local, verbose;
 static struct queue sent;
 static struct inbox inbox;
-static uint32_t input_credit = STREAM_WINDOW;
+static uint32_t input_credit = STREAM_WINDOW, unheard_signal;
 static uint64_t input_read;
-static int input_ended, has_started, has_ended, is_over;
+static int input_ended, has_started, has_ended, is_over, is_left, is_background;
 static struct exit_frame result;
 static int progress_shown;
-static double unheard;                  /* since when a signal has no answer; 0 for none */
-static uint32_t unheard_signal;
+static double unheard;                  /* since when that signal has no answer; 0 for none */
 
 static void hide_progress(void)
 {
@@ -84,19 +83,12 @@ _Noreturn void launch_fail(const char *message)
 /* As if the signal had met a process that does nothing about it. */
 static _Noreturn void die_of(int number)
 {
-    sigset_t all;
     leave();
     if (!local) {
         dprintf(2, "kvm-host: ended by signal %d\n", number);
         exit(128 + number);
     }
-    prctl(PR_SET_DUMPABLE, 0);                    /* the core would be this process's */
-    sigfillset(&all);
-    sigdelset(&all, number);
-    sigprocmask(SIG_SETMASK, &all, NULL);
-    signal(number, SIG_DFL);
-    raise(number);
-    exit(128 + number);
+    signals_die_of(number);
 }
 
 static _Noreturn void finish_as_command(void)
@@ -177,9 +169,11 @@ static void handle_frame(const struct frame *header, const char *content)
     case FRAME_ENDED:
         has_ended = 1;
         break;
+    case FRAME_STAYS:
     case FRAME_EXIT:
         memcpy(&result, content, sizeof result);
-        is_over = 1;
+        is_over = header->type == FRAME_EXIT;
+        is_left = !is_over;
         break;
     case FRAME_LISTEN:
     case FRAME_PUBLISH:
@@ -222,7 +216,7 @@ static void on_signal(int signals)
             send_signal(SIGCONT);
         break;
     default:
-        if (local && has_started && !has_ended)
+        if (local && has_started && (!has_ended || is_background))
             send_signal(number);
         else if (number == SIGTSTP)
             stop_by(number);
@@ -278,6 +272,7 @@ static void read_port(double *heard)
 {
     struct frame header;
     char *content;
+    int taken;
     ssize_t count = inbox_read(&inbox, port);
     if (count == 0 && machine.pid <= 0)
         launch_fail("the emulated host ended before the command did");
@@ -285,7 +280,6 @@ static void read_port(double *heard)
         usleep(10000);                  /* SIGCHLD follows */
     if (count > 0)
         *heard = now();
-    int taken;
     while ((taken = inbox_take(&inbox, &header, &content)) > 0)
         handle_frame(&header, content);
     if (taken < 0)
@@ -312,6 +306,15 @@ static _Noreturn void carry(int signals, double timeout, double silence)
         }
         if (is_over && !unwritten)
             finish_as_command();
+        if (is_left && !is_background && !unwritten) {
+            int forked = background_fork(&terminal, outlets);
+            if (forked == 1)
+                finish_as_command();
+            if (forked < 0)
+                launch_fail("no process can be made that stays for the machine");
+            is_background = 1;
+            continue;
+        }
         struct pollfd *of_outer = watched + 3 + STREAMS;
         int outer = outer_watch(of_outer), peers = peers_watch(of_outer + outer);
         double left = next_look(began + timeout, heard + silence);
@@ -348,10 +351,6 @@ static _Noreturn void carry(int signals, double timeout, double silence)
 
 static void open_streams(void)
 {
-    int spare;
-    while ((spare = open("/dev/null", O_RDWR)) >= 0 && spare <= 2)
-        ;
-    close(spare);
     terminal_open(&terminal);
     /* Not --local: a terminal only for who has it both ways, and in its raw mode from the beginning. */
     if (!local && (terminal.streams & 3) != 3) {
@@ -377,15 +376,16 @@ int main(int count, char **words)
     verbose = options.verbose;
     if (options.warm != NULL)
         return warm_command(&options);
+    outlets_reserve();
+    port = options.stays ? warm_ensure(&options) : local ? warm_connect() : -1;
     open_streams();
     int signals = signals_catch(local);
-    struct start_frame start = { .terminals = terminal.streams, .mirrored = (uint32_t)local };
+    struct start_frame start = { .terminals = terminal.streams, .mirrored = (uint32_t)local, .may_stay = (uint32_t)options.stays };
     if (terminal.fd >= 0) {
         start.mode = terminal.before;
         ioctl(terminal.fd, TIOCGWINSZ, &start.window);
     }
     describe_command(&options, &start, &sent);
-    port = local ? warm_connect() : -1;
     if (port < 0) {
         if (machine_start(&machine, options.machine, 1) != 0)
             launch_fail("QEMU could not be started");

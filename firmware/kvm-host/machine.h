@@ -4,7 +4,7 @@
 
 #include <sys/types.h>
 
-enum { EXIT_HOST = 125, EXIT_TIMEOUT = 124, PORTS_MAX = 16 };
+enum { EXIT_HOST = 125, EXIT_TIMEOUT = 124, PORTS_MAX = 30 };
 
 struct machine {
     pid_t pid;                  /* -1 when there is none */

@@ -29,6 +29,12 @@ static int make_socket(struct sockaddr_un *address, const char *path)
 
 static void add(uint32_t number, int fd)
 {
+    for (int each = 0; each < count; each++)
+        if (listeners[each].number == number) {         /* a machine was started again: the file is another one now */
+            close(listeners[each].fd);
+            listeners[each].fd = fd;
+            return;
+        }
     listeners[count].number = number;
     listeners[count++].fd = fd;
 }

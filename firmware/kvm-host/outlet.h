@@ -11,6 +11,9 @@ struct outlet {
     int closed;                 /* nobody reads it any more */
 };
 
+/* Descriptors 0 to 2 are open from now on: nothing else gets their numbers. */
+void outlets_reserve(void);
+
 void outlet_open(struct outlet *outlet, int fd, uint32_t stream);
 
 /* Writes what can be written and tells the agent through `answers`. Does nothing for an outlet without a descriptor. */

@@ -7,6 +7,7 @@
 #include "session.h"
 #include "inner.h"
 #include "peers.h"
+#include "stay.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,14 +58,20 @@ static void read_whole_frame(struct session *session)
     }
 }
 
-/* Ends the process of this session; the next one begins with an empty slate. */
-_Noreturn void session_finish(struct session *session, const char *failure)
+static struct exit_frame end_of(const struct session *session)
 {
     struct exit_frame end = { .status = session->status };
     int left = 0;
     if (session->input >= 0 && ioctl(session->input, FIONREAD, &left) != 0)
         left = 0;
     end.taken = session->pushed - (uint64_t)left;
+    return end;
+}
+
+/* Ends the process of this session; the next one begins with an empty slate. */
+_Noreturn void session_finish(struct session *session, const char *failure)
+{
+    struct exit_frame end = end_of(session);
     read_whole_frame(session);
     sync();                             /* memory-mapped files of 9p; the rest is outside already */
     if (failure != NULL)
@@ -170,6 +177,8 @@ static void on_frame(struct session *session, const struct frame *header, const 
         memcpy(&number, content, sizeof number);
         if (!session->ended)
             kill(-session->child, (int)number);
+        else if (session->names[0] != 0)
+            stay_signal((int)number);
         session_say(session, FRAME_HEARD, NULL, 0);
         break;
     case FRAME_GONE:
@@ -218,7 +227,8 @@ static void reap(struct session *session)
     int status;
     pid_t gone;
     while ((gone = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
-        if (gone != session->child)
+        session->may_have_changed = 1;
+        if (gone != session->child || session->ended)
             continue;
         if (WIFSTOPPED(status)) {
             uint32_t number = (uint32_t)WSTOPSIG(status);
@@ -232,12 +242,14 @@ static void reap(struct session *session)
 }
 
 /* All that the command started is a child of this process, or becomes one (PR_SET_CHILD_SUBREAPER). */
-static void end_descendants(struct session *session)
+static void end_descendants(struct session *session, int but_machines)
 {
     for (;;) {
         FILE *list = fopen("/proc/thread-self/children", "r");
         int one, found = 0, status;
         while (list != NULL && fscanf(list, "%d", &one) == 1) {
+            if (but_machines && stay_is_machine(one))
+                continue;
             kill(one, SIGKILL);
             found = 1;
         }
@@ -248,6 +260,23 @@ static void end_descendants(struct session *session)
         if (waitpid(-1, &status, 0) == session->child && !session->ended)
             session->status = status;
     }
+}
+
+/* Of a command that has ended: are there machines that stay? The outer half is told which, whenever that has changed. */
+static int has_machines(struct session *session)
+{
+    struct exit_frame end = end_of(session);
+    char names[sizeof session->names], frame[sizeof end + sizeof names];
+    session->may_have_changed = 0;
+    if (!session->request.start.may_stay || session->status != 0 || stay_names(names, sizeof names) == 0)
+        return 0;
+    if (strcmp(names, session->names) != 0) {
+        strcpy(session->names, names);
+        memcpy(frame, &end, sizeof end);
+        strcpy(frame + sizeof end, names);
+        session_say(session, FRAME_STAYS, frame, sizeof end + strlen(names) + 1);
+    }
+    return 1;
 }
 
 static void carry(struct session *session, int signals)
@@ -269,8 +298,11 @@ static void carry(struct session *session, int signals)
             { .fd = session->reports, .events = POLLIN },
         };
         int peers = peers_watch(watched + 7);
-        if (session->ended && session->master < 0 && session->output[STREAM_OUT] < 0 && session->output[STREAM_ERROR] < 0)
+        if (session->ended && session->master < 0 && session->output[STREAM_OUT] < 0 && session->output[STREAM_ERROR] < 0
+            && (session->names[0] == 0 || session->may_have_changed) && !has_machines(session)) {
+            end_descendants(session, 0);
             return;
+        }
         if (poll(watched, (nfds_t)(7 + peers), -1) < 0)
             continue;
         if (watched[2].revents)
@@ -297,10 +329,10 @@ static void carry(struct session *session, int signals)
         if (watched[1].revents && read(signals, &info, sizeof info) > 0) {
             reap(session);
             if (session->ended)
-                end_descendants(session);
+                end_descendants(session, session->request.start.may_stay && session->status == 0);
         }
         if (session->gone) {
-            end_descendants(session);
+            end_descendants(session, 0);
             return;
         }
     }

@@ -2,6 +2,8 @@
 #include "launch.h"
 
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 
 int signals_catch(int local)
@@ -19,4 +21,16 @@ int signals_catch(int local)
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGCHLD, SIG_DFL);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+_Noreturn void signals_die_of(int number)
+{
+    sigset_t all;
+    prctl(PR_SET_DUMPABLE, 0);                    /* the core would be this process's */
+    sigfillset(&all);
+    sigdelset(&all, number);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    signal(number, SIG_DFL);
+    raise(number);
+    exit(128 + number);
 }

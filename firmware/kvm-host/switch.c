@@ -17,6 +17,9 @@
 
 enum { CLIENTS_MAX = 256 };
 
+/* A machine is killed by its vmm 90 s after it was asked to end, if its --stop-timeout says nothing else. */
+static const double STOP_PATIENCE = 100;
+
 struct client {
     int fd;
     struct inbox inbox;
@@ -32,11 +35,13 @@ struct port {
     struct queue sent;
     struct client *client;
     int is_draining;            /* the client has gone, the command not yet */
+    char names[1024];           /* of the machines that the command left; empty while it runs */
 };
 
 static struct port ports[PORTS_MAX];
 static struct client *clients[CLIENTS_MAX];
 static int port_count, client_count, stop_asked;
+static double stop_until;      /* machines are being stopped, and no longer than until then; 0 when none are */
 static pid_t machine_pid;
 static const char *version;
 static double started, last_used;
@@ -71,6 +76,22 @@ static int busy_ports(void)
     return busy;
 }
 
+/* The names of all machines that run, each after a space. Returns how many ports they use. */
+static int list_machines(char *text, size_t size)
+{
+    int count = 0;
+    size_t used = 0;
+    text[0] = 0;
+    for (int each = 0; each < port_count; each++) {
+        if (ports[each].names[0] == 0)
+            continue;
+        count++;
+        if (used + strlen(ports[each].names) + 2 <= size)
+            used += (size_t)snprintf(text + used, size - used, " %s", ports[each].names);
+    }
+    return count;
+}
+
 static void drop_client(int index)
 {
     struct client *client = clients[index];
@@ -87,10 +108,12 @@ static void drop_client(int index)
 
 static void tell_status(struct client *client)
 {
-    char text[400];
-    int busy = busy_ports(), used;
+    char machines[2048], text[400 + sizeof machines];
+    int busy = busy_ports(), staying = list_machines(machines, sizeof machines), used, commands = busy - staying;
     used = snprintf(text, sizeof text, "the emulated host runs: process %d, for %.0f s, %d command%s", (int)getpid(),
-        now() - started, busy, busy == 1 ? "" : "s");
+        now() - started, commands, commands == 1 ? "" : "s");
+    if (staying != 0)
+        used += snprintf(text + used, sizeof text - (size_t)used, ", machines:%s", machines);
     if (busy == 0)
         used += snprintf(text + used, sizeof text - (size_t)used, ", idle for %.0f s", now() - last_used);
     FILE *status;
@@ -118,6 +141,25 @@ static void take_port(struct client *client)
     client->is_waiting = client->port == NULL;
 }
 
+/* As if each machine that runs had got SIGTERM: its power button is pressed. The host ends when the last one has. */
+static void begin_stop(struct client *client)
+{
+    char machines[2048], text[100 + sizeof machines];
+    uint32_t number = SIGTERM;
+    if (list_machines(machines, sizeof machines) == 0) {
+        stop_asked = 1;
+        return;
+    }
+    for (int each = 0; each < port_count && stop_until == 0; each++)
+        if (ports[each].names[0] != 0)
+            queue_frame(&ports[each].sent, FRAME_SIGNAL, &number, sizeof number);
+    if (stop_until == 0)
+        stop_until = now() + STOP_PATIENCE;
+    int used = snprintf(text, sizeof text, "vmm: stopping what runs in the emulated host first:%s\n", machines);
+    if (client != NULL)
+        queue_frame(&client->sent, FRAME_STDOUT, text, (size_t)used);
+}
+
 static void take_frames(struct client *client)
 {
     static const char other[] = "the warm host belongs to another version of vmm; end it with 'vmm host stop'";
@@ -140,7 +182,7 @@ static void take_frames(struct client *client)
         } else if (header.type == FRAME_STATUS) {
             tell_status(client);
         } else if (header.type == FRAME_STOP) {
-            stop_asked = 1;
+            begin_stop(client);
         } else {
             client->is_done = 1;
         }
@@ -170,8 +212,11 @@ static void hear_port(struct port *port)
     while (inbox_take(&port->inbox, &header, &content) > 0) {
         if (port->client != NULL && header.type != FRAME_READY)
             queue_frame(&port->client->sent, header.type, content, header.length);
+        if (header.type == FRAME_STAYS && header.length > sizeof(struct exit_frame))
+            snprintf(port->names, sizeof port->names, "%s", content + sizeof(struct exit_frame));
         if (header.type != FRAME_EXIT)
             continue;
+        port->names[0] = 0;
         if (port->client != NULL) {
             port->client->port = NULL;
             port->client->is_done = 1;
@@ -213,13 +258,27 @@ static int watch_clock(int timer)
     return timer;
 }
 
+static void on_signal(int signals)
+{
+    struct signalfd_siginfo info;
+    if (read(signals, &info, sizeof info) != sizeof info)
+        return;
+    if (info.ssi_signo == SIGCHLD)
+        stop_asked = 1;                 /* the machine has ended */
+    else
+        begin_stop(NULL);
+}
+
 static int turn(int listener, int signals, int timer, double idle)
 {
     struct pollfd watched[3 + PORTS_MAX + CLIENTS_MAX];
+    char machines[2048];
     int served = client_count, timeout = 60000;
     double left = last_used + idle - now();
     if (busy_ports() == 0 && left < 60)
         timeout = left > 0 ? (int)(left * 1000) + 1 : 0;
+    if (stop_until != 0)
+        timeout = 1000;
     watched[0] = (struct pollfd){ .fd = client_count < CLIENTS_MAX ? listener : -1, .events = POLLIN };
     watched[1] = (struct pollfd){ .fd = signals, .events = POLLIN };
     watched[2] = (struct pollfd){ .fd = timer, .events = POLLIN };
@@ -260,9 +319,13 @@ static int turn(int listener, int signals, int timer, double idle)
         watch_clock(timer);
         tell_time();
     }
+    if (ready > 0 && watched[1].revents)
+        on_signal(signals);
+    if (stop_until != 0 && (list_machines(machines, sizeof machines) == 0 || now() >= stop_until))
+        return 0;
     if (busy_ports() == 0 && now() >= last_used + idle)
         return 0;
-    return !stop_asked && (ready <= 0 || watched[1].revents == 0);
+    return !stop_asked;
 }
 
 void switch_run(struct machine *machine, int count, int listener, const char *key, double idle)

@@ -15,9 +15,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-enum { EXIT_UNAVAILABLE = 69, SESSIONS = 12 };
+enum { EXIT_UNAVAILABLE = 69, SESSIONS = PORTS_MAX };
 
 /* How long a start may take, on a busy machine, too. */
 static const double START_PATIENCE = 300;
@@ -230,6 +231,40 @@ static int start(const struct options *options)
             launch_fail("another process has been starting the emulated host for too long");
         usleep(100000);
     }
+}
+
+/* What it says is no output of the command that needs it. */
+static _Noreturn void exec_start(const struct options *options)
+{
+    char idle[32];
+    int count = 0;
+    while (options->machine[count] != NULL)
+        count++;
+    char **words = calloc((size_t)count + 7, sizeof *words);
+    char *first[] = { "launch", "--start", (char *)options->key, "--idle", idle, "--" };
+    snprintf(idle, sizeof idle, "%.3f", options->idle);
+    memcpy(words, first, sizeof first);
+    memcpy(words + 6, options->machine, (size_t)count * sizeof *words);
+    dup2(2, 1);
+    execv("/proc/self/exe", words);
+    _exit(EXIT_UNAVAILABLE);
+}
+
+int warm_ensure(const struct options *options)
+{
+    int port = warm_connect(), status = -1;
+    if (port >= 0)
+        return port;
+    /* A program of its own, which is seen for what it is: the host is its child. */
+    pid_t starter = fork();
+    if (starter == 0)
+        exec_start(options);
+    if (starter < 0 || waitpid(starter, &status, 0) != starter || status != 0)
+        exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_UNAVAILABLE);
+    port = warm_connect();
+    if (port < 0)
+        launch_fail("the emulated host ended at once");
+    return port;
 }
 
 int warm_command(const struct options *options)

@@ -10,6 +10,9 @@
 /* Connects to this user's warm host; -1 when there is none. */
 int warm_connect(void);
 
+/* Connects to it, and starts it first if there is none. Ends this process where that fails. */
+int warm_ensure(const struct options *options);
+
 /* vmm host start, status, stop; returns the exit code. */
 int warm_command(const struct options *options);
 

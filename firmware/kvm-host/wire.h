@@ -21,7 +21,8 @@
 enum frame_type {
     /* outside -> the switch of a warm host */
     FRAME_STATUS = '?',   /* nothing; answered by FRAME_STDOUT and FRAME_EXIT */
-    FRAME_STOP = '!',     /* nothing; the connection ends when the host has */
+    FRAME_STOP = '!',     /* nothing; answered by FRAME_STDOUT where machines are stopped; the connection ends when the host
+                             has */
 
     /* outside -> inside: first FRAME_OPEN, then what describes the command, then FRAME_START */
     FRAME_OPEN = 'o',     /* text NUL: which version of these programs */
@@ -35,7 +36,7 @@ enum frame_type {
     FRAME_START = 'S',    /* struct start_frame */
     FRAME_STDIN = 'I',    /* bytes; none means end of file */
     FRAME_WINDOW = 'W',   /* struct winsize */
-    FRAME_SIGNAL = 'K',   /* uint32_t: signal for the command; answered by FRAME_HEARD */
+    FRAME_SIGNAL = 'K',   /* uint32_t: signal for the command, or the machines that stay; answered by FRAME_HEARD */
     FRAME_CLOSED = 'C',   /* uint32_t: nobody reads this stream any more */
     FRAME_GONE = 'G',     /* nothing: whoever started the command is gone */
 
@@ -49,6 +50,8 @@ enum frame_type {
     FRAME_STOPPED = 'Z',  /* uint32_t: the signal that stopped the command */
     FRAME_HEARD = 'h',    /* nothing */
     FRAME_ENDED = 'd',    /* nothing: the command has ended; what it wrote may still come */
+    FRAME_STAYS = 'k',    /* struct exit_frame, names NUL: the command has ended, machines that it started run on. Again
+                             when the names have changed; FRAME_EXIT follows when the last one has ended */
     FRAME_EXIT = 'X',     /* struct exit_frame: the last one */
     FRAME_FAILED = 'F',   /* text NUL: the command or the machine could not be set up */
 
@@ -90,6 +93,8 @@ struct user_frame {
 struct start_frame {
     uint32_t terminals;                  /* bit N: descriptor N is a terminal */
     uint32_t mirrored;                   /* the terminal outside does the work of the line discipline */
+    uint32_t may_stay;                   /* machines that the command leaves in the background run on */
+    uint32_t reserved;
     struct termios mode;                 /* of the terminal outside */
     struct winsize window;
 };

@@ -7,9 +7,9 @@ using Vmm.Machines;
 var clock = new StartClock();
 try
 {
-    if (EmulatedHost.IsAskedFor(args))
+    if (EmulatedHost.HandOver(args) is { } code)
     {
-        return EmulatedHost.Run(args.Length);
+        return code;
     }
 
     args = FileNames.Arguments(args);

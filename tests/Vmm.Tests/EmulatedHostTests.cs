@@ -5,27 +5,41 @@ namespace Vmm.Tests;
 public sealed class EmulatedHostTests
 {
     [Theory]
-    [InlineData("--emulated --kernel K", null, true)]
-    [InlineData("exits --kernel K --emulated", null, true)]
-    [InlineData("--emulated check", null, true)]
-    [InlineData("--kernel K", "1", true)]
-    [InlineData("", "1", true)]
-    [InlineData("--kernel K", null, false)]
-    [InlineData("--kernel K", "", false)]
-    [InlineData("--kernel K", "0", false)]
-    [InlineData("--kernel K -- --emulated", null, false)]
-    [InlineData("--emulated inspect K", null, false)]
-    [InlineData("disk create a 1G", "1", false)]
-    [InlineData("completion bash", "1", false)]
-    [InlineData("[suggest:4] vmm", "1", false)]
-    [InlineData("host stop", "1", false)]
-    [InlineData("exits --help", "1", false)]
-    [InlineData("--version --emulated", null, false)]
-    public void Only_what_needs_KVM_goes_there(string line, string? variable, bool expected)
+    [InlineData("--emulated --kernel K", null, "Host")]
+    [InlineData("exits --kernel K --emulated", null, "Host")]
+    [InlineData("--emulated check", null, "Host")]
+    [InlineData("--kernel K", "1", "Host")]
+    [InlineData("", "1", "Host")]
+    [InlineData("--kernel K", null, "NotAsked")]
+    [InlineData("--kernel K", "", "NotAsked")]
+    [InlineData("--kernel K", "0", "NotAsked")]
+    [InlineData("--kernel K -- --emulated", null, "NotAsked")]
+    [InlineData("--emulated inspect K", null, "Here")]
+    [InlineData("disk create a 1G", "1", "Here")]
+    [InlineData("completion bash", "1", "Here")]
+    [InlineData("[suggest:4] vmm", "1", "Here")]
+    [InlineData("host stop", "1", "Here")]
+    [InlineData("exits --help", "1", "Here")]
+    [InlineData("--version --emulated", null, "Here")]
+    [InlineData("run --emulated -d --name db", null, "WarmHost")]
+    [InlineData("run --detach -- sleep 9", "1", "WarmHost")]
+    [InlineData("run -- sh -d", "1", "Host")]
+    [InlineData("--kernel K -d disk.img", "1", "Host")]
+    [InlineData("--emulated --detach --kernel K", null, "WarmHost")]
+    [InlineData("start db", "1", "WarmHost")]
+    [InlineData("restart -t 1s db", "1", "WarmHost")]
+    [InlineData("ps -a", "1", "WithMachines")]
+    [InlineData("exec db -- sh", "1", "WithMachines")]
+    [InlineData("cp a db:/tmp", "1", "WithMachines")]
+    [InlineData("rm -f db", "1", "WithMachines")]
+    [InlineData("fork db -n 2", "1", "WithMachines")]
+    [InlineData("inspect db", "1", "WithMachines")]
+    [InlineData("exec db", null, "NotAsked")]
+    public void What_needs_KVM_goes_there_and_what_is_about_machines_where_they_run(string line, string? variable, string expected)
     {
         string[] args = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-        Assert.Equal(expected, EmulatedHost.IsAskedFor(args, variable, inside: false));
-        Assert.False(EmulatedHost.IsAskedFor(args, variable, inside: true));
+        Assert.Equal(expected, EmulatedPlaces.Of(args, variable, inside: false, static name => name == "db").ToString());
+        Assert.Equal(EmulatedPlace.NotAsked, EmulatedPlaces.Of(args, variable, inside: true, static name => name == "db"));
     }
 
     [Theory]

@@ -29,6 +29,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
         new("VMM_RUN_PROGRAM", "with many runs: a program to start instead of vmm for each of them; for tests"),
         new("XDG_STATE_HOME", "machines with a name are kept in vmm/machines below it; ~/.local/state if not set"),
         new("XDG_RUNTIME_DIR", "their sockets are in vmm below it; /run/user/UID if not set, else /tmp/vmm-UID"),
+        new("VMM_STATE_DIR, VMM_RUNTIME_DIR", "take the places of these two directories named vmm; vmm --emulated has its own"),
         new("TMPDIR", "where the writes of an ephemeral disk go; else /var/tmp or /tmp"),
         new("PATH", "where passt is looked for (--net user)"),
     ];

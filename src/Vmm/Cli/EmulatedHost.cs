@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using System.Text;
-using Vmm.Cli.Commands;
 using Vmm.Host;
 using Vmm.Kernels;
 using Vmm.Machines;
@@ -20,39 +19,34 @@ internal static unsafe class EmulatedHost
     public const string Description =
         "Run this command in an emulated host that has KVM: slower, but everywhere (also VMM_EMULATED=1)";
 
-    /// <summary>Set by the emulated host for programs in it.</summary>
+    /// <summary>Set by the emulated host for programs in it: "1" where it ends with the command, <see cref="Stays"/> where machines
+    /// that the command leaves in the background run on.</summary>
     public const string InsideVariable = "VMM_KVM_EMULATED";
+
+    public const string Stays = "stays";
 
     private const string Script = "kvm-host/run";
 
-    // Commands that need no KVM run here, and so does completion.
-    private static readonly string[] WithoutKvm = ["inspect", "disk", "kernel", "cache", "snapshot", "rewind", "fork", "junit", "completion", "host", "help", "version", "complete", "manual", .. MachineCommands.Names];
-
-    private static readonly string[] Questions = ["--help", "-h", "-?", "--version", "-V"];
-
-    /// <summary>Does this command line ask for an emulated host?</summary>
+    /// <summary>Replaces this process with the same command line there, if it asks for that.</summary>
     /// <param name="args">Without the program's name.</param>
-    /// <param name="variable">The value of <see cref="Variable"/>.</param>
-    /// <param name="inside">This is the emulated host already.</param>
-    public static bool IsAskedFor(ReadOnlySpan<string> args, string? variable, bool inside)
+    /// <returns>Null where it runs here; an exit code where the other one cannot be started.</returns>
+    public static int? HandOver(string[] args)
     {
-        int end = args.IndexOf("--");
-        ReadOnlySpan<string> options = end < 0 ? args : args[..end];
-        if (inside || !(options.Contains(Option) || variable is not (null or "" or "0")))
+        EmulatedPlace place = EmulatedPlaces.Of(
+            args, Environment.GetEnvironmentVariable(Variable), Environment.GetEnvironmentVariable(InsideVariable) is { Length: > 0 },
+            static name => EmulatedMachines.IsThere(name));
+        if (place == EmulatedPlace.NotAsked)
         {
-            return false;
+            return null;
         }
 
-        string command = args.Length == 0 ? "" : args[0] == Option && args.Length > 1 ? args[1] : args[0];
-        return !options.ContainsAny(Questions) && !command.StartsWith('[') && !WithoutKvm.Contains(command);
+        EmulatedMachines.UseDirectories();
+        return place == EmulatedPlace.Here || (place == EmulatedPlace.WithMachines && !EmulatedMachines.HaveHost())
+            ? null
+            : Run(args.Length, place == EmulatedPlace.Host ? "--local" : "--stays");       // a fork of a machine stays, too
     }
 
-    /// <inheritdoc cref="IsAskedFor(ReadOnlySpan{string}, string?, bool)"/>
-    public static bool IsAskedFor(string[] args) => IsAskedFor(
-        args, Environment.GetEnvironmentVariable(Variable), Environment.GetEnvironmentVariable(InsideVariable) is "1");
-
-    /// <summary>Replaces this process with the same command line there; returns only if that fails, with an exit code.</summary>
-    public static int Run(int argumentCount)
+    private static int Run(int argumentCount, string kind)
     {
         // As bytes: a file's name need not be UTF-8. The words before the arguments are the program: vmm, or dotnet vmm.dll.
         byte[][] words = Words(File.ReadAllBytes("/proc/self/cmdline"));
@@ -62,7 +56,8 @@ internal static unsafe class EmulatedHost
         FetchKernel(words.AsSpan(first..(end < 0 ? words.Length : end)));
         IEnumerable<byte[]> arguments = words.Skip(first)
             .Where((word, index) => (end >= 0 && first + index > end) || !word.AsSpan().SequenceEqual(option));
-        return Execute([.. Texts("--local", "--", Environment.ProcessPath!), .. words[1..first], .. arguments]);
+        string[] variables = [.. EmulatedMachines.Variables.SelectMany(static one => (string[])["--env", $"{one.Name}={one.Value}"])];
+        return Execute([.. Texts([kind, .. variables, "--", Environment.ProcessPath!]), .. words[1..first], .. arguments]);
     }
 
     /// <summary>A kernel's name is replaced by its file: the emulated host has no network and another kernel.</summary>

@@ -6,12 +6,15 @@ using Vmm.Named.Logs;
 
 namespace Vmm.Named;
 
-/// <summary>Where machines with a name are kept: <c>$XDG_STATE_HOME/vmm/machines/NAME/</c>, ~/.local/state where that is not set.
+/// <summary>Where machines with a name are kept: <c>$VMM_STATE_DIR/machines/NAME/</c>; the directory is <c>$XDG_STATE_HOME/vmm</c> where that
+/// is not set, and ~/.local/state/vmm where neither is.
 /// There is no daemon: commands read the directories, and locks show which machines run.</summary>
 /// <param name="root">The directory; it need not be there.</param>
 /// <param name="runtime">Where new machines' sockets go: <see cref="RuntimeRoot"/>.</param>
 internal sealed class MachineStore(string root, Func<string> runtime)
 {
+    public const string Variable = "VMM_STATE_DIR";
+
     private const char Hidden = '.';
 
     private static int _hidden;
@@ -217,13 +220,21 @@ internal sealed class MachineStore(string root, Func<string> runtime)
         }
     }
 
-    /// <summary>XDG Base Directory Specification: a relative path is to be ignored.</summary>
-    private static string DefaultRoot()
+    private static string DefaultRoot() => Path.Combine(StateDirectory(), "machines");
+
+    /// <summary>What vmm keeps of a user's machines. XDG Base Directory Specification: a relative path is to be ignored.</summary>
+    /// <exception cref="HostException">There is no place for it.</exception>
+    public static string StateDirectory()
     {
+        if (Environment.GetEnvironmentVariable(Variable) is ['/', ..] own)
+        {
+            return own;
+        }
+
         string state = Environment.GetEnvironmentVariable("XDG_STATE_HOME") is ['/', ..] chosen ? chosen
             : Environment.GetEnvironmentVariable("HOME") is ['/', ..] home ? Path.Combine(home, ".local", "state")
             : throw new HostException("there is no place for machines with a name: neither XDG_STATE_HOME nor HOME is set");
-        return Path.Combine(state, "vmm", "machines");
+        return Path.Combine(state, "vmm");
     }
 
     /// <summary>For what is being made or removed: <see cref="Sweep"/> knows whose it is.</summary>

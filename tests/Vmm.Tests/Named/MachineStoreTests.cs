@@ -155,10 +155,11 @@ public sealed class MachineStoreTests : IDisposable
     {
         string Below(string name) => Path.Combine(_place.Runtime, name);
         uint user = LibC.geteuid();
-        Assert.Equal(Below("chosen/vmm"), RuntimeRoot.Find(Below("chosen"), Below("none"), _place.Runtime, user));
+        Assert.Equal(Below("own"), RuntimeRoot.Find(Below("own"), Below("chosen"), Below("none"), _place.Runtime, user));
+        Assert.Equal(Below("chosen/vmm"), RuntimeRoot.Find(null, Below("chosen"), Below("none"), _place.Runtime, user));
         Directory.CreateDirectory(Below($"users/{user}"));
-        Assert.Equal(Below($"users/{user}/vmm"), RuntimeRoot.Find("relative", Below("users"), _place.Runtime, user));
-        Assert.Equal(Below($"vmm-{user}"), RuntimeRoot.Find(null, Below("none"), _place.Runtime, user));
+        Assert.Equal(Below($"users/{user}/vmm"), RuntimeRoot.Find("relative", "relative", Below("users"), _place.Runtime, user));
+        Assert.Equal(Below($"vmm-{user}"), RuntimeRoot.Find(null, null, Below("none"), _place.Runtime, user));
         Assert.Equal(PrivateFiles.DirectoryMode, File.GetUnixFileMode(Below($"vmm-{user}")));
     }
 
@@ -168,7 +169,7 @@ public sealed class MachineStoreTests : IDisposable
     {
         uint user = LibC.geteuid();
         Directory.CreateSymbolicLink(Path.Combine(_place.Runtime, $"vmm-{user}"), "/var");
-        Assert.Contains("is a link", Assert.Throws<HostException>(() => RuntimeRoot.Find(null, "/none", _place.Runtime, user)).Message, StringComparison.Ordinal);
+        Assert.Contains("is a link", Assert.Throws<HostException>(() => RuntimeRoot.Find(null, null, "/none", _place.Runtime, user)).Message, StringComparison.Ordinal);
         string others = "/";
         if (user == 0)
         {

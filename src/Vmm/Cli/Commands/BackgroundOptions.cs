@@ -14,7 +14,9 @@ namespace Vmm.Cli.Commands;
 /// vmm run.</summary>
 internal sealed class BackgroundOptions
 {
-    private const string Detach = "--detach", Restart = "--restart";
+    public const string Detach = "--detach", ShortDetach = "-d";
+
+    private const string Restart = "--restart";
 
     private readonly Option<bool> _detach;
 
@@ -49,7 +51,7 @@ internal sealed class BackgroundOptions
     };
 
     /// <param name="hasShort">Is -d free for it? In front of a command it is --disk.</param>
-    public BackgroundOptions(bool hasShort) => _detach = new Option<bool>(Detach, hasShort ? ["-d"] : [])
+    public BackgroundOptions(bool hasShort) => _detach = new Option<bool>(Detach, hasShort ? [ShortDetach] : [])
     {
         Description = "Leave the machine in the background, under its --name or one of two words, and print that once it is up",
     };
@@ -118,7 +120,7 @@ internal sealed class BackgroundOptions
         MachineStore store = MachineStore.Default;
         if (Environment.GetEnvironmentVariable(EmulatedHost.InsideVariable) is "1")
         {
-            throw new UsageException($"{Detach}: not in an emulated host, which ends with this command");
+            throw new UsageException($"{Detach}: not in an emulated host that ends with this command; use vmm --emulated");
         }
 
         if (spec.Control is not null)
