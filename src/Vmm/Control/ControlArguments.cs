@@ -58,7 +58,7 @@ internal sealed record ExecArguments
     public required IReadOnlyList<string> Args { get; init; }
 
     /// <summary><c>NAME=VALUE</c>, beside what the command of <c>vmm run</c> has.</summary>
-    public IReadOnlyList<string> Env { get; init; } = [];
+    public IReadOnlyList<string> Env { get; init => field = value ?? []; } = [];      // the generated reader sets null where it is missing
 
     /// <summary>Where it starts; null for where the command of <c>vmm run</c> did. Likewise <see cref="User"/>.</summary>
     public string? Cwd { get; init; }

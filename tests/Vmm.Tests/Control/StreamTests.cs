@@ -88,6 +88,16 @@ public sealed class StreamTests : IDisposable
         Assert.Contains(_lines, static line => line.Contains("more credit than there was output", StringComparison.Ordinal));
     }
 
+    /// <summary>The schema requires no more than the program: a machine must not end because a client left the rest out.</summary>
+    [Fact]
+    public void A_process_is_asked_for_by_its_program_alone()
+    {
+        const string Request = """{"id":1,"command":"exec","arguments":{"args":["true"]}}""";
+        ControlSchema.Check("request", Request);
+        ControlRequest request = JsonSerializer.Deserialize(Request, ControlJson.Default.ControlRequest)!;
+        Assert.Empty(StreamRequests.Read(request.Arguments, ControlJson.Default.ExecArguments).Env);
+    }
+
     [Theory]
     [InlineData("ab", "ab", false)]
     [InlineData("\u0010\u0011", "", true)]
