@@ -138,9 +138,10 @@ internal sealed class ControlClient : IDisposable
 
     /// <summary>The next line, whatever it is.</summary>
     /// <param name="patience"><see cref="Timeout.InfiniteTimeSpan"/> for as long as it takes.</param>
+    /// <param name="wait">Waits for the socket, and for what else may end the waiting; null for the socket alone.</param>
     /// <returns>Null when the machine has ended.</returns>
     /// <exception cref="HostException">There is none in time.</exception>
-    public byte[]? ReadLine(TimeSpan patience)
+    public byte[]? ReadLine(TimeSpan patience, Action<int, short, TimeSpan>? wait = null)
     {
         var socket = new ConnectedSocket(_socket);
         long start = Stopwatch.GetTimestamp();
@@ -169,7 +170,7 @@ internal sealed class ControlClient : IDisposable
             _count += got;
             if (got == 0)
             {
-                Await(LibC.EPOLLIN, start, patience);
+                Await(LibC.EPOLLIN, start, patience, wait);
             }
         }
     }
@@ -208,14 +209,21 @@ internal sealed class ControlClient : IDisposable
         }
     }
 
-    private unsafe void Await(int events, long start, TimeSpan patience)
+    private unsafe void Await(int events, long start, TimeSpan patience, Action<int, short, TimeSpan>? wait = null)
     {
-        var poll = new pollfd { fd = _socket.Number, events = (short)events };
         double left = patience == Timeout.InfiniteTimeSpan ? -1 : (patience - Stopwatch.GetElapsedTime(start)).TotalMilliseconds;
         if (patience != Timeout.InfiniteTimeSpan && left <= 0)
         {
             throw new HostException($"{_name}: the machine does not answer");
         }
+
+        if (wait is not null)
+        {
+            wait(_socket.Number, (short)events, left < 0 ? Timeout.InfiniteTimeSpan : TimeSpan.FromMilliseconds(left));
+            return;
+        }
+
+        var poll = new pollfd { fd = _socket.Number, events = (short)events };
 
         // SAFETY: one struct on this stack.
         _ = LibC.Poll(&poll, 1, left < 0 ? -1 : (int)Math.Ceiling(left));

@@ -28,6 +28,27 @@ db() { vmm run -d "$@" --kernel "$here/vmlinux" -m 64M --root none; }
 web() { vmm --detach "$@" --kernel "$here/idle.elf" -m 32M; }
 until_state() { for _ in $(seq 600); do vmm ps -a | grep -Eq "^$1 +$2" && return; sleep 0.1; done; vmm ps -a; return 1; }
 
+# A command on a terminal of its own (script(1)), and a conversation with it: what it prints is waited for, keys are sent. Then its
+# exit code is printed, and whether the terminal is as it was before. on_terminal COMMAND [WAIT_FOR KEYS]... [WAIT_FOR]
+on_terminal() {
+    local command=$1 got= char pid
+    shift
+    export SHELL=/bin/bash
+    coproc TERMINAL { exec script -qefc "stty rows 33 cols 111; stty -g >before; $command; code=\$?; stty -g | cmp - before && echo terminal ok, code \$code." /dev/null; }
+    pid=$TERMINAL_PID
+    while (($#)); do
+        while [[ $got != *"$1"* ]]; do
+            IFS= read -r -d '' -t 120 -N 1 -u "${TERMINAL[0]}" char || { echo "'$1' did not come after: $got"; kill "$pid"; return 1; }
+            got+=$char
+        done
+        got=
+        if (($# > 1)); then printf '%b' "$2" >&"${TERMINAL[1]}"; fi
+        shift $(($# > 1 ? 2 : 1))
+    done
+    cat <&"${TERMINAL[0]}"
+    wait "$pid"
+}
+
 # Before there is any.
 t 0 '^NAME +STATE' vmm ps
 t 1 '^vmm: db: no such machine' vmm stop db
@@ -46,6 +67,10 @@ t 64 '^vmm: --name web: there is such a machine already' web --name web
 t 0 '^ready' vmm logs web
 t 0 'Z ready' vmm logs -t --tail 1 web
 t 0 - vmm logs --since 2100-01-01 web
+t 0 '^ready' bash -c "timeout 60 '$here/vmm' logs -f web | head -n 1; exit \${PIPESTATUS[0]}"
+t 0 '^NAME' bash -c "timeout 60 '$here/vmm' ps --watch | head -n 1; exit \${PIPESTATUS[0]}"
+t 0 '^ready' bash -c "timeout 60 '$here/vmm' attach web | head -n 1; exit \${PIPESTATUS[0]}"
+t 0 'terminal ok, code 0\.' on_terminal "'$here/vmm' attach web" ready '\020\021'
 t 64 '^vmm: --since soon: is no time' vmm logs --since soon web
 t 0 '"name": "web"' vmm inspect web
 t 1 '^vmm: web: it runs; stop it first' vmm rm web
@@ -70,6 +95,19 @@ t 1 '^vmm: site: it is not paused' vmm resume site
 t 0 '"state":"running"' vmm ctl db status
 t 0 '^hello$' vmm exec db -- echo hello
 t 3 - vmm exec db -- sh -c 'exit 3'
+
+# Files into it and out of it: modes, owners and links.
+mkdir -p tree/sub && echo hello >tree/sub/file && chmod 640 tree/sub/file && chmod 750 tree/sub && ln -s sub/file tree/link && ln tree/sub/file tree/hard
+look() { stat -c '%n %A %u' tree tree/sub; stat -c '%n %A %u %h' tree/sub/file tree/hard; readlink tree/link; cat tree/link; }
+t 0 - vmm cp tree db:/tmp
+t 0 "^$(look)\$" vmm exec db -w /tmp -- sh -c "$(declare -f look); look"
+t 0 - vmm cp db:/tmp/tree again
+t 0 - diff -r tree again
+t 0 "^$(look)\$" bash -c "mkdir out; mv again out/tree; cd out; $(declare -f look); look"
+t 0 - vmm exec db -- sh -c 'chown 5:6 /tmp/tree/hard; ln -s /etc/passwd /tmp/out; mknod /tmp/tree/null c 1 3'
+t 0 'device' vmm cp db:/tmp/tree more
+t 69 'No such file' vmm cp db:/none more
+t 64 'there is no such directory' vmm cp db:/tmp/tree none/
 
 # Stop, wait, start.
 t 0 '^site$' vmm stop site

@@ -55,9 +55,15 @@ internal static class CtlCommand
                 Stdout.WriteLine(client.Ask(asked, given).GetRawText());
             }
 
-            while (follows && client.ReadLine(Timeout.InfiniteTimeSpan) is { } line)
+            if (follows)
             {
-                Stdout.WriteLine(Encoding.UTF8.GetString(line));
+                OutputReader.Follow(() =>
+                {
+                    while (client.ReadLine(Timeout.InfiniteTimeSpan, OutputReader.Wait) is { } line)
+                    {
+                        Stdout.WriteLine(Encoding.UTF8.GetString(line));
+                    }
+                });
             }
 
             return ExitCodes.Success;

@@ -45,7 +45,7 @@ internal static class MachineListCommand
                 : Format;
             if (result.GetValue(watch))
             {
-                Watch(takesAll, format, clears: !result.GetValue(json) && LibC.isatty(1) == 1);
+                OutputReader.Follow(() => Watch(takesAll, format, clears: !result.GetValue(json) && LibC.isatty(1) == 1));
             }
             else
             {
@@ -124,7 +124,7 @@ internal static class MachineListCommand
             IReadOnlyList<MachineStatus> views = [.. Look(all).Select(view => SinceLast(view, before.GetValueOrDefault(view.Name)))];
             before = views.ToDictionary(static view => view.Name, StringComparer.Ordinal);
             Stdout.Write((clears ? "\e[H\e[J" : "") + format(views));
-            Thread.Sleep(Interval);
+            OutputReader.Wait(Interval);
         }
     }
 

@@ -36,15 +36,10 @@ internal static class MachineLogsCommand
         {
             DateTime? from = result.GetValue(since) is { } text ? ParseSince(text, DateTime.UtcNow) : null;
             int? last = result.GetValue(tail) is { } count ? ParseTail(count) : null;
-            try
-            {
-                return MachineCommands.ForEach([result.GetRequiredValue(machine)], (_, folder) =>
-                    Print(folder, new LogPrinter(from, result.GetValue(timestamps)), last, result.GetValue(follow)));
-            }
-            catch (ErrnoException error) when (error.Errno == ErrnoException.EPIPE)
-            {
-                return ExitCodes.Success;       // as in vmm logs db | head
-            }
+            int code = ExitCodes.Success;
+            OutputReader.Follow(() => code = MachineCommands.ForEach([result.GetRequiredValue(machine)], (_, folder) =>
+                Print(folder, new LogPrinter(from, result.GetValue(timestamps)), last, result.GetValue(follow))));
+            return code;
         });
         return command;
     }
@@ -112,7 +107,7 @@ internal static class MachineLogsCommand
                 return;
             }
 
-            Thread.Sleep(Look);
+            OutputReader.Wait(Look);
         }
     }
 }

@@ -157,6 +157,13 @@ internal sealed class StreamRun : IInputSink, IDisposable
                 _loop, StandardError, "standard error", window, bytes => GiveCredit(StandardError, bytes), _ => Break(StandardError)));
         }
 
+        if (_call.Exec is null)
+        {
+            // Reported without being asked for: an error, where its reader has gone. Else the console's next line would tell. A process
+            // in the guest gets SIGPIPE when it writes, and no sooner.
+            _ = _loop.TryAdd(StandardOutput, 0, _ => Break(StandardOutput), "standard output");
+        }
+
         _terminal?.Take();
         if (_terminal is not null)
         {
@@ -239,7 +246,7 @@ internal sealed class StreamRun : IInputSink, IDisposable
         Tell("close", JsonSerializer.SerializeToElement(new CloseArguments(_stream, fd), ControlJson.Default.CloseArguments));
         if (_call.Exec is null)
         {
-            _verdict ??= new RunVerdict(RunOutcome.Stopped, ExitCodes.HostCannot);
+            _verdict ??= new RunVerdict(RunOutcome.Passed, ExitCodes.Success);      // what else failed than its reader, Flush says
         }
     }
 
