@@ -32,6 +32,10 @@ internal sealed record ControlStatistics
     /// <summary>The same of all vCPUs by reason, as KVM calls it: <c>IO</c>, <c>MMIO</c>. Only those that were.</summary>
     public required IReadOnlyDictionary<string, long> ExitsByReason { get; init; }
 
+    /// <summary>The same by reason and device, with how long each kept its vCPU out of the guest. Only of a machine that was started with
+    /// <c>--profile</c>: to time an exit costs.</summary>
+    public IReadOnlyList<ExitFigures>? ExitsByDevice { get; init; }
+
     /// <summary>Seconds of processor time, guest included.</summary>
     public required double CpuTime { get; init; }
 
@@ -46,12 +50,22 @@ internal sealed record ControlStatistics
     public required IReadOnlyList<NetFigures> Nets { get; init; }
 }
 
+/// <summary>Exits of one reason for one device.</summary>
+/// <param name="Reason"><c>IO</c>, <c>MMIO</c>.</param>
+/// <param name="Device"><c>COM1</c>, <c>virtio-blk0</c>; empty where the exit is for none.</param>
+/// <param name="Time">Seconds in user space, from the exit until the guest went on.</param>
+/// <param name="Below">How many took less than 2^10, 2^12 and so on to 2^30 nanoseconds: each counts those before it, too.</param>
+internal sealed record ExitFigures(string Reason, string Device, long Count, double Time, IReadOnlyList<long> Below)
+{
+    public const int LeastPower = 10, MostPower = 30, PowerStep = 2;
+}
+
 /// <param name="Target">Bytes that the guest is to keep.</param>
 /// <param name="Actual">Bytes that it has, as it says.</param>
 /// <param name="Released">Bytes that went back to the host so far, again and again.</param>
 /// <param name="Free">Bytes that nothing in the guest uses, as it said last; null before.</param>
 /// <param name="Available">Bytes that its programs could get.</param>
-internal sealed record BalloonFigures(ulong Target, ulong Actual, ulong Released, ulong? Free, ulong? Available);
+internal sealed record BalloonFigures(ulong Target, ulong Actual, ulong Released, ulong? Free = null, ulong? Available = null);
 
 /// <summary>Requests of the guest to one disk.</summary>
 internal sealed record DiskFigures(string Name, ulong Bytes, long Reads, long Writes, long Flushes, long Discards);

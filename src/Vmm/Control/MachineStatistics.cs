@@ -1,6 +1,8 @@
 using System.Globalization;
 using Vmm.Devices.Virtio.Balloon;
 using Vmm.Devices.Virtio.Block;
+using Vmm.Insight.Profile;
+using Vmm.Insight.Recorder;
 using Vmm.Kvm;
 using Vmm.Kvm.Abi;
 using Vmm.Machines;
@@ -14,6 +16,7 @@ internal static class MachineStatistics
     {
         Exits = [.. machine.Vcpus.Select(static vcpu => vcpu.Exits.Total)],
         ExitsByReason = ByReason(machine.Vcpus),
+        ExitsByDevice = machine.Observer is { Recorders: { Count: > 0 } recorders } ? ByDevice(recorders) : null,
         CpuTime = Math.Round(Environment.CpuUsage.TotalTime.TotalSeconds, 3),
         Resident = Resident(),
         Balloon = machine.Balloon is { } balloon ? Balloon(balloon, machine) : null,
@@ -51,6 +54,32 @@ internal static class MachineStatistics
         }
 
         return counts;
+    }
+
+    private static List<ExitFigures> ByDevice(IReadOnlyList<ExitRecorder> recorders)
+    {
+        var figures = new List<ExitFigures>();
+        foreach (IGrouping<(string, string), ExitRow> rows in recorders.SelectMany(static each => each.Rows)
+            .GroupBy(static row => (row.Name.Reason, row.Name.Device)).OrderBy(static rows => rows.Key))
+        {
+            var times = new LatencyHistogram();
+            foreach (ExitRow row in rows)
+            {
+                times.Add(row.InVmm);
+            }
+
+            long[] below = new long[((ExitFigures.MostPower - ExitFigures.LeastPower) / ExitFigures.PowerStep) + 1];
+            for (int i = 0; i < below.Length; i++)
+            {
+                below[i] = times.CountBelow(ExitFigures.LeastPower + (i * ExitFigures.PowerStep));
+            }
+
+            // A vCPU may be counting: no bucket is to have more than all.
+            figures.Add(new ExitFigures(
+                rows.Key.Item1, rows.Key.Item2, Math.Max(times.Count, below[^1]), Math.Round(times.Sum / 1e9, 9), below));
+        }
+
+        return figures;
     }
 
     /// <summary>Has the guest asked for newer figures, which the next call tells.</summary>

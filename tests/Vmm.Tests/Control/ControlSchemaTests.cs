@@ -14,6 +14,7 @@ public sealed class ControlSchemaTests
         Same(ControlJson.Default.ControlStatus, "result-status");
         Same(ControlJson.Default.ControlStatistics, "result-stats");
         Same(ControlJson.Default.BalloonFigures, "result-stats", "properties", "balloon");
+        Same(ControlJson.Default.ExitFigures, "result-stats", "properties", "exitsByDevice", "items");
         Same(ControlJson.Default.DiskFigures, "result-stats", "properties", "disks", "items");
         Same(ControlJson.Default.NetFigures, "result-stats", "properties", "nets", "items");
         Same(ControlJson.Default.ControlStopping, "result-stop");

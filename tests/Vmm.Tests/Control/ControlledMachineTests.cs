@@ -39,7 +39,7 @@ public sealed class ControlledMachineTests : IDisposable
         };
         using ControlSocket socket = ControlSocket.Open(spec)!;
         Assert.Contains("a program listens there already", Assert.Throws<UsageException>(() => ControlSocket.Open(spec)).Message, StringComparison.Ordinal);
-        using Machine machine = Machine.Build(spec);
+        using Machine machine = Machine.Build(spec, new RunObserver());
         using ControlServer server = socket.Serve(machine, "1.2.3");
         Task<MachineEnd> run = Task.Run(machine.Run);
         var heard = new List<string>();
@@ -67,6 +67,12 @@ public sealed class ControlledMachineTests : IDisposable
         JsonElement after = Ask(client, "stats");
         Assert.True(after.GetProperty("exits")[0].GetInt64() > before.GetProperty("exits")[0].GetInt64());
         Assert.True(after.GetProperty("exitsByReason").GetProperty("IO").GetInt64() > 1000);
+        JsonElement ports = Assert.Single(after.GetProperty("exitsByDevice").EnumerateArray(), static each => each.GetProperty("reason").GetString() == "IO");
+        Assert.True(ports.GetProperty("count").GetInt64() > 1000);
+        Assert.True(ports.GetProperty("time").GetDouble() > 0);
+        long[] below = [.. ports.GetProperty("below").EnumerateArray().Select(static each => each.GetInt64())];
+        Assert.Equal(below.Order(), below);
+        Assert.InRange(below[^1], 1000, ports.GetProperty("count").GetInt64());
         Assert.True(after.GetProperty("resident").GetInt64() > 1 << 20);
         Assert.True(after.GetProperty("cpuTime").GetDouble() >= before.GetProperty("cpuTime").GetDouble());
 

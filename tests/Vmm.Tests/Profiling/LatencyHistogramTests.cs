@@ -24,6 +24,11 @@ public sealed class LatencyHistogramTests
             Assert.Equal(sorted.Sum(), histogram.Sum);
             Assert.Equal(sorted[0], histogram.Minimum);
             Assert.Equal(sorted[^1], histogram.Maximum);
+            for (int power = 0; power < 44; power++)
+            {
+                Assert.Equal(sorted.Count(value => value < 1L << power), histogram.CountBelow(power));
+            }
+
             foreach (double part in Parts)
             {
                 long exact = sorted[Math.Max(0, (int)Math.Ceiling(part * sorted.Length) - 1)];

@@ -80,6 +80,19 @@ internal sealed class LatencyHistogram
         return Math.Clamp(first + (width / 2), _minimum, Maximum);
     }
 
+    /// <summary>How many values are below a power of two.</summary>
+    /// <param name="power">0 to 43.</param>
+    public long CountBelow(int power)
+    {
+        long count = 0;
+        for (int bucket = BucketOf(1L << power) - 1; bucket >= 0; bucket--)
+        {
+            count += _buckets[bucket];
+        }
+
+        return count;
+    }
+
     internal static int BucketOf(long value)
     {
         value = Math.Min(value, Most);

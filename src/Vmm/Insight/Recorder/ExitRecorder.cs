@@ -10,7 +10,7 @@ namespace Vmm.Insight.Recorder;
 
 /// <summary>Counts and times the exits of one vCPU, by reason, device and register.</summary>
 /// <remarks>
-/// Used by the vCPU's thread; others may read the totals at any time, and the rows when it has ended. An exit costs two clock
+/// Used by the vCPU's thread; others may read the totals and the rows at any time. An exit costs two clock
 /// readings and two histogram updates; something is allocated only for the first exit of a row, and there are
 /// at most <see cref="MostRows"/> of them whatever the guest does: further exits share one row for each reason.
 /// </remarks>
@@ -43,7 +43,7 @@ internal sealed unsafe class ExitRecorder
     private readonly IExitDetail _detail;
     private readonly TraceTrack? _trace;
     private readonly ExitKeys _keys = new();
-    private readonly List<ExitRow> _rows = [];
+    private volatile ExitRow[] _rows = [];
     private long _entered;
     private long _left;
     private int _portChanges;
@@ -63,7 +63,7 @@ internal sealed unsafe class ExitRecorder
         _trace = trace;
     }
 
-    /// <summary>In the order of their first exits.</summary>
+    /// <summary>In the order of their first exits. Any thread: the array is replaced when a row is added.</summary>
     public IReadOnlyList<ExitRow> Rows => _rows;
 
     /// <summary>So far. Any thread.</summary>
@@ -187,14 +187,14 @@ internal sealed unsafe class ExitRecorder
         }
 
         bool isOther = name.What == OtherAddresses;
-        if (!isOther && (_rows.Count >= MostRows || (isUnclaimed && _unclaimedRows >= MostUnclaimedRows)))
+        if (!isOther && (_rows.Length >= MostRows || (isUnclaimed && _unclaimedRows >= MostUnclaimedRows)))
         {
             return FindOrAddRow(name with { Device = isUnclaimed ? Nobody : "", What = OtherAddresses, Access = "" }, false);
         }
 
         _unclaimedRows += isUnclaimed ? 1 : 0;
         var added = new ExitRow(name);
-        _rows.Add(added);
+        _rows = [.. _rows, added];
         return added;
     }
 
