@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Vmm.Cli.Commands;
 using Vmm.Control;
 using Vmm.Host;
@@ -22,7 +23,7 @@ internal static class MachineRunner
             {
                 using Machine machine = fork is null ? Machine.Build(options, before: next) : Machine.Restore(options, fork, before: next);
                 fork = null;
-                MachineEnd end = RunToEnd(machine, life, socket);
+                MachineEnd end = RunToEnd(machine, clock, life, socket);
                 int code = Report(machine, end, options, clock);
                 bool isOver = end.Kind != MachineEndKind.Reset || machine.IsButtonPressed;
                 if (isOver || options.OnReboot != RebootAction.Restart)
@@ -54,21 +55,21 @@ internal static class MachineRunner
         using ControlSocket? socket = ControlSocket.Open(options);
         using Machine machine = Machine.Build(figures.For(options), figures.Observer);
         figures.Watch(machine);
-        MachineEnd end = RunToEnd(machine, life, socket);
+        MachineEnd end = RunToEnd(machine, clock, life, socket);
         bool isWhole = figures.Tell(options, machine, end.Summary);
         int code = Report(machine, end, options, clock);
         return isWhole ? code : ExitCodes.HostCannot;
     }
 
     /// <summary>Runs it until the guest, the user or a signal ends it, and restores the terminal.</summary>
-    public static MachineEnd RunToEnd(Machine machine, BackgroundMachine? life = null, ControlSocket? socket = null)
+    public static MachineEnd RunToEnd(Machine machine, StartClock clock, BackgroundMachine? life = null, ControlSocket? socket = null)
     {
         using ControlServer? control = socket?.Serve(machine, VersionCommand.Version);
         using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);
         Stderr.BeginRun();
         try
         {
-            life?.Up();
+            life?.Up(StartSteps.Of(clock, life, Stopwatch.GetTimestamp()));
             MachineEnd end = machine.Run(signals);
             life?.Tell(end.Summary);
             if (end.Kind == MachineEndKind.Stopped)

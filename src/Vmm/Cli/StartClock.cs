@@ -23,6 +23,9 @@ internal sealed class StartClock
     /// <summary>When the process was started, as a Stopwatch timestamp.</summary>
     public long Exec => _main - (long)(_beforeMain.TotalSeconds * Stopwatch.Frequency);
 
+    /// <summary>When this program began in the process, which an earlier one may have had before it.</summary>
+    public long Main => _main;
+
     /// <summary>Milliseconds from exec to a Stopwatch timestamp.</summary>
     public double SinceExec(long timestamp) =>
         (_beforeMain + Stopwatch.GetElapsedTime(_main, timestamp)).TotalMilliseconds;

@@ -35,6 +35,7 @@ internal sealed unsafe class BackgroundMachine : IDisposable
             Pid = LibC.getpid(),
             Boot = MachineRecord.BootOfHost,
             Started = null,
+            Steps = [],
             Ended = null,
             Verdict = null,
             ExitCode = null,
@@ -76,11 +77,15 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         }
     }
 
+    /// <summary>Was this process started for it, and not executed again for a restart?</summary>
+    public bool IsFirst => _isWaitedFor;
+
     /// <summary>Reports that the machine is up to the process that started it. Any thread.</summary>
-    public void Up()
+    /// <param name="steps">How it came to that.</param>
+    public void Up(IReadOnlyList<StartStep> steps)
     {
         _up = Environment.TickCount64;
-        _record = _record with { Started = DateTimeOffset.UtcNow };
+        _record = _record with { Started = DateTimeOffset.UtcNow, Steps = steps };
         Save();
         if (Interlocked.Exchange(ref _ready, null) is { } ready)
         {
@@ -216,7 +221,7 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         {
             // 'vmm update' writes these, and nobody else.
             MachineRecord there = MachineRecord.Read(Place);
-            _record = _record with { CpuLimit = there.CpuLimit, MemoryHigh = there.MemoryHigh };
+            _record = _record with { CpuLimit = there.CpuLimit, MemoryHigh = there.MemoryHigh, IoLimit = there.IoLimit };
         }
         catch (RecordException)
         {

@@ -74,6 +74,7 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
             {
                 Pid = 0,
                 Started = null,
+                Steps = [],
                 Ended = null,
                 Verdict = null,
                 ExitCode = null,
@@ -113,7 +114,8 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
             SetLimits(folder, record, limits);
         }
 
-        (MachineStore.ReadOrExplain(folder) with { CpuLimit = limits.Cpu, MemoryHigh = limits.MemoryHigh }).Write(folder.Path);
+        (MachineStore.ReadOrExplain(folder) with { CpuLimit = limits.Cpu, MemoryHigh = limits.MemoryHigh, IoLimit = limits.Io })
+            .Write(folder.Path);
     }
 
     /// <summary>Waits until it does not run any more.</summary>
@@ -162,14 +164,10 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
     private static void SetLimits(MachineFolder folder, MachineRecord record, MachineLimits limits)
     {
         Cgroup[] groups = [.. record.Cgroups.Select(static path => new Cgroup(path))];
-        foreach ((bool isAsked, string option) in ((bool, string)[])
-            [(limits.Cpu is not null, MachineLimits.CpuOption), (limits.MemoryHigh is not null, MachineLimits.MemoryOption)])
+        if (limits.Kinds.FirstOrDefault(kind => !groups.Any(group => group.Has(kind))) is { } missing)
         {
-            if (isAsked && !groups.Any(group => group.Has(option)))
-            {
-                throw new HostException(
-                    $"{folder.Name}: it was started without {option}, so there is no cgroup to change; stop it, then update and start it");
-            }
+            throw new HostException(
+                $"{folder.Name}: it was started without {missing.Option}, so there is no cgroup to change; stop it, then update and start it");
         }
 
         foreach (Cgroup group in groups)

@@ -60,6 +60,9 @@ internal sealed record MachineRecord
     /// <summary>Bytes from which on memory is taken back from it; null for no limit.</summary>
     public ulong? MemoryHigh { get; init; }
 
+    /// <summary>What it reads and writes of block devices at most; null for no limit.</summary>
+    public IoLimit? IoLimit { get; init; }
+
     /// <summary>Directories of the control groups that hold those limits.</summary>
     public IReadOnlyList<string> Cgroups { get; init => field = value ?? []; } = [];
 
@@ -70,6 +73,9 @@ internal sealed record MachineRecord
 
     /// <summary>When it was up last; null if it never was.</summary>
     public DateTimeOffset? Started { get; init; }
+
+    /// <summary>The steps of its last start, in order; empty before it was up.</summary>
+    public IReadOnlyList<StartStep> Steps { get; init => field = value ?? []; } = [];
 
     /// <summary>When it ended last; null while it runs, and if it was killed.</summary>
     public DateTimeOffset? Ended { get; init; }
@@ -108,9 +114,9 @@ internal sealed record MachineRecord
         }
     }
 
-    /// <summary>Both limits.</summary>
+    /// <summary>All limits.</summary>
     [JsonIgnore]
-    public MachineLimits Limits => new(CpuLimit, MemoryHigh);
+    public MachineLimits Limits => new(CpuLimit, MemoryHigh, IoLimit);
 
     /// <param name="directory">Of the machine.</param>
     /// <exception cref="RecordException">It is not there, damaged, or of another version.</exception>

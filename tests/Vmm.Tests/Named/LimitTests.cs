@@ -49,6 +49,55 @@ public sealed class LimitTests : IDisposable
         Assert.Equal("max", File.ReadAllText(Path.Combine(made[0], "memory.high")));
     }
 
+    /// <summary>io.max has a line for each device; blkio.throttle a file for each limit, in which 0 is none.</summary>
+    [Fact]
+    public void Input_and_output_are_limited_for_each_block_device_in_both_versions()
+    {
+        string own = Group("own", "io", "io");
+        Group("own/vmm-db", "io", "");
+        File.WriteAllText(Path.Combine(own, "vmm-db", "io.max"), "");
+        var group = new Cgroup(Assert.Single(Cgroup.Enter("db", new MachineLimits(null, null, new IoLimit(1 << 20, null)), V2(own), Process)));
+        Assert.True(group.Has(LimitKind.Io));
+        group.Set(new MachineLimits(null, null, new IoLimit(1 << 20, null)), static () => ["254:0"]);
+        Assert.Equal("254:0 rbps=1048576 wbps=1048576 riops=max wiops=max", File.ReadAllText(Path.Combine(group.Path, "io.max")));
+        group.Set(MachineLimits.None, static () => ["254:0"]);
+        Assert.Equal("254:0 rbps=max wbps=max riops=max wiops=max", File.ReadAllText(Path.Combine(group.Path, "io.max")));
+
+        string old = Directory.CreateDirectory(Path.Combine(_root, "blkio", "vmm-db")).FullName;
+        string[] files = [.. ((string[])["read_bps", "write_bps", "read_iops", "write_iops"]).Select(file => Path.Combine(old, $"blkio.throttle.{file}_device"))];
+        Array.ForEach(files, static file => File.WriteAllText(file, ""));
+        new Cgroup(old).Set(new MachineLimits(null, null, new IoLimit(null, 500)), static () => ["8:16"]);
+        Assert.Equal(["8:16 0", "8:16 0", "8:16 500", "8:16 500"], files.Select(File.ReadAllText));
+        Assert.Throws<HostException>(() => new Cgroup(old).Set(new MachineLimits(null, null, new IoLimit(null, 500)), static () => []));
+    }
+
+    [Fact]
+    public void Devices_that_hold_nothing_are_left_out()
+    {
+        foreach ((string name, string dev, string size) in ((string, string, string)[])[("loop0", "7:0", "0"), ("sda", "8:0", "2048"), ("vda", "254:0", "64")])
+        {
+            string path = Directory.CreateDirectory(Path.Combine(_root, "block", name)).FullName;
+            File.WriteAllText(Path.Combine(path, "dev"), dev + "\n");
+            File.WriteAllText(Path.Combine(path, "size"), size + "\n");
+        }
+
+        Assert.Equal(["8:0", "254:0"], BlockDevices.Find(Path.Combine(_root, "block")));
+        Assert.Empty(BlockDevices.Find(Path.Combine(_root, "none")));
+    }
+
+    [Fact]
+    public void A_limit_of_input_and_output_is_bytes_requests_or_both()
+    {
+        Assert.Equal(new IoLimit(50 << 20, 500), IoLimit.Parse("bw=50M,iops=500"));
+        Assert.Equal(new IoLimit(null, 1), IoLimit.Parse("iops=1"));
+        Assert.Null(IoLimit.Parse("none"));
+        foreach (string wrong in (string[])["", "50M", "bw=", "bw=1K", "iops=0", "iops=-1", "bw=1M,bw=2M", "bw=1M,none", "bw=1M,"])
+        {
+            string line = Assert.Throws<UsageException>(() => IoLimit.Parse(wrong)).Message;
+            Assert.StartsWith("--io-limit ", line, StringComparison.Ordinal);
+        }
+    }
+
     [Fact]
     public void Where_nothing_is_delegated_one_line_says_what_is_missing()
     {

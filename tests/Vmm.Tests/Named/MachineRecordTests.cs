@@ -19,6 +19,8 @@ public sealed class MachineRecordTests : IDisposable
             Restart = "on-failure:3",
             Restarts = 2,
             Started = DateTimeOffset.UnixEpoch,
+            Steps = [new StartStep("first instruction", 0.034)],
+            IoLimit = new Vmm.Named.Limits.IoLimit(1 << 20, null),
             Pid = 7,
             Verdict = "it\u00e4",
             ExitCode = 71,
@@ -27,7 +29,8 @@ public sealed class MachineRecordTests : IDisposable
         MachineRecord read = folder.Read();
         Assert.Equal(record.CommandLine, read.CommandLine);
         Assert.Equal(record.Ports, read.Ports);
-        Assert.Equal(record with { CommandLine = read.CommandLine, Ports = read.Ports, Cgroups = read.Cgroups }, read);
+        Assert.Equal(record.Steps, read.Steps);
+        Assert.Equal(record with { CommandLine = read.CommandLine, Ports = read.Ports, Steps = read.Steps, Cgroups = read.Cgroups }, read);
     }
 
     [Fact]

@@ -59,7 +59,7 @@ internal sealed class BackgroundOptions
     public IEnumerable<Option> All => [_detach, _restart, .. _limits.All, _directory, _fork, _forkName];
 
     /// <summary>Of the command line only: no target of vmm.json has them.</summary>
-    public static IReadOnlyList<string> Names => [Detach, Restart, MachineLimits.CpuOption, MachineLimits.MemoryOption, MachineStart.Option, MachineStart.ForkOption, MachineStart.NameOption];
+    public static IReadOnlyList<string> Names => [Detach, Restart, .. LimitOptions.Names, MachineStart.Option, MachineStart.ForkOption, MachineStart.NameOption];
 
     /// <summary>Is the machine to stay, so that nothing of it belongs to who starts it?</summary>
     public bool IsAsked(ParseResult result) => result.GetValue(_detach);
@@ -144,6 +144,7 @@ internal sealed class BackgroundOptions
             Restart = policy.ToString(),
             CpuLimit = limits.Cpu,
             MemoryHigh = limits.MemoryHigh,
+            IoLimit = limits.Io,
             StopTimeout = spec.StopTimeout.TotalSeconds,
             Runtime = store.Runtime,
             Created = DateTimeOffset.UtcNow,

@@ -221,7 +221,7 @@ internal static class MachineCommands
         {
             if (limits.Given(result) is null)
             {
-                throw new UsageException("nothing to change: give --cpu-limit or --mem-high", "vmm update");
+                throw new UsageException("nothing to change: give --cpu-limit, --mem-high or --io-limit", "vmm update");
             }
 
             Func<MachineLimits, MachineLimits> change = limits.Change(result);

@@ -70,7 +70,7 @@ internal sealed class RestoreCommand(StartClock clock)
             using Snapshot snapshot = Snapshot.Open(result.GetRequiredValue(_directory), result.GetValue(_read));
             using Machine machine = snapshot.Restore(
                 with, spec => spec with { StopTimeout = stopTimeout, Stats = result.GetValue(_stats) });
-            return MachineRunner.Report(machine, MachineRunner.RunToEnd(machine), machine.Spec, clock);
+            return MachineRunner.Report(machine, MachineRunner.RunToEnd(machine, clock), machine.Spec, clock);
         });
         return command;
     }

@@ -5,7 +5,7 @@ using Vmm.Text;
 
 namespace Vmm.Named.Limits;
 
-/// <summary>A control group of one machine, with one or both kinds of limits: a directory of cgroup v2, or of a controller of v1.
+/// <summary>A control group of one machine, with one or more kinds of limits: a directory of cgroup v2, or of a controller of v1.
 /// </summary>
 /// <param name="path">Below /sys/fs/cgroup.</param>
 internal sealed class Cgroup(string path)
@@ -30,33 +30,32 @@ internal sealed class Cgroup(string path)
     /// <param name="process">The one that is moved.</param>
     internal static IReadOnlyList<string> Enter(string name, MachineLimits limits, CgroupMounts mounts, int process)
     {
-        string[] controllers = [.. limits.Cpu is null ? [] : (string[])["cpu"], .. limits.MemoryHigh is null ? [] : (string[])["memory"]];
-        if (controllers.Length == 0)
+        IReadOnlyList<LimitKind> kinds = limits.Kinds;
+        if (kinds.Count == 0)
         {
             return [];
         }
 
         string directory = $"vmm-{name}";
-        if (mounts.Unified is { } unified && Make(unified, directory, controllers, process) is { } both)
+        if (mounts.Unified is { } unified && Make(unified, directory, [.. kinds.Select(static kind => kind.Controller)], process) is { } all)
         {
-            both.Set(limits);
-            return [both.Path];
+            all.Set(limits);
+            return [all.Path];
         }
 
         var made = new List<string>();
-        foreach (string controller in controllers)
+        foreach (LimitKind kind in kinds)
         {
-            string option = controller == "cpu" ? MachineLimits.CpuOption : MachineLimits.MemoryOption;
-            if (mounts.Find(controller) is not { } place)
+            if (mounts.Find(kind.OldController) is not { } place)
             {
                 throw new HostException(
-                    $"{option}: this host lets this user have no cgroup with the controller '{controller}': start vmm where one is delegated: "
-                        + "systemd-run --user --scope -p Delegate=yes vmm ...");
+                    $"{kind.Option}: this host lets this user have no cgroup with the controller '{kind.Controller}': start vmm where one is "
+                        + "delegated: systemd-run --user --scope -p Delegate=yes vmm ...");
             }
 
             Cgroup group = Make(place, directory, [], process)
-                ?? throw new HostException($"{option}: {place.Directory}: this user may make no cgroup there; its owner has to give it away");
-            group.Set(controller == "cpu" ? limits with { MemoryHigh = null } : limits with { Cpu = null });
+                ?? throw new HostException($"{kind.Option}: {place.Directory}: this user may make no cgroup there; its owner has to give it away");
+            group.Set(limits);
             made.Add(group.Path);
         }
 
@@ -66,8 +65,12 @@ internal sealed class Cgroup(string path)
     /// <summary>Gives it other limits.</summary>
     /// <param name="limits">A kind that is not limited any more is null.</param>
     /// <exception cref="HostException">It cannot be written.</exception>
-    public void Set(MachineLimits limits)
+    public void Set(MachineLimits limits) => Set(limits, static () => BlockDevices.Find());
+
+    /// <param name="devices">Of the host, as <c>254:0</c>.</param>
+    internal void Set(MachineLimits limits, Func<IReadOnlyList<string>> devices)
     {
+        SetIo(limits.Io, devices);
         string quota = limits.Cpu is { } cpu ? ((long)(cpu * Period)).ToString(CultureInfo.InvariantCulture) : "max";
         if (IsV2)
         {
@@ -81,9 +84,8 @@ internal sealed class Cgroup(string path)
         WriteIfThere("memory.soft_limit_in_bytes", limits.MemoryHigh?.ToString(CultureInfo.InvariantCulture) ?? "-1");
     }
 
-    /// <summary>Does it limit processor time, or memory?</summary>
-    public bool Has(string option) => (option == MachineLimits.CpuOption ? (string[])["cpu.max", "cpu.cfs_quota_us"] : ["memory.high", "memory.soft_limit_in_bytes"])
-        .Any(file => File.Exists(System.IO.Path.Combine(Path, file)));
+    /// <summary>Does it limit that?</summary>
+    public bool Has(LimitKind kind) => IsThere(kind.File) || IsThere(kind.OldFile);
 
     /// <summary>Once no process is in it.</summary>
     public void Remove()
@@ -147,6 +149,36 @@ internal sealed class Cgroup(string path)
         }
 
         return true;
+    }
+
+    private bool IsThere(string file) => File.Exists(System.IO.Path.Combine(Path, file));
+
+    /// <summary>Each device on its own; a limit of v1 is taken away by 0.</summary>
+    private void SetIo(IoLimit? limit, Func<IReadOnlyList<string>> devices)
+    {
+        if (!Has(LimitKind.Io))
+        {
+            return;
+        }
+
+        IReadOnlyList<string> there = devices();
+        if (limit is not null && there.Count == 0)
+        {
+            throw new HostException($"{MachineLimits.IoOption}: this host shows no block device in /sys/block, so there is none to limit");
+        }
+
+        string bandwidth = Number(limit?.Bandwidth), operations = Number(limit?.Operations);
+        foreach (string device in there)
+        {
+            WriteIfThere("io.max", $"{device} rbps={bandwidth} wbps={bandwidth} riops={operations} wiops={operations}");
+            foreach (string way in (string[])["read", "write"])
+            {
+                WriteIfThere($"blkio.throttle.{way}_bps_device", $"{device} {bandwidth}");
+                WriteIfThere($"blkio.throttle.{way}_iops_device", $"{device} {operations}");
+            }
+        }
+
+        string Number(ulong? value) => value?.ToString(CultureInfo.InvariantCulture) ?? (IsV2 ? "max" : "0");
     }
 
     private void WriteIfThere(string file, string value)

@@ -8,13 +8,22 @@ namespace Vmm.Named.Limits;
 /// </summary>
 /// <param name="Cpu">Processors, as 1.5; null for no limit.</param>
 /// <param name="MemoryHigh">Bytes from which on its memory is taken back; null for no limit.</param>
-internal sealed record MachineLimits(double? Cpu, ulong? MemoryHigh)
+/// <param name="Io">Of block devices; null for no limit.</param>
+internal sealed record MachineLimits(double? Cpu, ulong? MemoryHigh, IoLimit? Io = null)
 {
-    public const string CpuOption = "--cpu-limit", MemoryOption = "--mem-high";
+    public const string CpuOption = "--cpu-limit", MemoryOption = "--mem-high", IoOption = "--io-limit";
 
     public const string NoLimit = "none";
 
     public static MachineLimits None { get; } = new(null, null);
+
+    /// <summary>What is limited.</summary>
+    public IReadOnlyList<LimitKind> Kinds =>
+    [
+        .. Cpu is null ? [] : (LimitKind[])[LimitKind.Cpu],
+        .. MemoryHigh is null ? [] : (LimitKind[])[LimitKind.Memory],
+        .. Io is null ? [] : (LimitKind[])[LimitKind.Io],
+    ];
 
     /// <exception cref="UsageException">It is no such number.</exception>
     public static double? ParseCpu(string text) => text == NoLimit ? null
