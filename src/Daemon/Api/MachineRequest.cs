@@ -19,6 +19,9 @@ internal sealed record MachineRequest
     /// <summary>Virtual CPUs; 1 if not given.</summary>
     public int? Cpus { get; init; }
 
+    /// <summary>Time each exit of the guest, by device: for the statistics and the metrics. It costs some 0.1 microseconds an exit.</summary>
+    public bool? Profile { get; init; }
+
     public IReadOnlyList<string>? Initrds { get; init; }
 
     public IReadOnlyList<MachineDisk>? Disks { get; init; }

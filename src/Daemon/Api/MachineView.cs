@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Vmm.Named;
 
 namespace Vmm.Daemon.Api;
 
@@ -7,7 +8,7 @@ internal sealed record MachineView
 {
     public required string Name { get; init; }
 
-    public required MachineState State { get; init; }
+    public required MachineStateName State { get; init; }
 
     /// <summary>Whose it is: a user's number.</summary>
     public required uint Owner { get; init; }
@@ -33,6 +34,9 @@ internal sealed record MachineView
 
     public DateTimeOffset? Started { get; init; }
 
+    /// <summary>How its last start went: the steps, each when it was reached.</summary>
+    public IReadOnlyList<StartStep>? Steps { get; init; }
+
     public DateTimeOffset? Ended { get; init; }
 
     /// <summary>What its vmm ended with.</summary>
@@ -43,38 +47,6 @@ internal sealed record MachineView
 
     /// <summary>What is wrong with it: why it does not answer, why its files cannot be read.</summary>
     public string? Fault { get; init; }
-}
-
-[JsonConverter(typeof(JsonStringEnumConverter<MachineState>))]
-internal enum MachineState
-{
-    /// <summary>It is there, and does not run yet.</summary>
-    [JsonStringEnumMemberName("created")]
-    Created,
-
-    /// <summary>Its command does not run yet.</summary>
-    [JsonStringEnumMemberName("booting")]
-    Booting,
-    [JsonStringEnumMemberName("running")]
-    Running,
-    [JsonStringEnumMemberName("paused")]
-    Paused,
-
-    /// <summary>It was asked to end.</summary>
-    [JsonStringEnumMemberName("stopping")]
-    Stopping,
-
-    /// <summary>It has ended, and said how.</summary>
-    [JsonStringEnumMemberName("ended")]
-    Ended,
-
-    /// <summary>Its vmm was killed, or the host restarted.</summary>
-    [JsonStringEnumMemberName("dead")]
-    Dead,
-
-    /// <summary>Something is at its control socket that does not answer as a machine does.</summary>
-    [JsonStringEnumMemberName("unresponsive")]
-    Unresponsive,
 }
 
 internal sealed record MachineList(IReadOnlyList<MachineView> Machines);
@@ -92,7 +64,7 @@ internal sealed record MachineEvent
     /// <summary><c>appeared</c>, <c>state</c>, <c>complaint</c>, <c>ended</c>, <c>removed</c>.</summary>
     public required string Event { get; init; }
 
-    public MachineState? State { get; init; }
+    public MachineStateName? State { get; init; }
 
     /// <summary>Of <c>complaint</c>, as KASAN; of <c>ended</c>, as powered-off.</summary>
     public string? Kind { get; init; }

@@ -1,5 +1,6 @@
 using System.Net.WebSockets;
 using System.Text.Json.Serialization.Metadata;
+using Microsoft.AspNetCore.Mvc;
 using Microsoft.Extensions.Options;
 using Vmm.Control;
 using Vmm.Daemon.Hosting;
@@ -24,8 +25,8 @@ internal static class SocketEndpoints
         .WithSummary(summary).Produces(101).ProducesProblem(404).ProducesProblem(409).ProducesProblem(426).ProducesProblem(504);
 
     private static Task Exec(
-        string name, string[] command, HttpContext context, MachineRegistry registry, IOptions<DaemonOptions> options,
-        string[]? env = null, string? user = null, string? workingDirectory = null, bool tty = false, ushort rows = 0, ushort columns = 0)
+        string name, [FromQuery] string[] command, HttpContext context, MachineRegistry registry, IOptions<DaemonOptions> options,
+        [FromQuery] string[]? env = null, string? user = null, string? workingDirectory = null, bool tty = false, ushort rows = 0, ushort columns = 0)
     {
         if (command.Length == 0)
         {

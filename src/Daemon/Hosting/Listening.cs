@@ -34,7 +34,8 @@ internal static class Listening
         {
             for (int i = 0; i < int.Parse(Environment.GetEnvironmentVariable("LISTEN_FDS")!, System.Globalization.CultureInfo.InvariantCulture); i++)
             {
-                Native.CloseOnExec(FirstDescriptor + i);
+                // systemd gives them without FD_CLOEXEC; they are not for the machines.
+                _ = LibC.fcntl(FirstDescriptor + i, LibC.F_SETFD, LibC.FD_CLOEXEC);
             }
 
             kestrel.UseSystemd(listen => Guard(listen, gate, null));

@@ -14,7 +14,7 @@ internal sealed record Peer(uint Uid, bool IsLocal = true)
     public bool IsAdministrator => Uid == 0 || Uid == Self;
 
     /// <summary>The user that vmmd runs as.</summary>
-    public static uint Self { get; } = Native.Geteuid();
+    public static uint Self { get; } = LibC.geteuid();
 
     public bool MaySee(uint owner) => IsAdministrator || owner == Uid;
 

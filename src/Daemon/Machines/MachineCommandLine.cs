@@ -48,6 +48,11 @@ internal sealed class MachineCommandLine
         }
 
         _words.Add("--detach");
+        if (request.Profile == true)
+        {
+            _words.Add("--profile");        // what it prints at the end goes to the log
+        }
+
         Option("name", request.Name, "name");
         Resources(request);
         if (request.Kernel is { } kernel)

@@ -1,7 +1,8 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Microsoft.Win32.SafeHandles;
-using Vmm.Daemon.Hosting;
+using Tmds.Linux;
+using Vmm.Named;
 
 namespace Vmm.Daemon.Machines;
 
@@ -22,7 +23,13 @@ internal sealed record MachineFile
 
     public DateTimeOffset? Started { get; init; }
 
+    /// <summary>Of its last start; null where there are none.</summary>
+    public IReadOnlyList<StartStep>? Steps { get; init; }
+
     public DateTimeOffset? Ended { get; init; }
+
+    /// <summary>When it will be started again (<c>--restart</c>); null where it will not.</summary>
+    public DateTimeOffset? Again { get; init; }
 
     /// <summary>How it ended, for people.</summary>
     public string? Verdict { get; init; }
@@ -35,12 +42,21 @@ internal sealed record MachineFile
         try
         {
             using SafeFileHandle file = File.OpenHandle(Path.Combine(directory, "lock"), FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-            return Native.IsLocked(file);
+            return IsLocked(file);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             return false;
         }
+    }
+
+    /// <summary>Whether some process has a lock on the first byte (fcntl_locking(2)).</summary>
+    private static unsafe bool IsLocked(SafeFileHandle file)
+    {
+        var asked = new flock { l_type = (short)LibC.F_WRLCK, l_whence = (short)LibC.SEEK_SET, l_len = 1 };
+
+        // SAFETY: one struct on this stack; the handle is open.
+        return LibC.fcntl((int)file.DangerousGetHandle(), LibC.F_OFD_GETLK, &asked) == 0 && asked.l_type != LibC.F_UNLCK;
     }
 
     /// <param name="directory">Of the machine.</param>

@@ -110,7 +110,9 @@ internal sealed partial class MachineLife(
     private async Task<WatchedMachine> FoundAsync(string name, Peer peer)
     {
         await registry.ScanAsync(CancellationToken.None);
-        return registry.Get(name, peer);
+        WatchedMachine machine = registry.Get(name, peer);
+        await machine.WhenConnectedAsync();
+        return machine;
     }
 
     [LoggerMessage(30, LogLevel.Information, "User {User} makes machine {Machine}")]

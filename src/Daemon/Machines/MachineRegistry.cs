@@ -52,7 +52,7 @@ internal sealed partial class MachineRegistry(
                 _machines.TryRemove(gone.Name, out _);
                 await gone.LeaveAsync();
                 owners.Remove(gone.Name);
-                gone.Tell("removed", MachineState.Ended);
+                gone.Tell("removed", MachineStateName.Exited);
                 LogRemoved(gone.Name);
             }
 
@@ -151,7 +151,7 @@ internal sealed partial class MachineRegistry(
     private partial void LogFound(int count, int live);
 
     [LoggerMessage(11, LogLevel.Information, "Machine {Machine} appeared, {State}")]
-    private partial void LogAppeared(string machine, MachineState state);
+    private partial void LogAppeared(string machine, MachineStateName state);
 
     [LoggerMessage(12, LogLevel.Information, "Machine {Machine} was removed")]
     private partial void LogRemoved(string machine);

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using Vmm.Control;
 using Vmm.Daemon.Api;
+using Vmm.Named;
 
 namespace Vmm.Daemon.Machines;
 
@@ -18,6 +19,7 @@ internal sealed class WatchedMachine(string name, string directory, string contr
     private ControlLink? _link;
     private ControlStatus? _status;
     private MachineCondition _condition;
+    private bool _isTaken;
     private long _asked;
     private Task<ControlStatus>? _asking;
     private Task _watching = Task.CompletedTask, _connecting = Task.CompletedTask;
@@ -46,7 +48,7 @@ internal sealed class WatchedMachine(string name, string directory, string contr
     /// <summary>The last of its figures; null before the first.</summary>
     public ControlStatistics? Statistics { get; private set; }
 
-    public bool IsLive => View.State is not (MachineState.Ended or MachineState.Dead or MachineState.Created);
+    public bool IsLive => View.State is not (MachineStateName.Exited or MachineStateName.Dead or MachineStateName.Damaged);
 
     public MachineView View
     {
@@ -67,6 +69,7 @@ internal sealed class WatchedMachine(string name, string directory, string contr
                     Agent = _link is null ? null : _status?.Agent,
                     Created = _file?.Created,
                     Started = _file?.Started,
+                    Steps = _file?.Steps,
                     Ended = _link is null ? _file?.Ended : null,
                     ExitCode = _link is null ? _file?.ExitCode : null,
                     Verdict = _link is null ? _file?.Verdict : null,
@@ -76,18 +79,19 @@ internal sealed class WatchedMachine(string name, string directory, string contr
         }
     }
 
-    private MachineState State =>
+    private MachineStateName State =>
         _link is not null ? _condition switch
         {
-            MachineCondition.Booting => MachineState.Booting,
-            MachineCondition.Paused => MachineState.Paused,
-            MachineCondition.Stopping => MachineState.Stopping,
-            _ => MachineState.Running,
+            MachineCondition.Booting => MachineStateName.Starting,
+            MachineCondition.Paused => MachineStateName.Paused,
+            MachineCondition.Stopping => MachineStateName.Stopping,
+            _ => MachineStateName.Running,
         }
-        : _linkFault is not null ? MachineState.Unresponsive
-        : _file is { Ended: not null } ? MachineState.Ended
-        : _file is { Started: null } ? MachineState.Created
-        : MachineState.Dead;
+        : _linkFault is not null ? MachineStateName.Silent
+        : _file is null ? MachineStateName.Damaged
+        : _file is { Ended: not null } ? _isTaken && _file.Again is not null ? MachineStateName.Restarting : MachineStateName.Exited
+        : _isTaken ? MachineStateName.Starting
+        : MachineStateName.Dead;
 
     /// <summary>Reads its files, where they changed, and connects to it, where it can be connected to.</summary>
     /// <returns>When that has come to something, or takes longer than others should wait for it.</returns>
@@ -101,6 +105,7 @@ internal sealed class WatchedMachine(string name, string directory, string contr
 
         if (!File.Exists(controlSocket))
         {
+            SetTaken();
             SetFault(Deaf());
             return;
         }
@@ -114,6 +119,9 @@ internal sealed class WatchedMachine(string name, string directory, string contr
             }
         }
     }
+
+    /// <summary>Waits until it is known whether it answers.</summary>
+    public async Task WhenConnectedAsync() => await _connecting.WaitAsync(patience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
     private async Task ConnectAsync(CancellationToken stopping)
     {
@@ -180,7 +188,7 @@ internal sealed class WatchedMachine(string name, string directory, string contr
         Running().AskAsync(command, arguments, patience, cancellation);
 
     /// <exception cref="MachineException">It does not run, or does not answer.</exception>
-    public ControlLink Running() => Link ?? throw (View is { State: MachineState.Unresponsive, Fault: { } fault }
+    public ControlLink Running() => Link ?? throw (View is { State: MachineStateName.Silent, Fault: { } fault }
         ? new MachineException("no-answer", fault)
         : new MachineException("not-running", "the machine does not run"));
 
@@ -195,7 +203,7 @@ internal sealed class WatchedMachine(string name, string directory, string contr
         }
     }
 
-    public void Tell(string happened, MachineState? state = null) => events.Tell(new MachineEvent
+    public void Tell(string happened, MachineStateName? state = null) => events.Tell(new MachineEvent
     {
         Id = 0,
         Time = default,
@@ -216,6 +224,7 @@ internal sealed class WatchedMachine(string name, string directory, string contr
         }
 
         ReadFile(always: true);
+        SetTaken();
         Tell("state");
     }
 
@@ -257,7 +266,16 @@ internal sealed class WatchedMachine(string name, string directory, string contr
 
     /// <summary>Why nobody listens, if it is not that it has ended.</summary>
     private string? Deaf() =>
-        _file is { Started: not null } && MachineFile.IsTaken(directory) ? "it runs, and does not listen at its control socket" : null;
+        _file is { Started: not null, Ended: null } && _isTaken ? "it runs, and does not listen at its control socket" : null;
+
+    private void SetTaken()
+    {
+        bool isTaken = MachineFile.IsTaken(directory);
+        lock (_lock)
+        {
+            _isTaken = isTaken;
+        }
+    }
 
     private void SetFault(string? fault)
     {

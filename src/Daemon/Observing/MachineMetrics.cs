@@ -1,6 +1,7 @@
 using System.Diagnostics.Metrics;
 using Vmm.Control;
 using Vmm.Daemon.Machines;
+using Vmm.Named;
 
 namespace Vmm.Daemon.Observing;
 
@@ -35,6 +36,10 @@ internal sealed class MachineMetrics
         meter.CreateObservableCounter(
             "vmm.machine.network.frames", () => Each(Frames), "{frame}", "Frames that its network cards sent and received");
     }
+
+    /// <summary>What each machine said last of its use, by name.</summary>
+    public IEnumerable<(string Machine, ControlStatistics Use)> Statistics =>
+        _registry.All.Where(static machine => machine.Statistics is not null).Select(static machine => (machine.Name, machine.Statistics!));
 
     /// <summary>Asks all that run for their figures; those that do not answer in time are left out.</summary>
     public async Task RefreshAsync(CancellationToken cancellation)
@@ -92,7 +97,7 @@ internal sealed class MachineMetrics
     private IEnumerable<Measurement<int>> Count() => _registry.All.GroupBy(static machine => machine.View.State)
         .Select(static state => new Measurement<int>(state.Count(), new KeyValuePair<string, object?>("state", StateName(state.Key))));
 
-    private static string StateName(Api.MachineState state) => state.ToString().ToLowerInvariant();
+    private static string StateName(MachineStateName state) => state.ToString().ToLowerInvariant();
 
     private IEnumerable<Measurement<T>> Views<T>(Func<Api.MachineView, T?> pick)
         where T : struct

@@ -21,6 +21,13 @@ internal static class MetricsEndpoint
                 }
 
                 await metrics.RefreshAsync(context.RequestAborted);
+
+                // OpenTelemetry has no instrument that takes a histogram which others counted: it is written behind what OpenTelemetry
+                // writes, in the same format.
+                context.Request.Headers.Accept = "text/plain; version=0.0.4";
+                await next(context);
+                await context.Response.WriteAsync(ExitHistograms.Format(metrics.Statistics), context.RequestAborted);
+                return;
             }
 
             await next(context);

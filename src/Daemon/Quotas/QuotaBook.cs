@@ -6,7 +6,8 @@ using Vmm.Daemon.Machines;
 namespace Vmm.Daemon.Quotas;
 
 /// <summary>What a user has of what it may have.</summary>
-internal sealed record QuotaUse(uint User, int Machines, int? MostMachines, long Memory, long? MostMemory, int Cpus, int? MostCpus);
+internal sealed record QuotaUse(
+    uint User, int Machines, long Memory, int Cpus, int? MostMachines = null, long? MostMemory = null, int? MostCpus = null);
 
 /// <summary>Keeps users to their shares: machines, those that ended included; memory and virtual CPUs of those that run. Any thread.</summary>
 internal sealed class QuotaBook(IOptions<DaemonOptions> options, Owners owners, MachineRegistry registry)
@@ -88,7 +89,7 @@ internal sealed class QuotaBook(IOptions<DaemonOptions> options, Owners owners, 
         }
 
         long? mostMemory = quota.Memory is { } text && Sizes.TryParse(text, out long bytes) ? bytes : null;
-        return new QuotaUse(user, machines, quota.Machines, memory, mostMemory, cpus, quota.Cpus);
+        return new QuotaUse(user, machines, memory, cpus, quota.Machines, mostMemory, quota.Cpus);
     }
 
     private sealed class Share(QuotaBook book, string machine) : IDisposable

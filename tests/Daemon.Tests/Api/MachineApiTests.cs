@@ -19,6 +19,9 @@ public sealed class MachineApiTests
         Assert.Equal("running", one.GetProperty("state").GetString());
         Assert.Equal((512L << 20, 2, Environment.ProcessId), (
             one.GetProperty("memory").GetInt64(), one.GetProperty("cpus").GetInt32(), one.GetProperty("pid").GetInt32()));
+        Assert.Equal(
+            [("first instruction", 0.034), ("agent", 1.31), ("command starts", 1.32)],
+            one.GetProperty("steps").EnumerateArray().Select(static each => (each.GetProperty("name").GetString(), each.GetProperty("at").GetDouble())));
         JsonElement stats = await daemon.GetAsync("/v1/machines/db/stats");
         Assert.Equal(40, stats.GetProperty("exitsByReason").GetProperty("IO").GetInt64());
 
@@ -41,10 +44,10 @@ public sealed class MachineApiTests
         Assert.Equal("running", await StateAfterAsync(daemon, "db", "resume"));
         Assert.Equal("running", await StateAfterAsync(daemon, "db", "power"));
 
-        Assert.Equal("ended", await StateAfterAsync(daemon, "db", "stop?timeout=5"));
+        Assert.Equal("exited", await StateAfterAsync(daemon, "db", "stop?timeout=5"));
         JsonElement ended = await daemon.GetAsync("/v1/machines/db");
         Assert.Equal((0, "the guest powered off"), (ended.GetProperty("exitCode").GetInt32(), ended.GetProperty("verdict").GetString()));
-        Assert.Equal("ended", await StateAfterAsync(daemon, "web", "kill"));
+        Assert.Equal("exited", await StateAfterAsync(daemon, "web", "kill"));
         Assert.Equal(137, (await daemon.GetAsync("/v1/machines/web")).GetProperty("exitCode").GetInt32());
 
         (status, problem) = await daemon.SendAsync(HttpMethod.Post, "/v1/machines/db/stop");
@@ -76,9 +79,9 @@ public sealed class MachineApiTests
         (status, _) = await daemon.SendAsync(HttpMethod.Delete, "/v1/machines/db");
         Assert.Equal(HttpStatusCode.Conflict, status);
 
-        Assert.Equal("ended", await StateAfterAsync(daemon, "db", "kill"));
+        Assert.Equal("exited", await StateAfterAsync(daemon, "db", "kill"));
         Assert.Equal("running", await StateAfterAsync(daemon, "db", "start"));
-        Assert.Equal("ended", await StateAfterAsync(daemon, "db", "stop"));
+        Assert.Equal("exited", await StateAfterAsync(daemon, "db", "stop"));
         (status, _) = await daemon.SendAsync(HttpMethod.Delete, "/v1/machines/db");
         Assert.Equal(HttpStatusCode.NoContent, status);
         Assert.Equal(HttpStatusCode.NotFound, (await daemon.SendAsync(HttpMethod.Get, "/v1/machines/db")).Status);

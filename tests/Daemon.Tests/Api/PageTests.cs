@@ -46,6 +46,9 @@ public sealed class PageTests
         await browser.HoldsAsync("""document.querySelectorAll('#rows tr').length === 2""");
         await browser.HoldsAsync("""document.querySelector('tr[data-name=db] [data-key=state]').textContent === 'running'""");
 
+        await browser.HoldsAsync(
+            """document.querySelector('tr[data-name=db] .bar').title === 'first instruction after 34 ms, agent after 1.3 s, command starts after 1.3 s'""");
+
         // By the keyboard alone: to the button that has the focus, and Enter.
         await browser.RunAsync("""document.querySelector('tr[data-name=web] [data-action=pause]').focus()""");
         await browser.KeyAsync("Enter", "\r");

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net;
 using System.Text.Json;
 using Vmm.Daemon.Tests.StandIns;
@@ -42,10 +43,40 @@ public sealed class StreamTests
             "vmm_machine_memory_resident_bytes{otel_scope_name=\"Vmm.Daemon\",machine=\"db\"} 67108864",
             "vmm_machine_disk_requests_total{otel_scope_name=\"Vmm.Daemon\",disk=\"vda\",machine=\"db\",operation=\"write\"} 50",
             "vmm_machine_network_io_bytes_total{otel_scope_name=\"Vmm.Daemon\",direction=\"receive\",interface=\"eth0\",machine=\"db\"} 2000",
+
+            // Of a machine that times its exits; bounds are powers of two of a nanosecond.
+            "vmm_machine_exit_duration_seconds_bucket{machine=\"db\",reason=\"IO\",device=\"COM1\",le=\"4.096E-06\"} 10",
+            "vmm_machine_exit_duration_seconds_bucket{machine=\"db\",reason=\"IO\",device=\"COM1\",le=\"+Inf\"} 40",
+            "vmm_machine_exit_duration_seconds_sum{machine=\"db\",reason=\"MMIO\",device=\"virtio-blk0 \\\"\\\\\"} 2.5",
+            "vmm_machine_exit_duration_seconds_count{machine=\"db\",reason=\"MMIO\",device=\"virtio-blk0 \\\"\\\\\"} 6",
         ])
         {
             Assert.Contains(line, text, StringComparison.Ordinal);
         }
+
+        Assert.DoesNotContain("HLT", text, StringComparison.Ordinal);       // its figures are of no machine of this vmm's
+    }
+
+    /// <summary>By the program that Prometheus comes with.</summary>
+    [PromtoolFact]
+    public async Task Promtool_finds_nothing_wrong_with_them()
+    {
+        using var homes = new TestHomes();
+        await using StandInMachine db = homes.Start("db"), web = homes.Start("web");
+        await using TestDaemon daemon = await TestDaemon.StartAsync(homes);
+        await daemon.GetAsync("/v1/machines/db");       // so that there are figures of requests, too
+        string text = await daemon.Client.GetStringAsync("/metrics");
+        using var promtool = Process.Start(new ProcessStartInfo(PromtoolFactAttribute.Program!, ["check", "metrics"])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+        Task<string> output = promtool.StandardOutput.ReadToEndAsync(), error = promtool.StandardError.ReadToEndAsync();
+        await promtool.StandardInput.WriteAsync(text);
+        promtool.StandardInput.Close();
+        await promtool.WaitForExitAsync();
+        Assert.True(promtool.ExitCode == 0, $"{await output}{await error}\n{text}");
     }
 
     [Fact]

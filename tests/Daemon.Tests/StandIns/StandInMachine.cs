@@ -123,6 +123,16 @@ internal sealed class StandInMachine : IAsyncDisposable
             writer.WriteNumber("cpus", Cpus);
             writer.WriteString("created", _started);
             writer.WriteString("started", _started);
+            writer.WriteStartArray("steps");
+            foreach ((string name, double at) in (ReadOnlySpan<(string, double)>)[("first instruction", 0.034), ("agent", 1.31), ("command starts", 1.32)])
+            {
+                writer.WriteStartObject();
+                writer.WriteString("name", name);
+                writer.WriteNumber("at", at);
+                writer.WriteEndObject();
+            }
+
+            writer.WriteEndArray();
             if (ended is { } time)
             {
                 writer.WriteString("ended", time);
@@ -267,6 +277,12 @@ internal sealed class StandInMachine : IAsyncDisposable
     {
         Exits = [12, 34],
         ExitsByReason = new Dictionary<string, long> { ["IO"] = 40, ["MMIO"] = 6 },
+        ExitsByDevice =
+        [
+            new ExitFigures("IO", "COM1", 40, 0.0005, [0, 10, 30, 39, 40, 40, 40, 40, 40, 40, 40]),
+            new ExitFigures("MMIO", "virtio-blk0 \"\\", 6, 2.5, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]),
+            new ExitFigures("HLT", "", 1, 0, []),
+        ],
         CpuTime = 1.5,
         Resident = 64 << 20,
         Disks = [new DiskFigures("vda", 1 << 30, 100, 50, 7, 0)],

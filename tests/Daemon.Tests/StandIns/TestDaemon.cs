@@ -39,13 +39,16 @@ internal sealed class TestDaemon : IAsyncDisposable
         }
     }
 
-    public static HttpClient ClientOf(string path) => new(new SocketsHttpHandler
-    {
-        ConnectCallback = async (_, cancellation) => new NetworkStream(await ConnectAsync(path, cancellation), ownsSocket: true),
-    })
+    public static HttpClient ClientOf(string path) => new(HandlerOf(path))
     {
         BaseAddress = new Uri("http://vmmd"),
         Timeout = TimeSpan.FromSeconds(30),
+    };
+
+    /// <summary>Connects to a Unix socket, whatever the address is.</summary>
+    public static SocketsHttpHandler HandlerOf(string path) => new()
+    {
+        ConnectCallback = async (_, cancellation) => new NetworkStream(await ConnectAsync(path, cancellation), ownsSocket: true),
     };
 
     public static async Task<Socket> ConnectAsync(string path, CancellationToken cancellation = default)
