@@ -9,7 +9,7 @@ public sealed class BootCacheTests
 {
     // The last is how often the guest's kernel was told of a new generation ID (ACPI's event 5): those that go on from another wait for it.
     private const string Script = "dmesg | grep -m1 'as init process'; cat /proc/sys/kernel/random/uuid; date +%s; hostname; echo $A; pwd; cat; "
-        + "head -c 16 /dev/urandom | od -An -tx8; cd /sys/firmware/acpi/interrupts; "
+        + "echo; head -c 16 /dev/urandom | od -An -tx8; cd /sys/firmware/acpi/interrupts; "
         + "while read n rest < gpe05 && test $n -lt $F; do sleep 0.1; done; echo $n; exit 3";
 
     /// <summary>A line of the kernel's log tells to the microsecond when process 1 began: two that are the same are of one boot.</summary>
