@@ -18,9 +18,16 @@ internal sealed partial class MachineControl
                 : "it was asked to end");
         }
 
+        CheckGuestHolds();
+        Try(() => ForkWriter.Check(_spec));
+    }
+
+    /// <summary>A guest with vmm's agent in it has to be held, and to find another vmm.</summary>
+    private void CheckGuestHolds()
+    {
         if (_guest is { IsBooting: true })
         {
-            throw new ControlException("not-now", "it still boots; fork it when it runs");
+            throw new ControlException("not-now", "it still boots; try again when it runs");
         }
 
         if (_guest is { HasAgent: false })
@@ -30,11 +37,9 @@ internal sealed partial class MachineControl
 
         if (_guest is { CanHold: false })
         {
-            throw new ControlException("failed", "its kernel has no vsock, by which vmm's agent would find the fork's vmm; have "
+            throw new ControlException("failed", "its kernel has no vsock, by which vmm's agent would find another vmm; have "
                 + "CONFIG_VIRTIO_VSOCKETS in it");
         }
-
-        Try(() => ForkWriter.Check(_spec));
     }
 
     private ControlForkPlan ForkPlan()

@@ -37,9 +37,35 @@ internal sealed partial class MachineControl
             CheckPath("diff", asked.Diff);
         }
 
+        CheckGuestHolds();
+        if (_guest is not null && _isPaused)
+        {
+            throw new ControlException("not-now", "it is paused: resume it first, so that its agent can have its programs stand still");
+        }
+
         Try(() => SnapshotWriter.CheckKind(_machine));
         (bool wasPaused, _isSaving) = (_isPaused, true);
         _since ??= new WrittenSince(_machine.Ram);
+        if (_guest is null)
+        {
+            Write(asked, wasPaused, answer);
+            return;
+        }
+
+        _guest.Hold(failure =>
+        {
+            if (failure is null)
+            {
+                Write(asked, wasPaused, answer);
+            }
+            else
+            {
+                Saved(asked with { Stop = false }, wasPaused, null, new HostException(failure), answer);
+            }
+        });
+    }
+
+    private void Write(SnapshotArguments asked, bool wasPaused, ControlAnswer answer) =>
         _saving = HostThread.Start("vmm-save", EventLoop.StackSize, () =>
         {
             Exception? failure = null;
@@ -65,7 +91,6 @@ internal sealed partial class MachineControl
 
             _machine.Loop.Post(() => Saved(asked, wasPaused, report, failure, answer));
         });
-    }
 
     private void Saved(SnapshotArguments asked, bool wasPaused, SnapshotReport? report, Exception? failure, ControlAnswer answer)
     {
@@ -81,6 +106,10 @@ internal sealed partial class MachineControl
                 TellState();
                 _machine.End(MachineEnd.Saved);
             }
+            else
+            {
+                _guest?.LetGo();
+            }
 
             return;
         }
@@ -90,6 +119,7 @@ internal sealed partial class MachineControl
             _machine.Resume();
         }
 
+        _guest?.LetGo();
         answer.Fail("failed", Explain(failure!));
     }
 

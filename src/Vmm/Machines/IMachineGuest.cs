@@ -38,4 +38,7 @@ internal interface IMachineGuest : IDisposable
 
     /// <summary>All vCPUs are about to run. On the thread of the first.</summary>
     void Starting();
+
+    /// <summary>What it has to know to go on with a machine that was saved; empty before the guest has been told what to do.</summary>
+    string Record { get; }
 }

@@ -16,12 +16,23 @@ internal sealed unsafe class BackgroundMachine : IDisposable
 
     private readonly FileDescriptor _directory;
     private readonly FileDescriptor _lock;
-    private readonly LogWriter _log;
+    private readonly LogWriter? _log;
     private readonly bool _isWaitedFor;
     private FileDescriptor? _ready;
     private MachineRecord _record;
     private long _up;
     private string? _verdict;
+
+    /// <summary>A machine of this process in the foreground: what it says goes where it would go without a name.</summary>
+    private BackgroundMachine(string directory, FileDescriptor held)
+    {
+        _directory = FileDescriptor.Open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY);
+        _lock = held;
+        _record = MachineRecord.Read(Place) with { Pid = LibC.getpid(), Boot = MachineRecord.BootOfHost };
+        PrivateFiles.MakeDirectory(_record.Runtime);
+        PrivateFiles.MakeDirectory(new MachineFolder(Current).RuntimePath(_record));
+        Save();
+    }
 
     private BackgroundMachine(string directory)
     {
@@ -80,6 +91,25 @@ internal sealed unsafe class BackgroundMachine : IDisposable
     /// <summary>Was this process started for it, and not executed again for a restart?</summary>
     public bool IsFirst => _isWaitedFor;
 
+    /// <summary>Runs a machine here, in the foreground, where others find it by its name; nothing is left of it afterwards.</summary>
+    /// <param name="folder">Just made.</param>
+    /// <param name="held">Its lock; owned from now on.</param>
+    /// <param name="run">Runs it to its end.</param>
+    /// <returns>What that returns.</returns>
+    public static int RunHere(MachineStore store, MachineFolder folder, FileDescriptor held, Func<BackgroundMachine, int> run)
+    {
+        try
+        {
+            using var machine = new BackgroundMachine(folder.Path, held);
+            return run(machine);
+        }
+        finally
+        {
+            held.Dispose();
+            store.Remove(folder);
+        }
+    }
+
     /// <summary>Reports that the machine is up to the process that started it. Any thread.</summary>
     /// <param name="steps">How it came to that.</param>
     public void Up(IReadOnlyList<StartStep> steps)
@@ -126,7 +156,7 @@ internal sealed unsafe class BackgroundMachine : IDisposable
             Stderr.Finish();
         }
 
-        _log.Finish();
+        _log?.Finish();
         Save();
         RemoveRuntime();
         if (delay is { } pause)
@@ -148,7 +178,7 @@ internal sealed unsafe class BackgroundMachine : IDisposable
     public void Dispose()
     {
         _ready?.Dispose();
-        _log.Dispose();
+        _log?.Dispose();
         _lock.Dispose();
         _directory.Dispose();
     }

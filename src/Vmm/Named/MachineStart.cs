@@ -63,15 +63,15 @@ internal static unsafe class MachineStart
     /// <summary>The words of a machine's process.</summary>
     /// <param name="more">Further words for this one life of it.</param>
     internal static IReadOnlyList<string> Words(IReadOnlyList<string> commandLine, string directory, params IReadOnlyList<string> more) =>
-        commandLine is ["run", ..]
-            ? ["run", Option, directory, .. more, .. commandLine.Skip(1)]
+        commandLine is [("run" or "restore") and var command, ..]
+            ? [command, Option, directory, .. more, .. commandLine.Skip(1)]
             : [Option, directory, .. more, .. commandLine];
 
     /// <summary>The command line of a fork: that of the machine that it is forked from, under another name.</summary>
     /// <param name="words">Of the process that runs that machine.</param>
     public static IReadOnlyList<string> ForkWords(IReadOnlyList<string> words, string name)
     {
-        string[] command = words is ["run", ..] ? ["run"] : [];
+        string[] command = words is [("run" or "restore") and var first, ..] ? [first] : [];
         int at = command.Length;
         while (at + 1 < words.Count && words[at] is Option or ForkOption or NameOption)
         {

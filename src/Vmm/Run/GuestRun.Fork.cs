@@ -1,17 +1,24 @@
+using System.Text;
 using Vmm.Backends.Agent;
 using Vmm.Control;
+using Vmm.Devices.State;
 using Vmm.Host;
 using Vmm.Run.Results;
 
 namespace Vmm.Run;
 
-/// <summary>A machine that is forked, and one that is a fork.</summary>
+/// <summary>A machine that is saved or forked while it runs, and one that goes on from there.</summary>
 internal sealed partial class GuestRun
 {
     private Action<string?>? _held;
     private LoopTimer? _holdTimer;
     private uint? _fork;
     private bool _isTold;
+    private bool _isSame;
+    private bool _setsClock = true;
+
+    /// <inheritdoc/>
+    public string Record => _phase == RunPhase.Running ? Encoding.UTF8.GetString(StateWriter.Save(new RunRecord(_options))) : "";
 
     bool IControlledGuest.CanHold => !_session.IsSerial;
 
@@ -21,6 +28,15 @@ internal sealed partial class GuestRun
     {
         (_isRestored, _fork) = (true, (uint)number);
         _session.Adopt = Adopt;
+    }
+
+    /// <summary>The machine is one that was saved while it ran. Before it runs.</summary>
+    /// <param name="isSame">It goes on as the machine that it was; else it is another one.</param>
+    /// <param name="setsClock">Give it the host's time of day.</param>
+    public void GoesOnAs(bool isSame, bool setsClock)
+    {
+        GoesOnAsFork(0);
+        (_isSame, _setsClock) = (isSame, setsClock);
     }
 
     void IControlledGuest.Hold(Action<string?> held)
@@ -60,11 +76,12 @@ internal sealed partial class GuestRun
         _session.Adopt = null;
         if (_options.Command.Count > 0 && _process is null)
         {
-            Finish(RunVerdict.NotStarted("its command had ended when it was forked"));
+            Finish(RunVerdict.NotStarted("its command had ended when it was saved or forked"));
             return;
         }
 
-        FreshIdentity.Named(_options.Hostname, _machine.Nets).Send(_session);
+        FreshIdentity identity = _isSame ? FreshIdentity.Same : FreshIdentity.Named(_options.Hostname, _machine.Nets);
+        (identity with { SetsClock = _setsClock }).Send(_session);
         RunSetup.LetGo(_session, number);
         Stay();
     }

@@ -45,6 +45,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     private long _consoleMark;
     private Action<Machine>? _whenBooted;
     private Thread? _saving;
+    private ReadOnlyMemory<byte>? _initramfs;
     private bool _isRestored;
 
     /// <param name="recorder">Records all events; not owned.</param>
@@ -53,13 +54,13 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     {
         (_options, _recorder, _up) = (options, recorder, up);
         _session = new AgentSession(this);
-        Initramfs = options.Fork is null ? RunInitramfs.Make(withBusybox: !options.HasRoot, options.Modules) : default;
         _terminal = options.Terminal
             ? Terminal.TryOpen(StandardInput) ?? throw new UsageException("-t: standard input is no terminal; leave -t out in scripts")
             : null;
     }
 
-    public ReadOnlyMemory<byte> Initramfs { get; }
+    /// <remarks>Made when it is asked for: a machine that goes on needs none.</remarks>
+    public ReadOnlyMemory<byte> Initramfs => _initramfs ??= RunInitramfs.Make(withBusybox: !_options.HasRoot, _options.Modules);
 
     /// <summary>Warnings and errors only: each byte of output costs an exit, and the causes of failures are among them.</summary>
     public IReadOnlyList<string> KernelWords => _options.ShowConsole

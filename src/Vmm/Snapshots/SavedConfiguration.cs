@@ -15,6 +15,7 @@ internal sealed record SavedConfiguration
     /// <summary>UTF-16 units of an option; longer than two paths.</summary>
     public const int MostOption = 16 * 1024;
 
+    private const int MostAgent = 16 << 20;
     private const int MostDevices = 1024;
     private const int MostCpus = 4096;
     private const ulong MostMemory = 1UL << 46;
@@ -52,6 +53,9 @@ internal sealed record SavedConfiguration
     /// <inheritdoc cref="Nets"/>
     public required IReadOnlyList<string> Ports { get; init; }
 
+    /// <summary>What vmm's agent in the guest needs (<see cref="IMachineGuest.Record"/>); empty where there is none.</summary>
+    public string Agent { get; init; } = "";
+
     /// <param name="machine">Quiesced, with flushed disks.</param>
     public static SavedConfiguration Of(Machine machine)
     {
@@ -72,6 +76,7 @@ internal sealed record SavedConfiguration
             Nets = [.. spec.Nets.Select((net, i) => OptionWords.Of(net, net.Mac ?? MacAddress.Derive(spec.Identity, i)))],
             Vsock = spec.Vsock is { } vsock ? OptionWords.Of(vsock) : "",
             Ports = [.. spec.Ports.Select(OptionWords.Of)],
+            Agent = machine.Guest?.Record ?? "",
         };
     }
 
@@ -91,6 +96,10 @@ internal sealed record SavedConfiguration
         state.Write("nets", Nets, static (fields, option) => fields.Write("option", option));
         state.Write("vsock", Vsock);
         state.Write("ports", Ports, static (fields, option) => fields.Write("option", option));
+        if (Agent.Length > 0)
+        {
+            state.Write("agent", Agent);
+        }
     }
 
     public static SavedConfiguration Read(StateReader state)
@@ -111,6 +120,7 @@ internal sealed record SavedConfiguration
             Nets = Options(state, "nets"),
             Vsock = state.String("vsock", MostOption),
             Ports = Options(state, "ports"),
+            Agent = state.Has("agent") ? state.String("agent", MostAgent) : "",
         };
         if (record.Memory % MemoryPage != 0)
         {
@@ -143,7 +153,7 @@ internal sealed record SavedConfiguration
                 Balloon = Balloon,
                 Packed = Packed,
                 Disks = Replaced("--disk", [.. Disks.Select(static disk => DiskSpec.Parse(disk.Option))], with.Disks),
-                Nets = ReplacedNets(with.Nets),
+                Nets = ReplacedNets(with.Nets, with.Name),
                 Vsock = ReplacedVsock(with.Vsock),
                 Ports = PortSpec.Check(Replaced("--port", [.. Ports.Select(PortSpec.Parse)], with.Ports)),
                 Name = with.Name,
@@ -170,11 +180,19 @@ internal sealed record SavedConfiguration
         : given.Count == saved.Length ? given
         : throw new UsageException($"{option}: given {given.Count} times, and the machine that was saved has {saved.Length}; replace all or none");
 
-    /// <summary>A card keeps its address, which the guest's driver has read, unless another is asked for.</summary>
-    private IReadOnlyList<NetSpec> ReplacedNets(IReadOnlyList<NetSpec> given)
+    /// <summary>A card keeps its address, which the guest's driver has read, unless the machine has another name now and an agent that
+    /// tells its guest.</summary>
+    private IReadOnlyList<NetSpec> ReplacedNets(IReadOnlyList<NetSpec> given, string? name)
     {
         NetSpec[] saved = [.. Nets.Select(NetSpec.Parse)];
-        return [.. Replaced("--net", saved, given).Select((net, i) => net with { Mac = saved[i].Mac, Mtu = saved[i].Mtu })];
+        return
+        [
+            .. Replaced("--net", saved, given).Select((net, i) => net with
+            {
+                Mac = name is null || Agent.Length == 0 ? saved[i].Mac : MacAddress.Derive(name, i),
+                Mtu = saved[i].Mtu,
+            }),
+        ];
     }
 
     private VsockSpec? ReplacedVsock(VsockSpec? given)

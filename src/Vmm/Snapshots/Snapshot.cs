@@ -95,10 +95,12 @@ internal sealed partial class Snapshot : ISavedMachine, IDisposable
     /// <summary>Makes the machine, which continues where it was saved.</summary>
     /// <param name="with">Names of this host, instead of those of the snapshot.</param>
     /// <param name="adjust">Applies further options of the user.</param>
+    /// <param name="guest">Owned from now on; for a machine with vmm's agent in it.</param>
     /// <exception cref="UsageException">The snapshot is damaged, or does not fit to what was given or to this host; with the
     /// field.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
-    public Machine Restore(Replacements with, Func<MachineSpec, MachineSpec>? adjust = null, RunObserver? observer = null)
+    public Machine Restore(
+        Replacements with, Func<MachineSpec, MachineSpec>? adjust = null, RunObserver? observer = null, IMachineGuest? guest = null)
     {
         MachineSpec spec = Head.Machine.ToSpec(with);
         CheckNames(with);
@@ -110,7 +112,7 @@ internal sealed partial class Snapshot : ISavedMachine, IDisposable
 
         try
         {
-            return Machine.Restore(adjust?.Invoke(spec) ?? spec, this, observer, overlays);
+            return Machine.Restore(adjust?.Invoke(spec) ?? spec, this, observer, overlays, guest);
         }
         catch (StateException error)
         {

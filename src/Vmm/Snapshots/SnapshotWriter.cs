@@ -81,9 +81,10 @@ internal static class SnapshotWriter
                 + "another program");
         }
 
-        if (machine.Guest is not null)
+        if (spec.Disks.Any(static disk => disk.Path.StartsWith("/proc/self/fd/", StringComparison.Ordinal)))
         {
-            throw new UsageException("a machine of 'vmm run' cannot be saved yet: what its command has open on the host would be lost");
+            throw new UsageException("a machine whose root vmm has packed into an image cannot be saved: the image is in that vmm alone; make "
+                + "one with 'vmm disk', and give that as root");
         }
     }
 

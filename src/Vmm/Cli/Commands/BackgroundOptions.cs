@@ -115,10 +115,30 @@ internal sealed class BackgroundOptions
         return life.Finish(code);
     }
 
+    /// <summary>The same, and one that runs here is also found by its name, as long as it runs.</summary>
+    /// <inheritdoc cref="Run"/>
+    public int RunNamed(ParseResult result, MachineSpec spec, bool hasAgent, Func<NamedLife?, int> live)
+    {
+        if (spec.Name is not { } name || IsAsked(result) || result.GetValue(_directory) is not null || IsInEmulatedHost)
+        {
+            return Run(result, spec, hasAgent, live);
+        }
+
+        return Run(result, spec, hasAgent, _ =>
+        {
+            MachineStore store = MachineStore.Default;
+            (MachineFolder folder, FileDescriptor held) = Create(
+                store, name, Records(store, spec, hasAgent, Words(), RestartPolicy.Parse(RestartPolicy.NoText), MachineLimits.None)).Made;
+            return BackgroundMachine.RunHere(store, folder, held, machine => live(new NamedLife(machine, ForkName: null, Fork: null)));
+        });
+    }
+
+    private static bool IsInEmulatedHost => Environment.GetEnvironmentVariable(EmulatedHost.InsideVariable) is "1";
+
     private static int StartNew(MachineSpec spec, bool hasAgent, RestartPolicy policy, MachineLimits limits)
     {
         MachineStore store = MachineStore.Default;
-        if (Environment.GetEnvironmentVariable(EmulatedHost.InsideVariable) is "1")
+        if (IsInEmulatedHost)
         {
             throw new UsageException($"{Detach}: not in an emulated host that ends with this command; use vmm --emulated");
         }
@@ -128,13 +148,39 @@ internal sealed class BackgroundOptions
             throw new UsageException($"--control: not with {Detach}: a machine in the background has a control socket, which its name finds");
         }
 
-        IReadOnlyList<string> words = Words();
-        MachineRecord Record(string name) => new()
+        (MachineRecord record, (MachineFolder folder, FileDescriptor life)) =
+            Create(store, spec.Name, Records(store, spec, hasAgent, Words(), policy, limits));
+        return Finish(store, folder, MachineStart.Start(folder, record, life));
+    }
+
+    /// <summary>Makes the directory of a machine.</summary>
+    /// <param name="given">Its name; null for two words.</param>
+    private static (MachineRecord Record, (MachineFolder Folder, FileDescriptor Life) Made) Create(
+        MachineStore store, string? given, Func<string, MachineRecord> records)
+    {
+        while (true)
+        {
+            MachineRecord record = records(given is null ? MachineName.Invent(store.Has) : MachineName.Check(given, "--name"));
+            if (store.TryCreate(record) is { } made)
+            {
+                return (record, made);
+            }
+
+            if (given is not null)
+            {
+                throw new UsageException($"--name {given}: there is such a machine already; give another name, or remove it: vmm rm {given}");
+            }
+        }
+    }
+
+    /// <summary>The record of a machine, by its name.</summary>
+    private static Func<string, MachineRecord> Records(
+        MachineStore store, MachineSpec spec, bool hasAgent, IReadOnlyList<string> words, RestartPolicy policy, MachineLimits limits) => name => new()
         {
             Version = MachineRecord.CurrentVersion,
             Name = name,
             CommandLine = spec.Name is not null ? words
-                : words is ["run", ..] ? ["run", "--name", name, .. words.Skip(1)] : ["--name", name, .. words],
+                : words is [("run" or "restore") and var command, ..] ? [command, "--name", name, .. words.Skip(1)] : ["--name", name, .. words],
             Directory = Environment.CurrentDirectory,
             HasAgent = hasAgent,
             Kernel = spec.Kernel,
@@ -149,27 +195,6 @@ internal sealed class BackgroundOptions
             Runtime = store.Runtime,
             Created = DateTimeOffset.UtcNow,
         };
-
-        MachineRecord record;
-        (MachineFolder Folder, FileDescriptor Life)? made;
-        if (spec.Name is { } given)
-        {
-            record = Record(MachineName.Check(given, "--name"));
-            made = store.TryCreate(record)
-                ?? throw new UsageException($"--name {given}: there is such a machine already; give another name, or remove it: vmm rm {given}");
-        }
-        else
-        {
-            do
-            {
-                record = Record(MachineName.Invent(store.Has));
-                made = store.TryCreate(record);
-            }
-            while (made is null);
-        }
-
-        return Finish(store, made.Value.Folder, MachineStart.Start(made.Value.Folder, record, made.Value.Life));
-    }
 
     /// <summary>This command line, to be kept as text.</summary>
     private static IReadOnlyList<string> Words()

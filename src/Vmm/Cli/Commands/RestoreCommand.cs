@@ -3,7 +3,12 @@ using Vmm.Backends.Console;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
 using Vmm.Backends.Sockets;
+using Vmm.Control;
+using Vmm.Host;
 using Vmm.Machines;
+using Vmm.Run;
+using Vmm.Run.Cache;
+using Vmm.Run.Results;
 using Vmm.Snapshots;
 
 namespace Vmm.Cli.Commands;
@@ -39,8 +44,16 @@ internal sealed class RestoreCommand(StartClock clock)
 
     private readonly Option<string> _name = new("--name")
     {
-        Description = "What the machine is called now",
+        Description = "What the machine is called now: the commands for machines find it by that. A guest of 'vmm run' gets the name as host "
+            + "name, other MAC addresses and another machine-id",
         HelpName = "NAME",
+    };
+
+    private readonly Option<string> _clock = new("--clock")
+    {
+        Description = "The guest's time of day: real (the host's; if not given for a guest of 'vmm run', whose agent sets it), or continue "
+            + "(that of the snapshot goes on)",
+        HelpName = "real|continue",
     };
 
     private readonly Option<bool> _read = new("--read")
@@ -54,11 +67,13 @@ internal sealed class RestoreCommand(StartClock clock)
 
     public static Command Create(StartClock clock) => new RestoreCommand(clock).Create();
 
+    private readonly BackgroundOptions _background = new(hasShort: false);
+
     private Command Create()
     {
         var command = new Command("restore", "Let a machine go on where it was saved");
         command.Arguments.Add(_directory);
-        foreach (Option option in (Option[])[_disk, _net, _vsock, _port, _name, _read, _stopTimeout, _stats])
+        foreach (Option option in (Option[])[_disk, _net, _vsock, _port, _name, _clock, _read, _stopTimeout, _stats, .. _background.All])
         {
             command.Options.Add(option);
         }
@@ -67,13 +82,71 @@ internal sealed class RestoreCommand(StartClock clock)
         {
             Replacements with = CommandLineCheck.Read(command, () => Read(result));
             TimeSpan stopTimeout = CommandLineCheck.Read(command, () => MachineOptions.Read(result, _stopTimeout));
+            bool? setsClock = CommandLineCheck.Read(command, () => ParseClock(result.GetValue(_clock)));
             using Snapshot snapshot = Snapshot.Open(result.GetRequiredValue(_directory), result.GetValue(_read));
-            using Machine machine = snapshot.Restore(
-                with, spec => spec with { StopTimeout = stopTimeout, Stats = result.GetValue(_stats) });
-            return MachineRunner.Report(machine, MachineRunner.RunToEnd(machine, clock), machine.Spec, clock);
+            MachineSpec spec = snapshot.Head.Machine.ToSpec(with) with { StopTimeout = stopTimeout, Stats = result.GetValue(_stats) };
+            bool hasAgent = snapshot.Head.Machine.Agent.Length > 0;
+            if (setsClock == true && !hasAgent)
+            {
+                throw new UsageException("--clock real: this machine is none of 'vmm run', so nothing in it sets its clock when it is told to; "
+                    + "'hwclock -s' in the guest does, from a clock that has the host's time");
+            }
+
+            return _background.RunNamed(result, spec, hasAgent, life =>
+                hasAgent ? GoOn(snapshot, with, spec, setsClock ?? true, life) : GoOn(snapshot, with, spec, life));
         });
         return command;
     }
+
+    private int GoOn(Snapshot snapshot, Replacements with, MachineSpec spec, NamedLife? life)
+    {
+        MachineSpec here = life?.For(spec) ?? spec;
+        if (life?.Fork is { } fork)
+        {
+            return MachineRunner.Run(here, clock, life.Life, fork);
+        }
+
+        using ControlSocket? socket = ControlSocket.Open(here);
+        using Machine machine = snapshot.Restore(with, _ => here);
+        return MachineRunner.Report(machine, MachineRunner.RunToEnd(machine, clock, life?.Life, socket), machine.Spec, clock);
+    }
+
+    /// <summary>With vmm's agent in it.</summary>
+    private int GoOn(Snapshot snapshot, Replacements with, MachineSpec spec, bool setsClock, NamedLife? life)
+    {
+        RunOptions options = SavedRun.Options(snapshot, spec);
+        options = life?.For(options) ?? options;
+        using ControlSocket? socket = ControlSocket.Open(options.Machine);
+        using var recorder = new RunRecorder(options);
+        Machine? started = null;
+        Action? up = life is null ? null : () => life.Life.Up(StartSteps.Of(clock, life.Life, started!.FirstEntry, recorder.Marks));
+        ControlServer? Serve(GuestRun run, Machine machine)
+        {
+            started = machine;
+            return socket?.Serve(machine, VersionCommand.Version, run);
+        }
+
+        using EndedRun ended = options.Fork is null
+            ? SavedRun.Go(snapshot, with, options, recorder, setsClock, up, Serve)
+            : RunStart.Go(options, recorder, options.Machine, observer: null, VersionCommand.Version, up, Serve);
+        return ended.Run.Complete(ended.End, (verdict, message) =>
+        {
+            life?.Life.Tell(message);
+            ended.Control?.Finish(ControlEvent.Ended(verdict.Outcome.ToString(), verdict.Code, message));
+            if (spec.Stats)
+            {
+                Stderr.Write(RunStatistics.Format(ended.Machine, clock));
+            }
+        });
+    }
+
+    private static bool? ParseClock(string? text) => text switch
+    {
+        null => null,
+        "real" => true,
+        "continue" => false,
+        _ => throw new UsageException($"--clock {text}: there are real and continue"),
+    };
 
     private Replacements Read(ParseResult result) => new()
     {

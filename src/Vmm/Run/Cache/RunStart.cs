@@ -62,7 +62,8 @@ internal static class RunStart
         return Run(run, Machine.Build(machine, guest: run), serve);
     }
 
-    private static EndedRun Run(GuestRun run, Machine machine, Func<GuestRun, Machine, ControlServer?>? serve)
+    /// <summary>Runs a machine to its end.</summary>
+    public static EndedRun Run(GuestRun run, Machine machine, Func<GuestRun, Machine, ControlServer?>? serve)
     {
         ControlServer? control = null;
         try
