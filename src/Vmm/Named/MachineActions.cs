@@ -187,6 +187,18 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
     /// <summary>Where its process could not write down how it ended: it was killed, between two lives or at once.</summary>
     private static void CompleteRecord(MachineFolder folder, string verdict, int code)
     {
+        try
+        {
+            Complete(folder, verdict, code);
+        }
+        catch (HostException) when (!Directory.Exists(folder.Path))
+        {
+            // One in the foreground takes its directory away when it ends.
+        }
+    }
+
+    private static void Complete(MachineFolder folder, string verdict, int code)
+    {
         using FileDescriptor change = folder.LockForChange();
         if (folder.IsRunning || MachineStore.ReadOrExplain(folder) is not { } record)
         {

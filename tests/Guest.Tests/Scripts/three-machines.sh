@@ -109,6 +109,28 @@ t 0 'device' vmm cp db:/tmp/tree more
 t 69 'No such file' vmm cp db:/none more
 t 64 'there is no such directory' vmm cp db:/tmp/tree none/
 
+# Saved, and restored under other names: in the background, and here as long as it runs. Each has an identity of its own.
+t 0 - vmm exec db -- sh -c 'mkdir -p /etc; echo 0123 >/etc/machine-id; echo kept >/tmp/word'
+t 0 '"pause"' vmm ctl db snapshot "{\"directory\":\"$HOME/saved\"}"
+t 0 '"pause"' vmm ctl site snapshot "{\"directory\":\"$HOME/plain\"}"
+t 0 '^hello$' vmm exec db -- echo hello
+t 64 '^vmm: --name db: there is such a machine already' vmm restore saved --name db
+t 64 '^vmm: --clock soon: there are real and continue' vmm restore saved --clock soon
+t 64 '^vmm: --clock real: this machine is none of' vmm restore plain --clock real
+t 0 '^copy$' vmm restore saved --name copy --detach
+t 0 $'^copy\nkept\n[0-9a-f]{32}$' vmm exec copy -- sh -c 'hostname; cat /tmp/word /etc/machine-id'
+vmm restore saved --name here >/dev/null 2>&1 &
+t 0 - until_state here running
+t 0 $'^here\nkept$' bash -c "for i in \$(seq 60); do '$here/vmm' exec here -- sh -c 'hostname; cat /tmp/word' && exit; sleep 1; done 2>/dev/null"
+t 0 '^here$' vmm stop here
+wait $!
+t 1 '^vmm: here: no such machine' vmm stop here
+t 0 '^copy$' vmm rm -f copy
+t 0 '^twin$' vmm restore plain --name twin --detach
+t 0 'twin +running +idle.elf +32M' vmm ps
+t 0 '^twin$' vmm rm -f twin
+rm -r saved plain
+
 # Stop, wait, start.
 t 0 '^site$' vmm stop site
 t 0 'site +exited \(143\)' vmm ps -a
