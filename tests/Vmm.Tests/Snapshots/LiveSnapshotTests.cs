@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Iced.Intel;
 using Microsoft.Win32.SafeHandles;
 using Vmm.Devices.Memory;
+using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Snapshots;
 using Vmm.Tests.Kvm;
@@ -96,6 +97,45 @@ public sealed class LiveSnapshotTests : IDisposable
         Task<MachineEnd> again = Task.Run(restored.Run);
         WaitForRounds(restored, 3);
         EndGuest(restored, again);
+    }
+
+    /// <summary>It is there whole, or not at all, whenever the machine ends.</summary>
+    [KvmFact]
+    public void A_machine_that_ends_while_it_is_saved_leaves_nothing()
+    {
+        int whole = 0;
+        for (int round = 0; round < 12; round++)
+        {
+            string saved = Path.Combine(_folder, $"ends{round}");
+            using Machine machine = Machine.Build(Spec);
+            Task<MachineEnd> run = Task.Run(machine.Run);
+            WaitForRounds(machine, 3);
+            Task<bool> saving = Task.Run(() =>
+            {
+                try
+                {
+                    SnapshotWriter.Write(
+                        machine, saved, Version, new SnapshotOptions { IsLive = true, IsDurable = false, Patience = TimeSpan.FromSeconds(1) });
+                    return true;
+                }
+                catch (HostException)
+                {
+                    return false;
+                }
+            });
+            Thread.Sleep(3 * round);
+            EndGuest(machine, run);
+            bool isWhole = saving.GetAwaiter().GetResult();
+            whole += isWhole ? 1 : 0;
+            Assert.Equal(isWhole, System.IO.Directory.Exists(saved));
+            Assert.False(System.IO.Directory.Exists(saved + ".partial"));
+            if (isWhole)
+            {
+                Snapshot.Open(saved).Dispose();
+            }
+        }
+
+        Assert.True(whole < 12, "it never ended before it was saved");
     }
 
     private static void AssertOneMoment(string saved, ulong least, ulong most)

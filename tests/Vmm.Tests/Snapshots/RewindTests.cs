@@ -148,6 +148,56 @@ public sealed class RewindTests : IDisposable
         LiveSnapshotTests.EndGuest(machine, run);
     }
 
+    [KvmFact(MemoryGib = 4)]
+    public void One_thing_is_done_at_a_time()
+    {
+        MachineSpec spec = Spec with { Control = Path.Combine(_folder, "c.sock") };
+        using ControlSocket socket = ControlSocket.Open(spec)!;
+        using Machine machine = Machine.Build(spec);
+        using ControlServer server = socket.Serve(machine, Version);
+        Task<MachineEnd> run = Task.Run(machine.Run);
+        using var client = new ControlClient(spec.Control, "it");
+        LiveSnapshotTests.WaitForRounds(machine, 3);
+        bool isOver = false;
+        Task saving = Task.Run(() =>
+        {
+            using var other = new ControlClient(spec.Control, "it");
+            for (int i = 0; !Volatile.Read(ref isOver); i++)
+            {
+                try
+                {
+                    other.Ask("snapshot", JsonSerializer.SerializeToElement(new SnapshotArguments($"{Saved}{i}"), ControlJson.Default.SnapshotArguments));
+                    Directory.Delete($"{Saved}{i}", recursive: true);
+                }
+                catch (Exception error) when (error is UsageException or HostException)
+                {
+                    Assert.Contains("it is being saved", error.Message, StringComparison.Ordinal);     // the other client was first
+                }
+            }
+        });
+        var limit = System.Diagnostics.Stopwatch.StartNew();
+        foreach (string command in (string[])["snapshot", "rewind"])
+        {
+            for (string message = ""; !message.Contains("it is being saved", StringComparison.Ordinal);)
+            {
+                Assert.True(limit.Elapsed < Patience, message);
+                try
+                {
+                    client.Ask(command, command == "rewind" ? null : JsonSerializer.SerializeToElement(
+                        new SnapshotArguments(Saved + "/nowhere"), ControlJson.Default.SnapshotArguments));
+                }
+                catch (Exception error) when (error is UsageException or HostException)
+                {
+                    message = error.Message;
+                }
+            }
+        }
+
+        Volatile.Write(ref isOver, true);
+        saving.GetAwaiter().GetResult();
+        LiveSnapshotTests.EndGuest(machine, run);
+    }
+
     /// <summary>The last page of the guest's round.</summary>
     private static ulong RoundIn(string saved)
     {

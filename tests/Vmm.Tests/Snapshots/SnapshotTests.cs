@@ -182,10 +182,19 @@ public sealed class SnapshotTests : IDisposable
             using Machine machine = Machine.Build(Spec);
             Task<MachineEnd> run = Task.Run(machine.Run);
             WaitForTicks(machine, 2);
-            HostException error = Assert.Throws<HostException>(
-                () => SnapshotWriter.Write(machine, Path.Combine(small, "snap"), Version, new SnapshotOptions()));
-            Assert.Contains("No space left on device", error.Message, StringComparison.Ordinal);
-            Assert.Empty(Directory.GetFileSystemEntries(small));
+            foreach (bool isLive in (bool[])[false, true])
+            {
+                HostException error = Assert.Throws<HostException>(
+                    () => SnapshotWriter.Write(machine, Path.Combine(small, "snap"), Version, new SnapshotOptions { IsLive = isLive }));
+                Assert.Contains("No space left on device", error.Message, StringComparison.Ordinal);
+                Assert.Empty(Directory.GetFileSystemEntries(small));
+                WaitForTicks(machine, 2);
+            }
+
+            Assert.Equal(0, Run("mount", "-o", "remount,ro", small));
+            UsageException refused = Assert.Throws<UsageException>(
+                () => SnapshotWriter.Write(machine, Path.Combine(small, "snap"), Version, new SnapshotOptions { IsLive = true }));
+            Assert.Contains("ead-only file system", refused.Message, StringComparison.Ordinal);
             WaitForTicks(machine, 2);
             EndGuest(machine, run);
         }
