@@ -18,6 +18,12 @@ internal sealed partial class MachineControl
             throw new ControlException("not-now", _isPausing ? "it is being paused" : "it was asked to end");
         }
 
+        if (_guest is not null)
+        {
+            throw new ControlException("failed", "a machine of 'vmm run' cannot go back: what its agent and this host know of each other would not fit "
+                + "any more; 'vmm restore' makes another from its snapshot");
+        }
+
         Try(() => SnapshotWriter.CheckKind(_machine));
         (bool wasPaused, _isSaving) = (_isPaused, true);
         _since ??= new WrittenSince(_machine.Ram);
