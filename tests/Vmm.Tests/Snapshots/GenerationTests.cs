@@ -21,8 +21,11 @@ public sealed class GenerationTests : IDisposable
 {
     private const byte Code = 7, Vector = 0x50;
     private const ulong Data = 0x20_0000;
-    private const ulong Started = Data, Events = Data + 8, End = Data + 16, Seen = Data + 32;
+    private const ulong Started = Data, Events = Data + 8, End = Data + 16, Seen = Data + 32, Random = Data + 48;
     private const uint ApicBase = 0x1b, Eoi = 0x80b, Spurious = 0x80f;
+
+    // A generator of the guest's own, as programs have one: seeded, and seeded again by the event.
+    private const ulong Seed = 42, Multiplier = 6364136223846793005;
 
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
@@ -41,6 +44,7 @@ public sealed class GenerationTests : IDisposable
     public void Each_machine_that_goes_on_is_told_once_of_a_number_of_its_own()
     {
         var numbers = new HashSet<UInt128> { SaveStarted() };
+        var random = new HashSet<ulong> { Draw(Seed) };       // what both would draw next, were they not told
         using (Snapshot snapshot = Snapshot.Open(Saved))
         {
             using Machine one = snapshot.Restore(new Replacements());
@@ -51,6 +55,7 @@ public sealed class GenerationTests : IDisposable
                 WaitFor(machine, Events, 1);
                 Assert.True(numbers.Add(machine.Ram.Memory.Read<UInt128>(new GuestAddress(Seen))));
                 Assert.Equal(Number(machine), machine.Ram.Memory.Read<UInt128>(new GuestAddress(Seen)));
+                Assert.True(random.Add(machine.Ram.Memory.Read<ulong>(new GuestAddress(Random))), "a generator of the guest's own was not seeded again");
 
                 // Saved and going on, it is the same machine still.
                 SnapshotWriter.Write(machine, $"{Saved}{numbers.Count}", "0.1.0", new SnapshotOptions());
@@ -103,6 +108,8 @@ public sealed class GenerationTests : IDisposable
         UsageException error = Assert.Throws<UsageException>(() => snapshot.Restore(new Replacements()).Dispose());
         Assert.Contains("machine.power.version: 3 is not known to this vmm (1 to 2 are)", error.Message, StringComparison.Ordinal);
     }
+
+    private static ulong Draw(ulong state) => (state * Multiplier) + 1;
 
     private static UInt128 Number(Machine machine) => machine.Ram.Memory.Read<UInt128>(new GuestAddress(Layout.GenerationId));
 
@@ -167,6 +174,7 @@ public sealed class GenerationTests : IDisposable
         code.mov(dx, PowerManagement.GeneralEventPort + 2);
         code.@out(dx, ax);
         code.mov(rdi, Data);
+        code.mov(__qword_ptr[rdi + 48], (int)Seed);
         code.inc(__qword_ptr[rdi]);
         code.Label(ref loop);
         code.sti();
@@ -188,6 +196,11 @@ public sealed class GenerationTests : IDisposable
         code.mov(rcx, Layout.GenerationId);
         code.mov(rax, __[rcx]);
         code.mov(__[rdi + 32], rax);
+        code.xor(rax, __[rdi + 48]);
+        code.mov(rdx, Multiplier);
+        code.imul(rax, rdx);
+        code.inc(rax);
+        code.mov(__[rdi + 48], rax);
         code.mov(rax, __[rcx + 8]);
         code.mov(__[rdi + 40], rax);
         code.inc(__qword_ptr[rdi + 8]);
