@@ -38,13 +38,14 @@ static void take_signals(void)
 
 static _Noreturn void serve(void)
 {
-    static struct pollfd watched[1 + PROCESSES_MOST * 3];
+    static struct pollfd watched[2 + PROCESSES_MOST * 3];
     u64 all_but_child = ~(1ul << (SIGCHLD - 1));
     for (;;) {
         int timeout = -1;
         watched[0] = (struct pollfd){ .fd = link_fd, .events = POLLIN };
         int held = is_held;                 /* what the processes' pipes still have goes to whoever lets them go */
-        usize count = held ? 1 : 1 + processes_watch(watched + 1, &timeout);
+        watched[1] = forks_watch();
+        usize count = held ? 1 : 2 + processes_watch(watched + 2, &timeout);
         struct __kernel_timespec wait = { .tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000l };
         link_flush();
         long ready = CALL(ppoll, watched, count, timeout < 0 ? NULL : &wait, &all_but_child, sizeof all_but_child);
@@ -54,10 +55,20 @@ static _Noreturn void serve(void)
             continue;
         }
         if (!held)
-            processes_serve(watched + 1, ready > 0 ? count - 1 : 0);
+            processes_serve(watched + 2, ready > 0 ? count - 2 : 0);
+        if (!held && ready > 0 && watched[1].revents != 0)
+            forks_serve();
         if (ready > 0 && watched[0].revents != 0)
             link_receive();
     }
+}
+
+/* By that name it is another program: /run/vmm-fork. */
+static int is_fork_program(const char *path)
+{
+    static const char name[] = "vmm-fork";
+    usize length = strlen(path), own = sizeof name - 1;
+    return length >= own && equal(path + length - own, name) && (length == own || path[length - own - 1] == '/');
 }
 
 /* The stack as the kernel lays it out: count, arguments, NULL, environment (System V ABI 3.4.1). */
@@ -65,6 +76,8 @@ __attribute__((used)) _Noreturn void begin(long *stack)
 {
     long count = stack[0];
     char **arguments = (char **)(stack + 1);
+    if (count > 0 && is_fork_program(arguments[0]))
+        ask_for_forks(count == 2 ? arguments[1] : "");
     take_signals();
     if (count == 3 && equal(arguments[1], "--fd")) {
         is_init = 0;

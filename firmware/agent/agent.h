@@ -33,7 +33,16 @@ _Noreturn void set_up_failed(const char *what, const char *name, long error);
 /* hold.c: a machine that is forked stands still until each of its copies knows which one it is. */
 extern int is_held;
 void hold_machine(void);
-void let_go(u32 number);
+void let_go(u32 number, u32 asked);
+
+/* fork.c: processes that ask for forks of their machine. */
+void forks_allow(void);
+struct pollfd forks_watch(void);
+void forks_serve(void);
+/* Answers whoever asked: the number of this machine, or -errno. */
+void forks_settle(long result);
+/* The program that asks. */
+_Noreturn void ask_for_forks(const char *count);
 
 /* process.c: what runs. Frames of the others. */
 extern int first_process;               /* the number of the first that was started; 0: none was */

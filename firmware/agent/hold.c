@@ -99,12 +99,15 @@ void hold_machine(void)
 }
 
 /* Children before their parents: a shell that waits for one is not to see it stopped. */
-void let_go(u32 fork_number)
+void let_go(u32 fork_number, u32 asked)
 {
-    (void)fork_number;
     if (!is_held)
         return;
     is_held = 0;
+    if (asked)
+        forks_settle(fork_number);
+    else if (fork_number != 0)
+        forks_settle(-EAGAIN);              /* whoever asked has asked the other machine's vmm */
     if (first_process == 0)
         return;
     for (usize count = list(stopped_used != 0 ? 2 : first_process); count-- > 0;)

@@ -50,8 +50,10 @@ enum frame_type {
     FRAME_INPUT_CLOSED = 0x09,      /* nobody will read more */
     FRAME_EXITED = 0x0a,            /* u32 how, u32 value, u64 user us, u64 system us, u64 most resident KiB */
     FRAME_BYE = 0x0b,               /* all is written; the machine goes off */
+    FRAME_FORK = 0x0c,              /* u32: a process asks for so many forks of the machine; go or refused answers */
 
     /* From vmm. */
+    FRAME_FORKABLE = 0x40,          /* let processes ask for forks */
     FRAME_CLOCK = 0x41,             /* i64 seconds, i64 nanoseconds since 1970 */
     FRAME_HOSTNAME = 0x42,          /* text */
     FRAME_LOOPBACK = 0x43,          /* bring lo up */
@@ -65,8 +67,9 @@ enum frame_type {
     FRAME_ENTROPY = 0x4b,           /* up to ENTROPY_MOST bytes of the host's, for a machine that was saved */
     FRAME_MACHINE_ID = 0x4c,        /* 32 hexadecimal digits for /etc/machine-id, where there is one */
     FRAME_MAC = 0x4d,               /* 6 bytes: a card's address; 6 bytes: the one that it gets */
+    FRAME_REFUSED = 0x4e,           /* u32 errno: no forks */
     FRAME_HOLD = 0x4f,              /* stop all processes: the machine is about to be forked; ready answers */
-    FRAME_GO = 0x50,                /* u32: 0 for the machine that was forked, else the fork's number; all go on */
+    FRAME_GO = 0x50,                /* u32: 0 for the machine that was forked, else the fork's number; u32 1: the guest asked for it */
 
     FRAME_ARGUMENTS = 0x51,         /* strings, each ending in 0; may be cut anywhere and go on in the next frame */
     FRAME_ENVIRONMENT = 0x52,       /* the same */

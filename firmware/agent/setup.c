@@ -312,7 +312,14 @@ void handle_setup(enum frame_type type, char *content, usize length)
         link_send(0, FRAME_READY, "", 0);
         break;
     case FRAME_GO:
-        let_go(next_u32(&content, end));
+        mode = next_u32(&content, end);
+        let_go(mode, next_u32(&content, end));
+        break;
+    case FRAME_FORKABLE:
+        forks_allow();
+        break;
+    case FRAME_REFUSED:
+        forks_settle(-(long)next_u32(&content, end));
         break;
     case FRAME_PING:
         link_send(0, FRAME_READY, content, length);

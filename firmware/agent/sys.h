@@ -28,7 +28,7 @@ typedef unsigned u32;
 typedef unsigned long u64;
 typedef unsigned long usize;
 
-enum { AF_UNIX_ = 1, AF_INET_ = 2, AF_VSOCK_ = 40, SOCK_STREAM_ = 1, SOCK_DGRAM_ = 2, SOCK_CLOEXEC_ = O_CLOEXEC };
+enum { AF_UNIX_ = 1, AF_INET_ = 2, AF_VSOCK_ = 40, SOCK_STREAM_ = 1, SOCK_DGRAM_ = 2, SOCK_SEQPACKET_ = 5, MSG_DONTWAIT_ = 0x40, MSG_NOSIGNAL_ = 0x4000, SOCK_CLOEXEC_ = O_CLOEXEC };
 enum { SIOCGIFNAME_ = 0x8910, SIOCGIFFLAGS_ = 0x8913, SIOCSIFFLAGS_ = 0x8914, SIOCSIFHWADDR_ = 0x8924, SIOCGIFHWADDR_ = 0x8927 };
 enum { IFF_UP_ = 1, ARPHRD_ETHER_ = 1 };
 
@@ -52,6 +52,12 @@ struct interface_address {
     u16 family;
     u8 address[6];
     char rest[16];
+};
+
+/* struct sockaddr_un, with a name that no file system has. */
+struct local_address {
+    u16 family;
+    char zero, name[8];
 };
 
 static inline long sys(long number, long a, long b, long c, long d, long e)

@@ -4,6 +4,7 @@ using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Named;
 using Vmm.Named.Limits;
+using Vmm.Snapshots.Forks;
 
 namespace Vmm.Cli;
 
@@ -11,7 +12,8 @@ namespace Vmm.Cli;
 /// <param name="plan">What the machine says of itself.</param>
 /// <param name="limits">Those that it has.</param>
 /// <param name="files">What the forks go on from.</param>
-internal sealed class MachineForks(MachineStore store, ControlForkPlan plan, MachineLimits limits, IReadOnlyList<int> files)
+/// <param name="isAsked">The machine's guest asked for them.</param>
+internal sealed class MachineForks(MachineStore store, ControlForkPlan plan, MachineLimits limits, IReadOnlyList<int> files, bool isAsked)
 {
     private readonly Queue<StartingMachine> _starting = [];
     private int _lastNumber;
@@ -58,7 +60,7 @@ internal sealed class MachineForks(MachineStore store, ControlForkPlan plan, Mac
                 string.Create(CultureInfo.InvariantCulture, $"{prefix}-{++_lastNumber}"), "--name"));
             if (store.TryCreate(record) is { } made)
             {
-                return MachineStart.Begin(made.Folder, record, made.Life, (number, files));
+                return MachineStart.Begin(made.Folder, record, made.Life, (new ForkNumber(number, isAsked).ToString(), files));
             }
 
             if (exact is not null)

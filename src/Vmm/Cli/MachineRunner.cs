@@ -22,6 +22,12 @@ internal static class MachineRunner
             while (true)
             {
                 using Machine machine = fork is null ? Machine.Build(options, before: next) : Machine.Restore(options, fork, before: next);
+                if (fork is not null)
+                {
+                    machine.ForkPort?.Settle(ForkRequests.InFork(fork.Number.Number, fork.Number.IsAsked));
+                    ProcessMemory.Trim();
+                }
+
                 fork = null;
                 MachineEnd end = RunToEnd(machine, clock, life, socket);
                 int code = Report(machine, end, options, clock);

@@ -11,13 +11,15 @@ namespace Vmm.Cli;
 /// <summary>A machine with a name that this process runs in the background.</summary>
 /// <param name="ForkName">The name of one that was forked; null for one that was not.</param>
 /// <param name="Fork">What it goes on from; null where it boots.</param>
-internal sealed record NamedLife(BackgroundMachine Life, string? ForkName, ForkImage? Fork)
+/// <param name="MostForks">How many forks its guest may ask for; null where there is no port for that. A fork has the port, and may ask for
+/// none: else one guest could fill the host.</param>
+internal sealed record NamedLife(BackgroundMachine Life, string? ForkName, ForkImage? Fork, int? MostForks)
 {
     /// <summary>The machine with what is its own. One that was forked has the command line of another one, with which it must share no
     /// name of the host: its sockets are beside its control socket, and no port of the host leads into it.</summary>
     public MachineSpec For(MachineSpec spec)
     {
-        spec = spec with { Control = Life.ControlPath };
+        spec = spec with { Control = Life.ControlPath, MostForks = MostForks is null || ForkName is null ? MostForks : 0 };
         if (ForkName is null)
         {
             return spec;

@@ -26,7 +26,8 @@ internal interface IControlledGuest
     bool CanHold { get; }
 
     /// <summary>Lets them go on.</summary>
-    void LetGo();
+    /// <param name="hasAsked">The guest asked for the forks, which there are now.</param>
+    void LetGo(bool hasAsked);
 
     /// <summary>Asks the command to end (SIGTERM).</summary>
     /// <returns>False where there is none: the machine ends.</returns>

@@ -83,7 +83,7 @@ internal sealed partial class MachineControl
                 }
                 else
                 {
-                    Forked(null, new HostException(failure), answer);
+                    Forked(asked, null, new HostException(failure), answer);
                 }
             });
         }
@@ -101,14 +101,19 @@ internal sealed partial class MachineControl
                 failure = error;
             }
 
-            _machine.Loop.Post(() => Forked(report, failure, answer));
+            _machine.Loop.Post(() => Forked(asked, report, failure, answer));
         });
     }
 
-    private void Forked(ForkReport? report, Exception? failure, ControlAnswer answer)
+    private void Forked(ForkArguments asked, ForkReport? report, Exception? failure, ControlAnswer answer)
     {
         _isForking = false;
-        _guest?.LetGo();
+        if (asked.Asked && report is not null)
+        {
+            _machine.ForkRequests?.Copied();
+        }
+
+        _guest?.LetGo(asked.Asked && report is not null);
         if (report is not null)
         {
             answer.Done(new ControlForked(Math.Round(report.Pause.TotalSeconds, 6), report.MemoryBytes), ControlJson.Default.ControlForked);

@@ -108,7 +108,7 @@ internal sealed partial class MachineControl
             }
             else
             {
-                _guest?.LetGo();
+                _guest?.LetGo(hasAsked: false);
             }
 
             return;
@@ -119,7 +119,7 @@ internal sealed partial class MachineControl
             _machine.Resume();
         }
 
-        _guest?.LetGo();
+        _guest?.LetGo(hasAsked: false);
         answer.Fail("failed", Explain(failure!));
     }
 

@@ -50,6 +50,10 @@ internal static unsafe partial class LibCAdditions
         [DllImport(Library)]
         public static extern int mallopt(int parameter, int value);
 
+        /// <summary>Gives free memory of malloc(3) back to the kernel.</summary>
+        [DllImport(Library)]
+        public static extern int malloc_trim(nuint keep);
+
         [DllImport(Library, SetLastError = true)]
         public static extern long getrandom(byte* buffer, nuint length, uint flags);
 

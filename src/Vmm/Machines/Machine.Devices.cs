@@ -101,4 +101,20 @@ internal sealed partial class Machine
 
     private VirtioBalloon RequireBalloon() =>
         Balloon ?? throw new UsageException("the machine has no memory balloon; start it with --balloon");
+
+    /// <summary>Forks that the guest asks for; null where it may ask for none.</summary>
+    public ForkRequests? ForkRequests { get; private set; }
+
+    /// <summary>Null as <see cref="ForkRequests"/>.</summary>
+    public ForkPort? ForkPort { get; private set; }
+
+    private void AddForkPort()
+    {
+        if (_spec.MostForks is { } most)
+        {
+            ForkRequests requests = ForkRequests = Own(new ForkRequests(Loop, _spec.Control!, most));
+            ForkPort = State.Add("fork", new ForkPort(count => Loop.Post(() => requests.Ask(count, result => ForkPort!.Settle(result)))));
+            Ports.Add(ForkPort.Port, ForkPort.PortCount, ForkPort);
+        }
+    }
 }

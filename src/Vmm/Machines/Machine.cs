@@ -269,6 +269,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         Guest?.Attach(this);
         _platform = new Platform(_spec, _host.Vm, Ram.Memory, this, State);
         AddSerialPorts();
+        AddForkPort();
         _slots = Own(CreateSlots());
         Own(_host.Backends);        // disposed before what they signal
         _devices = Own(new GuestDevices(_spec, Loop, Ram, _host.Backends, Console?.VirtioPort));

@@ -69,6 +69,10 @@ internal sealed record MachineSpec
     /// <summary>Where programs of its owner can ask things of the machine while it runs: a Unix socket; null for nowhere.</summary>
     public string? Control { get; init; }
 
+    /// <summary>How many forks of the machine its guest may ask for in all; null where there is no port for that. With <see
+    /// cref="Control"/>.</summary>
+    public int? MostForks { get; init; }
+
     /// <summary>What MAC addresses are derived from: the name, or the path of the first disk, because a machine is known by
     /// its disk.</summary>
     public string Identity => Name ?? (Disks.Count > 0 ? Path.GetFullPath(Disks[0].Path) : "vmm");

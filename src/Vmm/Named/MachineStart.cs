@@ -35,7 +35,7 @@ internal static unsafe class MachineStart
     /// <param name="fork">The fork's number and what it goes on from; null for a machine that begins.</param>
     /// <inheritdoc cref="Start"/>
     public static StartingMachine Begin(
-        MachineFolder folder, MachineRecord record, FileDescriptor life, (int Number, IReadOnlyList<int> Descriptors)? fork = null)
+        MachineFolder folder, MachineRecord record, FileDescriptor life, (string Number, IReadOnlyList<int> Descriptors)? fork = null)
     {
         using (life)
         {
@@ -87,9 +87,9 @@ internal static unsafe class MachineStart
         FileDescriptor life,
         FileDescriptor ready,
         FileDescriptor log,
-        (int Number, IReadOnlyList<int> Descriptors)? fork)
+        (string Number, IReadOnlyList<int> Descriptors)? fork)
     {
-        string[] more = fork is { } made ? [ForkOption, made.Number.ToString(CultureInfo.InvariantCulture)] : [];
+        string[] more = fork is { } made ? [ForkOption, made.Number] : [];
         IReadOnlyList<string> program = OwnCommandLine.Read().Program;
         string before = Environment.CurrentDirectory;
         try

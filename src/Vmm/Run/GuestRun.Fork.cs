@@ -1,9 +1,11 @@
 using System.Text;
 using Vmm.Backends.Agent;
 using Vmm.Control;
+using Vmm.Devices.Legacy;
 using Vmm.Devices.State;
 using Vmm.Host;
 using Vmm.Run.Results;
+using Vmm.Snapshots.Forks;
 
 namespace Vmm.Run;
 
@@ -12,7 +14,7 @@ internal sealed partial class GuestRun
 {
     private Action<string?>? _held;
     private LoopTimer? _holdTimer;
-    private uint? _fork;
+    private ForkNumber? _fork;
     private bool _isTold;
     private bool _isSame;
     private bool _setsClock = true;
@@ -23,10 +25,9 @@ internal sealed partial class GuestRun
     bool IControlledGuest.CanHold => !_session.IsSerial;
 
     /// <summary>The machine is a fork of another one, whose guest's agent connects with what runs already. Before it runs.</summary>
-    /// <param name="number">From 1.</param>
-    public void GoesOnAsFork(int number)
+    public void GoesOnAsFork(ForkNumber fork)
     {
-        (_isRestored, _fork) = (true, (uint)number);
+        (_isRestored, _fork) = (true, fork);
         _session.Adopt = Adopt;
     }
 
@@ -35,7 +36,7 @@ internal sealed partial class GuestRun
     /// <param name="setsClock">Give it the host's time of day.</param>
     public void GoesOnAs(bool isSame, bool setsClock)
     {
-        GoesOnAsFork(0);
+        GoesOnAsFork(new ForkNumber(0));
         (_isSame, _setsClock) = (isSame, setsClock);
     }
 
@@ -48,12 +49,30 @@ internal sealed partial class GuestRun
         _holdTimer.Set(Patience);
     }
 
-    void IControlledGuest.LetGo()
+    void IControlledGuest.LetGo(bool hasAsked)
     {
         if (_phase == RunPhase.Running)
         {
-            RunSetup.LetGo(_session, number: 0);
+            RunSetup.LetGo(_session, number: 0, hasAsked);
         }
+    }
+
+    bool IAgentOwner.AskedForForks(uint count)
+    {
+        if (_machine.ForkRequests is not { } requests)
+        {
+            return false;
+        }
+
+        // (Where it is done, the agent hears it when it lets the machine go on.)
+        requests.Ask(count, result =>
+        {
+            if (result != 0)
+            {
+                RunSetup.RefuseFork(_session, result & ~ForkPort.Refused);
+            }
+        });
+        return true;
     }
 
     /// <returns>False where nobody waits for that.</returns>
@@ -70,7 +89,7 @@ internal sealed partial class GuestRun
     private IAgentProcessOwner Adopt(uint process) => process == 1 && _options.Command.Count > 0 ? this : new UnreadProcess();
 
     /// <summary>The agent has said what runs: gives this machine an identity of its own, and lets it go on.</summary>
-    private void BeginFork(uint number)
+    private void BeginFork(ForkNumber fork)
     {
         _isTold = true;
         _session.Adopt = null;
@@ -82,7 +101,7 @@ internal sealed partial class GuestRun
 
         FreshIdentity identity = _isSame ? FreshIdentity.Same : FreshIdentity.Named(_options.Hostname, _machine.Nets);
         (identity with { SetsClock = _setsClock }).Send(_session);
-        RunSetup.LetGo(_session, number);
+        RunSetup.LetGo(_session, (uint)fork.Number, fork.IsAsked);
         Stay();
     }
 

@@ -14,9 +14,9 @@ internal sealed partial class GuestRun
             return;
         }
 
-        if (_fork is { } number && !_isTold)
+        if (_fork is { } fork && !_isTold)
         {
-            BeginFork(number);
+            BeginFork(fork);
             return;
         }
 

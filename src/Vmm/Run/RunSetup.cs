@@ -68,18 +68,35 @@ internal static class RunSetup
             Mount(session, share.Tag!, root + share.GuestPath, "virtiofs", flags: share.IsWritable ? 0 : ReadOnly);
         }
 
+        if (options.Machine.MostForks is not null)
+        {
+            WriteProgram(session, root + "/run/vmm-fork", AgentBinary.Read());
+            session.Tell(AgentFrameType.Forkable);
+        }
+
         if (options.HasRoot)
         {
             session.Tell(AgentFrameType.Root, Strings(root));
         }
     }
 
-    /// <summary>Lets a machine's processes go on that were held.</summary>
-    /// <param name="number">The fork's, or 0 for the machine that was forked.</param>
-    public static void LetGo(AgentSession session, uint number)
+    /// <summary>Tells a process of the guest that there will be no forks.</summary>
+    public static void RefuseFork(AgentSession session, uint errno)
     {
         Span<byte> content = stackalloc byte[sizeof(uint)];
+        BinaryPrimitives.WriteUInt32LittleEndian(content, errno);
+        session.Tell(AgentFrameType.Refused, content);
+        session.Flush();
+    }
+
+    /// <summary>Lets a machine's processes go on that were held.</summary>
+    /// <param name="number">The fork's, or 0 for the machine that was forked.</param>
+    /// <param name="isAsked">A process of the guest asked for the forks.</param>
+    public static void LetGo(AgentSession session, uint number, bool isAsked)
+    {
+        Span<byte> content = stackalloc byte[2 * sizeof(uint)];
         BinaryPrimitives.WriteUInt32LittleEndian(content, number);
+        BinaryPrimitives.WriteUInt32LittleEndian(content[sizeof(uint)..], isAsked ? 1u : 0);
         session.Tell(AgentFrameType.Go, content);
         session.Flush();
     }
@@ -114,6 +131,17 @@ internal static class RunSetup
         BinaryPrimitives.WriteUInt32LittleEndian(content, Mode);
         strings.CopyTo(content, sizeof(uint));
         session.Tell(AgentFrameType.Mkdir, content);
+    }
+
+    private static void WriteProgram(AgentSession session, string path, ReadOnlySpan<byte> program)
+    {
+        const uint Mode = 0x1ed;        // 755
+        byte[] strings = Strings(path);
+        byte[] content = new byte[sizeof(uint) + strings.Length + program.Length];
+        BinaryPrimitives.WriteUInt32LittleEndian(content, Mode);
+        strings.CopyTo(content, sizeof(uint));
+        program.CopyTo(content.AsSpan(sizeof(uint) + strings.Length));
+        session.Tell(AgentFrameType.File, content);
     }
 
     private static void Link(AgentSession session, string target, string path) =>

@@ -117,7 +117,7 @@ public sealed class ForkTests : IDisposable
         using ForkFiles files = ForkFiles.Create(overlays: 0);
         ForkWriter.Write(machine, files.Paths);
         using ForkImage image = Image(3, files);
-        Assert.Equal(3, image.Number);
+        Assert.Equal(3, image.Number.Number);
         using (Machine fork = Machine.Restore(spec, image))
         {
             using var other = new Running(fork);
@@ -160,7 +160,7 @@ public sealed class ForkTests : IDisposable
         where T : Exception => Assert.Throws<T>(() => client.Ask("fork", Asking(files))).Message;
 
     private static ForkImage Image(int number, ForkFiles files) =>
-        new(number, [.. files.Paths.Select(static path => FileDescriptor.Open(path, LibC.O_RDONLY))]);
+        new(new ForkNumber(number), [.. files.Paths.Select(static path => FileDescriptor.Open(path, LibC.O_RDONLY))]);
 
     private static ulong Count(Machine machine) => machine.Ram.Memory.Read<ulong>(new GuestAddress(Counter));
 

@@ -39,8 +39,10 @@ internal enum AgentFrameType : byte
     InputClosed = 0x09,
     Exited = 0x0a,
     Bye = 0x0b,
+    Fork = 0x0c,
 
     // From vmm, about the machine.
+    Forkable = 0x40,
     Clock = 0x41,
     Hostname = 0x42,
     Loopback = 0x43,
@@ -54,6 +56,7 @@ internal enum AgentFrameType : byte
     Entropy = 0x4b,
     MachineId = 0x4c,
     Mac = 0x4d,
+    Refused = 0x4e,
     Hold = 0x4f,
     Go = 0x50,
 

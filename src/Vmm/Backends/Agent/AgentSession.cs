@@ -22,6 +22,10 @@ internal interface IAgentOwner
     {
     }
 
+    /// <summary>A process of the guest asks for so many forks of its machine.</summary>
+    /// <returns>False where it may not: the agent broke the protocol.</returns>
+    bool AskedForForks(uint count) => false;
+
     /// <summary>It answered <see cref="AgentSession.Shutdown"/>: everything is written to the disks.</summary>
     void SaidGoodbye();
 }
@@ -194,6 +198,8 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
             case AgentFrameType.Ready:
                 owner.Answered();
                 return true;
+            case AgentFrameType.Fork when content.Length == sizeof(uint):
+                return owner.AskedForForks(BinaryPrimitives.ReadUInt32LittleEndian(content));
             case AgentFrameType.Bye:
                 owner.SaidGoodbye();
                 return true;

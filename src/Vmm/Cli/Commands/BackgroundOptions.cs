@@ -16,7 +16,9 @@ internal sealed class BackgroundOptions
 {
     public const string Detach = "--detach", ShortDetach = "-d";
 
-    private const string Restart = "--restart";
+    private const string Restart = "--restart", ForkPort = "--fork-port";
+
+    private const int UsualForks = 16, MostForks = 1000;
 
     private readonly Option<bool> _detach;
 
@@ -34,6 +36,14 @@ internal sealed class BackgroundOptions
         Description = "Given by vmm to a machine that it starts in the background: where its state is",
         HelpName = "DIRECTORY",
         Hidden = true,
+    };
+
+    private readonly Option<string?> _forkPort = new(ForkPort)
+    {
+        Description = "With --detach, let the guest fork its machine: by /run/vmm-fork, or by a port (docs/snapshots.md). At most so many "
+            + "forks in all; 16 if not given",
+        HelpName = "N",
+        Arity = ArgumentArity.ZeroOrOne,
     };
 
     private readonly Option<string> _fork = new(MachineStart.ForkOption)
@@ -56,10 +66,10 @@ internal sealed class BackgroundOptions
         Description = "Leave the machine in the background, under its --name or one of two words, and print that once it is up",
     };
 
-    public IEnumerable<Option> All => [_detach, _restart, .. _limits.All, _directory, _fork, _forkName];
+    public IEnumerable<Option> All => [_detach, _restart, _forkPort, .. _limits.All, _directory, _fork, _forkName];
 
     /// <summary>Of the command line only: no target of vmm.json has them.</summary>
-    public static IReadOnlyList<string> Names => [Detach, Restart, .. LimitOptions.Names, MachineStart.Option, MachineStart.ForkOption, MachineStart.NameOption];
+    public static IReadOnlyList<string> Names => [Detach, Restart, ForkPort, .. LimitOptions.Names, MachineStart.Option, MachineStart.ForkOption, MachineStart.NameOption];
 
     /// <summary>Is the machine to stay, so that nothing of it belongs to who starts it?</summary>
     public bool IsAsked(ParseResult result) => result.GetValue(_detach);
@@ -86,12 +96,29 @@ internal sealed class BackgroundOptions
 
         if (!IsAsked(result))
         {
-            string? alone = result.GetResult(_restart) is not null ? Restart : _limits.Given(result);
+            string? alone = result.GetResult(_restart) is not null ? Restart
+                : result.GetResult(_forkPort) is not null ? ForkPort
+                : _limits.Given(result);
             return alone is null ? live(null) : throw new UsageException($"{alone}: goes with {Detach}");
         }
 
+        ReadForks(result);
         return StartNew(
             spec, hasAgent, RestartPolicy.Parse(result.GetValue(_restart) ?? RestartPolicy.NoText), _limits.Change(result)(MachineLimits.None));
+    }
+
+    /// <returns>How many forks the guest may ask for; null for no port.</returns>
+    private int? ReadForks(ParseResult result)
+    {
+        if (result.GetResult(_forkPort) is null)
+        {
+            return null;
+        }
+
+        string? text = result.GetValue(_forkPort);
+        return text is null ? UsualForks
+            : int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int most) && most is > 0 and <= MostForks ? most
+            : throw new UsageException($"{ForkPort} {text}: takes the most forks that the guest may ask for, 1 to {MostForks}");
     }
 
     /// <summary>This process is the machine's: whatever happens is told in its log and its record.</summary>
@@ -102,9 +129,9 @@ internal sealed class BackgroundOptions
         try
         {
             using ForkImage? fork = result.GetValue(_fork) is { } number
-                ? ForkImage.TakeOver(int.Parse(number, CultureInfo.InvariantCulture), ForkWriter.Overlays(spec).Count)
+                ? ForkImage.TakeOver(ForkNumber.Parse(number), ForkWriter.Overlays(spec).Count)
                 : null;
-            code = live(new NamedLife(life, result.GetValue(_forkName), fork));
+            code = live(new NamedLife(life, result.GetValue(_forkName), fork, ReadForks(result)));
         }
         catch (Exception error)
         {

@@ -6,6 +6,8 @@ using Vmm.Control;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Named;
+using Vmm.Named.Limits;
+using Vmm.Run.Many;
 using Vmm.Snapshots.Forks;
 using Vmm.Text;
 
@@ -35,6 +37,8 @@ internal sealed class ForkCommand
         HelpName = "NAME",
     };
 
+    private readonly Option<bool> _asked = new("--asked-by-guest") { Description = "Given by vmm where the guest asked", Hidden = true };
+
     public static Command Create()
     {
         var fork = new ForkCommand();
@@ -42,6 +46,7 @@ internal sealed class ForkCommand
         command.Arguments.Add(fork._machine);
         command.Options.Add(fork._count);
         command.Options.Add(fork._name);
+        command.Options.Add(fork._asked);
         command.SetAction(result => fork.Run(command, result));
         return command;
     }
@@ -67,7 +72,7 @@ internal sealed class ForkCommand
         }
 
         using ForkFiles files = ForkFiles.Create(plan.Overlays);
-        JsonElement asked = JsonSerializer.SerializeToElement(new ForkArguments(files.Paths), ControlJson.Default.ForkArguments);
+        JsonElement asked = JsonSerializer.SerializeToElement(new ForkArguments(files.Paths, result.GetValue(_asked)), ControlJson.Default.ForkArguments);
         ControlForked forked = client.Ask("fork", asked, Patience).Deserialize(ControlJson.Default.ControlForked) ?? throw ControlClient.Nonsense(machine);
         files.Seal();
         if (Stderr.IsTerminal)
@@ -77,7 +82,7 @@ internal sealed class ForkCommand
                 $"vmm: {machine} stood still for {forked.Pause * 1000:0.0} ms; its forks share {ByteSize.Format(forked.Memory)} of its memory"));
         }
 
-        var forks = new MachineForks(store, plan, LimitsOf(store, machine), files.Descriptors);
+        var forks = new MachineForks(store, plan, LimitsOf(store, plan, client.Greeting.Pid), files.Descriptors, result.GetValue(_asked));
         return forks.Start(count, exact, prefix ?? (plan.Name is { } name && MachineName.IsValid(name) ? name : "fork"));
     }
 
@@ -97,7 +102,7 @@ internal sealed class ForkCommand
     private static void CheckMemory(ControlForkPlan plan, int count)
     {
         const ulong Each = 4 << 20;
-        ulong available = global::Vmm.Run.Many.HostMemory.Available();
+        ulong available = HostMemory.Available();
         if ((ulong)count * Each > available)
         {
             throw new UsageException($"-n {count}: a fork of {ByteSize.Format(plan.Memory)} takes {ByteSize.Format(Each)} or more, as it writes to its "
@@ -105,8 +110,10 @@ internal sealed class ForkCommand
         }
     }
 
-    private static Named.Limits.MachineLimits LimitsOf(MachineStore store, string machine) =>
-        MachineName.IsValid(machine) && store.Has(machine)
-            ? MachineStore.ReadOrExplain(store.Folder(machine)).Limits
-            : Named.Limits.MachineLimits.None;
+    /// <summary>Those of a machine with a name; it may have been asked by its socket.</summary>
+    private static MachineLimits LimitsOf(MachineStore store, ControlForkPlan plan, int pid) =>
+        plan.Name is { } name && MachineName.IsValid(name) && store.Has(name) && MachineStore.ReadOrExplain(store.Folder(name)) is var record
+        && record.Pid == pid
+            ? record.Limits
+            : MachineLimits.None;
 }

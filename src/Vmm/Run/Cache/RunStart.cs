@@ -35,7 +35,10 @@ internal static class RunStart
         {
             run.GoesOnAsFork(fork.Number);
             using NextLife overlays = fork.CopyOverlays(machine);
-            return Run(run, Machine.Restore(machine, fork, observer, overlays, run), serve);
+            Machine restored = Machine.Restore(machine, fork, observer, overlays, run);
+            restored.ForkPort?.Settle(ForkRequests.InFork(fork.Number.Number, fork.Number.IsAsked));
+            ProcessMemory.Trim();
+            return Run(run, restored, serve);
         }
 
         BootKey? key = options.IsCold || observer is not null ? null : BootKey.TryMake(options, machine, run.Initramfs, run.KernelWords);

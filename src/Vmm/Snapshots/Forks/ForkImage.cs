@@ -16,9 +16,8 @@ internal sealed class ForkImage : ISavedMachine, IDisposable
 
     private readonly List<FileDescriptor> _files;
 
-    /// <param name="number">The fork's, from 1.</param>
     /// <param name="files">As <see cref="ForkFiles"/> has them. Owned from now on.</param>
-    public ForkImage(int number, IReadOnlyList<FileDescriptor> files)
+    public ForkImage(ForkNumber number, IReadOnlyList<FileDescriptor> files)
     {
         (Number, _files) = (number, [.. files]);
         using Microsoft.Win32.SafeHandles.SafeFileHandle state = files[1].Borrow();
@@ -26,15 +25,15 @@ internal sealed class ForkImage : ISavedMachine, IDisposable
         State = content.AsMemory(0, RandomAccess.Read(state, content, 0));
     }
 
-    /// <summary>Which of the forks that were made at once it is, from 1.</summary>
-    public int Number { get; }
+    /// <summary>Which of the forks it is.</summary>
+    public ForkNumber Number { get; }
 
     /// <inheritdoc/>
     public ReadOnlyMemory<byte> State { get; }
 
     /// <summary>Takes over the descriptors that this process was started with.</summary>
     /// <param name="overlays">How many ephemeral disks the machine has.</param>
-    public static ForkImage TakeOver(int number, int overlays)
+    public static ForkImage TakeOver(ForkNumber number, int overlays)
     {
         var files = new List<FileDescriptor>();
         for (int i = 0; i < 2 + overlays; i++)
@@ -84,4 +83,19 @@ internal sealed class ForkImage : ISavedMachine, IDisposable
     }
 
     public void Dispose() => _files.ForEach(static file => file.Dispose());
+}
+
+/// <summary>What a fork is told on its command line.</summary>
+/// <param name="Number">Which of the forks that were made at once it is, from 1.</param>
+/// <param name="IsAsked">The guest itself asked for it.</param>
+internal readonly record struct ForkNumber(int Number, bool IsAsked = false)
+{
+    private const string Asked = ",asked";
+
+    public static ForkNumber Parse(string text) => new(
+        int.Parse(text.Replace(Asked, "", StringComparison.Ordinal), System.Globalization.CultureInfo.InvariantCulture),
+        text.EndsWith(Asked, StringComparison.Ordinal));
+
+    public override string ToString() => string.Create(
+        System.Globalization.CultureInfo.InvariantCulture, $"{Number}{(IsAsked ? Asked : "")}");
 }

@@ -1,0 +1,86 @@
+using System.Globalization;
+using Vmm.Devices.Legacy;
+using Vmm.Host;
+
+namespace Vmm.Machines;
+
+/// <summary>Forks that the guest asks for, by the port or through the agent: another process of vmm makes them, as it would if the
+/// user had typed 'vmm fork'. One request at a time. On the event loop's thread.</summary>
+/// <param name="control">Path of the machine's control socket.</param>
+/// <param name="most">So many in all; 0 for none.</param>
+internal sealed class ForkRequests(EventLoop loop, string control, int most) : IDisposable
+{
+    private const int NotPermitted = 1, InputOutput = 5, TryAgain = 11, Busy = 16, Invalid = 22;
+
+    private Action<uint>? _settle;
+    private FileDescriptor? _process;
+    private EventLoop.Watch? _watch;
+    private readonly bool _isForbidden = most == 0;
+    private int _left = most;
+
+    /// <param name="settle">Called once: with 0 when there is a copy of the machine, from which the forks will go on, else with an error as
+    /// <see cref="ForkPort"/> has it.</param>
+    public void Ask(uint count, Action<uint> settle)
+    {
+        uint error = _isForbidden ? NotPermitted : _process is not null ? Busy : count == 0 ? Invalid : count > (uint)_left ? TryAgain : 0u;
+        if (error != 0)
+        {
+            settle(ForkPort.Refused | error);
+            return;
+        }
+
+        IReadOnlyList<string> program = OwnCommandLine.Read().Program;
+        try
+        {
+            string number = count.ToString(CultureInfo.InvariantCulture);
+            int pid = ChildProcess.Start(
+                program[0], [.. program.Skip(1), "fork", control, "-n", number, "--asked-by-guest"], errors: 2, handOver: 2)
+                ?? throw new HostException($"{program[0]}: vmm's own program is gone");
+            _process = new FileDescriptor(ErrnoException.Check(LibC.pidfd_open(pid), "pidfd_open"));
+            _settle = settle;
+            _left -= (int)count;
+            _watch = loop.Add(_process.Number, LibC.EPOLLIN, _ => Ended(pid), "fork");
+        }
+        catch (Exception failure) when (failure is HostException or ErrnoException)
+        {
+            Stderr.WriteLine($"vmm: a fork that the guest asked for: {Failures.Describe(failure)}");
+            settle(ForkPort.Refused | InputOutput);
+        }
+    }
+
+    /// <summary>The machine was copied for the forks that were asked for.</summary>
+    public void Copied()
+    {
+        Action<uint>? settle = _settle;
+        _settle = null;
+        settle?.Invoke(0);
+    }
+
+    /// <summary>What a fork finds that went on while something was pending.</summary>
+    /// <param name="number">Of the fork, from 1.</param>
+    /// <param name="isAsked">Did the guest ask for this one?</param>
+    public static uint InFork(int number, bool isAsked) => isAsked ? (uint)number : ForkPort.Refused | TryAgain;
+
+    public void Dispose() => Forget();
+
+    private void Ended(int pid)
+    {
+        Forget();
+        ChildProcess.Wait(pid);
+        Action<uint>? settle = _settle;
+        _settle = null;
+        settle?.Invoke(ForkPort.Refused | InputOutput);     // it has said why on standard error
+    }
+
+    private void Forget()
+    {
+        if (_watch is { } watch)
+        {
+            loop.Remove(watch);
+        }
+
+        _watch = null;
+        _process?.Dispose();
+        _process = null;
+    }
+}
