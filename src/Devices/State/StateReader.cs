@@ -34,9 +34,8 @@ public sealed class StateReader
 
         try
         {
-            // The elements share a copy of the text, which the document would give back to a pool.
-            using JsonDocument document = JsonDocument.Parse(state, new JsonDocumentOptions { MaxDepth = MostDepth });
-            return new StateReader(document.RootElement.Clone(), name);
+            // (A document would use a pool, which keeps what it got for as long as vmm runs.)
+            return new StateReader(JsonElement.Parse(state.Span, new JsonDocumentOptions { MaxDepth = MostDepth }), name);
         }
         catch (JsonException error)
         {

@@ -10,7 +10,7 @@ internal sealed class ConsoleTape(EventLoop loop) : IConsoleTap
     private const int Capacity = 64 << 10;
 
     private readonly Lock _lock = new();
-    private readonly byte[] _ring = new byte[Capacity];
+    private readonly byte[] _ring = GC.AllocateUninitializedArray<byte>(Capacity, pinned: true);     // in memory only as it is used
     private readonly List<Action> _readers = [];
     private long _total;
     private volatile int _readerCount;

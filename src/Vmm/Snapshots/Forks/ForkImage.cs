@@ -20,16 +20,21 @@ internal sealed class ForkImage : ISavedMachine, IDisposable
     public ForkImage(ForkNumber number, IReadOnlyList<FileDescriptor> files)
     {
         (Number, _files) = (number, [.. files]);
-        using Microsoft.Win32.SafeHandles.SafeFileHandle state = files[1].Borrow();
-        byte[] content = new byte[Math.Min(RandomAccess.GetLength(state), StateReader.MostBytes)];
-        State = content.AsMemory(0, RandomAccess.Read(state, content, 0));
     }
 
     /// <summary>Which of the forks it is.</summary>
     public ForkNumber Number { get; }
 
-    /// <inheritdoc/>
-    public ReadOnlyMemory<byte> State { get; }
+    /// <summary>Read each time: it is needed once.</summary>
+    public ReadOnlyMemory<byte> State
+    {
+        get
+        {
+            using Microsoft.Win32.SafeHandles.SafeFileHandle file = _files[1].Borrow();
+            byte[] content = new byte[Math.Min(RandomAccess.GetLength(file), StateReader.MostBytes)];
+            return content.AsMemory(0, RandomAccess.Read(file, content, 0));
+        }
+    }
 
     /// <summary>Takes over the descriptors that this process was started with.</summary>
     /// <param name="overlays">How many ephemeral disks the machine has.</param>
