@@ -25,7 +25,6 @@ internal static class MachineRunner
                 if (fork is not null)
                 {
                     machine.ForkPort?.Settle(ForkRequests.InFork(fork.Number.Number, fork.Number.IsAsked));
-                    ProcessMemory.Trim();
                 }
 
                 fork = null;

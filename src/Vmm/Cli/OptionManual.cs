@@ -20,7 +20,7 @@ internal static class OptionManual
         ("Machine", ["--kernel", "--initrd", "--cmdline", "--cmdline-only", "--mem", "--cpus", "--cpu", "--name", "--control"]),
         ("Devices", ["--disk", "--net", "--vsock", "--share", "--vhost-user-blk", "--vhost-user-net", "--rng", "--balloon", "--console", "--port", "--transport", "--packed"]),
         ("Begin and end", ["--entry", "--no-kaslr", "--no-unpack", "--on-reboot", "--stop-timeout"]),
-        ("In the background", ["--detach", "--restart", "--cpu-limit", "--mem-high", "--io-limit", MachineStart.Option, MachineStart.ForkOption, MachineStart.NameOption]),
+        ("In the background", ["--detach", "--restart", "--fork-port", "--cpu-limit", "--mem-high", "--io-limit", MachineStart.Option, MachineStart.ForkOption, MachineStart.NameOption]),
         ("Figures", ["--stats", "--profile", "--trace"]),
         ("With every command", ["--emulated", "--help", "--version"]),
     ];

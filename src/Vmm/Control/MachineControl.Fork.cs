@@ -10,7 +10,11 @@ internal sealed partial class MachineControl
 {
     private void CheckMayFork()
     {
-        CheckNotSaving();
+        if (_isSaving)
+        {
+            CheckNotSaving();
+        }
+
         if (_isPaused || _isPausing || _isStopping || _machine.IsButtonPressed)
         {
             throw new ControlException("not-now", _isPaused ? "it is paused: resume it first, then fork it"
@@ -63,6 +67,12 @@ internal sealed partial class MachineControl
     private void Fork(ForkArguments asked, ControlAnswer answer)
     {
         CheckMayFork();
+        if (_isForking)
+        {
+            _waiting.Add(() => ForkNext(asked, answer));
+            return;
+        }
+
         if (asked.Files.Any(static path => !Path.IsPathRooted(path) || path.Contains('\0', StringComparison.Ordinal)))
         {
             throw new ControlException("bad-arguments", "arguments.files: takes whole paths");
@@ -103,6 +113,19 @@ internal sealed partial class MachineControl
 
             _machine.Loop.Post(() => Forked(asked, report, failure, answer));
         });
+    }
+
+    /// <summary>Somebody else's fork is done.</summary>
+    private void ForkNext(ForkArguments asked, ControlAnswer answer)
+    {
+        try
+        {
+            Fork(asked, answer);
+        }
+        catch (ControlException error)
+        {
+            answer.Fail(error.Code, error.Message);
+        }
     }
 
     private void Forked(ForkArguments asked, ForkReport? report, Exception? failure, ControlAnswer answer)

@@ -7,6 +7,8 @@ internal static class ProcessMemory
     /// are many.</summary>
     public static void Trim()
     {
+        GC.Collect();
+        GC.WaitForPendingFinalizers();      // what has one lives until it has run
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         _ = LibC.malloc_trim(0);
     }

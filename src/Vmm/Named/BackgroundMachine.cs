@@ -88,6 +88,9 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         }
     }
 
+    /// <summary>Keep little memory: it is a fork.</summary>
+    public bool IsOneOfMany { get; set; }
+
     /// <summary>Was this process started for it, and not executed again for a restart?</summary>
     public bool IsFirst => _isWaitedFor;
 
@@ -124,6 +127,11 @@ internal sealed unsafe class BackgroundMachine : IDisposable
             // SAFETY: one byte on this stack.
             _ = LibC.write(ready.Number, &one, 1);
             ready.Dispose();
+        }
+
+        if (IsOneOfMany)
+        {
+            ProcessMemory.Trim();
         }
     }
 

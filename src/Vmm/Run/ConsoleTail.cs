@@ -9,7 +9,7 @@ internal sealed class ConsoleTail
     private const int Capacity = 64 << 10;
 
     private readonly Lock _lock = new();
-    private readonly byte[] _ring = GC.AllocateUninitializedArray<byte>(Capacity, pinned: true);     // in memory only as it is used
+    private readonly byte[] _ring = new byte[Capacity];
     private long _total;
 
     /// <summary>Bytes received so far.</summary>

@@ -81,6 +81,11 @@ internal static class SnapshotWriter
                 + "another program");
         }
 
+        if (spec.MostForks is not null)
+        {
+            throw new UsageException("a machine with --fork-port cannot be saved: no vmm would answer the port where it is restored");
+        }
+
         if (spec.Disks.Any(static disk => disk.Path.StartsWith("/proc/self/fd/", StringComparison.Ordinal)))
         {
             throw new UsageException("a machine whose root vmm has packed into an image cannot be saved: the image is in that vmm alone; make "

@@ -95,6 +95,12 @@ public sealed class ForkTests : IDisposable
         }
 
         Wait(() => Count(machine) > before);        // it went on all the time
+        Parallel.For(0, 4, _ =>
+        {
+            using var other = new ControlClient(spec.Control, "db");        // one waits for the next
+            using ForkFiles others = ForkFiles.Create(plan.Overlays);
+            Assert.True(other.Ask("fork", Asking(others.Paths)).GetProperty("pause").GetDouble() > 0);
+        });
         client.Ask("pause");
         Assert.Equal("db: it is paused: resume it first, then fork it", Refused<HostException>(client, files.Paths));
         client.Ask("resume");

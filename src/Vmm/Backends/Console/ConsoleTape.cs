@@ -10,7 +10,7 @@ internal sealed class ConsoleTape(EventLoop loop) : IConsoleTap
     private const int Capacity = 64 << 10;
 
     private readonly Lock _lock = new();
-    private readonly byte[] _ring = GC.AllocateUninitializedArray<byte>(Capacity, pinned: true);     // in memory only as it is used
+    private byte[] _ring = [];      // until something is said
     private readonly List<Action> _readers = [];
     private long _total;
     private volatile int _readerCount;
@@ -49,6 +49,11 @@ internal sealed class ConsoleTape(EventLoop loop) : IConsoleTap
     {
         lock (_lock)
         {
+            if (_ring.Length == 0)
+            {
+                _ring = new byte[Capacity];
+            }
+
             ReadOnlySpan<byte> kept = bytes.Length > Capacity ? bytes[^Capacity..] : bytes;
             int at = (int)((_total + bytes.Length - kept.Length) % Capacity);
             int part = Math.Min(kept.Length, Capacity - at);

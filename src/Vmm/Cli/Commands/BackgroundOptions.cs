@@ -131,6 +131,7 @@ internal sealed class BackgroundOptions
             using ForkImage? fork = result.GetValue(_fork) is { } number
                 ? ForkImage.TakeOver(ForkNumber.Parse(number), ForkWriter.Overlays(spec).Count)
                 : null;
+            life.IsOneOfMany = fork is not null;
             code = live(new NamedLife(life, result.GetValue(_forkName), fork, ReadForks(result)));
         }
         catch (Exception error)

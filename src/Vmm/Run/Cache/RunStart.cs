@@ -37,7 +37,6 @@ internal static class RunStart
             using NextLife overlays = fork.CopyOverlays(machine);
             Machine restored = Machine.Restore(machine, fork, observer, overlays, run);
             restored.ForkPort?.Settle(ForkRequests.InFork(fork.Number.Number, fork.Number.IsAsked));
-            ProcessMemory.Trim();
             return Run(run, restored, serve);
         }
 
