@@ -263,11 +263,8 @@ public sealed partial class VirtioConsole : VirtioDevice
                     return;
                 }
 
-                queue.Complete(chain, 0);
-                if (--requests == 0)
+                if (!CompleteInTurn(queue, chain, 0, ref requests))
                 {
-                    queue.Publish();
-                    KickLater(queue);
                     return;
                 }
             }
