@@ -138,7 +138,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                 "Saves a machine that was started with --control: memory, devices, processors, and by what its disks are known again. The guest "
                     + "stands still while its memory is copied, and goes on while that becomes durable. DIR is there whole or not at all.",
                 "Disks are not copied, so a machine that goes on and writes to them makes them unfit for the snapshot: use --stop, disks that are "
-                    + "readonly or ephemeral, or copies. Machines of vmm run, and those with shares, cannot be saved. docs/snapshots.md tells more.",
+                    + "readonly or ephemeral, or copies. Machines with shares cannot be saved. docs/snapshots.md tells more.",
             ],
             [
                 new("vmm snapshot --stop ./db.sock warm", "the machine ends, and 'vmm restore warm' lets it go on"),
@@ -189,6 +189,7 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
             [
                 new("vmm restore warm", "goes on where the machine was saved"),
                 new("vmm restore warm --disk copy.qcow2 --vsock /tmp/v2.sock", "with another disk and socket, beside the first"),
+                new("vmm restore warm --name two --detach", "in the background; 'vmm ps' lists it, 'vmm stop two' ends it"),
             ]),
         "vmm cache" => new(
             ["list|prune"],
