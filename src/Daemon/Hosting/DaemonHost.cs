@@ -3,6 +3,8 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Configuration.Memory;
+using Microsoft.Extensions.Hosting.Systemd;
+using Microsoft.Extensions.Logging.Console;
 using Microsoft.Extensions.Options;
 using OpenTelemetry.Metrics;
 using Vmm.Daemon.Api;
@@ -77,7 +79,7 @@ internal static class DaemonHost
     private static void AddServices(WebApplicationBuilder builder)
     {
         IServiceCollection services = builder.Services;
-        services.AddSystemd();
+        AddSystemd(services);
         IConfigurationSection section = builder.Configuration.GetSection(DaemonOptions.Section);
         services.AddOptions<DaemonOptions>().Configure(options => Bind(section, options));
         services.AddSingleton<IValidateOptions<DaemonOptions>, DaemonOptionsValidator>();
@@ -108,6 +110,20 @@ internal static class DaemonHost
 
         services.AddOptions<KestrelServerOptions>().Configure<IOptions<DaemonOptions>, DaemonPaths, ConnectionGate>(
             static (kestrel, options, paths, gate) => Listening.Configure(kestrel, options.Value, paths, gate));
+    }
+
+    /// <summary>Reports to systemd, and logs as it likes. Not by AddSystemd of .NET, which looks at the parent process: the unit's
+    /// ProtectProc= hides that, and the start would never be reported as done.</summary>
+    private static void AddSystemd(IServiceCollection services)
+    {
+        if (string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NOTIFY_SOCKET")))
+        {
+            return;
+        }
+
+        services.Configure<ConsoleLoggerOptions>(static console => console.FormatterName ??= ConsoleFormatterNames.Systemd);
+        services.AddSingleton<ISystemdNotifier, SystemdNotifier>();
+        services.AddSingleton<IHostLifetime, SystemdLifetime>();
     }
 
     public static void Configure(JsonSerializerOptions json)
