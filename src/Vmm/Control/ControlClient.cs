@@ -109,7 +109,8 @@ internal sealed class ControlClient : IDisposable
         {
             byte[] line = ReadLine(isEndless ? left : left - Stopwatch.GetElapsedTime(start)) ?? throw Gone();
             ControlReply reply = TryParse(line, ControlJson.Default.ControlReply) ?? throw Nonsense(_name);
-            if (reply.Error is { } error && (reply.Id == _last || reply.Id is null))
+            // A stream may have ended before the machine read what it was told: that says nothing about this request.
+            if (reply.Error is { } error && (reply.Id == _last || (reply.Id is null && error.Code != "no-stream")))
             {
                 throw Refused(error);
             }

@@ -51,6 +51,16 @@ public sealed class ControlClientTests : IDisposable
     }
 
     [Fact]
+    public void What_was_said_to_a_stream_that_had_ended_is_no_answer_to_the_next_request()
+    {
+        using var stand = new ControlStand();
+        using var client = new ControlClient(stand.Path, "db");
+        client.Tell("input", JsonElement.Parse("""{"stream":7,"data":""}"""));
+        Thread.Sleep(50);
+        Assert.Equal("{}", client.Ask("now").GetRawText());
+    }
+
+    [Fact]
     public void Nobody_is_there() => Assert.Equal(
         "db: no machine listens there", Assert.Throws<HostException>(() => new ControlClient(SocketPath, "db")).Message);
 
