@@ -73,7 +73,7 @@ static void load_modules(void)
     fclose(list);
 }
 
-/* Ports beyond the first are there only in a warm host. -1 when this one is not there. */
+/* -1 when this one is not there. */
 static int open_port(int number, int tries)
 {
     char path[32];
@@ -194,9 +194,9 @@ int main(void)
     port = open_port(1, 5000);
     if (port < 0)
         fail("/dev/vport0p1");
-    int further[30];
+    int further[30], is_warm = was_asked_for("vmm.sessions=many");
     for (int number = 2; number <= 30; number++)
-        further[number - 2] = open_port(number, 1);
+        further[number - 2] = is_warm ? open_port(number, 5000) : -1;
     build_root();
     raise_interface("lo", NULL, NULL);
     if (was_asked_for("vmm.network=user"))

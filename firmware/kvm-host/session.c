@@ -367,7 +367,9 @@ static _Noreturn void run_session(int port)
 _Noreturn void serve_port(int port)
 {
     struct frame ready = { FRAME_READY, 0 };
-    (void)!write(port, &ready, sizeof ready);
+    /* The kernel hears that somebody is at the other end some time after it has found the port, the later the more ports there are. */
+    while (write(port, &ready, sizeof ready) < 0 && (errno == EAGAIN || errno == EINTR))
+        usleep(1000);
     for (;;) {
         pid_t child = fork();
         if (child == 0)
