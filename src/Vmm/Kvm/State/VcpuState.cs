@@ -130,9 +130,15 @@ internal sealed class VcpuState(Vcpu vcpu, ISavedAssist? assist, uint[] msrs, bo
             throw state.Refuse("cpuid", $"is no table of {CpuidBytes} bytes an entry");
         }
 
+        ReadOnlySpan<CpuidEntry> table = MemoryMarshal.Cast<byte, CpuidEntry>(bytes);
+        if (CpuidTables.AreSame(table, vcpu.GetCpuid()))
+        {
+            return;
+        }
+
         try
         {
-            vcpu.SetCpuid(MemoryMarshal.Cast<byte, CpuidEntry>(bytes));
+            vcpu.SetCpuid(table);
         }
         catch (ErrnoException error)
         {
