@@ -150,7 +150,9 @@ internal static class CaseRunner
             string time = seconds < 1
                 ? string.Create(CultureInfo.InvariantCulture, $"{seconds * 1000:0} ms")
                 : string.Create(CultureInfo.InvariantCulture, $"{seconds:0} s");
-            System.Console.WriteLine($"  {verdict} {name} [{time}]");
+
+            // A guest's output may have left the cursor in the middle of a line.
+            System.Console.WriteLine($"\n  {verdict} {name} [{time}]");
         }
 
         private void Fail(string name, decimal seconds, IFailureInformation failure)

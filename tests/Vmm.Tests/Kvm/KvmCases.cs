@@ -26,6 +26,7 @@ internal static class KvmCases
                 continue;
             }
 
+            System.Console.WriteLine($"  begins: {name}");     // one that hangs is the last
             var time = Stopwatch.StartNew();
             Exception? error = Try(method, arguments);
             if (error is null)

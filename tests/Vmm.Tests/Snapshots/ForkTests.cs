@@ -114,6 +114,7 @@ public sealed class ForkTests : IDisposable
 
     /// <summary>What is in the files is the machine's memory at one moment, with holes where it is zero.</summary>
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void A_fork_of_memory_that_other_programs_map_is_a_copy()
     {
         MachineSpec spec = Spec with { WantsSharedMemory = true };

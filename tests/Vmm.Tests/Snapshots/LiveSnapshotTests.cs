@@ -36,6 +36,7 @@ public sealed class LiveSnapshotTests : IDisposable
     /// <summary>In round n the guest writes n to each page in turn, and checks that n - 1 was there. So in memory as it was at one
     /// moment there is n up to some page, and n - 1 from there on.</summary>
     [KvmFact(MemoryGib = 4)]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void Memory_in_the_snapshot_is_that_of_one_moment()
     {
         using Machine machine = Machine.Build(Spec);
@@ -71,6 +72,7 @@ public sealed class LiveSnapshotTests : IDisposable
 
     /// <summary>Against a base of which the machine knows what was written to since, and one of which it does not.</summary>
     [KvmTheory]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     [InlineData(true)]
     [InlineData(false)]
     public void A_diff_and_its_base_are_the_memory_of_one_moment(bool isTracked)
@@ -109,6 +111,7 @@ public sealed class LiveSnapshotTests : IDisposable
 
     /// <summary>It is there whole, or not at all, whenever the machine ends.</summary>
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void A_machine_that_ends_while_it_is_saved_leaves_nothing()
     {
         int whole = 0;

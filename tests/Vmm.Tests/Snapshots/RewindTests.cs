@@ -33,6 +33,7 @@ public sealed class RewindTests : IDisposable
     /// <summary>The guest itself checks that its memory below and above the hole belongs together, and ends with another code where it
     /// does not.</summary>
     [KvmTheory]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     [InlineData(true)]
     [InlineData(false)]
     public void It_goes_on_from_there_again_and_again(bool isTracked)
@@ -75,6 +76,7 @@ public sealed class RewindTests : IDisposable
     }
 
     [KvmFact(MemoryGib = 4)]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void What_cannot_go_back_is_refused_and_goes_on()
     {
         string disk = Path.Combine(_folder, "disk.img");
@@ -106,6 +108,7 @@ public sealed class RewindTests : IDisposable
 
     /// <summary>Memory that is neither what it was nor what it is to be runs no further.</summary>
     [KvmFact(MemoryGib = 4)]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void A_snapshot_that_was_damaged_ends_the_machine()
     {
         using Machine machine = Machine.Build(Spec);
@@ -129,6 +132,7 @@ public sealed class RewindTests : IDisposable
     }
 
     [KvmFact(MemoryGib = 4)]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void It_is_asked_for_over_the_control_socket()
     {
         MachineSpec spec = Spec with { Control = Path.Combine(_folder, "c.sock") };
@@ -153,6 +157,7 @@ public sealed class RewindTests : IDisposable
     }
 
     [KvmFact(MemoryGib = 4)]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void One_thing_is_done_at_a_time()
     {
         MachineSpec spec = Spec with { Control = Path.Combine(_folder, "c.sock") };
