@@ -33,6 +33,7 @@ public sealed class RestoreTrapTests
     /// <summary>Firecracker 4099: the deadline is a time of the guest's counter, so it is loaded after that. The counter is far ahead of
     /// that of a new VM: a deadline that is taken to be of the latter would be days away.</summary>
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void A_deadline_is_loaded_when_the_counter_is()
     {
         using var guest = new TestGuest(static code =>
