@@ -65,7 +65,7 @@ internal sealed class MachineForks(MachineStore store, ControlForkPlan plan, Mac
 
             if (exact is not null)
             {
-                throw new UsageException($"--name {exact}: there is such a machine already; give another name, or remove it: vmm rm {exact}");
+                throw MachineStore.Taken(exact);
             }
         }
     }
@@ -80,8 +80,7 @@ internal sealed class MachineForks(MachineStore store, ControlForkPlan plan, Mac
         Kernel = plan.Kernel,
         Memory = plan.Memory,
         Cpus = plan.Cpus,
-        CpuLimit = limits.Cpu,
-        MemoryHigh = limits.MemoryHigh,
+        Limits = limits,
         StopTimeout = plan.StopTimeout,
         Runtime = store.Runtime,
         Created = DateTimeOffset.UtcNow,

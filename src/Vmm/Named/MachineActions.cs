@@ -114,7 +114,7 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
             SetLimits(folder, record, limits);
         }
 
-        (MachineStore.ReadOrExplain(folder) with { CpuLimit = limits.Cpu, MemoryHigh = limits.MemoryHigh, IoLimit = limits.Io })
+        (MachineStore.ReadOrExplain(folder) with { Limits = limits })
             .Write(folder.Path);
     }
 

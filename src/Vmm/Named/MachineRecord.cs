@@ -116,7 +116,11 @@ internal sealed record MachineRecord
 
     /// <summary>All limits.</summary>
     [JsonIgnore]
-    public MachineLimits Limits => new(CpuLimit, MemoryHigh, IoLimit);
+    public MachineLimits Limits
+    {
+        get => new(CpuLimit, MemoryHigh, IoLimit);
+        init => (CpuLimit, MemoryHigh, IoLimit) = (value.Cpu, value.MemoryHigh, value.Io);
+    }
 
     /// <param name="directory">Of the machine.</param>
     /// <exception cref="RecordException">It is not there, damaged, or of another version.</exception>

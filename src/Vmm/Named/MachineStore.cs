@@ -76,6 +76,10 @@ internal sealed class MachineStore(string root, Func<string> runtime)
         return Has(name) ? Folder(name) : throw new HostException($"{name}: no such machine; 'vmm ps -a' lists them");
     }
 
+    /// <summary>For who was to make a machine with this name.</summary>
+    public static UsageException Taken(string name) =>
+        new($"--name {name}: there is such a machine already; give another name, or remove it: vmm rm {name}");
+
     /// <summary>Where a new machine's socket goes.</summary>
     public string Runtime => runtime();
 

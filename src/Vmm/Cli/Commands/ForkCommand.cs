@@ -68,7 +68,7 @@ internal sealed class ForkCommand
         string? exact = prefix is not null && result.GetResult(_count) is null ? prefix : null;
         if (exact is not null && store.Has(exact))
         {
-            throw new UsageException($"{_name.Name} {exact}: there is such a machine already; give another name, or remove it: vmm rm {exact}");
+            throw MachineStore.Taken(exact);
         }
 
         using ForkFiles files = ForkFiles.Create(plan.Overlays);
