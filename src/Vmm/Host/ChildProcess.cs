@@ -52,8 +52,7 @@ internal static unsafe class ChildProcess
             int[] given = [handOver, .. more ?? []];
             foreach (int number in given)
             {
-                kept.Add(new FileDescriptor(ErrnoException.Check(
-                    LibC.fcntl(number, LibC.F_DUPFD_CLOEXEC, HandedOver + given.Length), "fcntl")));
+                kept.Add(FileDescriptor.Duplicate(number, HandedOver + given.Length));
             }
 
             Check(LibC.posix_spawn_file_actions_adddup2(&actions, nothing.Number, 0), program);

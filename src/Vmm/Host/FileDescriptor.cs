@@ -16,6 +16,22 @@ internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
     public static FileDescriptor Open(string path, int flags, string? remedy = null) =>
         new(ErrnoException.Check(LibC.open(path, flags | LibC.O_CLOEXEC, 0), path, remedy));
 
+    /// <summary>Another descriptor of the same file, which no program that is started from here gets.</summary>
+    /// <param name="least">Its number is this one or a higher one.</param>
+    /// <param name="name">Of the file, for the error.</param>
+    /// <exception cref="ErrnoException">The process has too many.</exception>
+    public static FileDescriptor Duplicate(int number, int least = 3, string name = "fcntl") =>
+        new(ErrnoException.Check(LibC.fcntl(number, LibC.F_DUPFD_CLOEXEC, least), name));
+
+    /// <summary>The same, instead of a number that this process was started with, which is closed.</summary>
+    /// <inheritdoc cref="Duplicate"/>
+    public static FileDescriptor TakeOver(int number, int least)
+    {
+        FileDescriptor taken = Duplicate(number, least);
+        _ = LibC.close(number);
+        return taken;
+    }
+
     /// <summary>The same number for .NET's methods, for as long as this is open.</summary>
     public SafeFileHandle Borrow() => new(handle, ownsHandle: false);
 

@@ -60,7 +60,7 @@ internal class HostFile : BlockFile
     public override void Drain() => Engine.Drain();
 
     /// <summary>A duplicate of the descriptor, which outlives this.</summary>
-    public FileDescriptor Duplicate() => new(ErrnoException.Check(LibC.fcntl(_fd.Number, LibC.F_DUPFD_CLOEXEC, 3), Path));
+    public FileDescriptor Duplicate() => FileDescriptor.Duplicate(_fd.Number, name: Path);
 
     /// <summary>The engine has finished the operation.</summary>
     public virtual void Finished(FileIo io)

@@ -14,6 +14,9 @@ internal sealed unsafe class BackgroundMachine : IDisposable
 {
     private const int StandardOutput = 1, LockNumber = ChildProcess.HandedOver;
 
+    // The numbers below are for what is handed over to a program.
+    private const int Above = 10;
+
     private readonly FileDescriptor _directory;
     private readonly FileDescriptor _lock;
     private readonly LogWriter? _log;
@@ -37,9 +40,9 @@ internal sealed unsafe class BackgroundMachine : IDisposable
     private BackgroundMachine(string directory)
     {
         _directory = FileDescriptor.Open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY);
-        _lock = TakeOver(LockNumber);
+        _lock = FileDescriptor.TakeOver(LockNumber, Above);
         _isWaitedFor = HostFile.TryStatus("/proc/self/fd/1", out Statx output) && (output.Mode & LibC.S_IFMT) == LibC.S_IFIFO;
-        _ready = TakeOver(StandardOutput, keep: true);
+        _ready = FileDescriptor.Duplicate(StandardOutput, Above);
         _log = LogWriter.OfThisProcess(Place);
         _record = MachineRecord.Read(Place) with
         {
@@ -226,19 +229,6 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         Stderr.WriteLine($"vmm: {new ErrnoException("execv", Marshal.GetLastPInvokeError()).Message}");
     }
 
-    /// <summary>Another number for a descriptor, which no program that is started from here gets.</summary>
-    private static FileDescriptor TakeOver(int number, bool keep = false)
-    {
-        const int Above = 10;
-        var taken = new FileDescriptor(ErrnoException.Check(LibC.fcntl(number, LibC.F_DUPFD_CLOEXEC, Above), "fcntl"));
-        if (!keep)
-        {
-            _ = LibC.close(number);
-        }
-
-        return taken;
-    }
-
     /// <summary>In a later life the process is there already.</summary>
     private void EnterCgroups()
     {
@@ -258,8 +248,7 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         try
         {
             // 'vmm update' writes these, and nobody else.
-            MachineRecord there = MachineRecord.Read(Place);
-            _record = _record with { CpuLimit = there.CpuLimit, MemoryHigh = there.MemoryHigh, IoLimit = there.IoLimit };
+            _record = _record with { Limits = MachineRecord.Read(Place).Limits };
         }
         catch (RecordException)
         {

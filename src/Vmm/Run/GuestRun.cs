@@ -367,8 +367,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     }
 
     /// <summary>Another number for a descriptor, because the loop watches each number once.</summary>
-    private int Duplicate(int fd) => Own(new FileDescriptor(
-        ErrnoException.Check(LibC.fcntl(fd, LibC.F_DUPFD_CLOEXEC, 3), "fcntl"))).Number;
+    private int Duplicate(int fd) => Own(FileDescriptor.Duplicate(fd)).Number;
 
     private T Own<T>(T part)
         where T : IDisposable

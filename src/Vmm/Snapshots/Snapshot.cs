@@ -121,8 +121,7 @@ internal sealed partial class Snapshot : ISavedMachine, IDisposable
     }
 
     /// <inheritdoc/>
-    public FileDescriptor? MapMemory() => _readsAll ? null : new FileDescriptor(ErrnoException.Check(
-        LibC.fcntl(_memory.Number, LibC.F_DUPFD_CLOEXEC, 3), Path.Combine(Directory, SnapshotFiles.Memory)));
+    public FileDescriptor? MapMemory() => _readsAll ? null : FileDescriptor.Duplicate(_memory.Number, name: MemoryPath);
 
     /// <inheritdoc/>
     public void ReadMemory(nint start, ulong length)
