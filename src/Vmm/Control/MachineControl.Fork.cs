@@ -1,5 +1,4 @@
 using Vmm.Host;
-using Vmm.Machines;
 using Vmm.Snapshots.Forks;
 
 namespace Vmm.Control;
@@ -79,40 +78,9 @@ internal sealed partial class MachineControl
         }
 
         _isForking = true;
-        if (_guest is null)
-        {
-            Copy();
-        }
-        else
-        {
-            _guest.Hold(failure =>
-            {
-                if (failure is null)
-                {
-                    Copy();
-                }
-                else
-                {
-                    Forked(asked, null, new HostException(failure), answer);
-                }
-            });
-        }
-
-        void Copy() => _saving = HostThread.Start("vmm-fork", EventLoop.StackSize, () =>
-        {
-            Exception? failure = null;
-            ForkReport? report = null;
-            try
-            {
-                report = ForkWriter.Write(_machine, asked.Files);
-            }
-            catch (Exception error)
-            {
-                failure = error;
-            }
-
-            _machine.Loop.Post(() => Forked(asked, report, failure, answer));
-        });
+        WhenHeld(
+            () => Begin("vmm-fork", () => ForkWriter.Write(_machine, asked.Files), (report, failure) => Forked(asked, report, failure, answer)),
+            failure => Forked(asked, null, failure, answer));
     }
 
     /// <summary>Somebody else's fork is done.</summary>
@@ -139,11 +107,11 @@ internal sealed partial class MachineControl
         _guest?.LetGo(asked.Asked && report is not null);
         if (report is not null)
         {
-            answer.Done(new ControlForked(Math.Round(report.Pause.TotalSeconds, 6), report.MemoryBytes), ControlJson.Default.ControlForked);
+            answer.Done(new ControlForked(Seconds(report.Pause), report.MemoryBytes), ControlJson.Default.ControlForked);
         }
         else
         {
-            answer.Fail("failed", Failures.IsExpected(failure!) ? Failures.Describe(failure!) : failure!.ToString().ReplaceLineEndings(" "));
+            answer.Fail("failed", Explain(failure!));
         }
 
         DoWaiting();

@@ -1,5 +1,3 @@
-using Vmm.Host;
-using Vmm.Machines;
 using Vmm.Snapshots;
 
 namespace Vmm.Control;
@@ -12,12 +10,7 @@ internal sealed partial class MachineControl
     /// <summary>Not here: this loop stands still meanwhile.</summary>
     private void GoBack(ControlAnswer answer)
     {
-        CheckNotSaving();
-        if (_isPausing || _isStopping)
-        {
-            throw new ControlException("not-now", _isPausing ? "it is being paused" : "it was asked to end");
-        }
-
+        CheckMayBegin();
         if (_guest is not null)
         {
             throw new ControlException("failed", "a machine of 'vmm run' cannot go back: what its agent and this host know of each other would not fit "
@@ -27,34 +20,17 @@ internal sealed partial class MachineControl
         Try(() => SnapshotWriter.CheckKind(_machine));
         (bool wasPaused, _isSaving) = (_isPaused, true);
         _since ??= new WrittenSince(_machine.Ram);
-        _saving = HostThread.Start("vmm-rewind", EventLoop.StackSize, () =>
+        Begin("vmm-rewind", () => Rewind.Run(_machine, _since, RewindPatience, wasPaused), (report, failure) =>
         {
-            Exception? failure = null;
-            RewindReport? report = null;
-            try
+            _isSaving = false;
+            if (report is not null)
             {
-                report = Rewind.Run(_machine, _since, RewindPatience, wasPaused);
+                answer.Done(new ControlRewound(Seconds(report.Pause), report.MemoryBytes), ControlJson.Default.ControlRewound);
             }
-            catch (Exception error)
+            else
             {
-                failure = error;
+                answer.Fail("failed", Explain(failure!));
             }
-
-            _machine.Loop.Post(() =>
-            {
-                _isSaving = false;
-                if (report is not null)
-                {
-                    answer.Done(new ControlRewound(Seconds(report.Pause), report.MemoryBytes), ControlJson.Default.ControlRewound);
-                }
-                else
-                {
-                    answer.Fail("failed", Explain(failure!));
-                }
-            });
         });
     }
-
-    private static string Explain(Exception failure) =>
-        Failures.IsExpected(failure) ? Failures.Describe(failure) : failure.ToString().ReplaceLineEndings(" ");
 }

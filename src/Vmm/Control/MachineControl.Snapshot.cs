@@ -1,4 +1,3 @@
-using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Snapshots;
 
@@ -9,28 +8,10 @@ internal sealed partial class MachineControl
 {
     private WrittenSince? _since;
 
-    private void CheckNotSaving()
-    {
-        if (_isSaving)
-        {
-            throw new ControlException("not-now", "it is being saved");
-        }
-
-        if (_isForking)
-        {
-            throw new ControlException("not-now", "it is being forked");
-        }
-    }
-
     /// <summary>Not here: this loop stands still meanwhile.</summary>
     private void Save(SnapshotArguments asked, ControlAnswer answer)
     {
-        CheckNotSaving();
-        if (_isPausing || _isStopping)
-        {
-            throw new ControlException("not-now", _isPausing ? "it is being paused" : "it was asked to end");
-        }
-
+        CheckMayBegin();
         CheckPath("directory", asked.Directory);
         if (asked.Diff is not null)
         {
@@ -46,51 +27,25 @@ internal sealed partial class MachineControl
         Try(() => SnapshotWriter.CheckKind(_machine));
         (bool wasPaused, _isSaving) = (_isPaused, true);
         _since ??= new WrittenSince(_machine.Ram);
-        if (_guest is null)
-        {
-            Write(asked, wasPaused, answer);
-            return;
-        }
-
-        _guest.Hold(failure =>
-        {
-            if (failure is null)
-            {
-                Write(asked, wasPaused, answer);
-            }
-            else
-            {
-                Saved(asked with { Stop = false }, wasPaused, null, new HostException(failure), answer);
-            }
-        });
+        WhenHeld(
+            () => Begin("vmm-save", () => Write(asked, wasPaused), (report, failure) => Saved(asked, wasPaused, report, failure, answer)),
+            failure => Saved(asked with { Stop = false }, wasPaused, null, failure, answer));
     }
 
-    private void Write(SnapshotArguments asked, bool wasPaused, ControlAnswer answer) =>
-        _saving = HostThread.Start("vmm-save", EventLoop.StackSize, () =>
+    private SnapshotReport Write(SnapshotArguments asked, bool wasPaused)
+    {
+        using Snapshot? from = asked.Diff is null ? null : Snapshot.OpenAny(asked.Diff);
+
+        // A machine that is to end stays still until it does.
+        return SnapshotWriter.Write(_machine, asked.Directory, _version, new SnapshotOptions
         {
-            Exception? failure = null;
-            SnapshotReport? report = null;
-            try
-            {
-                using Snapshot? from = asked.Diff is null ? null : Snapshot.OpenAny(asked.Diff);
-
-                // A machine that is to end stays still until it does.
-                report = SnapshotWriter.Write(_machine, asked.Directory, _version, new SnapshotOptions
-                {
-                    IsPaused = wasPaused,
-                    StaysStill = asked.Stop,
-                    IsLive = asked.Live,
-                    Since = _since,
-                    Base = from,
-                });
-            }
-            catch (Exception error)
-            {
-                failure = error;
-            }
-
-            _machine.Loop.Post(() => Saved(asked, wasPaused, report, failure, answer));
+            IsPaused = wasPaused,
+            StaysStill = asked.Stop,
+            IsLive = asked.Live,
+            Since = _since,
+            Base = from,
         });
+    }
 
     private void Saved(SnapshotArguments asked, bool wasPaused, SnapshotReport? report, Exception? failure, ControlAnswer answer)
     {
@@ -130,6 +85,4 @@ internal sealed partial class MachineControl
             throw new ControlException("bad-arguments", $"arguments.{name}: takes a whole path");
         }
     }
-
-    private static double Seconds(TimeSpan time) => Math.Round(time.TotalSeconds, 6);
 }

@@ -49,12 +49,7 @@ internal sealed class ForkRequests(EventLoop loop, string control, int most) : I
     }
 
     /// <summary>The machine was copied for the forks that were asked for.</summary>
-    public void Copied()
-    {
-        Action<uint>? settle = _settle;
-        _settle = null;
-        settle?.Invoke(0);
-    }
+    public void Copied() => Settle(0);
 
     /// <summary>What a fork finds that went on while something was pending.</summary>
     /// <param name="number">Of the fork, from 1.</param>
@@ -67,9 +62,15 @@ internal sealed class ForkRequests(EventLoop loop, string control, int most) : I
     {
         Forget();
         ChildProcess.Wait(pid);
+        Settle(ForkPort.Refused | InputOutput);     // it has said why on standard error
+    }
+
+    /// <summary>Answers whoever waits for that.</summary>
+    private void Settle(uint result)
+    {
         Action<uint>? settle = _settle;
         _settle = null;
-        settle?.Invoke(ForkPort.Refused | InputOutput);     // it has said why on standard error
+        settle?.Invoke(result);
     }
 
     private void Forget()

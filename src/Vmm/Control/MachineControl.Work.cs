@@ -1,0 +1,77 @@
+using Vmm.Host;
+using Vmm.Machines;
+
+namespace Vmm.Control;
+
+/// <summary>Saving, forking and rewinding have in common that the machine, and with it this loop, stands still: that is done on another
+/// thread, one at a time.</summary>
+internal sealed partial class MachineControl
+{
+    private void CheckNotSaving()
+    {
+        if (_isSaving)
+        {
+            throw new ControlException("not-now", "it is being saved");
+        }
+
+        if (_isForking)
+        {
+            throw new ControlException("not-now", "it is being forked");
+        }
+    }
+
+    private void CheckMayBegin()
+    {
+        CheckNotSaving();
+        if (_isPausing || _isStopping)
+        {
+            throw new ControlException("not-now", _isPausing ? "it is being paused" : "it was asked to end");
+        }
+    }
+
+    /// <summary>Waits until the guest's agent, if there is one, has all its processes stand still.</summary>
+    private void WhenHeld(Action held, Action<Exception> failed)
+    {
+        if (_guest is null)
+        {
+            held();
+            return;
+        }
+
+        _guest.Hold(failure =>
+        {
+            if (failure is null)
+            {
+                held();
+            }
+            else
+            {
+                failed(new HostException(failure));
+            }
+        });
+    }
+
+    /// <summary>Does the work, and then what is to be done about it here.</summary>
+    /// <param name="done">With what the work gave, or why it failed.</param>
+    private void Begin<T>(string thread, Func<T> work, Action<T?, Exception?> done)
+        where T : class => _saving = HostThread.Start(thread, EventLoop.StackSize, () =>
+        {
+            T? report = null;
+            Exception? failure = null;
+            try
+            {
+                report = work();
+            }
+            catch (Exception error)
+            {
+                failure = error;
+            }
+
+            _machine.Loop.Post(() => done(report, failure));
+        });
+
+    private static string Explain(Exception failure) =>
+        Failures.IsExpected(failure) ? Failures.Describe(failure) : failure.ToString().ReplaceLineEndings(" ");
+
+    private static double Seconds(TimeSpan time) => Math.Round(time.TotalSeconds, 6);
+}
