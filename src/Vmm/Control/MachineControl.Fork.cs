@@ -1,4 +1,5 @@
 using Vmm.Host;
+using Vmm.Snapshots;
 using Vmm.Snapshots.Forks;
 
 namespace Vmm.Control;
@@ -58,7 +59,7 @@ internal sealed partial class MachineControl
             Cpus = _spec.Cpus,
             Agent = _guest is not null,
             StopTimeout = _machine.StopTimeout.TotalSeconds,
-            Overlays = ForkWriter.Overlays(_spec).Count,
+            Overlays = Overlays.Of(_spec).Count,
         };
     }
 

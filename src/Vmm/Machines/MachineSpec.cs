@@ -58,7 +58,10 @@ internal sealed record MachineSpec
     public IReadOnlyList<string> ServedNets { get; init; } = [];
 
     /// <summary>Other programs can map the guest's memory: the user wants it, or a device needs it.</summary>
-    public bool SharesMemory => WantsSharedMemory || Shares.Count > 0 || ServedDisks.Count > 0 || ServedNets.Count > 0;
+    public bool SharesMemory => WantsSharedMemory || HasOtherPrograms;
+
+    /// <summary>Do other programs serve some of its devices, and have part of their state?</summary>
+    public bool HasOtherPrograms => Shares.Count > 0 || ServedDisks.Count > 0 || ServedNets.Count > 0;
 
     /// <summary>The guest's memory is a file (memfd) even where no device needs it.</summary>
     public bool WantsSharedMemory { get; init; }

@@ -75,7 +75,7 @@ internal static class SnapshotWriter
     public static void CheckKind(Machine machine)
     {
         MachineSpec spec = machine.Spec;
-        if (spec.Shares.Count > 0 || spec.ServedDisks.Count > 0 || spec.ServedNets.Count > 0)
+        if (spec.HasOtherPrograms)
         {
             throw new UsageException("a machine with --share, --vhost-user-blk or --vhost-user-net cannot be saved: part of its state is in "
                 + "another program");
@@ -86,7 +86,7 @@ internal static class SnapshotWriter
             throw new UsageException("a machine with --fork-port cannot be saved: no vmm would answer the port where it is restored");
         }
 
-        if (spec.Disks.Any(static disk => disk.Path.StartsWith("/proc/self/fd/", StringComparison.Ordinal)))
+        if (spec.Disks.Any(static disk => disk.IsOfThisProcess))
         {
             throw new UsageException("a machine whose root vmm has packed into an image cannot be saved: the image is in that vmm alone; make "
                 + "one with 'vmm disk', and give that as root");
@@ -205,15 +205,14 @@ internal static class SnapshotWriter
         }
     }
 
-    /// <summary>An ephemeral overlay has no name and ends with its machine.</summary>
     private static void CopyOverlays(Machine machine, PartialDirectory files, List<(string Name, FileDescriptor File)> created)
     {
-        for (int i = 0; i < machine.Disks.Count; i++)
+        foreach (int disk in Overlays.Of(machine.Spec))
         {
-            if (machine.Spec.Disks[i].Ephemeral && machine.Disks[i].Disk.Backend.File is HostFile overlay)
+            using FileDescriptor? from = Overlays.Open(machine, disk);
+            if (from is not null)
             {
-                using FileDescriptor from = overlay.Duplicate();
-                FileExtents.Copy(from, Created(files, SnapshotFiles.Overlay(i), created));
+                FileExtents.Copy(from, Created(files, SnapshotFiles.Overlay(disk), created));
             }
         }
     }

@@ -6,6 +6,7 @@ using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Named;
 using Vmm.Named.Limits;
+using Vmm.Snapshots;
 using Vmm.Snapshots.Forks;
 
 namespace Vmm.Cli.Commands;
@@ -129,7 +130,7 @@ internal sealed class BackgroundOptions
         try
         {
             using ForkImage? fork = result.GetValue(_fork) is { } number
-                ? ForkImage.TakeOver(ForkNumber.Parse(number), ForkWriter.Overlays(spec).Count)
+                ? ForkImage.TakeOver(ForkNumber.Parse(number), Overlays.Of(spec).Count)
                 : null;
             life.IsOneOfMany = fork is not null;
             code = live(new NamedLife(life, result.GetValue(_forkName), fork, ReadForks(result)));
@@ -196,7 +197,7 @@ internal sealed class BackgroundOptions
 
             if (given is not null)
             {
-                throw new UsageException($"--name {given}: there is such a machine already; give another name, or remove it: vmm rm {given}");
+                throw MachineStore.Taken(given);
             }
         }
     }
@@ -216,9 +217,7 @@ internal sealed class BackgroundOptions
             Cpus = spec.Cpus,
             Ports = [.. spec.Nets.SelectMany(static net => net.Published).Select(static port => port.ToPasst().Replace('/', ':'))],
             Restart = policy.ToString(),
-            CpuLimit = limits.Cpu,
-            MemoryHigh = limits.MemoryHigh,
-            IoLimit = limits.Io,
+            Limits = limits,
             StopTimeout = spec.StopTimeout.TotalSeconds,
             Runtime = store.Runtime,
             Created = DateTimeOffset.UtcNow,

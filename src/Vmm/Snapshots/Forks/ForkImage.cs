@@ -43,9 +43,7 @@ internal sealed class ForkImage : ISavedMachine, IDisposable
         var files = new List<FileDescriptor>();
         for (int i = 0; i < 2 + overlays; i++)
         {
-            int given = ChildProcess.HandedOver + 1 + i;
-            files.Add(new FileDescriptor(ErrnoException.Check(LibC.fcntl(given, LibC.F_DUPFD_CLOEXEC, Above), "fcntl")));
-            _ = LibC.close(given);
+            files.Add(FileDescriptor.TakeOver(ChildProcess.HandedOver + 1 + i, Above));
         }
 
         return new ForkImage(number, files);
@@ -58,7 +56,7 @@ internal sealed class ForkImage : ISavedMachine, IDisposable
         var copies = new NextLife();
         try
         {
-            IReadOnlyList<int> disks = ForkWriter.Overlays(spec);
+            IReadOnlyList<int> disks = Overlays.Of(spec);
             for (int i = 0; i < disks.Count; i++)
             {
                 copies.Overlays[disks[i]] = DiskFiles.CreateNameless();
@@ -75,8 +73,7 @@ internal sealed class ForkImage : ISavedMachine, IDisposable
     }
 
     /// <inheritdoc/>
-    public FileDescriptor? MapMemory() =>
-        new(ErrnoException.Check(LibC.fcntl(_files[0].Number, LibC.F_DUPFD_CLOEXEC, Above), "fcntl"));
+    public FileDescriptor? MapMemory() => FileDescriptor.Duplicate(_files[0].Number, Above);
 
     /// <summary>Only for memory that is shared with other programs, which cannot be mapped privately.</summary>
     public void ReadMemory(nint start, ulong length) => MemoryFile.Read(_files[0], "memory", start, length);

@@ -12,14 +12,10 @@ internal static class ForkWriter
     /// <summary>For how long the host may take to finish requests in flight.</summary>
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
-    /// <summary>Numbers of the disks whose writes each fork gets a copy of.</summary>
-    public static IReadOnlyList<int> Overlays(MachineSpec spec) =>
-        [.. Enumerable.Range(0, spec.Disks.Count).Where(disk => spec.Disks[disk].Ephemeral)];
-
     /// <exception cref="UsageException">It is of a kind that cannot be forked; with what to change.</exception>
     public static void Check(MachineSpec spec)
     {
-        if (spec.Shares.Count > 0 || spec.ServedDisks.Count > 0 || spec.ServedNets.Count > 0)
+        if (spec.HasOtherPrograms)
         {
             throw new UsageException("a machine with --share, a directory as root, --vhost-user-blk or --vhost-user-net cannot be forked: part "
                 + "of its state is in another program; for 'vmm run' take --root none or a disk image");
@@ -28,7 +24,7 @@ internal static class ForkWriter
         for (int i = 0; i < spec.Disks.Count; i++)
         {
             DiskSpec disk = spec.Disks[i];
-            if (disk.Path.StartsWith("/proc/self/fd/", StringComparison.Ordinal))
+            if (disk.IsOfThisProcess)
             {
                 throw new UsageException("a machine whose root vmm has packed into an image cannot be forked: the image is in that vmm alone; "
                     + "make one with 'vmm disk', and give that as root");
@@ -80,7 +76,7 @@ internal static class ForkWriter
     /// <param name="files">As many as <see cref="ForkFiles"/> has, empty.</param>
     public static ForkReport Write(Machine machine, IReadOnlyList<FileDescriptor> files)
     {
-        IReadOnlyList<int> overlays = Overlays(machine.Spec);
+        IReadOnlyList<int> overlays = Overlays.Of(machine.Spec);
         if (files.Count != 2 + overlays.Count)
         {
             throw new UsageException("arguments.files: takes a file for memory, one for state, and one for each ephemeral disk");
@@ -96,9 +92,9 @@ internal static class ForkWriter
 
         for (int i = 0; i < overlays.Count; i++)
         {
-            if (machine.Disks[overlays[i]].Disk.Backend.File is HostFile overlay)
+            using FileDescriptor? from = Overlays.Open(machine, overlays[i]);
+            if (from is not null)
             {
-                using FileDescriptor from = overlay.Duplicate();
                 FileExtents.Copy(from, files[2 + i]);
             }
         }
