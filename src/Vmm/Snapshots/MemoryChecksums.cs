@@ -11,6 +11,13 @@ internal static class MemoryChecksums
     /// <summary>How many chunks a memory has; the last may be shorter.</summary>
     public static int Count(ulong memory) => (int)((memory + ChunkBytes - 1) / ChunkBytes);
 
+    /// <summary>Where a chunk begins, and how many bytes it has.</summary>
+    public static (ulong Start, int Length) Place(int chunk, ulong memory)
+    {
+        ulong start = (ulong)chunk * ChunkBytes;
+        return (start, (int)Math.Min(ChunkBytes, memory - start));
+    }
+
     /// <summary>Never 0 for a chunk that is not all zeros: a sum of 0 is replaced by 1.</summary>
     public static uint Of(ReadOnlySpan<byte> chunk) => IsZero(chunk) ? 0 : Math.Max(Crc32C.Of(chunk), 1);
 

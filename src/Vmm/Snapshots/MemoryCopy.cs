@@ -10,8 +10,6 @@ namespace Vmm.Snapshots;
 /// that copies it again.</remarks>
 internal sealed unsafe class MemoryCopy : IDisposable
 {
-    public const int PagesPerChunk = MemoryChecksums.ChunkBytes / PageSet.PageBytes;
-
     private const ulong MostAtOnce = 16 << 20;
 
     private readonly FileDescriptor _file;
@@ -88,7 +86,7 @@ internal sealed unsafe class MemoryCopy : IDisposable
             {
                 Span<byte> before = buffer.AsSpan(0, Chunk(chunk).Length);
                 from.ReadChunk(chunk, before);
-                if (Different(Chunk(chunk), before) is not 0 and ushort pages)
+                if (ChunkPages.Different(Chunk(chunk), before) is not 0 and ushort pages)
                 {
                     CopyChunk(chunk, pages);
                 }
@@ -101,24 +99,12 @@ internal sealed unsafe class MemoryCopy : IDisposable
     /// <summary>The file stays open.</summary>
     public void Dispose() => _target.Dispose();
 
-    private static ushort Different(ReadOnlySpan<byte> now, ReadOnlySpan<byte> before)
-    {
-        int pages = 0;
-        for (int at = 0; at < now.Length; at += PageSet.PageBytes)
-        {
-            bool differs = !now.Slice(at, PageSet.PageBytes).SequenceEqual(before.Slice(at, PageSet.PageBytes));
-            pages |= differs ? 1 << (at / PageSet.PageBytes) : 0;
-        }
-
-        return (ushort)pages;
-    }
-
     private ReadOnlySpan<byte> Chunk(int index)
     {
-        ulong start = (ulong)index * MemoryChecksums.ChunkBytes;
+        (ulong start, int length) = MemoryChecksums.Place(index, _length);
 
         // SAFETY: within the guest's memory, which is one mapping of that length and outlives this object.
-        return new((byte*)_ram.HostStart + start, (int)Math.Min(MemoryChecksums.ChunkBytes, _length - start));
+        return new((byte*)_ram.HostStart + start, length);
     }
 
     /// <param name="pages">Bit n: the chunk's page n.</param>
@@ -133,7 +119,7 @@ internal sealed unsafe class MemoryCopy : IDisposable
                 continue;
             }
 
-            ulong number = ((ulong)index * PagesPerChunk) + (ulong)page;
+            ulong number = ((ulong)index * ChunkPages.Count) + (ulong)page;
             Pages.Add(number);
             if (Checksums[index] != 0 && !MemoryChecksums.IsZero(chunk.Slice(page * PageSet.PageBytes, PageSet.PageBytes)))
             {

@@ -1,3 +1,4 @@
+using Microsoft.Win32.SafeHandles;
 using Vmm.Host;
 using Vmm.Machines;
 
@@ -15,7 +16,7 @@ internal static class MemoryFile
     /// <exception cref="IOException">The host cannot read it; likewise.</exception>
     public static unsafe ulong PutBack(Snapshot saved, GuestRam ram, PageSet? written)
     {
-        ulong length = ram.Memory.Size, count = 0;
+        ulong count = 0;
         bool[]? held = written is null ? HeldMemory.Find(ram) : null;
         byte[] buffer = new byte[MemoryChecksums.ChunkBytes];
         for (int i = 0; i < saved.Checksums.Length; i++)
@@ -26,22 +27,16 @@ internal static class MemoryFile
                 continue;
             }
 
-            ulong start = (ulong)i * MemoryChecksums.ChunkBytes;
-            int bytes = (int)Math.Min(MemoryChecksums.ChunkBytes, length - start);
+            (ulong start, int bytes) = MemoryChecksums.Place(i, ram.Memory.Size);
             Span<byte> before = buffer.AsSpan(0, bytes);
             saved.ReadChunk(i, before);
 
             // SAFETY: start + bytes is within the guest's memory, which is one mapping of that length and outlives this call.
             var now = new Span<byte>((byte*)ram.HostStart + start, bytes);
-            for (int at = 0; at < bytes; at += PageSet.PageBytes)
+            foreach (Range run in ChunkPages.Runs((ushort)(pages & ChunkPages.Different(now, before)), bytes))
             {
-                Span<byte> page = now.Slice(at, PageSet.PageBytes);
-                ReadOnlySpan<byte> old = before.Slice(at, PageSet.PageBytes);
-                if ((pages & (1 << (at / PageSet.PageBytes))) != 0 && !page.SequenceEqual(old))
-                {
-                    old.CopyTo(page);
-                    count++;
-                }
+                before[run].CopyTo(now[run]);
+                count += (ulong)now[run].Length / PageSet.PageBytes;
             }
         }
 
@@ -63,10 +58,10 @@ internal static class MemoryFile
                 continue;       // nothing was read there, and to look would take memory
             }
 
-            ulong at = (ulong)i * MemoryChecksums.ChunkBytes;
+            (ulong at, int bytes) = MemoryChecksums.Place(i, length);
 
             // SAFETY: a chunk of the memory.
-            var chunk = new ReadOnlySpan<byte>((byte*)start + at, (int)Math.Min(MemoryChecksums.ChunkBytes, length - at));
+            var chunk = new ReadOnlySpan<byte>((byte*)start + at, bytes);
             if (MemoryChecksums.Of(chunk) != checksums[i])
             {
                 throw new UsageException($"{name}: is damaged between its bytes {at} and {at + (ulong)chunk.Length}");
@@ -88,16 +83,28 @@ internal static class MemoryFile
             {
                 // SAFETY: at + the span's length is at most length, which is how much memory there is.
                 var part = new Span<byte>((byte*)start + at, (int)Math.Min(end - at, MostAtOnce));
-                int count = RandomAccess.Read(source, part, (long)at);
-                if (count == 0)
-                {
-                    throw new UsageException($"{name}: has become shorter while it was read");
-                }
-
-                at += (ulong)count;
+                Fill(source, name, part, at);
+                at += (ulong)part.Length;
             }
         }
 
         return read;
+    }
+
+    /// <summary>Reads as many bytes as there is room for.</summary>
+    /// <inheritdoc cref="Read(FileDescriptor, string, nint, ulong, ReadOnlySpan{uint})"/>
+    public static void Fill(SafeFileHandle file, string name, Span<byte> bytes, ulong at)
+    {
+        while (!bytes.IsEmpty)
+        {
+            int count = RandomAccess.Read(file, bytes, (long)at);
+            if (count == 0)
+            {
+                throw new UsageException($"{name}: has become shorter while it was read");
+            }
+
+            bytes = bytes[count..];
+            at += (ulong)count;
+        }
     }
 }

@@ -28,19 +28,9 @@ internal sealed partial class Snapshot
     {
         using var file = _memory.Borrow();
         ulong start = (ulong)index * MemoryChecksums.ChunkBytes;
-        for (int from = 0, at = 0; at <= chunk.Length; at += PageSet.PageBytes)
+        foreach (Range run in ChunkPages.Runs(pages, chunk.Length))
         {
-            if (at < chunk.Length && (pages & (1 << (at / PageSet.PageBytes))) != 0)
-            {
-                continue;
-            }
-
-            if (at > from)
-            {
-                Read(file, chunk[from..at], start + (ulong)from);
-            }
-
-            from = at + PageSet.PageBytes;
+            MemoryFile.Fill(file, MemoryPath, chunk[run], start + (ulong)run.Start.Value);
         }
 
         if (MemoryChecksums.Of(chunk) != Checksums[index])
@@ -50,19 +40,4 @@ internal sealed partial class Snapshot
     }
 
     private string MemoryPath => Path.Combine(Directory, SnapshotFiles.Memory);
-
-    private void Read(Microsoft.Win32.SafeHandles.SafeFileHandle file, Span<byte> bytes, ulong at)
-    {
-        while (!bytes.IsEmpty)
-        {
-            int count = RandomAccess.Read(file, bytes, (long)at);
-            if (count == 0)
-            {
-                throw new UsageException($"{MemoryPath}: has become shorter while it was read");
-            }
-
-            bytes = bytes[count..];
-            at += (ulong)count;
-        }
-    }
 }

@@ -76,39 +76,19 @@ internal static class SnapshotMerge
         byte[] buffer = new byte[MemoryChecksums.ChunkBytes];
         for (int i = 0; i < diff.Checksums.Length; i++)
         {
-            ulong start = (ulong)i * MemoryChecksums.ChunkBytes;
-            Span<byte> chunk = buffer.AsSpan(0, (int)Math.Min(MemoryChecksums.ChunkBytes, length - start));
+            (ulong start, int bytes) = MemoryChecksums.Place(i, length);
+            Span<byte> chunk = buffer.AsSpan(0, bytes);
             ushort pages = diff.Pages!.Sixteen(i);
             if (pages != 0 || before.Checksums[i] != 0 || diff.Checksums[i] != 0)
             {
                 before.ReadChunk(i, chunk);
                 diff.ReadPages(i, pages, chunk);
-                written += WritePages(file, chunk, start);
+                foreach (Range run in ChunkPages.Runs(ChunkPages.NotZero(chunk), bytes))
+                {
+                    RandomAccess.Write(file, chunk[run], (long)start + run.Start.Value);
+                    written += (ulong)chunk[run].Length;
+                }
             }
-        }
-
-        return written;
-    }
-
-    /// <summary>Those that are not all zeros, adjacent ones in one call.</summary>
-    private static ulong WritePages(Microsoft.Win32.SafeHandles.SafeFileHandle file, ReadOnlySpan<byte> chunk, ulong start)
-    {
-        ulong written = 0;
-        int from = 0;
-        for (int at = 0; at <= chunk.Length; at += PageSet.PageBytes)
-        {
-            if (at < chunk.Length && !MemoryChecksums.IsZero(chunk.Slice(at, PageSet.PageBytes)))
-            {
-                continue;
-            }
-
-            if (at > from)
-            {
-                RandomAccess.Write(file, chunk[from..at], (long)start + from);
-                written += (ulong)(at - from);
-            }
-
-            from = at + PageSet.PageBytes;
         }
 
         return written;
