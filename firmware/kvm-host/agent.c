@@ -73,12 +73,12 @@ static void load_modules(void)
     fclose(list);
 }
 
-/* -1 when this one is not there. */
-static int open_port(int number, int tries)
+/* Ports appear one by one. -1 when this one does not. */
+static int open_port(int number)
 {
     char path[32];
     snprintf(path, sizeof path, "/dev/vport0p%d", number);
-    for (; tries > 0; tries--) {
+    for (int tries = 5000; tries > 0; tries--) {
         int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
         if (fd >= 0)
             return fd;
@@ -191,22 +191,20 @@ int main(void)
     must_mount("proc", "/proc", "proc", 0, NULL);
     must_mount("sys", "/sys", "sysfs", 0, NULL);
     load_modules();
-    port = open_port(1, 5000);
+    int ports[PORTS_MAX], count = was_asked_for("vmm.sessions=many") ? PORTS_MAX : 1;
+    for (int each = 0; each < count; each++)
+        ports[each] = open_port(each + 1);
+    port = ports[0];
     if (port < 0)
         fail("/dev/vport0p1");
-    int further[30], is_warm = was_asked_for("vmm.sessions=many");
-    for (int number = 2; number <= 30; number++)
-        further[number - 2] = is_warm ? open_port(number, 5000) : -1;
     build_root();
     raise_interface("lo", NULL, NULL);
     if (was_asked_for("vmm.network=user"))
         join_network();
     sethostname("kvm-host", 8);
-    for (int number = 1; number <= 30; number++) {
-        int each = number == 1 ? port : further[number - 2];
-        if (each >= 0 && fork() == 0)
-            serve_port(each);
-    }
+    for (int each = 0; each < count; each++)
+        if (ports[each] >= 0 && fork() == 0)
+            serve_port(ports[each]);
     for (;;)
         if (wait(NULL) < 0)
             pause();

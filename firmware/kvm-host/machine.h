@@ -2,9 +2,11 @@
 #ifndef KVM_HOST_MACHINE_H
 #define KVM_HOST_MACHINE_H
 
+#include "wire.h"
+
 #include <sys/types.h>
 
-enum { EXIT_HOST = 125, EXIT_TIMEOUT = 124, PORTS_MAX = 30 };
+enum { EXIT_HOST = 125, EXIT_TIMEOUT = 124 };
 
 struct machine {
     pid_t pid;                  /* -1 when there is none */

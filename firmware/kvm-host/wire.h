@@ -18,6 +18,9 @@
 #include <sys/types.h>
 #include <termios.h>
 
+/* Ports of a warm host: so many commands run at once. */
+enum { PORTS_MAX = 30 };
+
 enum frame_type {
     /* outside -> the switch of a warm host */
     FRAME_STATUS = '?',   /* nothing; answered by FRAME_STDOUT and FRAME_EXIT */
