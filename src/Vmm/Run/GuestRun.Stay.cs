@@ -24,7 +24,7 @@ internal sealed partial class GuestRun
         {
             _phase = RunPhase.Running;
             _recorder.CommandBegan();
-            _up?.Invoke();
+            _up?.Invoke(_machine);
             Began?.Invoke();
             if (_options.Timeout is { } timeout && _process is not null)
             {

@@ -33,7 +33,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     private Serial16550 _console = null!;
     private FileDescriptor _socketEnd = null!, _serialEnd = null!;
     private readonly Terminal? _terminal;
-    private readonly Action? _up;
+    private readonly Action<Machine>? _up;
     private LoopTimer _timer = null!;
     private RunSignals _signals = null!;
     private StreamOutput _output = null!, _error = null!;
@@ -50,7 +50,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
 
     /// <param name="recorder">Records all events; not owned.</param>
     /// <param name="up">Called once the command runs, or the machine is ready where there is none.</param>
-    public GuestRun(RunOptions options, RunRecorder recorder, Action? up = null)
+    public GuestRun(RunOptions options, RunRecorder recorder, Action<Machine>? up = null)
     {
         (_options, _recorder, _up) = (options, recorder, up);
         _session = new AgentSession(this);
@@ -275,7 +275,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         }
 
         _phase = RunPhase.Running;
-        _up?.Invoke();
+        _up?.Invoke(_machine);
         Began?.Invoke();
         _recorder.CommandBegan();
         if (_options.Timeout is { } timeout)

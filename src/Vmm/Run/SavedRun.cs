@@ -35,7 +35,7 @@ internal static class SavedRun
     /// <param name="serve">Serves the control socket of a machine that is about to run.</param>
     /// <inheritdoc cref="Snapshot.Restore"/>
     public static EndedRun Go(
-        Snapshot snapshot, Replacements with, RunOptions options, RunRecorder recorder, bool setsClock, Action? up,
+        Snapshot snapshot, Replacements with, RunOptions options, RunRecorder recorder, bool setsClock, Action<Machine>? up,
         Func<GuestRun, Machine, ControlServer?>? serve)
     {
         var run = new GuestRun(options, recorder, up);

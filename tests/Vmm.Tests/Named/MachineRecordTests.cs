@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using Vmm.Host;
 using Vmm.Named;
+using Vmm.Named.Limits;
 
 namespace Vmm.Tests.Named;
 
@@ -110,6 +111,14 @@ public sealed class MachineRecordTests : IDisposable
         string path = Path.Combine(folder.Path, MachineRecord.FileName);
         File.WriteAllText(path, File.ReadAllText(path).Replace("\"cpus\": 1", "\"cpus\": 1, \"note\": \"mine\"", StringComparison.Ordinal));
         Assert.Equal("db", folder.Read().Name);
+    }
+
+    [Fact]
+    public void Limits_are_taken_and_given_whole()
+    {
+        var limits = new MachineLimits(1.5, 64 << 20, new IoLimit(1 << 20, 500));
+        MachineFolder folder = _place.Add("db", record => record with { Limits = limits });
+        Assert.Equal(limits, folder.Read().Limits);
     }
 
     [Fact]

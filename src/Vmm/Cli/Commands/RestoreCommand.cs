@@ -118,13 +118,8 @@ internal sealed class RestoreCommand(StartClock clock)
         options = life?.For(options) ?? options;
         using ControlSocket? socket = ControlSocket.Open(options.Machine);
         using var recorder = new RunRecorder(options);
-        Machine? started = null;
-        Action? up = life is null ? null : () => life.Life.Up(StartSteps.Of(clock, life.Life, started!.FirstEntry, recorder.Marks));
-        ControlServer? Serve(GuestRun run, Machine machine)
-        {
-            started = machine;
-            return socket?.Serve(machine, VersionCommand.Version, run);
-        }
+        Action<Machine>? up = life is null ? null : machine => life.Life.Up(StartSteps.Of(clock, life.Life, machine.FirstEntry, recorder.Marks));
+        ControlServer? Serve(GuestRun run, Machine machine) => socket?.Serve(machine, VersionCommand.Version, run);
 
         using EndedRun ended = options.Fork is null
             ? SavedRun.Go(snapshot, with, options, recorder, setsClock, up, Serve)

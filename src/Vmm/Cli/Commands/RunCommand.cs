@@ -211,16 +211,11 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         using ControlSocket? socket = ControlSocket.Open(options.Machine);
         using PackedRoot? packed = options.Fork is null ? PackedRoot.Make(options.Root) : null;
         MachineSpec asked = told.For(options.Machine);
-        Machine? started = null;
         bool boots = options.IsCold || life is not null || socket is not null;     // what stays is no copy of others
         using EndedRun ended = RunStart.Go(
             options with { IsCold = boots }, recorder, packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] },
-            told.Observer, VersionCommand.Version, life is null ? null : () => life.Up(StartSteps.Of(clock, life, started!.FirstEntry, recorder.Marks)),
-            (run, machine) =>
-            {
-                started = machine;
-                return socket?.Serve(machine, VersionCommand.Version, run);
-            });
+            told.Observer, VersionCommand.Version, life is null ? null : machine => life.Up(StartSteps.Of(clock, life, machine.FirstEntry, recorder.Marks)),
+            (run, machine) => socket?.Serve(machine, VersionCommand.Version, run));
         bool isWhole = true;
         int code = ended.Run.Complete(ended.End, (verdict, message) =>
         {

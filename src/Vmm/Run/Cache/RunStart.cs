@@ -27,7 +27,7 @@ internal static class RunStart
     /// <param name="up">As <see cref="GuestRun"/> takes it.</param>
     /// <param name="serve">Serves the control socket of a machine that is about to run.</param>
     /// <inheritdoc cref="Machine.Build"/>
-    public static EndedRun Go(RunOptions options, RunRecorder recorder, MachineSpec machine, RunObserver? observer, string version, Action? up = null,
+    public static EndedRun Go(RunOptions options, RunRecorder recorder, MachineSpec machine, RunObserver? observer, string version, Action<Machine>? up = null,
         Func<GuestRun, Machine, ControlServer?>? serve = null)
     {
         var run = new GuestRun(options, recorder, up);
