@@ -23,6 +23,23 @@ internal static class GuestCode
         code.wrmsr();
     }
 
+    /// <summary>RDTSC into RAX. Spoils RDX.</summary>
+    public static void ReadTsc(this Assembler code)
+    {
+        code.rdtsc();
+        code.shl(rdx, 32);
+        code.or(rax, rdx);
+    }
+
+    /// <summary>Does nothing but take interrupts.</summary>
+    public static void HaltForEver(this Assembler code)
+    {
+        Label loop = code.CreateLabel();
+        code.Label(ref loop);
+        code.hlt();
+        code.jmp(loop);
+    }
+
     /// <summary>In loops that wait with interrupts off for another vCPU: Bochs' older models have no exits for loops of PAUSE, and
     /// without any the host there does not get to the other vCPU (docs/hosts.md).</summary>
     public static void WaitByExit(this Assembler code) => code.@out(0x80, al);

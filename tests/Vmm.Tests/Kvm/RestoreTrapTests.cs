@@ -38,16 +38,14 @@ public sealed class RestoreTrapTests
     {
         using var guest = new TestGuest(static code =>
         {
-            Label loop = code.CreateLabel(), handler = code.CreateLabel(), early = code.CreateLabel();
+            Label handler = code.CreateLabel(), early = code.CreateLabel();
             code.WriteMsr(ApicBase, BootX2Apic);
             code.WriteMsr(Spurious, 0x1ff);
             code.SetGate(0x40, handler);
             code.LoadIdt();
             code.WriteMsr(Tsc, 0, 0x10_0000);                   // 2^52
             code.WriteMsr(LvtTimer, DeadlineMode | 0x40);
-            code.rdtsc();
-            code.shl(rdx, 32);
-            code.or(rax, rdx);
+            code.ReadTsc();
             code.mov(rbx, 4_000_000_000);                       // a second or two
             code.add(rax, rbx);
             code.mov(r12, rax);
@@ -58,14 +56,10 @@ public sealed class RestoreTrapTests
             code.mov(rdi, Ready);
             code.inc(__qword_ptr[rdi]);
             code.sti();
-            code.Label(ref loop);
-            code.hlt();
-            code.jmp(loop);
+            code.HaltForEver();
 
             code.Label(ref handler);
-            code.rdtsc();
-            code.shl(rdx, 32);
-            code.or(rax, rdx);
+            code.ReadTsc();
             code.cmp(rax, r12);
             code.jb(early);
             code.Exit((sbyte)Code);
@@ -209,12 +203,9 @@ public sealed class RestoreTrapTests
 
     private static void EmitHalting(Assembler code)
     {
-        Label loop = code.CreateLabel();
         code.mov(rdi, Ready);
         code.inc(__qword_ptr[rdi]);
-        code.Label(ref loop);
-        code.hlt();
-        code.jmp(loop);
+        code.HaltForEver();
     }
 
     /// <summary>The second processor, in real mode: it counts interrupts, and halts between them.</summary>
@@ -223,7 +214,6 @@ public sealed class RestoreTrapTests
         const ulong Handler = Trampoline + 0x1000;
         Write(machine, Trampoline, static code =>
         {
-            Label loop = code.CreateLabel();
             code.cli();
             code.mov(ax, (ushort)(Found >> 4));
             code.mov(ds, ax);
@@ -233,9 +223,7 @@ public sealed class RestoreTrapTests
             code.WriteMsr(Spurious, 0x1ff);
             code.mov(__dword_ptr[4], 1);
             code.sti();
-            code.Label(ref loop);
-            code.hlt();
-            code.jmp(loop);
+            code.HaltForEver();
         });
         Write(machine, Handler, static code =>
         {

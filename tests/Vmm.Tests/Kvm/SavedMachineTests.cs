@@ -66,7 +66,7 @@ public sealed class SavedMachineTests
         const uint TscDeadline = 0x6e0, DeadlineMode = 0x4_0000;
         using var guest = new TestGuest(static code =>
         {
-            Label loop = code.CreateLabel(), handler = code.CreateLabel();
+            Label handler = code.CreateLabel();
             code.WriteMsr(ApicBase, 0xfee0_0000 | 0xd00);
             code.WriteMsr(Spurious, 0x1ff);
             code.SetGate(0x40, handler);
@@ -79,9 +79,7 @@ public sealed class SavedMachineTests
             code.mov(rdi, BspData);
             code.inc(__qword_ptr[rdi]);
             code.sti();
-            code.Label(ref loop);
-            code.hlt();
-            code.jmp(loop);
+            code.HaltForEver();
 
             code.Label(ref handler);
             code.Exit((sbyte)Code);

@@ -21,12 +21,9 @@ public sealed class SiblingTests : IDisposable
     private readonly string _folder = Directory.CreateTempSubdirectory("vmm-sibling-").FullName;
     private readonly TestGuest _guest = new(static code =>
     {
-        Label loop = code.CreateLabel();
         code.mov(rdi, Ready);
         code.inc(__qword_ptr[rdi]);
-        code.Label(ref loop);
-        code.hlt();
-        code.jmp(loop);
+        code.HaltForEver();
     });
 
     private string Saved => Path.Combine(_folder, "snap");

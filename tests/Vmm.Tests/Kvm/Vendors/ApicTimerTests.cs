@@ -94,7 +94,7 @@ public sealed class ApicTimerTests
             code.xor(r12d, r12d);
             Arm(code, Wait);
             code.WriteMsr(TscDeadline, 0);
-            ReadTsc(code);
+            code.ReadTsc();
             code.sub(rax, rsi);
             code.sti();
             code.cmp(rax, -Early);
@@ -103,7 +103,7 @@ public sealed class ApicTimerTests
             code.ExpectRax(0, ref wrong);
             code.Label(ref wait);               // longer than it would have taken
             code.pause();
-            ReadTsc(code);
+            code.ReadTsc();
             code.sub(rax, rsi);
             code.cmp(rax, Wait);
             code.jl(wait);
@@ -140,7 +140,7 @@ public sealed class ApicTimerTests
     /// <summary>RSI becomes the deadline.</summary>
     private static void Arm(Assembler code, int cycles)
     {
-        ReadTsc(code);
+        code.ReadTsc();
         code.lea(rsi, __[rax + cycles]);
         code.mov(rax, rsi);
         code.mov(rdx, rsi);
@@ -149,20 +149,13 @@ public sealed class ApicTimerTests
         code.wrmsr();
     }
 
-    private static void ReadTsc(Assembler code)
-    {
-        code.rdtsc();
-        code.shl(rdx, 32);
-        code.or(rax, rdx);
-    }
-
     private static void EmitHandler(Assembler code, ref Label handler)
     {
         code.Label(ref handler);
         code.push(rax);
         code.push(rcx);
         code.push(rdx);
-        ReadTsc(code);
+        code.ReadTsc();
         code.mov(r13, rax);
         code.inc(r12d);
         code.WriteMsr(Eoi, 0);
