@@ -80,9 +80,10 @@ internal sealed record ControlStopping(bool Told);
 /// <param name="Pause">Seconds that the guest stood still, all together.</param>
 /// <param name="Stops">How often it did.</param>
 /// <param name="LongestPause">Seconds of the longest time.</param>
+/// <param name="Held">Seconds that its programs were stopped by vmm's agent; null where there is none.</param>
 /// <param name="Memory">Bytes of its memory that were written; the rest is zero.</param>
 /// <param name="Note">What could not be done as asked; null for nothing.</param>
-internal sealed record ControlSaved(double Pause, int Stops, double LongestPause, ulong Memory, string? Note);
+internal sealed record ControlSaved(double Pause, int Stops, double LongestPause, double? Held, ulong Memory, string? Note);
 
 /// <param name="Pause">Seconds that the guest stood still.</param>
 /// <param name="Memory">Bytes of its memory that were put back.</param>

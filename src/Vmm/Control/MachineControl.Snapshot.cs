@@ -6,7 +6,7 @@ namespace Vmm.Control;
 /// <summary>Saving a machine into a directory.</summary>
 internal sealed partial class MachineControl
 {
-    private readonly WrittenSince _since;
+    private WrittenSince? _since;
 
     /// <summary>Not here: this loop stands still meanwhile.</summary>
     private void Save(SnapshotArguments asked, ControlAnswer answer)
@@ -26,9 +26,9 @@ internal sealed partial class MachineControl
 
         Try(() => SnapshotWriter.CheckKind(_machine));
         (bool wasPaused, _isSaving) = (_isPaused, true);
-        WhenHeld(
-            () => Begin("vmm-save", () => Write(asked, wasPaused), (report, failure) => Saved(asked, wasPaused, report, failure, answer)),
-            failure => Saved(asked with { Stop = false }, wasPaused, null, failure, answer));
+        _since ??= new WrittenSince(_machine.Ram);
+        _heldOrOver.Reset();
+        Begin("vmm-save", () => Write(asked, wasPaused), (report, failure) => Saved(asked, wasPaused, report, failure, answer));
     }
 
     private SnapshotReport Write(SnapshotArguments asked, bool wasPaused)
@@ -39,6 +39,8 @@ internal sealed partial class MachineControl
         return SnapshotWriter.Write(_machine, asked.Directory, _version, new SnapshotOptions
         {
             IsPaused = wasPaused,
+            Hold = HoldGuest,
+            WentOn = () => _machine.Loop.Post(LetGuestGo),
             StaysStill = asked.Stop,
             IsLive = asked.Live,
             Since = _since,
@@ -52,17 +54,15 @@ internal sealed partial class MachineControl
         if (report is not null)
         {
             answer.Done(
-                new ControlSaved(Seconds(report.Pause), report.Stops, Seconds(report.LongestPause), report.MemoryBytes, report.Note),
+                new ControlSaved(
+                    Seconds(report.Pause), report.Stops, Seconds(report.LongestPause), _guest is null ? null : Seconds(report.Held), report.MemoryBytes,
+                    report.Note),
                 ControlJson.Default.ControlSaved);
             if (asked.Stop)
             {
                 _isStopping = true;
                 TellState();
                 _machine.End(MachineEnd.Saved);
-            }
-            else
-            {
-                _guest?.LetGo(hasAsked: false);
             }
 
             return;
@@ -73,7 +73,7 @@ internal sealed partial class MachineControl
             _machine.Resume();
         }
 
-        _guest?.LetGo(hasAsked: false);
+        LetGuestGo();
         answer.Fail("failed", Explain(failure!));
     }
 

@@ -7,6 +7,10 @@ namespace Vmm.Control;
 /// thread, one at a time.</summary>
 internal sealed partial class MachineControl
 {
+    // Also once the machine has ended, when no answer will come.
+    private readonly ManualResetEventSlim _heldOrOver = new();
+    private bool _isHeld;
+
     private void CheckNotSaving()
     {
         if (_isSaving)
@@ -49,6 +53,49 @@ internal sealed partial class MachineControl
                 failed(new HostException(failure));
             }
         });
+    }
+
+    /// <summary>The same for the thread of the work, which waits for that.</summary>
+    /// <exception cref="HostException">They do not stand still, or the machine has ended.</exception>
+    private void HoldGuest()
+    {
+        if (_guest is null)
+        {
+            return;
+        }
+
+        Exception? failure = new HostException("the machine has ended");
+        _machine.Loop.Post(() =>
+        {
+            _isHeld = true;
+            WhenHeld(
+                () =>
+                {
+                    failure = null;
+                    _heldOrOver.Set();
+                },
+                error =>
+                {
+                    failure = error;
+                    _heldOrOver.Set();
+                });
+        });
+        _heldOrOver.Wait();
+        if (failure is not null)
+        {
+            throw failure;
+        }
+    }
+
+    /// <summary>Lets them go on, if they were held. On the loop's thread.</summary>
+    private void LetGuestGo()
+    {
+        if (_isHeld)
+        {
+            _isHeld = false;
+            _guest!.LetGo(hasAsked: false);
+            DoWaiting();
+        }
     }
 
     /// <summary>Does the work, and then what is to be done about it here.</summary>

@@ -3,7 +3,6 @@ using System.Text.Json;
 using Vmm.Host;
 using Vmm.Insight.Complaints;
 using Vmm.Machines;
-using Vmm.Snapshots;
 
 namespace Vmm.Control;
 
@@ -24,7 +23,7 @@ internal sealed partial class MachineControl : IControlTarget
     /// <param name="guest">Null where no agent runs in it.</param>
     public MachineControl(Machine machine, string version, IControlledGuest? guest = null)
     {
-        (_machine, _spec, _version, _guest, _since) = (machine, machine.Spec, version, guest, WrittenSince.Of(machine));
+        (_machine, _spec, _version, _guest) = (machine, machine.Spec, version, guest);
         machine.Complained += complaint => _tell(new ControlEvent
         {
             Event = "complaint",
@@ -122,9 +121,11 @@ internal sealed partial class MachineControl : IControlTarget
 
     public void Dispose()
     {
+        _heldOrOver.Set();
         _saving?.Join();
         _pausing?.Join();       // at once: vCPUs that have ended count as paused
         _stopTimer?.Dispose();
+        _heldOrOver.Dispose();
     }
 
     private static void Try(Action action)
@@ -192,7 +193,7 @@ internal sealed partial class MachineControl : IControlTarget
     /// <summary>At once, or when the guest has come so far.</summary>
     private void WhenReady(Action action)
     {
-        if (_guest is { IsBooting: true } || _isForking)
+        if (_guest is { IsBooting: true } || _isForking || _isHeld)
         {
             _waiting.Add(action);
         }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Vmm.Backends.Disks;
 using Vmm.Boot;
 using Vmm.Devices.State;
@@ -11,9 +12,10 @@ namespace Vmm.Snapshots;
 /// <param name="Pause">How long the guest was stopped, all together.</param>
 /// <param name="Stops">How often.</param>
 /// <param name="LongestPause">The longest of them.</param>
+/// <param name="Held">How long its programs were, from <see cref="SnapshotOptions.Hold"/> to <see cref="SnapshotOptions.WentOn"/>.</param>
 /// <param name="MemoryBytes">Bytes of guest memory that were written; the rest is zero.</param>
 /// <param name="Note">What could not be done as asked, for the user; null for nothing.</param>
-internal sealed record SnapshotReport(TimeSpan Pause, int Stops, TimeSpan LongestPause, ulong MemoryBytes, string? Note = null);
+internal sealed record SnapshotReport(TimeSpan Pause, int Stops, TimeSpan LongestPause, TimeSpan Held, ulong MemoryBytes, string? Note = null);
 
 /// <summary>How a machine is saved.</summary>
 internal sealed record SnapshotOptions
@@ -29,6 +31,13 @@ internal sealed record SnapshotOptions
 
     /// <summary>Memory is copied while the guest runs, and what it wrote to meanwhile once more when it stands still.</summary>
     public bool IsLive { get; init; }
+
+    /// <summary>Has the guest's programs stand still, where they are to: called before the last stop, on the thread that saves. May throw
+    /// <see cref="HostException"/>.</summary>
+    public Action? Hold { get; init; }
+
+    /// <summary>Called when the machine goes on; not where it stays still or something fails.</summary>
+    public Action? WentOn { get; init; }
 
     /// <summary>What the machine was saved to before; null where nobody will ask again.</summary>
     public WrittenSince? Since { get; init; }
@@ -105,6 +114,8 @@ internal static class SnapshotWriter
                 Created(files, SnapshotFiles.Memory, large), machine.Ram, options.Base?.Checksums.AsSpan().ToArray());
             var passes = new MemoryPasses(machine, copy, since, options.Base);
             string? obstacle = options.IsLive ? passes.RunLive(still) : null;
+            long held = Stopwatch.GetTimestamp();
+            options.Hold?.Invoke();
             still.Begin();
             FlushDisks(machine);
             byte[] state = StateWriter.Save(machine.State);
@@ -116,6 +127,12 @@ internal static class SnapshotWriter
             if (!options.Ends)
             {
                 still.End(options.StaysStill);
+            }
+
+            TimeSpan programs = Stopwatch.GetElapsedTime(held);
+            if (!options.Ends && !options.StaysStill)
+            {
+                options.WentOn?.Invoke();       // before anything is made durable
             }
 
             large.ForEach(file => files.Sync(file.File, file.Name));
@@ -154,7 +171,7 @@ internal static class SnapshotWriter
             }
 
             return new SnapshotReport(
-                still.Total, still.Count, still.Longest, copy.Written, obstacle is null ? null : $"--live: {obstacle}; the guest stood still instead");
+                still.Total, still.Count, still.Longest, programs, copy.Written, obstacle is null ? null : $"--live: {obstacle}; the guest stood still instead");
         }
         finally
         {

@@ -76,9 +76,11 @@ internal static class SnapshotCommand
         int stops = saved.GetProperty("stops").GetInt32();
         string longest = stops < 2 ? "" : string.Create(
             CultureInfo.InvariantCulture, $", {stops} times, {saved.GetProperty("longestPause").GetDouble() * 1000:0.0} ms at most");
+        string held = !saved.TryGetProperty("held", out JsonElement programs) ? "" : string.Create(
+            CultureInfo.InvariantCulture, $"; its programs for {programs.GetDouble() * 1000:0.0} ms");
         return string.Create(
             CultureInfo.InvariantCulture,
             $"{ByteSize.Format(saved.GetProperty("memory").GetUInt64())} of memory; the guest stood still for "
-                + $"{saved.GetProperty("pause").GetDouble() * 1000:0.0} ms{longest}");
+                + $"{saved.GetProperty("pause").GetDouble() * 1000:0.0} ms{longest}{held}");
     }
 }
