@@ -44,6 +44,42 @@ public sealed class BootCacheTests
         Assert.Single(Directory.GetDirectories(Path.Combine(folder.Path, "vmm", "boots")));
     }
 
+    /// <summary>A guest has some of its disks in its memory: it goes on only where they are as they were, and what another run wrote to
+    /// them is not there.</summary>
+    [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
+    public void A_run_from_images_goes_on_until_one_of_them_changes()
+    {
+        const string Script = "dmesg | grep -m1 'as init process'; head -c 4 /dev/vdb; echo; ls /made; echo x >/made; printf gone >/dev/vdb; sync";
+        using var folder = new TemporaryFolder();
+        string root = folder["root.img"], disk = folder["disk.img"];
+        File.Copy(Product.Rootfs, root);
+        File.WriteAllBytes(disk, [.. "old "u8, .. new byte[65532]]);
+        string[] Run()
+        {
+            using var vmm = VmmProcess.StartInShell(
+                $"export XDG_CACHE_HOME={folder.Path}; exec \"$@\"",
+                "run", "--kernel", Product.Vmlinux, "-m", "64M", "--root", root, "--disk", $"{disk},ephemeral", "--", "sh", "-c", Script);
+            vmm.CloseInput();
+            VmmProcess.Ended ended = vmm.WaitForEnd();
+            Assert.Equal(0, ended.Code);
+            return ended.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        }
+
+        string[] first = Run(), second = Run();
+        Assert.Equal("old ", first[1]);
+        Assert.Equal(first, second);
+        Assert.Equal(2, first.Length);
+        using (FileStream file = File.OpenWrite(disk))
+        {
+            file.Write("new "u8);
+        }
+
+        string[] third = Run();
+        Assert.NotEqual(first[0], third[0]);
+        Assert.Equal("new ", third[1]);
+    }
+
     private static VmmProcess Start(string cache, string name, string directory, bool forked = false) => VmmProcess.StartInShell(
         $"export XDG_CACHE_HOME={cache}; exec \"$@\"",
         "run", "--kernel", Product.Vmlinux, "-m", "64M", "--root", "none", "--hostname", name, "--env", $"A={name}", "--env", $"F={(forked ? 1 : 0)}", "--workdir", directory, "--", "sh", "-c", Script);

@@ -79,8 +79,9 @@ internal sealed record CommandManual(string[] Synopsis, string[] Paragraphs, Man
                     + "of --env are collected. Words behind -- are added to a target's command. docs/many.md shows one, and how many runs, one "
                     + "for each file or on several machines, are done.",
                 "The first run with a kernel boots; the machine is saved where its command could start, and the next run with the same kernel, "
-                    + "initramfs, command line and machine goes on from there, with a fresh clock and fresh random numbers. --cold boots. A run with "
-                    + "a disk, -v, --profile or --trace always boots. docs/snapshots.md tells what such runs share; 'vmm cache' what is kept.",
+                    + "initramfs, command line and machine goes on from there, with a fresh clock and fresh random numbers. --cold boots. A run "
+                    + "with a disk that keeps what is written, -v, --profile or --trace always boots. Such runs have the kernel at the same addresses: "
+                    + "--cache-entries says for how many. docs/snapshots.md tells what they share; 'vmm cache' what is kept.",
                 "With -d the machine stays in the background, under its --name or one of two words; without a command it stays until 'vmm stop' ends "
                     + "it. Its command has no input, and what it says is in 'vmm logs'. docs/machines.md tells all of it.",
                 "The guest needs no software: vmm's agent is its process 1. docs/agent-protocol.md describes its protocol.",

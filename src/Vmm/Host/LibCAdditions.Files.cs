@@ -167,6 +167,13 @@ internal struct Statx
     [FieldOffset(48)]
     public ulong Blocks;
 
+    /// <summary>When its content or its inode changed last: nobody can set that back.</summary>
+    [FieldOffset(96)]
+    public long ChangedSeconds;
+
+    [FieldOffset(104)]
+    public uint ChangedNanoseconds;
+
     /// <summary>When its content changed last: seconds and nanoseconds.</summary>
     [FieldOffset(112)]
     public long ModifiedSeconds;

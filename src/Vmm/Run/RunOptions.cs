@@ -1,4 +1,5 @@
 using Vmm.Machines;
+using Vmm.Run.Cache;
 using Vmm.Run.Results;
 using Vmm.Run.Roots;
 using Vmm.Snapshots.Forks;
@@ -52,6 +53,9 @@ internal sealed record RunOptions
 
     /// <summary>Boot, even where a machine is in the cache that has.</summary>
     public bool IsCold { get; init; }
+
+    /// <summary>How many machines that have booted alike are kept.</summary>
+    public CacheEntries CacheEntries { get; init; } = new();
 
     /// <summary>The machine goes on from a copy of another one that ran the same; null for one of its own.</summary>
     public ForkImage? Fork { get; init; }

@@ -10,6 +10,8 @@ internal sealed class PartialDirectory : IDisposable
 {
     private const uint OwnerOnly = 0x1c0, OwnerOnlyFile = 0x180;        // rwx------, rw-------: guests have secrets
 
+    private const string Suffix = ".partial";
+
     private readonly string _name;
     private readonly string _partial;
     private readonly FileDescriptor _lock;
@@ -40,7 +42,7 @@ internal sealed class PartialDirectory : IDisposable
             throw new UsageException($"{name}: is there already; give another name, or remove it first");
         }
 
-        string partial = name + ".partial";
+        string partial = name + Suffix;
         if (LibC.mkdir(partial, OwnerOnly) != 0 && Marshal.GetLastPInvokeError() is not ErrnoException.EEXIST and int errno)
         {
             throw CannotMake(partial, errno);
@@ -63,6 +65,19 @@ internal sealed class PartialDirectory : IDisposable
         directory._files.AddRange(Directory.EnumerateFiles(partial).Select(static path => Path.GetFileName(path)));
         directory.RemoveFiles();
         return directory;
+    }
+
+    /// <summary>Is it one that another vmm writes to now, and not what a killed one left?</summary>
+    public static bool IsBeingWritten(string directory)
+    {
+        int number = directory.EndsWith(Suffix, StringComparison.Ordinal) ? LibC.open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY | LibC.O_CLOEXEC, 0) : -1;
+        if (number < 0)
+        {
+            return false;
+        }
+
+        using var file = new FileDescriptor(number);
+        return LibC.flock(number, LibC.LOCK_SH | LibC.LOCK_NB) != 0;
     }
 
     /// <summary>A new file in it, for its owner only.</summary>

@@ -10,7 +10,7 @@ using Vmm.Text;
 namespace Vmm.Snapshots;
 
 /// <summary>A snapshot's directory, for restoring. Its content is not trusted.</summary>
-internal sealed partial class Snapshot : IRewindTarget, IDisposable
+internal sealed partial class Snapshot : ISavedMachine, IDisposable
 {
     private readonly FileDescriptor _memory;
     private bool _readsAll;
@@ -29,13 +29,7 @@ internal sealed partial class Snapshot : IRewindTarget, IDisposable
     /// <summary>As it was given.</summary>
     public string Directory { get; }
 
-    /// <inheritdoc/>
-    public string Name => Directory;
-
     public SnapshotHead Head { get; }
-
-    /// <summary>The machine that was restored from it has other disks.</summary>
-    public bool HasOtherDisks { get; private set; }
 
     /// <summary>It belongs to this user, or to root.</summary>
     public bool IsTrusted { get; }
@@ -110,8 +104,12 @@ internal sealed partial class Snapshot : IRewindTarget, IDisposable
     {
         MachineSpec spec = Head.Machine.ToSpec(with);
         CheckNames(with);
-        HasOtherDisks = with.Disks.Count > 0;
-        using NextLife overlays = HasOtherDisks ? new NextLife() : CopyOverlays(spec);
+        using var overlays = new NextLife();
+        if (with.Disks.Count == 0)
+        {
+            TakeOverlays(overlays);
+        }
+
         try
         {
             return Machine.Restore(adjust?.Invoke(spec) ?? spec, this, observer, overlays, guest);
@@ -174,41 +172,28 @@ internal sealed partial class Snapshot : IRewindTarget, IDisposable
         }
     }
 
-    /// <inheritdoc/>
-    public NextLife CopyOverlays(MachineSpec spec)
+    /// <summary>Copies of the writes to ephemeral disks: several machines may be restored at once.</summary>
+    public void TakeOverlays(NextLife overlays)
     {
-        var overlays = new NextLife();
-        try
+        for (int i = 0; i < Head.Machine.Disks.Count; i++)
         {
-            for (int i = 0; i < Head.Machine.Disks.Count; i++)
+            if (!Head.Machine.Disks[i].HasOverlay)
             {
-                if (Head.Machine.Disks[i].HasOverlay)
-                {
-                    string path = Path.Combine(Directory, SnapshotFiles.Overlay(i));
-                    using FileDescriptor saved = OpenFile(path, out _);
-                    overlays.Overlays[i] = DiskFiles.CreateNameless();
-                    Copy(saved, overlays.Overlays[i], path);
-                }
+                continue;
             }
 
-            return overlays;
-        }
-        catch
-        {
-            overlays.Dispose();
-            throw;
-        }
-    }
-
-    private static void Copy(FileDescriptor saved, FileDescriptor to, string path)
-    {
-        try
-        {
-            FileExtents.Copy(saved, to);
-        }
-        catch (IOException error)
-        {
-            throw new HostException($"{path}: {FileErrors.Describe(error)}: it cannot be copied");
+            string path = Path.Combine(Directory, SnapshotFiles.Overlay(i));
+            using FileDescriptor saved = OpenFile(path, out _);
+            FileDescriptor copy = DiskFiles.CreateNameless();
+            overlays.Overlays[i] = copy;
+            try
+            {
+                FileExtents.Copy(saved, copy);
+            }
+            catch (IOException error)
+            {
+                throw new HostException($"{path}: {FileErrors.Describe(error)}: it cannot be copied");
+            }
         }
     }
 

@@ -39,7 +39,7 @@ internal static class CacheCommand
             Description = "Keep so much of what was used last: 500M; nothing if not given",
             Arity = ArgumentArity.ZeroOrOne,
         };
-        var command = new Command("prune", "Delete what is there, or what is more than SIZE");
+        var command = new Command("prune", "Delete what is there, or what is stale and what is more than SIZE");
         command.Arguments.Add(size);
         command.SetAction(result =>
         {
@@ -60,6 +60,6 @@ internal static class CacheCommand
         (string kernel, ulong memory) = boot.Describe();
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"{Path.GetFileName(boot.Directory)}  {ByteSize.Format(boot.Bytes),8}  memory {ByteSize.Format(memory),6}  used {boot.Used.ToLocalTime():yyyy-MM-dd HH:mm}  {PrintableText.Of(kernel)}");
+            $"{Path.GetFileName(boot.Directory)}  {ByteSize.Format(boot.Bytes),8}  memory {ByteSize.Format(memory),6}  used {boot.Uses,4} times, {boot.Used.ToLocalTime():yyyy-MM-dd HH:mm}  {PrintableText.Of(kernel)}{(boot.IsStale ? " (stale)" : "")}");
     }
 }

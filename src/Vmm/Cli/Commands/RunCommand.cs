@@ -111,6 +111,12 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         Description = "Boot, instead of going on from where a run of the same kernel and machine had booted",
     };
 
+    private readonly Option<string> _cacheEntries = new("--cache-entries")
+    {
+        Description = "Keep so many machines that booted alike, and use each so often before another boots; 1,uses=1000 if not given",
+        HelpName = "N[,uses=M]",
+    };
+
     private readonly Option<bool> _virtmeCodes = new("--virtme-codes")
     {
         Description = "Exit codes as virtme-ng has them: 255 for a kernel panic",
@@ -127,7 +133,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
     private void Fill(Command command)
     {
         foreach (Option option in (Option[])
-            [.. figures?.Options ?? [], .. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _cold, _virtmeCodes, .. _reports.All, .. _many.All, .. figures is null ? _background.All : []])
+            [.. figures?.Options ?? [], .. _root.All, _initrd, _interactive, _tty, _env, _user, _workdir, _hostname, _timeout, _bootTimeout, _console, _cold, _cacheEntries, _virtmeCodes, .. _reports.All, .. _many.All, .. figures is null ? _background.All : []])
         {
             command.Options.Add(option);
         }
@@ -265,6 +271,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
             BootTimeout = result.GetValue(_bootTimeout) is { } patience ? TimeSpanText.Parse(patience, "--boot-timeout") : null,
             ShowConsole = result.GetValue(_console),
             IsCold = result.GetValue(_cold) || Environment.GetEnvironmentVariable("VMM_COLD") is { Length: > 0 } and not "0",
+            CacheEntries = result.GetValue(_cacheEntries) is { } entries ? CacheEntries.Parse(entries) : new CacheEntries(),
             VirtmeCodes = result.GetValue(_virtmeCodes),
             Reports = _reports.Read(result),
             HasProfile = hasProfile,

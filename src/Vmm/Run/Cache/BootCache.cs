@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using Vmm.Host;
 using Vmm.Kernels;
@@ -14,79 +15,105 @@ internal sealed class BootCache(string root)
     /// <summary>Bytes on the disk that all entries may take.</summary>
     public const ulong MostBytes = 2UL << 30;
 
-    private const string KeyFile = "key";
+    // What is being deleted is called so first, so that nobody finds half of it.
+    private const string Gone = ".gone";
 
     // A machine stands still meanwhile; a host that takes longer is too busy.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
     public static BootCache Default { get; } = new(Path.Combine(KernelStore.CacheDirectory, "vmm", "boots"));
 
-    /// <summary>The machine that booted with that key; null where there is none.</summary>
-    public Snapshot? Find(BootKey key)
+    /// <summary>Finds a machine that booted with that key, one of several by chance; or that one is to boot.</summary>
+    /// <param name="place">The place for one that boots: below <see cref="CacheEntries.Count"/>.</param>
+    /// <param name="why">Why one is to boot although others have; null where that needs no words.</param>
+    public FoundBoot? Find(BootKey key, CacheEntries entries, out int place, out string? why)
     {
-        string directory = DirectoryOf(key);
+        why = null;
+        int missing = Enumerable.Range(0, entries.Count).FirstOrDefault(each => !Directory.Exists(DirectoryOf(key, each)), -1);
+        if (missing >= 0)
+        {
+            place = missing;
+            why = missing == 0 ? null : string.Create(CultureInfo.InvariantCulture, $"{missing} of {entries.Count} that are to be kept have booted");
+            return null;
+        }
+
+        place = entries.Count == 1 ? 0 : Random.Shared.Next(entries.Count);
+        string directory = DirectoryOf(key, place);
         try
         {
-            if (!HostFile.TryStatus(Path.Combine(directory, KeyFile), out _) || File.ReadAllText(Path.Combine(directory, KeyFile)) != key.Text)
+            FoundBoot? found = FoundBoot.TryOpen(directory, key);
+            if (found is null || entries.Uses == 0 || found.Uses <= (ulong)entries.Uses)
             {
-                return null;
+                return found;
             }
 
-            Snapshot snapshot = Snapshot.Open(directory);
-            if (!snapshot.IsTrusted)
-            {
-                snapshot.Dispose();
-                return null;
-            }
-
-            Directory.SetLastWriteTimeUtc(directory, DateTime.UtcNow);
-            return snapshot;
+            why = string.Create(CultureInfo.InvariantCulture, $"the one that had booted was used {entries.Uses} times");
+            Discard(found);
+            return null;
         }
-        catch (Exception error) when (error is UsageException or HostException or IOException or UnauthorizedAccessException)
+        catch (Exception error) when (error is UsageException or HostException)
         {
-            Discard(key);
+            TryDelete(directory);
             return null;
         }
     }
 
     /// <summary>Saves a machine whose guest waits to be told what to do. Not from one of its threads. A cache that cannot be written to
     /// is none: no error.</summary>
-    public void Add(BootKey key, Machine machine, string version)
+    public void Add(BootKey key, int place, Machine machine, string version)
     {
         try
         {
-            string directory = DirectoryOf(key);
+            string directory = DirectoryOf(key, place);
             Directory.CreateDirectory(root, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            if (Find(key) is { } already)
-            {
-                already.Dispose();      // of a run beside this one
-                return;
-            }
-
             SnapshotWriter.Write(machine, directory, version, new SnapshotOptions
             {
                 Patience = Patience,
                 IsDurable = false,
-                Extra = [(KeyFile, Encoding.UTF8.GetBytes(key.Text))],
+                Extra = [(CachedBoot.KeyFile, Encoding.UTF8.GetBytes(key.Text)), (CachedBoot.OriginFile, Encoding.UTF8.GetBytes(key.Origin))],
             });
             Prune(MostBytes, keep: directory);
         }
         catch (Exception error) when (error is UsageException or HostException or IOException or UnauthorizedAccessException
             or NotSupportedException or InvalidOperationException or ErrnoException)
         {
-            // The next run tries again.
+            // The next run tries again; or one beside this one has done it already.
         }
     }
 
     /// <summary>Takes an entry out; machines that go on from it keep their memory.</summary>
-    public void Discard(BootKey key) => TryDelete(DirectoryOf(key));
+    public static void Discard(FoundBoot boot)
+    {
+        if (boot.HasName)
+        {
+            TryDelete(boot.Path);
+        }
+    }
 
     /// <summary>All entries, the one that was used last in front.</summary>
-    public IReadOnlyList<CachedBoot> List() => !Directory.Exists(root)
-        ? []
-        : [.. Directory.EnumerateDirectories(root).Select(CachedBoot.Of).OrderByDescending(static boot => boot.Used)];
+    public IReadOnlyList<CachedBoot> List()
+    {
+        var boots = new List<CachedBoot>();
+        foreach (string directory in Directory.Exists(root) ? Directory.GetDirectories(root) : [])
+        {
+            try
+            {
+                if (!PartialDirectory.IsBeingWritten(directory))
+                {
+                    boots.Add(CachedBoot.Of(directory));
+                }
+            }
+            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+            {
+                // Somebody has deleted it meanwhile.
+            }
+        }
 
-    /// <summary>Deletes those that were not used for longest, until the rest takes no more than so many bytes.</summary>
+        return [.. boots.OrderByDescending(static boot => boot.Used)];
+    }
+
+    /// <summary>Deletes those that no run can go on from any more, and then those that were not used for longest, until the rest takes no
+    /// more than so many bytes.</summary>
     /// <returns>What was deleted.</returns>
     public IReadOnlyList<CachedBoot> Prune(ulong most, string? keep = null)
     {
@@ -95,7 +122,7 @@ internal sealed class BootCache(string root)
         foreach (CachedBoot boot in List())
         {
             bytes += boot.Bytes;
-            if (bytes > most && boot.Directory != keep && TryDelete(boot.Directory))
+            if ((bytes > most || boot.IsStale) && boot.Directory != keep && TryDelete(boot.Directory))
             {
                 bytes -= boot.Bytes;
                 deleted.Add(boot);
@@ -109,7 +136,13 @@ internal sealed class BootCache(string root)
     {
         try
         {
-            Directory.Delete(directory, recursive: true);
+            string gone = directory.EndsWith(Gone, StringComparison.Ordinal) ? directory : $"{directory}.{Environment.ProcessId}{Gone}";
+            if (gone != directory)
+            {
+                Directory.Move(directory, gone);
+            }
+
+            Directory.Delete(gone, recursive: true);
             return true;
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
@@ -118,36 +151,5 @@ internal sealed class BootCache(string root)
         }
     }
 
-    private string DirectoryOf(BootKey key) => Path.Combine(root, key.Name);
-}
-
-/// <summary>An entry of the cache.</summary>
-/// <param name="Bytes">That it takes on the disk.</param>
-internal sealed record CachedBoot(string Directory, ulong Bytes, DateTime Used)
-{
-    public static CachedBoot Of(string directory)
-    {
-        ulong bytes = 0;
-        foreach (string file in (string[])[SnapshotFiles.Head, SnapshotFiles.State, SnapshotFiles.MemoryChecksums, SnapshotFiles.Memory])
-        {
-            bytes += HostFile.TryStatus(Path.Combine(directory, file), out Statx status) ? status.Blocks * 512 : 0;
-        }
-
-        return new CachedBoot(directory, bytes, System.IO.Directory.GetLastWriteTimeUtc(directory));
-    }
-
-    /// <summary>What it says of itself, which takes reading its files.</summary>
-    /// <returns>The kernel as its machine was given, and the machine's bytes of memory; empty and 0 where that is not known.</returns>
-    public (string Kernel, ulong Memory) Describe()
-    {
-        try
-        {
-            using Snapshot snapshot = Snapshot.Open(Directory);
-            return (snapshot.Head.Machine.Kernel, snapshot.Head.Machine.Memory);
-        }
-        catch (Exception error) when (error is UsageException or HostException)
-        {
-            return ("", 0);
-        }
-    }
+    private string DirectoryOf(BootKey key, int place) => Path.Combine(root, string.Create(CultureInfo.InvariantCulture, $"{key.Name}-{place}"));
 }

@@ -30,6 +30,8 @@ internal static class RunStart
     public static EndedRun Go(RunOptions options, RunRecorder recorder, MachineSpec machine, RunObserver? observer, string version, Action<Machine>? up = null,
         Func<GuestRun, Machine, ControlServer?>? serve = null)
     {
+        int place;
+        string? why;
         var run = new GuestRun(options, recorder, up);
         if (options.Fork is { } fork)
         {
@@ -46,23 +48,40 @@ internal static class RunStart
             return Run(run, Machine.Build(machine, observer, guest: run), serve);
         }
 
-        using (Snapshot? snapshot = BootCache.Default.Find(key))
+        using (FoundBoot? boot = BootCache.Default.Find(key, options.CacheEntries, out place, out why))
         {
-            if (snapshot is not null)
+            if (boot is not null)
             {
-                if (TryGoOn(run, machine, snapshot, serve) is { } restored)
+                GuestRun first = run;
+                if (TryGoOn(run, machine, boot.Snapshot, () => IsStill(key, options, machine, first), serve) is { } restored)
                 {
                     return restored;
                 }
 
-                BootCache.Default.Discard(key);
+                BootCache.Discard(boot);
                 run = new GuestRun(options, recorder, up);      // the machine owned the other
             }
         }
 
-        run.WhenBooted(booted => BootCache.Default.Add(key, booted, version));
+        if (why is not null && Stderr.IsTerminal)
+        {
+            Stderr.WriteLine($"vmm: this run boots: {why} (--cache-entries)");
+        }
+
+        GuestRun cold = run;
+        run.WhenBooted(booted =>
+        {
+            if (IsStill(key, options, machine, cold))
+            {
+                BootCache.Default.Add(key, place, booted, version);
+            }
+        });
         return Run(run, Machine.Build(machine, guest: run), serve);
     }
+
+    /// <summary>Are the files of the key, which the machine has opened meanwhile, the same?</summary>
+    private static bool IsStill(BootKey key, RunOptions options, MachineSpec machine, GuestRun run) =>
+        BootKey.TryMake(options, machine, run.Initramfs, run.KernelWords) == key;
 
     /// <summary>Runs a machine to its end.</summary>
     public static EndedRun Run(GuestRun run, Machine machine, Func<GuestRun, Machine, ControlServer?>? serve)
@@ -84,18 +103,27 @@ internal static class RunStart
         }
     }
 
+    /// <param name="isRight">Asked once the machine has opened its disks.</param>
     /// <returns>Null where it does not go on here: then it is to boot.</returns>
     private static EndedRun? TryGoOn(
-        GuestRun run, MachineSpec spec, Snapshot snapshot, Func<GuestRun, Machine, ControlServer?>? serve)
+        GuestRun run, MachineSpec spec, Snapshot snapshot, Func<bool> isRight, Func<GuestRun, Machine, ControlServer?>? serve)
     {
         Machine machine;
         run.GoesOn();
         try
         {
-            machine = Machine.Restore(spec, snapshot, guest: run);
+            using var overlays = new NextLife();
+            snapshot.TakeOverlays(overlays);
+            machine = Machine.Restore(spec, snapshot, before: overlays, guest: run);
         }
-        catch (StateException)
+        catch (Exception error) when (error is StateException || (error is UsageException or HostException && spec.Disks.Count > 0))
         {
+            return null;        // if a disk cannot be opened, booting tells it
+        }
+
+        if (spec.Disks.Count > 0 && !isRight())
+        {
+            machine.Dispose();
             return null;
         }
 
