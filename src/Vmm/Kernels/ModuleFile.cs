@@ -40,7 +40,7 @@ internal static class ModuleFile
         if (ended.Code != 0)
         {
             throw new HostException(ended.IsMissing
-                ? $"{from}: {program} is needed to unpack it; on Debian or Ubuntu: apt-get install {package}"
+                ? $"{from}: {program} is needed to unpack it; {PackageManager.Install(package, program)}"
                 : $"{from}: cannot be unpacked: {ended.FirstLine}");
         }
     }

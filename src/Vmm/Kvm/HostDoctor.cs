@@ -23,12 +23,13 @@ internal static class HostDoctor
         (KvmCapability.KVM_CAP_BINARY_STATS_FD, false, "KVM's own statistics"),
     ];
 
-    private static readonly (string Tool, string Package, string Use)[] Tools =
+    private static readonly (string Tool, string Package, string Fedora, string Use)[] Tools =
     [
-        ("passt", "passt", "--net user: networking without privileges"),
-        ("qemu-img", "qemu-utils", "making and checking qcow2 images"),
-        ("mke2fs", "e2fsprogs", "making root file systems"),
-        ("qemu-system-x86_64", "qemu-system-x86", "vmm --emulated, and the tests, where there is no /dev/kvm"),
+        ("virtiofsd", "virtiofsd (Debian 12: qemu-system-common)", "virtiofsd", "vmm run with this host's files, --share"),
+        ("passt", "passt", "passt", "--net user: networking without privileges"),
+        ("qemu-img", "qemu-utils", "qemu-img", "making and checking qcow2 images"),
+        ("mke2fs", "e2fsprogs", "e2fsprogs", "making root file systems"),
+        ("qemu-system-x86_64", "qemu-system-x86", "qemu-system-x86", "vmm --emulated, and the tests, where there is no /dev/kvm"),
     ];
 
     public static IEnumerable<Finding> Examine() => Examine(KvmSystem.Open, Environment.GetEnvironmentVariable("PATH") ?? "");
@@ -56,9 +57,9 @@ internal static class HostDoctor
             findings.Add(new Finding(Severity.Broken, KvmSystem.DevicePath, state, error.Remedy));
         }
 
-        foreach ((string tool, string package, string use) in Tools)
+        foreach ((string tool, string package, string fedora, string use) in Tools)
         {
-            findings.Add(DescribeTool(tool, package, use, path));
+            findings.Add(DescribeTool(tool, PackageManager.Install(package, fedora), use, path));
         }
 
         return findings;
@@ -88,15 +89,15 @@ internal static class HostDoctor
                 needed ? Severity.Broken : Severity.Lack, name, $"missing: {use}", "a newer kernel on this host has it");
     }
 
-    private static Finding DescribeTool(string tool, string package, string use, string path)
+    private static Finding DescribeTool(string tool, string install, string use, string path)
     {
         string? found = path
             .Split(':', StringSplitOptions.RemoveEmptyEntries)
-            .Append("/usr/sbin")
+            .Concat(["/usr/sbin", "/usr/libexec", "/usr/lib/qemu"])
             .Select(folder => Path.Combine(folder, tool))
             .FirstOrDefault(File.Exists);
         return found is not null
             ? new Finding(Severity.Good, tool, found)
-            : new Finding(Severity.Lack, tool, $"not on PATH: {use}", $"apt-get install {package} (Debian, Ubuntu)");
+            : new Finding(Severity.Lack, tool, $"not on PATH: {use}", install);
     }
 }

@@ -95,8 +95,8 @@ internal static class RunInitramfs
             file.Dispose();
         }
 
-        throw new UsageException("--root none: takes a static busybox from this host, which has none; install it "
-            + "(apt-get install busybox-static), or give a root file system with --root FILE");
+        throw new UsageException("--root none: takes a static busybox from this host, which has none; "
+            + $"{PackageManager.Install("busybox-static", "busybox")}; or give a root file system with --root FILE");
     }
 
     /// <summary>Without a buffer: it is copied in large pieces.</summary>

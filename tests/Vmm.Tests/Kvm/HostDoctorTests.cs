@@ -14,7 +14,7 @@ public sealed class HostDoctorTests
         IReadOnlyList<Finding> findings = HostDoctor.Examine(
             static () => throw new HostException("/dev/kvm: permission denied", "join group kvm: and log in again"), path: "");
         Assert.Equal(new Finding(Severity.Broken, "/dev/kvm", "permission denied", "join group kvm: and log in again"), findings[0]);
-        Assert.Equal(["passt", "qemu-img", "mke2fs", "qemu-system-x86_64"], findings.Skip(1).Select(static each => each.Subject));
+        Assert.Equal(["virtiofsd", "passt", "qemu-img", "mke2fs", "qemu-system-x86_64"], findings.Skip(1).Select(static each => each.Subject));
     }
 
     [Fact]
@@ -25,7 +25,7 @@ public sealed class HostDoctorTests
         IReadOnlyList<Finding> findings = HostDoctor.Examine(static () => throw new HostException("no"), $"/nowhere:{folder}");
         Assert.Contains(new Finding(Severity.Good, "passt", Path.Combine(folder, "passt")), findings);
         Finding qemu = findings.Single(static each => each.Subject == "qemu-system-x86_64");
-        Assert.Equal((Severity.Lack, "apt-get install qemu-system-x86 (Debian, Ubuntu)"), (qemu.Severity, qemu.Remedy));
+        Assert.Equal((Severity.Lack, "on Debian or Ubuntu: apt-get install qemu-system-x86"), (qemu.Severity, qemu.Remedy));
         Directory.Delete(folder, recursive: true);
     }
 

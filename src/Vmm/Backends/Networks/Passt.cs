@@ -94,7 +94,7 @@ internal sealed class Passt
         ProcessId = code == 0 ? FindProcess(said) : null;
         if (code == NotFound)
         {
-            throw new HostException("--net user: passt is not installed; on Debian or Ubuntu: apt-get install passt");
+            throw new HostException($"--net user: passt is not installed; {PackageManager.Install("passt")}");
         }
 
         if (said is null)

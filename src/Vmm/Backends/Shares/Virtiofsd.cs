@@ -14,7 +14,7 @@ internal sealed class Virtiofsd : IDisposable
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
 
     // The Rust version first: it is the one that is still developed.
-    private static readonly string[] Places = ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd"];
+    private static readonly string[] Places = ["/usr/libexec", "/usr/lib", "/usr/lib/qemu"];
 
     /// <summary>$1 the tree, $2 ro or rw, $3 and so on the program; @ in its arguments is where the tree is.</summary>
     /// <remarks>A bind mount is made read-only by a second call, for each mount of the tree. That call keeps the other flags,
@@ -50,6 +50,9 @@ internal sealed class Virtiofsd : IDisposable
     /// <summary>Is the program there?</summary>
     public static bool IsInstalled => Find() is not null;
 
+    /// <summary>For messages.</summary>
+    public static string HowToInstall => PackageManager.Install("virtiofsd (Debian 12: qemu-system-common)", "virtiofsd");
+
     /// <summary>The front end's end of the connection. Owned by the caller.</summary>
     public FileDescriptor Socket { get; }
 
@@ -60,11 +63,11 @@ internal sealed class Virtiofsd : IDisposable
     /// <param name="directory">The tree; an absolute path.</param>
     /// <param name="isWritable">May the guest write?</param>
     /// <param name="sandbox">namespace, or chroot where the host does not let it make namespaces.</param>
+    /// <param name="program">The program; null for the one that is installed.</param>
     /// <exception cref="HostException">It is not installed.</exception>
-    public static Virtiofsd Start(string directory, bool isWritable, string sandbox)
+    public static Virtiofsd Start(string directory, bool isWritable, string sandbox, string? program = null)
     {
-        string program = Find() ?? throw new HostException(
-            "--share: virtiofsd is not installed; on Debian or Ubuntu: apt-get install virtiofsd (Debian 12: qemu-system-common)");
+        program ??= Find() ?? throw new HostException($"--share: virtiofsd is not installed; {HowToInstall}");
         (FileDescriptor ours, FileDescriptor theirs) = UnixSocket.CreateAccepting();
         (FileDescriptor read, FileDescriptor write) = Pipe.Create();
         using (theirs)
@@ -135,11 +138,7 @@ internal sealed class Virtiofsd : IDisposable
         ];
     }
 
-    private static string? Find() => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':')
-        .Where(static directory => directory.StartsWith('/'))
-        .Select(static directory => $"{directory}/virtiofsd")
-        .Concat(Places)
-        .FirstOrDefault(static path => LibC.access(path, LibC.X_OK) == 0);
+    private static string? Find() => PackageManager.Find("virtiofsd", Places);
 
     /// <summary>QEMU's own, in C, which its version 8.0 left out, has other options than the one in Rust.</summary>
     private static bool IsOldProgram(string program) => program.StartsWith("/usr/lib/qemu/", StringComparison.Ordinal);

@@ -66,7 +66,7 @@ internal static class SlurmTools
             {
                 pid = ChildProcess.Start(program, arguments, write.Number, write.Number, ownGroup: true, write.Number)
                     ?? throw new HostException(
-                        $"--on slurm: {program} is not installed; on Debian or Ubuntu: apt-get install slurm-client, and the engine's slurm.conf");
+                        $"--on slurm: {program} is not installed; {PackageManager.Install("slurm-client", "slurm")}, and the engine's slurm.conf");
             }
 
             string? said = ChildProcess.ReadToEnd(read, Patience);
