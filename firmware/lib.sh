@@ -66,3 +66,22 @@ apt_lists() {
     if [[ -n $(find /var/lib/apt/lists -name '*Packages*' -print -quit 2>/dev/null) ]]; then return 0; fi
     apt-get update -qq >/dev/null || say "apt-get update failed; trying with what is there"
 }
+
+# Packages of another release of Debian's, unpacked into DIRECTORY/root and not installed. False, with the reason said, where they
+# cannot be had.
+# fetch_suite SUITE DIRECTORY PACKAGE...
+fetch_suite() {
+    local suite=$1 kept=$2 keyring=/usr/share/keyrings/debian-archive-keyring.gpg each; shift 2
+    if [[ -d $kept/root ]]; then return 0; fi
+    rm -rf "$kept" && mkdir -p "$kept/lists/partial" "$kept/archives/partial" "$kept/deb"
+    echo "deb [signed-by=$keyring] http://deb.debian.org/debian $suite main" >"$kept/sources.list"
+    local apt=(-qq -o "Dir::Etc::sourcelist=$kept/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o "Dir::State::lists=$kept/lists" -o "Dir::Cache=$kept" -o APT::Sandbox::User=root)
+    if ! { apt-get "${apt[@]}" update && (cd "$kept/deb" && apt-get "${apt[@]}" download "$@"); } >"$kept/log" 2>&1; then
+        say "not to be had: $* of Debian's $suite: $(tail -n 1 "$kept/log")"
+        return 1
+    fi
+    for each in "$kept"/deb/*.deb; do dpkg-deb -x "$each" "$kept/unpacked" || return 1; done
+    mv "$kept/unpacked" "$kept/root"
+    rm -rf "$kept/deb" "$kept/archives" "$kept/lists"
+}

@@ -3,6 +3,7 @@ using Vmm.Backends.Shares;
 using Vmm.Backends.VhostUser;
 using Vmm.Devices.Memory;
 using Vmm.Host;
+using Vmm.Tests.Shared;
 
 namespace Vmm.Tests.VhostUser;
 
@@ -50,13 +51,26 @@ public sealed class ShareTests
         Assert.Throws<UsageException>(() => ShareSpec.Parse("/etc/passwd:/x").FindDirectory());
     }
 
-    [VirtiofsdFact]
-    public void Virtiofsd_serves_requests_over_a_real_ring_and_cannot_write_to_a_read_only_tree()
+    /// <summary>The one that is installed, and the one in Rust, which Debian has from 13 on.</summary>
+    [VirtiofsdTheory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Virtiofsd_serves_requests_over_a_real_ring_and_cannot_write_to_a_read_only_tree(bool fetched)
     {
+        string? chosen = null;
+        if (fetched)
+        {
+            using FileDescriptor nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR);
+            ChildProcess.Ended ended = ChildProcess.Run(
+                "sh", ["-c", "\"$0\" >&2", Path.Combine(SourceTree.Root, "firmware/virtiofsd/fetch")], nothing.Number);
+            Assert.True(ended.Code == 0, ended.Said);
+            chosen = ended.Said.Trim().Split('\n')[^1] + "/virtiofsd";
+        }
+
         using var place = new SharedTree();
         foreach (bool writable in (bool[])[true, false])
         {
-            using Virtiofsd program = Virtiofsd.Start(place.Path, writable, "namespace");
+            using Virtiofsd program = Virtiofsd.Start(place.Path, writable, "namespace", chosen);
             using (var rig = new VhostRig((loop, memory, tell) =>
                 new VhostUserBackend(program.Socket, loop, memory, TimeSpan.FromSeconds(60), tell)))
             {
@@ -115,9 +129,9 @@ public sealed class ShareTests
     }
 }
 
-internal sealed class VirtiofsdFactAttribute : FactAttribute
+internal sealed class VirtiofsdTheoryAttribute : TheoryAttribute
 {
-    public VirtiofsdFactAttribute()
+    public VirtiofsdTheoryAttribute()
     {
         if (!File.Exists("/usr/lib/qemu/virtiofsd") && !File.Exists("/usr/libexec/virtiofsd"))
         {
