@@ -8,7 +8,7 @@ namespace Vmm.Kernels;
 internal static class DistributionKernels
 {
     /// <summary>For people.</summary>
-    public const string Names = "debian, debian-rt, debian-amd64, each with @VERSION if a certain one is wanted, and fedora";
+    public const string Names = "debian, debian-rt, debian-amd64, fedora, each with @VERSION if a certain one is wanted";
 
     /// <summary>$1 the directory for it, $2 the package that stands for the newest one, $3 a certain package, or nothing.</summary>
     private const string DebianScript = """
@@ -30,22 +30,32 @@ internal static class DistributionKernels
         printf '%s\n' "$package" >package
         """;
 
-    /// <summary>The same by dnf. rpm2cpio and cpio are there wherever packages are built.</summary>
+    /// <summary>The same by dnf. Before Fedora 38 and RHEL 9.2 there was no kernel-modules-core: its modules were in kernel-core.</summary>
     private const string FedoraScript = """
         set -e
         cd -- "$1"
         command -v dnf >/dev/null || { echo 'it is fetched by dnf, which this host does not have' >&2; exit 4; }
-        dnf -q download --destdir . kernel-core${3:+-$3} kernel-modules-core${3:+-$3} >/dev/null 2>error ||
-            { { grep '^Error' error || cat error; } | head -n 1 >&2; exit 4; }
+        for each in rpm2cpio cpio; do
+            command -v "$each" >/dev/null || { echo "$each is not installed; dnf install $each" >&2; exit 4; }
+        done
+        get() { dnf -q download --destdir . "$1${2:+-$2}" >/dev/null 2>error; }
+        get kernel-core "$3" || {
+            if grep -q '^No such command' error; then echo 'dnf has no download; dnf install dnf-plugins-core' >&2; exit 4; fi
+            { grep '^Error' error || cat error; } | sed 's/^Error: *//' | head -n 1 >&2
+            exit 4
+        }
+        version=$(ls kernel-core-*.rpm | sed 's/^kernel-core-//; s/\.rpm$//')
+        get kernel-modules-core "$version" || grep -qi 'no package\|no match' error || { tail -n 1 error >&2; exit 4; }
         mkdir root
         for each in *.rpm; do rpm2cpio "$each" | (cd root && cpio -idm --quiet); done
-        ls kernel-core*.rpm | head -n 1 | sed 's/\.rpm$//' >package
+        printf 'kernel-core-%s\n' "$version" >package
         rm -f -- *.rpm
         mkdir -p root/boot
-        for each in root/lib/modules/*/vmlinuz; do
-            release=$(basename "$(dirname "$each")")
+        for each in root/lib/modules/*/vmlinuz root/usr/lib/modules/*/vmlinuz; do
+            [ -e "$each" ] || continue
+            modules=$(dirname "$each") release=$(basename "$(dirname "$each")")
             mv "$each" "root/boot/vmlinuz-$release"
-            cp "root/lib/modules/$release/config" "root/boot/config-$release"
+            cp "$modules/config" "root/boot/config-$release"
         done
         """;
 

@@ -9,7 +9,7 @@ internal static class KernelNames
     public const string Host = "host", Reference = "reference";
 
     /// <summary>The command that error messages recommend to users without a kernel.</summary>
-    public const string HowToGetOne = "vmm kernel add debian";
+    public static string HowToGetOne => PackageManager.IsDnf ? "vmm kernel add fedora" : "vmm kernel add debian";
 
     /// <summary>Is it a file and not a name? An existing file wins over a name.</summary>
     public static bool IsFile(string text) => text.Length == 0 || text.Contains('/', StringComparison.Ordinal) || File.Exists(text);
@@ -21,7 +21,7 @@ internal static class KernelNames
     {
         if (IsFile(text))
         {
-            return text;
+            return Directory.Exists(text) ? throw new UsageException($"--kernel {text}: {DirectoryAdvice(text)}") : text;
         }
 
         return text switch
@@ -32,6 +32,7 @@ internal static class KernelNames
             _ when store.Find(text) is { } kernel => kernel.KernelPath,
             _ when FindVersion(text, store) is { } kernel => kernel.KernelPath,
             _ when DistributionKernels.Knows(text) => DistributionKernels.Fetch(text, store).KernelPath,
+            _ when Directory.Exists(text) => throw new UsageException($"--kernel {text}: {DirectoryAdvice(text)}"),
             _ => throw new UsageException($"--kernel {text}: no such file, and no kernel of that name; {Suggest(text, store)}"),
         };
     }
@@ -56,6 +57,13 @@ internal static class KernelNames
 
     /// <summary>Is this host's own kernel the default?</summary>
     public static bool IsHostDefault(HostKernel? host) => host is { CannotBeRead: null };
+
+    /// <summary>For who is used to give a kernel's source tree.</summary>
+    private static string DirectoryAdvice(string path)
+    {
+        string built = Path.Combine(path, "arch/x86/boot/bzImage");
+        return File.Exists(built) ? $"is a directory; did you mean {built}?" : "is a directory; a kernel is a file, bzImage or vmlinux";
+    }
 
     private static string Suggest(string text, KernelStore store)
     {

@@ -174,6 +174,14 @@ public sealed class KernelStoreTests : IDisposable
         Assert.Equal(kernel.KernelPath, KernelNames.Resolve("6.6.6", _store));
         UsageException error = Assert.Throws<UsageException>(() => KernelNames.Resolve("debain", _store));
         Assert.Contains("did you mean debian?", error.Message, StringComparison.Ordinal);
+
+        // As other programs take it.
+        string boot = Directory.CreateDirectory(Path.Combine(_folder, "tree/arch/x86/boot")).FullName;
+        error = Assert.Throws<UsageException>(() => KernelNames.Resolve(Path.Combine(_folder, "tree"), _store));
+        Assert.EndsWith("/tree: is a directory; a kernel is a file, bzImage or vmlinux", error.Message, StringComparison.Ordinal);
+        File.WriteAllText(Path.Combine(boot, "bzImage"), "a kernel");
+        error = Assert.Throws<UsageException>(() => KernelNames.Resolve(Path.Combine(_folder, "tree"), _store));
+        Assert.EndsWith("/tree: is a directory; did you mean " + Path.Combine(boot, "bzImage?"), error.Message, StringComparison.Ordinal);
     }
 
     [Fact]
