@@ -24,7 +24,7 @@ public sealed class RunRootTests : IDisposable
     [InlineData("/tmp", false, false, RootKind.PackedDirectory)]
     [InlineData("/tmp", true, true, RootKind.PackedDirectory)]
     [InlineData(null, true, true, RootKind.PackedDirectory)]
-    [InlineData("/etc/passwd", false, true, RootKind.Disk)]
+    [InlineData("/bin/sh", false, true, RootKind.Disk)]
     internal void Chooses(string? root, bool pack, bool canShare, RootKind expected) =>
         Assert.Equal(expected, RunRoot.Choose(root, pack, canShare).Kind);
 
@@ -66,6 +66,37 @@ public sealed class RunRootTests : IDisposable
         "ustar"u8.CopyTo(head.AsSpan(257));
         Assert.True(ArchiveFile.IsArchive(head));
         Assert.False(ArchiveFile.IsArchive(head.AsSpan(0, 300)));
+    }
+
+    [Theory]
+    [InlineData("short", "hello", "is neither a disk image nor a tar archive")]
+    [InlineData("short.tar", "hello", "is no tar archive, or an empty one")]
+    [InlineData("zeros.tar", "", "is no tar archive, or an empty one")]
+    public void What_is_no_file_system_is_refused_before_the_boot(string name, string content, string said)
+    {
+        string path = Path.Combine(_folder, name);
+        File.WriteAllBytes(path, [.. Encoding.ASCII.GetBytes(content), .. new byte[content.Length == 0 ? 10240 : 0]]);
+        UsageException error = Assert.Throws<UsageException>(
+            () => PackedRoot.Make(RunRoot.Choose(path, pack: false, canShare: true))?.Dispose());
+        Assert.Equal($"--root {path}: {said}", error.Message);
+    }
+
+    [Fact]
+    public void A_disk_with_partitions_is_refused_and_a_file_system_is_not()
+    {
+        string path = Path.Combine(_folder, "disk.img");
+        byte[] disk = new byte[4096];
+        "EFI PART"u8.CopyTo(disk.AsSpan(512));
+        File.WriteAllBytes(path, disk);
+        Assert.Contains("has partitions", Assert.Throws<UsageException>(() => DiskFileSystem.CheckMountable(path)).Message, StringComparison.Ordinal);
+
+        disk = new byte[4096];
+        (disk[510], disk[511], disk[450]) = (0x55, 0xaa, 0x83);
+        Assert.True(DiskFileSystem.HasPartitions(disk));
+        "FAT32   "u8.CopyTo(disk.AsSpan(82));
+        Assert.False(DiskFileSystem.HasPartitions(disk));
+        Assert.False(DiskFileSystem.HasPartitions(new byte[4096]));
+        DiskFileSystem.CheckMountable("/bin/sh");
     }
 
     [Fact]

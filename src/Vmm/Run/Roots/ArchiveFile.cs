@@ -17,7 +17,7 @@ internal static class ArchiveFile
         {
             using FileStream file = File.OpenRead(path);
             int length = file.ReadAtLeast(head, Head, throwOnEndOfStream: false);
-            return IsArchive(head[..length]) || (length == Head && path.EndsWith(".tar", StringComparison.OrdinalIgnoreCase));
+            return IsArchive(head[..length]) || path.EndsWith(".tar", StringComparison.OrdinalIgnoreCase);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException)
         {

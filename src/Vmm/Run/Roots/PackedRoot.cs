@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Globalization;
 using Vmm.Backends.Disks;
@@ -18,7 +19,7 @@ internal sealed class PackedRoot : IDisposable
         for stage in /mnt /media /srv /tmp ''; do [ -d "$stage" ] && break; done
         [ -n "$stage" ] || { echo 'no directory to mount it on: /mnt, /media, /srv or /tmp' >&2; exit 1; }
         mount --bind -- "$1" "$stage"
-        cd "$stage"
+        cd "$stage" 2>/dev/null || { echo 'permission denied' >&2; exit 1; }
         bytes=$(du -sx --block-size=1 .) blocks=$(du -sx --apparent-size --block-size=1 .) files=$(du -sx --inodes .)
         bytes=${bytes%%[!0-9]*} blocks=${blocks%%[!0-9]*} files=${files%%[!0-9]*}
         [ "$blocks" -gt "$bytes" ] && bytes=$blocks
@@ -61,6 +62,11 @@ internal sealed class PackedRoot : IDisposable
         try
         {
             Run(root.Path, isDirectory, file);
+            if (!isDirectory && IsEmpty(file))
+            {
+                throw new UsageException($"--root {root.Path}: is no tar archive, or an empty one");
+            }
+
             HostFile.TryStatus($"/proc/self/fd/{file.Number}", out Statx status);
             Stderr.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
@@ -76,6 +82,17 @@ internal sealed class PackedRoot : IDisposable
 
     public void Dispose() => _file.Dispose();
 
+    /// <summary>Is nothing in the image but its root directory? tar2sqfs makes such a one of what is no archive. (Superblock of squashfs: the
+    /// number of inodes is at byte 4.)</summary>
+    private static bool IsEmpty(FileDescriptor image)
+    {
+        Span<byte> count = stackalloc byte[sizeof(uint)];
+        using FileStream file = File.OpenRead($"/proc/self/fd/{image.Number}");
+        file.Position = 4;
+        file.ReadExactly(count);
+        return BinaryPrimitives.ReadUInt32LittleEndian(count) <= 1;
+    }
+
     private static void Run(string path, bool isDirectory, FileDescriptor image)
     {
         ChildProcess.Ended ended = ChildProcess.Run("unshare", Arguments(path, isDirectory), image.Number);
@@ -87,7 +104,7 @@ internal sealed class PackedRoot : IDisposable
         (string program, string package) = isDirectory ? ("mke2fs", "e2fsprogs") : ("tar2sqfs", "squashfs-tools-ng");
         if (ended.IsMissing)
         {
-            throw new HostException($"--root {path}: {program} is not installed; on Debian or Ubuntu: apt-get install {package}");
+            throw new HostException($"--root {path}: {program} is not installed; {PackageManager.Install(package)}");
         }
 
         if (ended.Said.Contains("No space left", StringComparison.Ordinal))

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Vmm.Backends.Shares;
 using Vmm.Host;
 
 namespace Vmm.Run.Roots;
@@ -47,7 +48,6 @@ internal sealed record RunRoot(RootKind Kind, string Path = "")
     /// <exception cref="UsageException">There is no way to make it.</exception>
     public static RunRoot Choose(string? root, bool pack, bool canShare)
     {
-        const string Install = "on Debian or Ubuntu: apt-get install virtiofsd (Debian 12: qemu-system-common)";
         if (root == "none")
         {
             return new RunRoot(RootKind.Busybox);
@@ -61,7 +61,13 @@ internal sealed record RunRoot(RootKind Kind, string Path = "")
                 throw new UsageException($"--root {path}: {Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError())}");
             }
 
-            return new RunRoot(ArchiveFile.Claims(path) ? RootKind.Archive : RootKind.Disk, path);
+            if (ArchiveFile.Claims(path))
+            {
+                return new RunRoot(RootKind.Archive, path);
+            }
+
+            DiskFileSystem.CheckMountable(path);
+            return new RunRoot(RootKind.Disk, path);
         }
 
         if (canShare && !pack)
@@ -72,8 +78,8 @@ internal sealed record RunRoot(RootKind Kind, string Path = "")
         // Packing the host's root by default would copy gigabytes at each run.
         return root is null && !pack
             ? throw new UsageException(
-                $"this host's / is the guest's root file system unless --root says otherwise, and that takes virtiofsd; {Install}; "
+                $"this host's / is the guest's root file system unless --root says otherwise, and that takes virtiofsd; {Virtiofsd.HowToInstall}; "
                 + "or give --root none, for busybox alone")
-            : new RunRoot(RootKind.PackedDirectory, path) { WhyPacked = pack ? "" : $"virtiofsd is not installed; {Install}" };
+            : new RunRoot(RootKind.PackedDirectory, path) { WhyPacked = pack ? "" : $"virtiofsd is not installed; {Virtiofsd.HowToInstall}" };
     }
 }
