@@ -35,6 +35,8 @@ public sealed class CommandLineTests
     [InlineData("--mem is given 2 times; give it once", "--mem", "1G", "-m", "2G")]
     [InlineData("--mem is no option of 'vmm check' ('vmm check --help' tells more)", "--mem", "1G", "check")]
     [InlineData("no such option '--foo' ('vmm inspect --help' tells more)", "inspect", "--foo")]
+    [InlineData("no such option '-a'; a command goes behind --, as in: vmm run -- uname -a", "run", "uname", "-a")]
+    [InlineData("no such option '-l'; a command goes behind --, as in: vmm exec m -- ls -l", "exec", "m", "ls", "-l")]
     [InlineData("no such option '--size'", "disk", "create", "--size", "x.img", "1G")]
     [InlineData("'c' is one too many: vmm snapshot MACHINE DIR", "snapshot", "./a", "b", "c")]
     [InlineData("DIR is missing: vmm snapshot MACHINE DIR", "snapshot", "--live", "./a")]

@@ -67,7 +67,7 @@ internal static class CommandLineCheck
         Command command = result.RootCommandResult.Command;
         IReadOnlyList<Token> tokens = result.Tokens;
         bool optionsEnded = false;
-        int word = 0;
+        int word = 0, plain = -1;        // plain: the first word that is no option
         for (int i = 0; i < tokens.Count; i++)
         {
             Token token = tokens[i];
@@ -88,8 +88,10 @@ internal static class CommandLineCheck
                 default:
                     if (!optionsEnded && text is ['-', _, ..])
                     {
-                        throw UnknownWords.NoSuchOption(command, text, word < args.Length ? args[word] : null);
+                        throw UnknownWords.NoSuchOption(command, text, args.AsSpan(word), plain < 0 ? default : args.AsSpan(plain));
                     }
+
+                    plain = plain < 0 ? word - 1 : plain;
 
                     if (command.Subcommands.Count > 0 && command.Arguments.Count == 0)
                     {

@@ -10,13 +10,25 @@ internal static class UnknownWords
     private static readonly string[] HelpWords = ["/h", "/?", "-?", "/help", "-help", "?"];
 
     /// <param name="word">As given, with a value behind = if it has one.</param>
-    /// <param name="next">The word behind it; null if there is none.</param>
-    public static UsageException NoSuchOption(Command command, string word, string? next)
+    /// <param name="next">The words behind it.</param>
+    /// <param name="plain">All from the first that is no option.</param>
+    public static UsageException NoSuchOption(Command command, string word, ReadOnlySpan<string> next, ReadOnlySpan<string> plain)
     {
         int equals = word.IndexOf('=', StringComparison.Ordinal);
         string name = equals < 0 ? word : word[..equals];
-        string? value = equals < 0 ? next : word[(equals + 1)..];
-        return CommandLineCheck.Wrong(command, $"no such option '{name}'{Advice(command, name, value)}");
+        string? value = equals >= 0 ? word[(equals + 1)..] : next is [var first, ..] ? first : null;
+        string advice = Advice(command, name, value) is { Length: > 0 } known ? known : BehindDashes(command, plain);
+        return CommandLineCheck.Wrong(command, $"no such option '{name}'{advice}");
+    }
+
+    /// <summary>For <c>vmm run uname -a</c>, whose option is of the guest's command.</summary>
+    private static string BehindDashes(Command command, ReadOnlySpan<string> plain)
+    {
+        string takes = command.Arguments is [var words] ? words.Name : "";      // COMMAND, or MACHINE COMMAND
+        int before = takes.Count(' ');
+        return takes.EndsWith("COMMAND", StringComparison.Ordinal) && plain.Length > before
+            ? $"; a command goes behind --, as in: {string.Join(' ', [CommandTree.PathOf(command), .. plain[..before], "--", .. plain[before..]])}"
+            : "";
     }
 
     public static UsageException NoSuchCommand(Command command, string word)

@@ -41,7 +41,7 @@ internal sealed class ManyRuns : IDisposable
         var clock = Stopwatch.StartNew();
         int most = Math.Min(_options.Parallel, _options.Items.Count);
         Stderr.WriteLine(string.Create(
-            CultureInfo.InvariantCulture, $"vmm: {_options.Items.Count} runs, at most {most} at a time"));
+            CultureInfo.InvariantCulture, $"vmm: {_options.Items.Count} run{(_options.Items.Count == 1 ? "" : "s")}, at most {most} at a time"));
         while (_running.Count > 0 || (!_isStopping && _next < _options.Items.Count))
         {
             while (!_isStopping && _running.Count < most && _next < _options.Items.Count && HasMemory(_options.Items[_next]))
