@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Diagnostics;
+using System.Globalization;
 using System.Text.RegularExpressions;
 using Vmm.Cli;
 using Vmm.Run.Many;
@@ -67,6 +68,20 @@ public sealed partial class ExamplesTests
         Assert.Contains("--junit /reports/3.xml", said, StringComparison.Ordinal);
     }
 
+    /// <summary>By kubectl's own types, without a cluster: it refuses what has the wrong type, and what it does not know is not in what it
+    /// prints. (create --dry-run=client wants a server.)</summary>
+    [KubectlFact]
+    public void The_Kubernetes_job_has_only_fields_that_kubectl_knows()
+    {
+        string text = File.ReadAllText(Path.Combine(Folder, "kubernetes-job.yml"));
+        Assert.Equal([], Unknown(text));
+        Assert.Equal(["spec.paralelism"], Unknown(text.Replace("parallelism", "paralelism", StringComparison.Ordinal)));
+        Assert.Equal(
+            ["spec.template.spec.containers[0].workDir"], Unknown(text.Replace("workingDir", "workDir", StringComparison.Ordinal)));
+        (int code, string said) = Kubectl(text.Replace("completions: 4", "completions: four", StringComparison.Ordinal));
+        Assert.True(code != 0 && said.Contains("JobSpec.spec.completions of type int32", StringComparison.Ordinal), said);
+    }
+
     [Fact]
     public void The_Slurm_script_runs_the_shard_of_its_task()
     {
@@ -101,6 +116,27 @@ public sealed partial class ExamplesTests
         return count;
     }
 
+    /// <summary>The paths of all values that kubectl does not give back as they were.</summary>
+    private static string[] Unknown(string text)
+    {
+        (int code, string said) = Kubectl(text);
+        Assert.True(code == 0, said);
+        return [.. Differences("", Parse(text), Parse(said))];
+    }
+
+    private static (int Code, string Said) Kubectl(string text) =>
+        Bash("-c", $"kubectl set env --local -f - CHECKED=yes -o yaml <<'END'\n{text}\nEND\n");
+
+    private static IEnumerable<string> Differences(string path, YamlNode expected, YamlNode? found) => (expected, found) switch
+    {
+        (YamlMappingNode map, YamlMappingNode other) => map.Children.SelectMany(each => Differences(
+            path.Length == 0 ? $"{each.Key}" : $"{path}.{each.Key}", each.Value, other.Children.TryGetValue(each.Key, out YamlNode? value) ? value : null)),
+        (YamlSequenceNode list, YamlSequenceNode other) => list.Children.SelectMany(
+            (each, i) => Differences($"{path}[{i}]", each, other.Children.ElementAtOrDefault(i))),
+        (YamlScalarNode one, YamlScalarNode other) when one.Value == other.Value => [],
+        _ => [path],
+    };
+
     private static (int Code, string Said) Bash(string option, string script)
     {
         // Of a text: what is a file for -n is standard input here.
@@ -119,10 +155,12 @@ public sealed partial class ExamplesTests
         return (bash.ExitCode, output + errors.GetAwaiter().GetResult());
     }
 
-    private static YamlMappingNode Load(string name)
+    private static YamlMappingNode Load(string name) => Parse(File.ReadAllText(Path.Combine(Folder, name)));
+
+    private static YamlMappingNode Parse(string text)
     {
         var yaml = new YamlStream();
-        using StreamReader reader = File.OpenText(Path.Combine(Folder, name));
+        using var reader = new StringReader(text);
         yaml.Load(reader);
         return (YamlMappingNode)Assert.Single(yaml.Documents).RootNode;
     }
@@ -148,4 +186,24 @@ public sealed partial class ExamplesTests
 
     [GeneratedRegex(@"\$\{\{[^}]*\}\}")]
     private static partial Regex Expression();
+
+    /// <summary>Completions by index for each pod are from Kubernetes 1.29 on: older clients (Debian 12 has 1.20) do not know them.</summary>
+    private sealed partial class KubectlFactAttribute : FactAttribute
+    {
+        public KubectlFactAttribute()
+        {
+            Match version = Version().Match(Bash("-c", "kubectl version --client 2>&1").Said);
+            if (!version.Success)
+            {
+                Skip = "kubectl is not installed";
+            }
+            else if (int.Parse(version.Groups[1].Value, CultureInfo.InvariantCulture) < 29)
+            {
+                Skip = $"this kubectl is 1.{version.Groups[1].Value}, older than the example's fields (1.29)";
+            }
+        }
+
+        [GeneratedRegex("v1\\.([0-9]+)\\.")]
+        private static partial Regex Version();
+    }
 }
