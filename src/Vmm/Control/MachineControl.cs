@@ -14,7 +14,7 @@ internal sealed partial class MachineControl : IControlTarget
     private readonly string _version;
     private readonly IControlledGuest? _guest;
     private Action<ControlEvent> _tell = static _ => { };
-    private Thread? _pausing, _saving;
+    private HostThread? _pausing, _saving;
     private LoopTimer? _stopTimer;
     private readonly List<Action> _waiting = [];     // until the guest's command runs, or it was forked; as many as clients may have in flight
     private bool _isPaused, _isPausing, _isStopping, _isSaving, _isForking;

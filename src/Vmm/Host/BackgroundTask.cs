@@ -19,7 +19,7 @@ internal sealed class BackgroundTask : IDisposable
         Thread = HostThread.Start(name, stackSize, () => Run(work));
     }
 
-    public Thread Thread { get; }
+    public HostThread Thread { get; }
 
     /// <summary>Waits until the work is done, and rethrows its exception. Called once.</summary>
     public void Finish()

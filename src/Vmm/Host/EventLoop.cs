@@ -25,7 +25,7 @@ internal sealed unsafe class EventLoop : IDisposable
     private readonly List<Watch?> _watches = [];
     private readonly Stack<int> _free = new();
     private uint _added;
-    private Thread? _thread;
+    private HostThread? _thread;
     private volatile bool _stopping;
     private volatile HeldLoop? _held;
 
@@ -41,7 +41,7 @@ internal sealed unsafe class EventLoop : IDisposable
     /// <summary>Gets how long each handler took; null for none. Set before the start.</summary>
     public ILoopObserver? Observer { get; set; }
 
-    public bool IsLoopThread => Environment.CurrentManagedThreadId == _thread?.ManagedThreadId;
+    public bool IsLoopThread => _thread is { IsCurrent: true };
 
     /// <summary>One descriptor under watch.</summary>
     public sealed class Watch

@@ -9,7 +9,7 @@ internal sealed class FileThreads : IFileRunner
     private readonly object _gate = new();     // a Monitor: threads wait for its pulse
     private readonly EventFd _finished;
     private readonly Func<FileIo, long>? _call;
-    private readonly Thread[] _threads = new Thread[Threads];
+    private readonly HostThread[] _threads = new HostThread[Threads];
     private FileIo? _firstTodo;
     private FileIo? _lastTodo;
     private FileIo? _done;
@@ -103,7 +103,7 @@ internal sealed class FileThreads : IFileRunner
             Monitor.PulseAll(_gate);
         }
 
-        foreach (Thread? thread in _threads)
+        foreach (HostThread? thread in _threads)
         {
             thread?.Join();
         }

@@ -19,6 +19,8 @@ internal static unsafe partial class LibCAdditions
 
         public static int PR_SET_CHILD_SUBREAPER => 36;
 
+        public static int PR_SET_NAME => 15;
+
         // These return the error number itself.
         [DllImport(Library)]
         public static extern int posix_spawnp(

@@ -12,7 +12,7 @@ namespace Vmm.Host;
 internal sealed unsafe class SignalPipe : IDisposable
 {
     // Native/signals.c; bound by the linker, as the C library is.
-    private const string Library = "vmmsignals";
+    private const string Library = "vmmnative";
 
     // Pipes are never closed, since a handler may be at work in some thread, but used again. A signal that nobody read before
     // the end of one is for the next: with --on-reboot restart that is the next machine's.

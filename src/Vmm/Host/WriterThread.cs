@@ -28,7 +28,7 @@ internal sealed unsafe class WriterThread : IDisposable
     private readonly EventFd _idle = new();
     private readonly Lock _lock = new();
     private readonly byte* _ring;
-    private readonly Thread _thread;
+    private readonly HostThread _thread;
     private int _first;
     private int _count;
     private bool _busy;

@@ -26,7 +26,7 @@ internal abstract unsafe class VcpuThread : IDisposable
     private readonly Lock _requesting = new();
     private readonly ManualResetEventSlim _parked = new(false);
     private readonly ManualResetEventSlim _mayRun = new(true);
-    private Thread? _thread;
+    private HostThread? _thread;
     private volatile bool _stop;
     private volatile bool _pause;
     private volatile bool _ended;

@@ -44,7 +44,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     private IReadOnlyList<string> _findings = [];
     private long _consoleMark;
     private Action<Machine>? _whenBooted;
-    private Thread? _saving;
+    private HostThread? _saving;
     private ReadOnlyMemory<byte>? _initramfs;
     private bool _isRestored;
 

@@ -10,7 +10,7 @@ internal sealed class TraceWriter : IDisposable
     private readonly List<TraceTrack> _tracks = [];
     private readonly Lock _adding = new();
     private readonly AutoResetEvent _wake = new(false);
-    private readonly Thread _thread;
+    private readonly HostThread _thread;
     private volatile bool _ending;
 
     /// <param name="origin">The Stopwatch timestamp that becomes time 0.</param>

@@ -21,7 +21,7 @@ internal sealed unsafe class LogWriter : IDisposable
     private readonly string _directory;
     private readonly FileDescriptor _endRead, _endWrite;
     private readonly LogStream _output, _error;
-    private readonly Thread _thread;
+    private readonly HostThread _thread;
     private FileDescriptor _file;
     private long _length;
     private long _lost;
