@@ -13,9 +13,6 @@ try
     }
 
     args = FileNames.Arguments(args);
-
-    // Every thread would map an arena of its own for malloc(3), which hardly anything here calls.
-    _ = LibC.mallopt(LibC.M_ARENA_MAX, 1);
     var tree = CommandTree.Create(clock, args);
     IgnoredSignals.IgnoreResourceSignals();
     StandardStreams.Check();

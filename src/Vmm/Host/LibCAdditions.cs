@@ -22,9 +22,6 @@ internal static unsafe partial class LibCAdditions
 
         public static int CLOCK_MONOTONIC => 1;
 
-        /// <summary>The limit to the arenas that malloc(3) makes for threads: mallopt(3).</summary>
-        public static int M_ARENA_MAX => -8;
-
         [DllImport(Library, SetLastError = true)]
         public static extern int timerfd_create(int clock, int flags);
 
@@ -45,10 +42,6 @@ internal static unsafe partial class LibCAdditions
 
         [DllImport(Library, SetLastError = true)]
         public static extern int sysinfo(SystemInformation* information);
-
-        /// <returns>1, or 0 for an error.</returns>
-        [DllImport(Library)]
-        public static extern int mallopt(int parameter, int value);
 
         /// <summary>Gives free memory of malloc(3) back to the kernel.</summary>
         [DllImport(Library)]

@@ -1,0 +1,33 @@
+/*
+ * How the native binary gets memory; not linked into the library for vmm.dll.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <stddef.h>
+#include <sys/mman.h>
+
+enum { HEAP_PIECE = 0x10000, POPULATE_WRITE = 23 /* MADV_POPULATE_WRITE */ };
+
+int __real_mprotect(void *start, size_t length, int protection);
+
+/* Every thread would map an arena of its own for malloc(3), which hardly anything calls. Before Main: the runtime starts a thread. */
+__attribute__((constructor)) static void limit_arenas(void)
+{
+    mallopt(M_ARENA_MAX, 1);
+}
+
+/*
+ * The linker puts this in place of mprotect(2) (--wrap, Vmm.csproj). The collector makes its heap writable in pieces of 64 KiB and
+ * writes each from its first to its last page: one call for the whole piece instead of 16 page faults. Kernels before 5.14 do
+ * not have it, and go on with page faults.
+ */
+int __wrap_mprotect(void *start, size_t length, int protection)
+{
+    int result = __real_mprotect(start, length, protection);
+    if (result == 0 && length == HEAP_PIECE && protection == (PROT_READ | PROT_WRITE)) {
+        int before = errno;
+        madvise(start, length, POPULATE_WRITE);
+        errno = before;
+    }
+    return result;
+}
