@@ -17,22 +17,6 @@ public static class AcpiTables
     private const int Alignment = 64;                   // what the FACS needs; more than enough for the others
     private const int RsdpRoom = (RsdpLength + Alignment - 1) / Alignment * Alignment;
 
-    /// <summary>Bytes that RSDP and tables take together, wherever they are put.</summary>
-    public static int SizeOf(AcpiOptions options) => RsdpRoom + Build(0, options).Tables.Length;
-
-    /// <summary>Writes the RSDP and, right behind it, all tables.</summary>
-    /// <param name="memory">The guest's memory.</param>
-    /// <param name="at">Where to: a multiple of 64; in 0xe0000-0xfffff if kernels are to find the RSDP by
-    /// themselves.</param>
-    /// <param name="room">Bytes that may be used from there.</param>
-    /// <param name="options">The machine.</param>
-    /// <returns>Bytes used.</returns>
-    /// <exception cref="ArgumentException">The room is too small, or the address is not aligned or not below
-    /// 4 GiB.</exception>
-    /// <exception cref="GuestMemoryException">There is no memory.</exception>
-    public static int Write(GuestMemory memory, GuestAddress at, int room, AcpiOptions options) =>
-        RsdpRoom + Write(memory, at, at + RsdpRoom, room - RsdpRoom, options);
-
     /// <summary>Writes the RSDP and the tables to different places.</summary>
     /// <param name="memory">The guest's memory.</param>
     /// <param name="rsdp">A multiple of 16, in 0xe0000-0xfffff if kernels are to find it by themselves.</param>
@@ -41,16 +25,12 @@ public static class AcpiTables
     /// <param name="room">Bytes that may be used from <paramref name="tables"/>.</param>
     /// <param name="options">The machine.</param>
     /// <returns>Bytes used from <paramref name="tables"/>.</returns>
-    /// <exception cref="ArgumentException">As above.</exception>
+    /// <exception cref="ArgumentException">The room is too small, or the tables are not aligned or not below
+    /// 4 GiB.</exception>
     /// <exception cref="GuestMemoryException">There is no memory.</exception>
     public static int Write(GuestMemory memory, GuestAddress rsdp, GuestAddress tables, int room, AcpiOptions options)
     {
-        if (rsdp.Value % 16 != 0 || tables.Value % Alignment != 0)
-        {
-            throw new ArgumentException(
-                $"the RSDP needs a 16-byte boundary and the tables a {Alignment}-byte one, not {rsdp} and {tables}");
-        }
-
+        CheckAlignment(rsdp, tables);
         (TableWriter built, ulong xsdt) = Build(tables.Value, options);
         if (built.Length > room || tables.Value + (ulong)built.Length > 1UL << 32)
         {
@@ -62,6 +42,41 @@ public static class AcpiTables
         memory.Write(tables, built.Written);
         memory.Write(rsdp, Rsdp(xsdt).Written);
         return built.Length;
+    }
+
+    /// <summary>Writes the RSDP and, right behind it, all tables, if there is room.</summary>
+    /// <param name="memory">The guest's memory.</param>
+    /// <param name="at">Where to: a multiple of 64; in 0xe0000-0xfffff if kernels are to find the RSDP by
+    /// themselves.</param>
+    /// <param name="room">Bytes that may be used from there.</param>
+    /// <param name="options">The machine.</param>
+    /// <param name="size">Bytes that RSDP and tables take together, wherever they are put.</param>
+    /// <returns>False if the room is too small: nothing was written.</returns>
+    /// <exception cref="ArgumentException">The address is not aligned.</exception>
+    /// <exception cref="GuestMemoryException">There is no memory.</exception>
+    public static bool TryWrite(GuestMemory memory, GuestAddress at, int room, AcpiOptions options, out int size)
+    {
+        GuestAddress tables = at + RsdpRoom;
+        CheckAlignment(at, tables);
+        (TableWriter built, ulong xsdt) = Build(tables.Value, options);
+        size = RsdpRoom + built.Length;
+        if (size > room)
+        {
+            return false;
+        }
+
+        memory.Write(tables, built.Written);
+        memory.Write(at, Rsdp(xsdt).Written);
+        return true;
+    }
+
+    private static void CheckAlignment(GuestAddress rsdp, GuestAddress tables)
+    {
+        if (rsdp.Value % 16 != 0 || tables.Value % Alignment != 0)
+        {
+            throw new ArgumentException(
+                $"the RSDP needs a 16-byte boundary and the tables a {Alignment}-byte one, not {rsdp} and {tables}");
+        }
     }
 
     private static (TableWriter Tables, ulong Xsdt) Build(ulong origin, AcpiOptions options)

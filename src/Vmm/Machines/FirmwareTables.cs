@@ -51,10 +51,8 @@ internal sealed class FirmwareTables
     public IReadOnlyList<E820Range> Write(GuestMemory memory)
     {
         MpTable.Write(memory, new GuestAddress(Layout.MpTable), (int)Layout.MpTableRoom, _mp);
-        int size = AcpiTables.SizeOf(_acpi);
-        if (size <= (int)Layout.AcpiTablesRoom)
+        if (AcpiTables.TryWrite(memory, Rsdp, (int)Layout.AcpiTablesRoom, _acpi, out int size))
         {
-            AcpiTables.Write(memory, Rsdp, (int)Layout.AcpiTablesRoom, _acpi);
             return [];
         }
 

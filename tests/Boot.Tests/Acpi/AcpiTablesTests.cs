@@ -13,8 +13,7 @@ public sealed class AcpiTablesTests
     private static Dictionary<string, byte[]> Tables(AcpiOptions options)
     {
         using var test = new TestMemory(0x200000);
-        int used = AcpiTables.Write(test.Memory, Bios, 0x100000, options);
-        Assert.Equal(AcpiTables.SizeOf(options), used);
+        Assert.True(AcpiTables.TryWrite(test.Memory, Bios, 0x100000, options, out int used));
 
         byte[] rsdp = Read(test, Bios.Value, 36);
         Assert.Equal("RSD PTR "u8.ToArray(), rsdp[..8]);
@@ -149,7 +148,8 @@ public sealed class AcpiTablesTests
         using var test = new TestMemory(0x100000);
         int used = AcpiTables.Write(
             test.Memory, new GuestAddress(0xf5550), new GuestAddress(0x80000), 0x4000, Machines.Named("2"));
-        Assert.Equal(AcpiTables.SizeOf(Machines.Named("2")) - 64, used);
+        Assert.False(AcpiTables.TryWrite(test.Memory, Bios, 0, Machines.Named("2"), out int size));
+        Assert.Equal(size - 64, used);
         ulong xsdt = BitConverter.ToUInt64(Read(test, 0xf5550, 36), 24);
         Assert.Equal("XSDT"u8.ToArray(), Read(test, xsdt, 4));
         Assert.InRange(xsdt, 0x80000UL, 0x84000UL);
@@ -160,17 +160,23 @@ public sealed class AcpiTablesTests
     {
         using var test = new TestMemory(0x100000);
         AcpiOptions options = Machines.Named("300");
-        int size = AcpiTables.SizeOf(options);
-        Assert.Throws<ArgumentException>(() => AcpiTables.Write(test.Memory, Bios, size - 1, options));
-        Assert.Throws<ArgumentException>(() => AcpiTables.Write(test.Memory, Bios + 16, size, options));
+        Assert.False(AcpiTables.TryWrite(test.Memory, Bios, 0, options, out int size));
+        Assert.False(AcpiTables.TryWrite(test.Memory, Bios, size - 1, options, out int needed));
+        Assert.Equal(size, needed);
+        Assert.Throws<ArgumentException>(() => AcpiTables.TryWrite(test.Memory, Bios + 16, size, options, out _));
+        Assert.Throws<ArgumentException>(
+            () => AcpiTables.Write(test.Memory, Bios, new GuestAddress(0x80000), size - 65, options));
         Assert.Throws<ArgumentException>(
             () => AcpiTables.Write(test.Memory, Bios, new GuestAddress(0xffff_ffc0), size, options));
         Assert.Throws<GuestMemoryException>(
-            () => AcpiTables.Write(test.Memory, new GuestAddress(0xfffc0), size, options));
-        Assert.Throws<ArgumentOutOfRangeException>(() => AcpiTables.SizeOf(new AcpiOptions { Cpus = 0 }));
-        Assert.Throws<ArgumentOutOfRangeException>(() => AcpiTables.SizeOf(new AcpiOptions { Cpus = 4097 }));
+            () => AcpiTables.TryWrite(test.Memory, new GuestAddress(0xfffc0), size, options, out _));
+        Assert.Throws<ArgumentOutOfRangeException>(
+            () => AcpiTables.TryWrite(test.Memory, Bios, size, new AcpiOptions { Cpus = 0 }, out _));
+        Assert.Throws<ArgumentOutOfRangeException>(
+            () => AcpiTables.TryWrite(test.Memory, Bios, size, new AcpiOptions { Cpus = 4097 }, out _));
         Assert.Equal(new byte[0x20000], Read(test, Bios.Value, 0x20000));
-        Assert.Equal(size, AcpiTables.Write(test.Memory, Bios, size, options));
+        Assert.True(AcpiTables.TryWrite(test.Memory, Bios, size, options, out needed));
+        Assert.Equal(size, needed);
     }
 
     /// <summary>iasl reads every table, finds nothing to complain about, and compiles what it read back to the same

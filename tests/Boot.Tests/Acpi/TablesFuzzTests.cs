@@ -4,7 +4,7 @@ using Vmm.Tests.Shared;
 
 namespace Vmm.Boot.Tests.Acpi;
 
-/// <summary>What the builders of tables take is the user's: CPUs, memory, devices. Whatever it is, the tables stay in
+/// <summary>The input of the tables comes from the user: CPUs, memory, devices. Whatever it is, the tables stay in
 /// their room and their sums are right, or there is one exception that says why.</summary>
 public sealed class TablesFuzzTests
 {
@@ -63,7 +63,12 @@ public sealed class TablesFuzzTests
             AcpiOptions options = Options(random);
             try
             {
-                int length = AcpiTables.Write(test.Memory, new GuestAddress(At), room, options);
+                if (!AcpiTables.TryWrite(test.Memory, new GuestAddress(At), room, options, out int length))
+                {
+                    refused++;
+                    continue;
+                }
+
                 test.Memory.Read(new GuestAddress(At + (ulong)length), after);
                 if (length > room || after.AsSpan().ContainsAnyExcept((byte)0))
                 {
