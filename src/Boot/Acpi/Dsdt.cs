@@ -62,7 +62,7 @@ internal static class Dsdt
             {
                 // The event's name (5.6.4.1): E for one that is cleared before it is handled.
                 aml.Scope("\\_GPE", () => aml.Method(
-                    string.Create(CultureInfo.InvariantCulture, $"_E{PowerManagement.GenerationEvent:X2}"), 0,
+                    "_E" + PowerManagement.GenerationEvent.ToString("X2", CultureInfo.InvariantCulture), 0,
                     () => aml.Notify($"\\_SB.{GenerationDevice}", NumberChanged)));
             }
 
@@ -78,7 +78,7 @@ internal static class Dsdt
             for (int id = 0; id < count; id++)
             {
                 int uid = id;
-                aml.Device(string.Create(CultureInfo.InvariantCulture, $"C{id:X3}"), () =>
+                aml.Device("C" + id.ToString("X3", CultureInfo.InvariantCulture), () =>
                 {
                     aml.Name("_HID").String("ACPI0007");
                     aml.Name("_UID").Integer((ulong)uid);

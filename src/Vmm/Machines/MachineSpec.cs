@@ -18,7 +18,8 @@ internal sealed record MachineSpec
     public const ulong DefaultMemory = 256UL << 20;
 
     /// <summary>As long as systemd gives a service (DefaultTimeoutStopSec).</summary>
-    public static readonly TimeSpan DefaultStopTimeout = TimeSpan.FromSeconds(90);
+    public const int DefaultStopSeconds = 90;
+    public static readonly TimeSpan DefaultStopTimeout = TimeSpan.FromSeconds(DefaultStopSeconds);
 
     public required string Kernel { get; init; }
 

@@ -38,7 +38,7 @@ internal static class ByteSize
         {
             if (bytes != 0 && (bytes & ((1UL << shift) - 1)) == 0)
             {
-                return string.Create(CultureInfo.InvariantCulture, $"{bytes >> shift}{suffix}");
+                return (bytes >> shift).ToString(CultureInfo.InvariantCulture) + suffix;
             }
         }
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Text;
@@ -11,7 +12,7 @@ internal static class MachineOptions
     public static Option<string> StopTimeout() => new("--stop-timeout")
     {
         Description = "How long the guest may take to shut down after SIGTERM has pressed its power button; "
-            + $"{MachineSpec.DefaultStopTimeout.TotalSeconds:0}s if not given, 0 for as long as it likes",
+            + MachineSpec.DefaultStopSeconds.ToString(CultureInfo.InvariantCulture) + "s if not given, 0 for as long as it likes",
         HelpName = "TIME",
     };
 
