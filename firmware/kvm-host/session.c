@@ -245,16 +245,15 @@ static void reap(struct session *session)
 static void end_descendants(struct session *session, int but_machines)
 {
     for (;;) {
-        FILE *list = fopen("/proc/thread-self/children", "r");
-        int one, found = 0, status;
-        while (list != NULL && fscanf(list, "%d", &one) == 1) {
+        FILE *list = NULL;
+        pid_t one;
+        int found = 0, status;
+        while ((one = next_child(&list)) != 0) {
             if (but_machines && stay_is_machine(one))
                 continue;
             kill(one, SIGKILL);
             found = 1;
         }
-        if (list != NULL)
-            fclose(list);
         if (!found)
             return;
         if (waitpid(-1, &status, 0) == session->child && !session->ended)

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -45,13 +44,26 @@ int stay_is_machine(pid_t process)
     return name_of(process) != NULL;
 }
 
+pid_t next_child(FILE **list)
+{
+    int one;
+    if (*list == NULL)
+        *list = fopen("/proc/thread-self/children", "re");
+    if (*list != NULL && fscanf(*list, "%d", &one) == 1)
+        return one;
+    if (*list != NULL)
+        fclose(*list);
+    return 0;
+}
+
 int stay_names(char *names, size_t size)
 {
-    FILE *list = fopen("/proc/thread-self/children", "re");
+    FILE *list = NULL;
     size_t used = 0;
-    int one, count = 0;
+    pid_t one;
+    int count = 0;
     names[0] = 0;
-    while (list != NULL && fscanf(list, "%d", &one) == 1) {
+    while ((one = next_child(&list)) != 0) {
         const char *name = name_of(one);
         if (name == NULL)
             continue;
@@ -59,18 +71,14 @@ int stay_names(char *names, size_t size)
             used += (size_t)snprintf(names + used, size - used, "%s%s", used == 0 ? "" : " ", name);
         count++;
     }
-    if (list != NULL)
-        fclose(list);
     return count;
 }
 
 void stay_signal(int number)
 {
-    FILE *list = fopen("/proc/thread-self/children", "re");
-    int one;
-    while (list != NULL && fscanf(list, "%d", &one) == 1)
+    FILE *list = NULL;
+    pid_t one;
+    while ((one = next_child(&list)) != 0)
         if (stay_is_machine(one))
             kill(one, number);
-    if (list != NULL)
-        fclose(list);
 }
