@@ -3,7 +3,7 @@ using static Vmm.Boot.Tests.MadeUp;
 
 namespace Vmm.Boot.Tests;
 
-/// <summary>Damaged kernels by the million: whatever the bytes, the answer is an image or one line of text, and no
+/// <summary>A million damaged kernels: whatever the bytes, the answer is an image or one line of text, and no
 /// more memory is taken than a small bound.</summary>
 public sealed class FuzzTests
 {
@@ -159,7 +159,7 @@ public sealed class FuzzTests
             damage.Undo(good);
         }
 
-        // Damage that never or always matters would test nothing.
+        // If no input, or every input, were refused, the test would show nothing.
         Assert.InRange(understood, Inputs / 100, mostUnderstood);
     }
 

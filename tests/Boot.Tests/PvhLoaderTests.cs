@@ -20,7 +20,7 @@ public sealed class PvhLoaderTests : IDisposable
     }
 
     [Fact]
-    public void The_start_info_lies_as_Xens_picture_of_it_says()
+    public void The_start_info_has_the_layout_that_Xen_documents()
     {
         var request = new BootRequest
         {

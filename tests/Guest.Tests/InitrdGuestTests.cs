@@ -89,7 +89,7 @@ public sealed class InitrdGuestTests : IDisposable
         return scratch;
     }
 
-    /// <summary>Digits from a fixed seed, in lines short enough for the guest's line discipline.</summary>
+    /// <summary>Digits from a fixed seed, in lines that fit the buffer of the guest's terminal (4096 bytes).</summary>
     private static string Lines()
     {
         var random = new Random(2);

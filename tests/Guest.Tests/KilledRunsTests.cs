@@ -5,7 +5,7 @@ using Vmm.Tests.Shared;
 
 namespace Vmm.Guest.Tests;
 
-/// <summary>Nothing is left of runs side by side of which some are killed, at any moment of their life.</summary>
+/// <summary>Several runs at a time, some of which are killed at a random moment: nothing of them is left.</summary>
 public sealed class KilledRunsTests
 {
     /// <summary>The script lists processes, files of temporary directories, mounts, network name spaces and devices, sockets and locks in

@@ -7,7 +7,7 @@ using Vmm.Tests.Shared;
 
 namespace Vmm.Guest.Tests;
 
-/// <summary>The console between pipes: nothing lost, nobody waited for in vain.</summary>
+/// <summary>The console between pipes: no byte is lost, and vmm does not wait for a reader that is gone.</summary>
 public sealed class PipeTests
 {
     [KvmFact]

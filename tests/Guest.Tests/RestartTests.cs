@@ -13,7 +13,7 @@ public sealed class RestartTests
 {
     private const ushort Data = 0x3f8, LineStatus = 0x3fd;
 
-    /// <summary>Each life prints what memory holds, changes it, and takes one key: any but 'x' restarts it.</summary>
+    /// <summary>The guest prints what memory holds, changes it, and takes one key: any but 'x' restarts it.</summary>
     private static TestGuest Reader() => new(code =>
     {
         Label poll = code.CreateLabel(), over = code.CreateLabel();

@@ -109,7 +109,7 @@ public sealed class CpuModelTests
         }
     }
 
-    /// <summary>By name, so that most of it is understood; the test below is for nonsense.</summary>
+    /// <summary>Words from the list of names, so that most are valid; the test below has random text.</summary>
     [Fact]
     public void A_million_models_are_read_or_refused()
     {

@@ -194,7 +194,7 @@ public sealed class KernelInspectorTests
         Assert.Null(KernelConfig.Find(marked.With(30, (ulong)0x1234_5678_9abc_def0)));
         Assert.Null(KernelConfig.Find([.. "IKCFG_STIKCFG_ED"u8]));
 
-        // A bomb: 16 MiB of options, of which only the first 4 MiB are read.
+        // 16 MiB of options in a small payload, of which only the first 4 MiB are read.
         using var options = new MemoryStream();
         byte[] line = [.. Enumerable.Repeat("CONFIG_SMP=y\n"u8.ToArray(), 1000).SelectMany(text => text)];
         for (int i = 0; i < (16 << 20) / line.Length; i++)
@@ -295,7 +295,7 @@ public sealed class KernelInspectorTests
             good.CopyTo(bad, 0);
             for (int changes = random.Next(3); changes >= 0; changes--)
             {
-                // Mostly the markers and the header, which are cheap to see through: unpacking takes 10 us.
+                // Mostly the markers and the header: those are refused quickly, while unpacking takes 10 us.
                 int at = random.Next(8) == 0 ? random.Next(bad.Length) : random.Next(6, 18);
                 bad[at] = (byte)random.Next(256);
             }

@@ -190,7 +190,7 @@ public sealed class CodecTests
             output.AsSpan(0, length).Fill(Canary);
         }
 
-        Assert.InRange(unpacked, 1, inputs - 1); // not all streams were hopeless, and not all survived
+        Assert.InRange(unpacked, 1, inputs - 1); // some streams were unpacked, and some were refused
     }
 
     private static int LengthOfLzopHeader => Packed.Streams["Lzo"].AsSpan().IndexOf(new byte[] { 0, 0, 1, 0xa8 }); // 424, the first block

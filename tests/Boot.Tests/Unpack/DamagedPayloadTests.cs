@@ -2,7 +2,7 @@ using Vmm.Boot.Unpack;
 
 namespace Vmm.Boot.Tests.Unpack;
 
-/// <summary>Payloads that lie, are cut, or expand without end, by the million: the answer is a payload or one line, and
+/// <summary>Payloads with wrong sizes, cut off, or that expand without end, a million of them: the answer is a payload or one line, and
 /// neither more memory is taken than the payload's own nor more written than it declares.</summary>
 public sealed class DamagedPayloadTests
 {
@@ -58,7 +58,7 @@ public sealed class DamagedPayloadTests
             }
         }
 
-        // A few small objects and a sentence for each, however much the payload promised.
+        // A few small objects and a message for each, whatever size the payload declares.
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, Inputs * 1024L);
         Assert.InRange(refused, Inputs / 100, Inputs - (Inputs / 100));
         Assert.InRange(unpacked, Inputs / 100, Inputs - (Inputs / 100));

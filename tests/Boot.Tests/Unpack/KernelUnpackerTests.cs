@@ -242,7 +242,7 @@ public sealed class KernelUnpackerTests : IClassFixture<KernelUnpackerTests.Fixt
 
     private static byte[] Words(params int[] words) => MemoryMarshal.AsBytes<int>(words).ToArray();
 
-    /// <summary>Is in memory, from 1 MiB to the limit, what ought to be, and nothing else?</summary>
+    /// <summary>Checks all memory from 1 MiB to the limit: the kernel where it should be, zeros elsewhere.</summary>
     private void AssertMemory(ulong displacement, ulong offset, ulong limit = 0)
     {
         byte[] text = new byte[0x800], data = new byte[0x400];

@@ -54,7 +54,7 @@ public sealed class StreamTests
             Assert.Contains(line, text, StringComparison.Ordinal);
         }
 
-        Assert.DoesNotContain("HLT", text, StringComparison.Ordinal);       // its figures are of no machine of this vmm's
+        Assert.DoesNotContain("HLT", text, StringComparison.Ordinal);       // its figures cannot be read
     }
 
     /// <summary>By the program that Prometheus comes with.</summary>

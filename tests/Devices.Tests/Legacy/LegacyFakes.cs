@@ -22,7 +22,7 @@ internal sealed class RecordingPower : IPowerControl
     public int PowerOffs { get; private set; }
     public List<byte> Exits { get; } = [];
 
-    /// <summary>Each: was it to be handled by the guest?</summary>
+    /// <summary>For each press of the button: whether the guest listens to it.</summary>
     public List<bool> Panics { get; } = [];
 
     public void RequestReset() => Resets++;

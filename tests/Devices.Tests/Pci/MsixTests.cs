@@ -175,7 +175,7 @@ public sealed class MsixTests
         Assert.True(_vectors.Sum(v => v.Triggers) > 1000);
     }
 
-    /// <summary>Each wish of the device reaches the guest: as an interrupt, or as one that merged with a pending one.</summary>
+    /// <summary>Each trigger reaches the guest: as an interrupt of its own, or merged with one that was pending.</summary>
     [Fact]
     public void No_interrupt_is_lost_while_another_thread_masks_and_unmasks()
     {

@@ -3,7 +3,7 @@ using Vmm.Devices.Pci;
 
 namespace Vmm.Devices.Tests.Pci;
 
-/// <summary>A full bus under a guest that writes nonsense to every register there is.</summary>
+/// <summary>A full bus, and a guest that writes random values to each register.</summary>
 public sealed class PciFuzzTests
 {
     private const int Command = 4, Bar0 = 0x10, Bar2 = 0x18, Bar3 = 0x1c;
@@ -105,7 +105,7 @@ public sealed class PciFuzzTests
         }
     }
 
-    /// <summary>Each window is where its register says or nowhere; nowhere only for a reason; none overlaps anything.</summary>
+    /// <summary>Each window is where its register says, or unmapped where that place is taken; none overlaps anything.</summary>
     private void AssertWindows()
     {
         ulong end = TestPci.RamEnd;

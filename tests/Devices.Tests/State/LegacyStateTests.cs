@@ -165,7 +165,7 @@ public sealed class LegacyStateTests
 
         public ISavedState State { get; }
 
-        /// <summary>What the host has of both: as much room, as many bytes taken.</summary>
+        /// <summary>Both outputs have the same room and have taken the same bytes.</summary>
         public void TakeOutside(Stand one)
         {
             _output.Room = one._output.Room;
@@ -173,7 +173,7 @@ public sealed class LegacyStateTests
             _spaces = one._spaces;
         }
 
-        /// <summary>Something happens to this device, and to the other, which must not tell them apart.</summary>
+        /// <summary>Does the same to this device and to the other; both must behave the same.</summary>
         public void Step(Random random, Stand? other)
         {
             (int what, int window, int offset, int width) =

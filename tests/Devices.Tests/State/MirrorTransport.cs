@@ -3,7 +3,7 @@ using Vmm.Devices.Tests.Virtio;
 
 namespace Vmm.Devices.Tests.State;
 
-/// <summary>A driver's registers of two devices at once, which have to answer alike.</summary>
+/// <summary>Makes each access to the registers of two devices, and checks that both answer the same.</summary>
 internal sealed class MirrorTransport(TestTransport one, TestTransport other) : TestTransport
 {
     public override uint DeviceId => Same(static t => t.DeviceId);

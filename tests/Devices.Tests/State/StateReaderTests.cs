@@ -3,7 +3,7 @@ using Vmm.Devices.State;
 
 namespace Vmm.Devices.Tests.State;
 
-/// <summary>What anybody may have written is read as it says, or refused with the field's name.</summary>
+/// <summary>Saved state is read, or refused with the name of the wrong field.</summary>
 public sealed class StateReaderTests
 {
     [Fact]

@@ -44,7 +44,7 @@ public sealed class VsockStateTests : IDisposable
         Assert.Equal(4u, length);
         Assert.Equal(0u, guest.Driver.Queues[EventQueue].Read<uint>(buffer));       // VIRTIO_VSOCK_EVENT_TRANSPORT_RESET
         Assert.Equal(0, other.Connections);
-        Assert.True(_otherHost.Device.Connect(new FakeVsockPeer(), 1000));          // and its door is open
+        Assert.True(_otherHost.Device.Connect(new FakeVsockPeer(), 1000));          // and it can connect again
         Assert.Empty(_other.Log);
     }
 

@@ -83,7 +83,7 @@ public sealed class BalloonTests
         Assert.Equal(0, rig.Rig.Memory.Read<byte>(new GuestAddress(At + 4095)));
     }
 
-    /// <summary>Section 5.5.2 gives the queue a number of its own; Linux and QEMU close ranks.</summary>
+    /// <summary>Section 5.5.2 gives each queue a fixed number; Linux and QEMU number only those that were negotiated.</summary>
     [Theory]
     [InlineData(0, 3)]
     [InlineData(0, 4)]

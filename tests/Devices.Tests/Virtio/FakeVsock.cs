@@ -76,7 +76,7 @@ internal sealed class FakeVsockPeer : IVsockPeer
         Tell();
     }
 
-    /// <summary>The program reads so much more.</summary>
+    /// <summary>The program reads that many bytes more.</summary>
     public void MakeRoom(int bytes)
     {
         Room = bytes;

@@ -1,6 +1,6 @@
 namespace Vmm.Devices.Tests.Virtio;
 
-/// <summary>A million accesses of nonsense to the registers of each device over each transport: nothing throws, the
+/// <summary>A million random accesses to the registers of each device over each transport: nothing throws, the
 /// event loop comes to rest, what is allocated stays small, and after a reset the device serves as before.</summary>
 public sealed class RegisterFuzzTests
 {

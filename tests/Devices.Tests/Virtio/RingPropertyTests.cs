@@ -61,7 +61,7 @@ public sealed class RingPropertyTests
             Config.QuickThrowOnFailure.WithMaxTest(3000).WithReplay(20260, 1122 + 1),
             Prop.ForAll(AnyRound.ArrayOf(4).ToArbitrary(), rounds => Agree(test.Memory, kind, indirect, rounds, ref chains, ref faults)));
 
-        // The generator is worth something only if it finds its way to both ends often.
+        // The generator must reach both outcomes often, or the test shows little.
         Assert.InRange(chains, 1000, int.MaxValue);
         Assert.InRange(faults, 1000, int.MaxValue);
     }

@@ -151,7 +151,7 @@ internal sealed class TestDriverVsock
         return (header, packet[VsockHeader.Length..]);
     }
 
-    /// <summary>The next packet, which must be this.</summary>
+    /// <summary>Takes the next packet, which must be of this kind.</summary>
     public (VsockHeader Header, byte[] Data) Expect(VsockOp op)
     {
         (VsockHeader Header, byte[] Data) packet = Take() ?? throw new InvalidOperationException($"no packet; wanted {op}");

@@ -198,7 +198,7 @@ internal sealed class TestTarget : IDisposable
         Assert.False(Ring.TryTake(out _, out _));
     }
 
-    /// <summary>The device took offence: once, loudly enough, and until it is reset.</summary>
+    /// <summary>The device asks for a reset: one line in the log, and DEVICE_NEEDS_RESET until it is reset.</summary>
     public void AssertNeedsReset(string fault)
     {
         Assert.Equal(TestDriver.Live | TestDriver.NeedsReset, Driver.Transport.Status);

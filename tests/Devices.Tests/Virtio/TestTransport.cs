@@ -43,7 +43,7 @@ internal abstract class TestTransport
 
     public abstract void WriteConfig(ulong offset, ReadOnlySpan<byte> data);
 
-    /// <summary>A raw access to the registers, for nonsense.</summary>
+    /// <summary>An access of any offset and width to the registers.</summary>
     public abstract void Raw(ulong offset, Span<byte> data, bool write);
 
     /// <summary>Bytes of registers that <see cref="Raw"/> may touch.</summary>
@@ -59,7 +59,7 @@ internal abstract class TestTransport
     public ulong ReadConfig64(ulong offset) => ReadConfig32(offset) | ((ulong)ReadConfig32(offset + 4) << 32);
 }
 
-/// <summary>Which transport a test runs over. New ones join here.</summary>
+/// <summary>Which transport a test runs over.</summary>
 public enum TransportKind
 {
     Mmio,

@@ -179,7 +179,7 @@ public sealed class VirtioRaceTests
         Assert.Empty(rig.Log);
     }
 
-    /// <summary>Plausible nonsense into the rings, as fast as it goes.</summary>
+    /// <summary>Writes random values of a plausible kind into the rings, without a pause.</summary>
     private static void Vandalize(GuestMemory memory, CancellationToken done)
     {
         var random = new Random(1);

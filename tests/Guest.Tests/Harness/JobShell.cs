@@ -25,7 +25,7 @@ internal sealed class JobShell : IDisposable
         Screen.WaitFor(Prompt);
     }
 
-    /// <summary>What a person would see.</summary>
+    /// <summary>What the terminal shows.</summary>
     public Transcript Screen { get; }
 
     public string Settings => _terminal.Settings;

@@ -26,7 +26,7 @@ public sealed partial class NetworkGuests : IDisposable
 
     internal Machine Mmio => _machines.Value[1];
 
-    /// <summary>Is the file that the two met at gone?</summary>
+    /// <summary>Whether the socket between the two machines was deleted.</summary>
     internal bool SocketIsGone => !File.Exists(_folder["lan"]);
 
     public void Dispose() => _folder.Dispose();

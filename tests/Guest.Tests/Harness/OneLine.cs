@@ -1,6 +1,6 @@
 namespace Vmm.Guest.Tests.Harness;
 
-/// <summary>Errors are one line for people.</summary>
+/// <summary>An error message is one line.</summary>
 internal static class OneLine
 {
     /// <param name="part">Comes up in the line, after <c>vmm: </c>.</param>

@@ -29,7 +29,7 @@ internal sealed class VmmTerminal : IDisposable
         _ = isRead ? Screen : null;
     }
 
-    /// <summary>What a person would see. Nothing reads it before this is first asked for.</summary>
+    /// <summary>What the terminal shows. Nothing reads it before this property is first used.</summary>
     public Transcript Screen => _screen ??= Transcript.Of(_terminal.Read);
 
     /// <summary>Any program on such a terminal.</summary>

@@ -28,10 +28,10 @@ internal sealed class VsockPrograms : IDisposable
         _asked = AskAsync(guestPort, said);
     }
 
-    /// <summary>Bytes that the first heard and sent back.</summary>
+    /// <summary>Bytes that the first received and sent back.</summary>
     public Task<long> Echoed => _echo;
 
-    /// <summary>What the second heard from the guest.</summary>
+    /// <summary>What the second received from the guest.</summary>
     public Task<byte[]> Heard => _asked;
 
     public void Dispose()

@@ -74,7 +74,7 @@ public sealed class AgentFrameReaderTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Any_bytes_are_borne(bool isSerial)
+    public void Any_bytes_are_handled(bool isSerial)
     {
         var random = new Random(1);
         for (int round = 0; round < 2000; round++)

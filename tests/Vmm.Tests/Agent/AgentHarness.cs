@@ -45,7 +45,7 @@ internal sealed class AgentHarness : IAgentOwner, IAgentProcessOwner, IDisposabl
 
     public IEnumerable<(AgentProcess Process, Streams Streams)> Processes => _streams.Select(each => (each.Key, each.Value));
 
-    /// <summary>What became of one process.</summary>
+    /// <summary>How one process ended, and its output.</summary>
     public sealed class Streams
     {
         public MemoryStream Output { get; } = new();

@@ -3,7 +3,7 @@ using Vmm.Host;
 
 namespace Vmm.Tests.Agent;
 
-/// <summary>vmm's side against guests that say anything.</summary>
+/// <summary>vmm's side of the protocol against guests that send anything.</summary>
 public sealed class AgentSessionTests : IAgentOwner, IAgentProcessOwner, IDisposable
 {
     private readonly EventLoop _loop = new();
@@ -69,7 +69,7 @@ public sealed class AgentSessionTests : IAgentOwner, IAgentProcessOwner, IDispos
     }
 
     [Fact]
-    public void Nothing_comes_of_a_process_that_has_ended_or_never_was()
+    public void Frames_of_a_process_that_has_ended_or_never_was_are_ignored()
     {
         Hello();
         AgentProcess process = Start();
@@ -91,7 +91,7 @@ public sealed class AgentSessionTests : IAgentOwner, IAgentProcessOwner, IDispos
     }
 
     [Fact]
-    public void Any_frames_are_borne()
+    public void Any_frames_are_handled()
     {
         var random = new Random(2);
         for (int round = 0; round < 300; round++)
@@ -109,7 +109,7 @@ public sealed class AgentSessionTests : IAgentOwner, IAgentProcessOwner, IDispos
     }
 
     [Fact]
-    public void Any_bytes_are_borne()
+    public void Any_bytes_are_handled()
     {
         var random = new Random(4);
         for (int round = 0; round < 300; round++)

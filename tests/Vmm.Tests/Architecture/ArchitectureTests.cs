@@ -73,9 +73,9 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
         Assert.True(wrong.Count == 0, string.Join('\n', wrong));
     }
 
-    /// <summary>Types that are in another type are at home there.</summary>
+    /// <summary>Nested types belong to their outer type.</summary>
     [Fact]
-    public void No_name_of_a_type_has_two_homes()
+    public void No_two_types_have_the_same_name()
     {
         var homes = new Dictionary<string, SortedSet<string>>(StringComparer.Ordinal);
         foreach (string file in Directory.EnumerateFiles(Path.Combine(SourceTree.Root, "src"), "*.cs", SearchOption.AllDirectories))

@@ -19,7 +19,7 @@ internal sealed class FolderGraph
                 continue;
             }
 
-            // A type parameter of the framework's is at home wherever it was met first.
+            // A type parameter of the framework's counts to the folder where it was found first.
             foreach (IType target in type.Dependencies.Select(dependency => dependency.Target).Where(target => target is not GenericParameter))
             {
                 if (folderOf(target.Namespace?.FullName ?? "") is { } to && to != from)

@@ -70,7 +70,7 @@ internal sealed class Encodings(RandomState random)
         return Finish(5, random.Next(8));
     }
 
-    /// <summary>The judge runs the guest's bytes as they are: so without RSP, and without RBX as an operand while it
+    /// <summary>The processor runs the guest's bytes unchanged: so without RSP, and without RBX as an operand while it
     /// is the pointer.</summary>
     public static bool IsFit(in Instruction instruction)
     {

@@ -7,7 +7,7 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Tests.Assist;
 
-/// <summary>This processor in user mode, as the judge of what an instruction does.</summary>
+/// <summary>Runs instructions on this processor in user mode, to compare the assist with it.</summary>
 internal sealed unsafe class Processor : IDisposable
 {
     public const int MemoryLength = 4 * 4096;

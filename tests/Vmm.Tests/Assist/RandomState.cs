@@ -4,7 +4,7 @@ using Vmm.Host;
 
 namespace Vmm.Tests.Assist;
 
-/// <summary>Random register contents, of a kind on which instructions do something.</summary>
+/// <summary>Random register contents with which most instructions have an effect.</summary>
 internal sealed class RandomState(int seed)
 {
     private readonly Random _random = new(seed);
@@ -15,7 +15,7 @@ internal sealed class RandomState(int seed)
 
     public void Fill(Span<byte> bytes) => _random.NextBytes(bytes);
 
-    /// <summary>Vector contents: now and then noise, now and then numbers of the size that occurs.</summary>
+    /// <summary>Vector contents: sometimes random bits, sometimes floating-point numbers of common sizes.</summary>
     public void FillVector(Span<byte> bytes)
     {
         _random.NextBytes(bytes);

@@ -8,7 +8,7 @@ using Vmm.Tests.Shared;
 
 namespace Vmm.Tests.Console;
 
-/// <summary>A guest that floods its console, with a reader that is slow or asleep.</summary>
+/// <summary>A guest that writes to its console without a pause, with a reader that is slow or does not read.</summary>
 public sealed class ConsoleFloodTests
 {
     private const int Ring = 64 << 10;

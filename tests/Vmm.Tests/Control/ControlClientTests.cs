@@ -6,7 +6,7 @@ using Vmm.Host;
 
 namespace Vmm.Tests.Control;
 
-/// <summary>A client of vmm's, and what listens at a machine's name: a machine, something else, or nobody.</summary>
+/// <summary>vmm's client, and what may listen at a machine's socket: a machine, something else, or nothing.</summary>
 public sealed class ControlClientTests : IDisposable
 {
     private const string Greeting = """{"protocol":1,"vmm":"9","pid":2,"unknown":[1]}""" + "\n";

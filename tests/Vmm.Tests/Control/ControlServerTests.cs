@@ -90,7 +90,7 @@ public sealed class ControlServerTests : IDisposable
         Assert.Null(client.Read());
     }
 
-    /// <summary>Who asks and does not listen is not heard any more once that fills a buffer; nothing is lost, and nobody else
+    /// <summary>A client that sends and does not read is not read from any more once a buffer is full; nothing is lost, and nobody else
     /// notices.</summary>
     [Fact]
     public void A_client_that_floods_and_does_not_read_is_held_back()

@@ -31,7 +31,7 @@ internal sealed class ControlStand : IDisposable
 
     public ControlServer Server => _server;
 
-    /// <summary>What a handler let out, which ends a machine.</summary>
+    /// <summary>The exception of a handler, which would end a machine.</summary>
     public Exception? Failure { get; private set; }
 
     public Client Connect() => new(Path);
@@ -86,7 +86,7 @@ internal sealed class ControlStand : IDisposable
         public void Dispose() => IsDisposed = true;
     }
 
-    /// <summary>Says what it likes, and reads lines.</summary>
+    /// <summary>Sends any bytes, and reads lines.</summary>
     internal sealed class Client : IDisposable
     {
         private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)

@@ -62,7 +62,7 @@ public sealed class StreamTests : IDisposable
         Assert.Null(_machine.Find(console.Number));
     }
 
-    /// <summary>Without credit nothing more comes, the guest goes on, and what is missing is told.</summary>
+    /// <summary>Without credit nothing more is sent, the guest goes on, and the client is told how many bytes it missed.</summary>
     [Fact]
     public void A_client_that_falls_behind_is_told_how_much_it_missed()
     {

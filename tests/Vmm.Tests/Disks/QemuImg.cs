@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Vmm.Tests.Disks;
 
-/// <summary>QEMU's own tools as the judge.</summary>
+/// <summary>QEMU's own tools check images.</summary>
 internal static class QemuImg
 {
     public static bool IsThere => File.Exists("/usr/bin/qemu-img") && File.Exists("/usr/bin/qemu-io");

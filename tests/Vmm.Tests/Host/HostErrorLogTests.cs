@@ -5,7 +5,7 @@ using Vmm.Host;
 
 namespace Vmm.Tests.Host;
 
-/// <summary>Errors of the host under a disk: the guest gets an I/O error, and the user is told why, once.</summary>
+/// <summary>Errors of the host below a disk: the guest gets an I/O error, and one message says why.</summary>
 public sealed class HostErrorLogTests
 {
     private const int EFBIG = 27, EDQUOT = 122;

@@ -12,7 +12,7 @@ using static Vmm.Tests.Kvm.ApplicationProcessors;
 
 namespace Vmm.Tests.Kvm;
 
-/// <summary>What went wrong in other monitors when a machine went on from a saved state (docs/snapshots.md has the list).</summary>
+/// <summary>Faults that other monitors had when a machine went on from a saved state (docs/snapshots.md has the list).</summary>
 [Collection(Alone.Name)]
 public sealed class RestoreTrapTests
 {

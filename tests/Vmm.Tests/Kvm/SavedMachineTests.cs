@@ -350,7 +350,7 @@ public sealed class SavedMachineTests
         return new Span<byte>((void*)region.Host, (int)region.Length);
     }
 
-    /// <summary>Hears NUL and CR by turns.</summary>
+    /// <summary>Receives NUL and CR by turns.</summary>
     private sealed class Sequence : IConsoleTap
     {
         private long _count;

@@ -6,7 +6,7 @@ using Vmm.Host;
 
 namespace Vmm.Tests.Networks;
 
-/// <summary>Lines that lose frames and take their time, by a clock that stands still until told.</summary>
+/// <summary>Connections that lose and delay frames, by a clock that the test moves.</summary>
 public sealed class FaultyNetTests : IDisposable
 {
     private readonly EventLoop _loop = new();
@@ -24,7 +24,7 @@ public sealed class FaultyNetTests : IDisposable
     }
 
     [Fact]
-    public void A_line_that_loses_everything_passes_nothing_and_spins_not()
+    public void A_connection_that_loses_everything_passes_nothing_and_does_not_spin()
     {
         var inner = new Echo { Flood = true };
         using var net = new FaultyNet(inner, new NetFaults(1, 0, 0), _time, Timer);
@@ -157,7 +157,7 @@ public sealed class FaultyNetTests : IDisposable
         public void Dispose() => _due = long.MaxValue;
     }
 
-    /// <summary>A line in memory.</summary>
+    /// <summary>A connection in memory.</summary>
     private sealed class Echo : INetBackend
     {
         private static readonly byte[] NoHeader = new byte[VirtioNet.HeaderBytes], Small = NetStand.Frame(60);

@@ -76,7 +76,7 @@ public sealed class SnapshotHeadTests
         Assert.Contains(problem, error.Message, StringComparison.Ordinal);
     }
 
-    /// <summary>With a checksum that fits, as somebody who means it would write it.</summary>
+    /// <summary>With the right checksum, as an attacker would write it.</summary>
     [Fact]
     public void A_hostile_one_is_refused_by_name_or_says_what_a_user_could_have_typed()
     {

@@ -8,7 +8,7 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Tests.Kvm.Vendors;
 
-/// <summary>What Intel's and AMD's processors, and PVM, do in ways of their own and a guest must not notice.</summary>
+/// <summary>What Intel's and AMD's processors, and PVM, do differently, while a guest must see the same.</summary>
 public sealed class VendorTests
 {
     private const uint Unclaimed = 0xd200_0000;
