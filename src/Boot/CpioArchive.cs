@@ -49,9 +49,6 @@ public sealed class CpioArchive(int capacity = 0) : IDisposable
         return _bytes.GetBuffer().AsMemory(0, (int)_bytes.Length);
     }
 
-    /// <summary>The same as a copy.</summary>
-    public byte[] ToArray() => Finish().ToArray();
-
     public void Dispose() => _bytes.Dispose();
 
     private CpioArchive Add(string path, uint mode, ReadOnlySpan<byte> content, uint major = 0, uint minor = 0)

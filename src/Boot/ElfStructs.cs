@@ -115,7 +115,6 @@ internal static class Elf
     public const uint EV_CURRENT = 1;
     public const uint PT_LOAD = 1;
     public const uint PT_NOTE = 4;
-    public const uint PF_X = 1;
     public const uint SHT_NULL = 0;
     public const uint SHT_NOBITS = 8;
 }

@@ -10,18 +10,6 @@ public sealed record MpTableOptions
     /// <see cref="MpTable.MaxCpus"/> are listed.</summary>
     public required int Cpus { get; init; }
 
-    /// <summary>Physical address of every local APIC.</summary>
-    public uint LocalApicAddress { get; init; } = 0xfee0_0000;
-
-    /// <summary>Physical address of the IOAPIC.</summary>
-    public uint IoApicAddress { get; init; } = 0xfec0_0000;
-
-    /// <summary>CPUID leaf 1, EAX and EDX, for the processor entries.</summary>
-    public uint CpuSignature { get; init; }
-
-    /// <inheritdoc cref="CpuSignature"/>
-    public uint CpuFeatures { get; init; } = 0x201;      // FPU and APIC
-
     /// <summary>INTx routing; when empty no PCI bus is listed.</summary>
     public IReadOnlyList<PciInterrupt> PciInterrupts { get; init; } = [];
 }
@@ -93,16 +81,16 @@ public static class MpTable
         w.Ascii("VMM", 12);
         w.Zeros(6);                                 // no OEM table
         w.U16(0);                                   // entry count, below
-        w.U32(options.LocalApicAddress);
+        w.U32((uint)Layout.LocalApic);
         w.U32(0);                                   // no extended table
 
-        int entries = Processors(w, cpus, options);
+        int entries = Processors(w, cpus);
         entries += Buses(w, options.PciInterrupts.Count > 0);
         w.U8(IoApic);
         w.U8(ioApicId);
         w.U8(0x11);
         w.U8(1);                                    // enabled
-        w.U32(options.IoApicAddress);
+        w.U32((uint)Layout.IoApic);
         entries += 1 + Interrupts(w, ioApicId, options.PciInterrupts);
 
         w.SetU16(PointerLength + 4, w.Length - PointerLength);
@@ -111,7 +99,7 @@ public static class MpTable
         return w;
     }
 
-    private static int Processors(TableWriter w, int cpus, MpTableOptions options)
+    private static int Processors(TableWriter w, int cpus)
     {
         for (int id = 0; id < cpus; id++)
         {
@@ -119,8 +107,8 @@ public static class MpTable
             w.U8(id);
             w.U8(0x14);                             // integrated APIC, as KVM's version register says
             w.U8(id == 0 ? 3 : 1);                  // enabled; bit 1: this one boots
-            w.U32(options.CpuSignature);
-            w.U32(options.CpuFeatures);
+            w.U32(0);                               // CPUID leaf 1, EAX: not told
+            w.U32(0x201);                           // and EDX: FPU and APIC
             w.Zeros(8);
         }
 

@@ -7,7 +7,7 @@ public static class MsrInitial
         MiscEnable = 0x1a0, Pat = 0x277, MtrrDefType = 0x2ff, Star = 0xc000_0081, LStar = 0xc000_0082,
         CStar = 0xc000_0083, FMask = 0xc000_0084, KernelGsBase = 0xc000_0102;
 
-    private const ulong ApicAddress = 0xfee0_0000, ApicEnabled = 1 << 11, X2ApicMode = 1 << 10, BootProcessor = 1 << 8;
+    private const ulong ApicEnabled = 1 << 11, X2ApicMode = 1 << 10, BootProcessor = 1 << 8;
 
     // SDM volume 4, IA32_FEATURE_CONTROL: the lock bit, VMX outside SMX.
     private const ulong Locked = 1 << 0, VmxOutsideSmx = 1 << 2;
@@ -32,7 +32,7 @@ public static class MsrInitial
         new(MiscEnable, FastStrings | NoBranchTraceStorage | NoPebs),
         new(MtrrDefType, MtrrWriteBack),
         new(Pat, PatReset),
-        new(ApicBase, ApicAddress | ApicEnabled | (bootProcessor ? BootProcessor : 0) | (x2apic ? X2ApicMode : 0)),
+        new(ApicBase, Layout.LocalApic | ApicEnabled | (bootProcessor ? BootProcessor : 0) | (x2apic ? X2ApicMode : 0)),
         new(SysenterCs, 0),
         new(SysenterEsp, 0),
         new(SysenterEip, 0),

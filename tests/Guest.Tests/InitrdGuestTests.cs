@@ -77,7 +77,7 @@ public sealed class InitrdGuestTests : IDisposable
             .Device("dev/console", 5, 1)
             .Program("bin/busybox", File.ReadAllBytes(Busybox()))
             .Program("init", Init + GuestScript.CountRequests + "poweroff -f\n");
-        return archive.ToArray();
+        return archive.Finish().ToArray();
     }
 
     /// <summary>busybox-static, out of the root file system that it was put into.</summary>

@@ -8,12 +8,6 @@ public sealed record AcpiOptions
     /// <summary>Number of vCPUs; vCPU n has APIC id n. 1 to 4096.</summary>
     public required int Cpus { get; init; }
 
-    /// <summary>Physical address of every local APIC.</summary>
-    public uint LocalApicAddress { get; init; } = 0xfee0_0000;
-
-    /// <summary>Physical address of the IOAPIC, whose pin n is GSI n.</summary>
-    public uint IoApicAddress { get; init; } = 0xfec0_0000;
-
     /// <summary>The PCI bus; null when there is none.</summary>
     public AcpiPci? Pci { get; init; }
 

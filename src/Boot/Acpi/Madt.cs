@@ -13,7 +13,7 @@ internal static class Madt
     public static void Write(TableWriter w, AcpiOptions options) =>
         AcpiHeader.Table(w, "APIC", 5, () =>
         {
-            w.U32(options.LocalApicAddress);
+            w.U32((uint)Layout.LocalApic);
             w.U32(HasPics);
             for (int id = 0; id < options.Cpus; id++)
             {
@@ -24,7 +24,7 @@ internal static class Madt
             w.U8(12);
             w.U8(0);                                    // its id: KVM's register starts at 0
             w.U8(0);
-            w.U32(options.IoApicAddress);
+            w.U32((uint)Layout.IoApic);
             w.U32(0);                                   // first GSI
 
             w.U8(2);                                    // interrupt source override

@@ -71,9 +71,6 @@ internal sealed class ControlConnection : IDisposable
     /// <summary>May streams send?</summary>
     public bool HasRoom => !_isOver && _outCount < EnoughUnread;
 
-    /// <summary>Bytes that the other end has not read.</summary>
-    public int Unread => _outCount;
-
     private bool MayHear => HasRoom && _inFlight < MostInFlight;
 
     /// <summary>A request is to be answered; <see cref="Answered"/> tells that it was.</summary>

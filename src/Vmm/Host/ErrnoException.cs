@@ -17,7 +17,6 @@ internal sealed class ErrnoException : Exception
     public const int EAGAIN = 11;
     public const int ENOMEM = 12;
     public const int EACCES = 13;
-    public const int EFAULT = 14;
     public const int EBUSY = 16;
     public const int EEXIST = 17;
     public const int ENODEV = 19;
@@ -33,7 +32,6 @@ internal sealed class ErrnoException : Exception
     public const int EPIPE = 32;
     public const int ENAMETOOLONG = 36;
     public const int ENOSYS = 38;
-    public const int EBADFD = 77;
     public const int EOPNOTSUPP = 95;
     public const int EADDRINUSE = 98;
     public const int EADDRNOTAVAIL = 99;
@@ -43,12 +41,8 @@ internal sealed class ErrnoException : Exception
     public ErrnoException(string call, int errno, string? remedy = null)
         : base($"{call}: {Describe(errno)}{(remedy is null ? FileErrors.Remedy(errno) : ": " + remedy)}")
     {
-        Call = call;
         Errno = errno;
     }
-
-    /// <summary>The call, for instance <c>KVM_CREATE_VM</c>.</summary>
-    public string Call { get; }
 
     public int Errno { get; }
 

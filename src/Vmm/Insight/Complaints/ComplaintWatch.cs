@@ -15,9 +15,6 @@ internal sealed class ComplaintWatch : IConsoleTap
     private int _length;
     private long _lines;
 
-    /// <summary>Lines so far, empty ones apart.</summary>
-    public long Lines => Interlocked.Read(ref _lines);
-
     /// <summary>Raised on the vCPU's thread that wrote the line, once for each such line, in order.</summary>
     public event Action<Complaint>? Found;
 
