@@ -86,7 +86,7 @@ void hold_machine(void)
         if (tasks[i].state == 'T' && stopped_used < STOPPED_MOST)
             stopped[stopped_used++] = tasks[i].pid;
     CALL(kill, -1, SIGSTOP);
-    /* One that waits for a disk stops when it has what it waits for; it does nothing before that, either. */
+    /* A process that waits for a disk stops when the disk has answered; it runs no code before that. */
     for (int waited = 0; waited < WAIT_STEPS; waited++) {
         int running = 0;
         count = list(first_process);

@@ -210,8 +210,8 @@ static long make_pipes(int pipes[3][2])
     return error;
 }
 
-/* Once a stream proves to be one of much: its pipe holds a window, for fewer turns between the agent and the process, and
-   the agent's end does not wait. Where that is too much to ask for the pipe holds what pipes hold. */
+/* Once a stream has carried much: makes its pipe as large as a window, for fewer switches between the agent and the process, and
+   the agent's end non-blocking. Where the kernel refuses the size the pipe keeps its own. */
 static void widen(int fd, int mode)
 {
     CALL(fcntl, fd, F_SETFL, mode | O_NONBLOCK);
@@ -338,7 +338,7 @@ static void push_input(struct process *process)
         close_input(process);
 }
 
-/* Carries what a stream has, a frame of it, as far as vmm has room. Returns how many bytes. */
+/* Sends one frame of a stream's output, as far as vmm has room for it. Returns how many bytes. */
 static usize pull(struct process *process, int *fd, enum frame_type type, u32 *credit, u32 *left)
 {
     usize room;
@@ -365,7 +365,7 @@ static usize pull(struct process *process, int *fd, enum frame_type type, u32 *c
     return 0;
 }
 
-/* A few frames at once of what has much to say. */
+/* Sends a few frames at once of a stream with much output. */
 static void pull_output(struct process *process)
 {
     for (int i = 0; i < PULLS_AT_ONCE && process->out >= 0 && process->out_credit != 0; i++) {

@@ -1,6 +1,6 @@
 /*
- * What vmm and its agent in the guest say to each other; docs/agent-protocol.md explains it, src/Vmm/Agent speaks the
- * other side of it. Numbers are little-endian. AgentProtocolTests compares these values with those of vmm.
+ * The protocol between vmm and its agent in the guest; docs/agent-protocol.md explains it, src/Vmm/Backends/Agent is the
+ * other side. Numbers are little-endian. AgentProtocolTests compares these values with those of vmm.
  */
 #ifndef AGENT_PROTOCOL_H
 #define AGENT_PROTOCOL_H
@@ -40,7 +40,7 @@ struct frame {
 enum frame_type {
     /* From the agent. */
     FRAME_HELLO = 0x01,             /* u16 version, u16 0, u32 window, text: sysname release machine */
-    FRAME_NOTE = 0x02,              /* text for a person */
+    FRAME_NOTE = 0x02,              /* text for the user */
     FRAME_FAILED = 0x03,            /* u32 errno, text: what of the set-up failed; nothing follows */
     FRAME_READY = 0x04,             /* answers FRAME_PING */
     FRAME_STARTED = 0x05,           /* u32 pid */

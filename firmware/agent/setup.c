@@ -1,4 +1,4 @@
-/* What vmm has done to the machine before a command runs: one frame, one deed. */
+/* Sets the machine up before a command runs: a function for each kind of frame. */
 #include "agent.h"
 
 enum { WAIT_STEP_MS = 5, WAIT_MOST_MS = 10000 };

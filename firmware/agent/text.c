@@ -1,4 +1,4 @@
-/* What of a C library is needed: the compiler calls some of it by itself. */
+/* The functions of a C library that the agent needs; the compiler calls some of them by itself. */
 #include "sys.h"
 
 void *memcpy(void *to, const void *from, usize count)

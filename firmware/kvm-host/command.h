@@ -24,7 +24,7 @@ struct session {
 
 void session_say(struct session *session, uint32_t type, const void *content, size_t length);
 
-/* Ends the process of this session; the next one begins with an empty slate. */
+/* Ends the process of this session; the next session is a new process. */
 _Noreturn void session_finish(struct session *session, const char *failure);
 
 /* Starts the command with its terminal and pipes. */

@@ -149,7 +149,7 @@ static void on_listen(int fd, pid_t process, struct queue *sent)
     queue_frame(sent, FRAME_LISTEN, frame, sizeof place + strlen(path) + 1);
 }
 
-/* 0 when the call is to go on as if nobody had looked; 1 when it is answered, or will be. */
+/* 0: the call continues unchanged; 1: it is answered, or will be. */
 static int on_connect(const struct seccomp_notif *report, int fd, struct queue *sent)
 {
     struct sockaddr_un address = { 0 };

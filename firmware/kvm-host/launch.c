@@ -80,7 +80,7 @@ _Noreturn void launch_fail(const char *message)
     finish(local ? EXIT_UNAVAILABLE : EXIT_HOST, message);
 }
 
-/* As if the signal had met a process that does nothing about it. */
+/* Ends as a process without a handler for the signal does. */
 static _Noreturn void die_of(int number)
 {
     leave();
@@ -254,7 +254,7 @@ static double next_look(double deadline, double silent)
     if (silent - now() < left)
         left = silent - now();
     if (terminal.is_wanted && !terminal.is_applied && left > 1)
-        left = 1;                       /* the shell may give us the terminal without a word */
+        left = 1;                       /* the shell may give us the terminal without a signal */
     if ((unheard != 0 || (!has_started && local)) && left > 1)
         left = 1;
     return left < 0 ? 0 : left;

@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-/* Not CLOCK_MONOTONIC: what slept with the machine is late all the same. */
+/* Not CLOCK_MONOTONIC, which stands still while this machine sleeps. */
 double now(void)
 {
     struct timespec time;

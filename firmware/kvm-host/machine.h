@@ -20,7 +20,7 @@ int machine_start(struct machine *machine, char **arguments, int ports);
 
 void machine_end(struct machine *machine);
 
-/* The last of what the machine said goes to `fd`. */
+/* Writes the end of the machine's output to `fd`. */
 void machine_tell(const struct machine *machine, int fd);
 
 double now(void);

@@ -68,7 +68,7 @@ static struct exit_frame end_of(const struct session *session)
     return end;
 }
 
-/* Ends the process of this session; the next one begins with an empty slate. */
+/* Ends the process of this session; the next session is a new process. */
 _Noreturn void session_finish(struct session *session, const char *failure)
 {
     struct exit_frame end = end_of(session);

@@ -1,4 +1,4 @@
-/* The heart of a warm host: brings commands that arrive at its socket to the agent's ports. */
+/* The main loop of a warm host: passes commands that arrive at its socket to the agent's ports. */
 #ifndef KVM_HOST_SWITCH_H
 #define KVM_HOST_SWITCH_H
 

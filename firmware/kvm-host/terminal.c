@@ -26,7 +26,8 @@ int terminal_in_foreground(const struct terminal *terminal)
     return terminal->fd >= 0 && (group < 0 || group == getpgrp());
 }
 
-/* In the background this would stop us (SIGTTOU); who was put there since the last look lets it be. */
+/* In the background tcsetattr(3) would stop this process (SIGTTOU): it is not called there, and the signal is blocked in case the
+ * process was put there since the check. */
 static int set(const struct terminal *terminal, const struct termios *mode)
 {
     sigset_t output, before;

@@ -255,7 +255,7 @@ int warm_ensure(const struct options *options)
     int port = warm_connect(), status = -1;
     if (port >= 0)
         return port;
-    /* A program of its own, which is seen for what it is: the host is its child. */
+    /* By executing the program anew, so that lists of processes show the host's own command line. */
     pid_t starter = fork();
     if (starter == 0)
         exec_start(options);

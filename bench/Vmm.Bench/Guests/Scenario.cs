@@ -3,7 +3,7 @@ using Iced.Intel;
 namespace Vmm.Bench.Guests;
 
 /// <summary>One thing that a guest can time.</summary>
-/// <param name="Name">For people.</param>
+/// <param name="Name">As tables show it.</param>
 /// <param name="Count">Samples in a batch.</param>
 /// <param name="Write">Assembles it; may use RAX, RBX, RCX and RDX. See <see cref="GuestProgram"/> for the others.</param>
 internal sealed record Scenario(string Name, int Count, Action<Assembler> Write)

@@ -5,7 +5,7 @@ using Vmm.Daemon.Machines;
 
 namespace Vmm.Daemon.Api;
 
-/// <summary>Every error is application/problem+json (RFC 9457): the status, a line for people in detail, and a code for programs.</summary>
+/// <summary>Every error is application/problem+json (RFC 9457): the status, a message for the user in detail, and a code for programs.</summary>
 internal sealed partial class Problems(IProblemDetailsService service, ILogger<Problems> logger) : IExceptionHandler
 {
     public async ValueTask<bool> TryHandleAsync(HttpContext httpContext, Exception exception, CancellationToken cancellationToken)

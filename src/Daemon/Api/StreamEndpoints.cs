@@ -6,7 +6,7 @@ using Vmm.Daemon.Machines;
 
 namespace Vmm.Daemon.Api;
 
-/// <summary>What goes on for as long as the client likes: events and logs.</summary>
+/// <summary>Streams that end when the client closes them: events and logs.</summary>
 internal static class StreamEndpoints
 {
     private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(15);

@@ -35,7 +35,7 @@ internal sealed class ControlLink : IAsyncDisposable
 
     public ControlGreeting Greeting { get; private set; } = null!;
 
-    /// <summary>Ends when the machine does, or says what no machine says.</summary>
+    /// <summary>Completes when the machine ends, or breaks the protocol.</summary>
     public Task Ended => _reading;
 
     /// <param name="patience">For the greeting, and for each answer.</param>
@@ -219,7 +219,7 @@ internal sealed class ControlLink : IAsyncDisposable
         ControlReply reply = Read(message, ControlJson.Default.ControlReply);
         if (reply.Id is { } id && _pending.TryGetValue(id, out TaskCompletionSource<ControlReply>? answer))
         {
-            answer.TrySetResult(reply);     // an answer that came too late is nobody's
+            answer.TrySetResult(reply);     // an answer that came too late is dropped
         }
     }
 

@@ -6,7 +6,7 @@ using Vmm.Daemon.Machines;
 
 namespace Vmm.Daemon.Observing;
 
-/// <summary>Tells systemd that vmmd is alive, as long as it is (sd_watchdog_enabled(3)); a vmmd that hangs is started anew.</summary>
+/// <summary>Tells systemd at intervals that vmmd is alive (sd_watchdog_enabled(3)); systemd restarts a vmmd that hangs.</summary>
 internal sealed class Watchdog(MachineRegistry registry, IOptions<DaemonOptions> options, IServiceProvider services) : BackgroundService
 {
     private static readonly ServiceState Alive = new("WATCHDOG=1");

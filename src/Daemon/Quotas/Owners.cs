@@ -5,7 +5,7 @@ using Vmm.Daemon.Hosting;
 
 namespace Vmm.Daemon.Quotas;
 
-/// <summary>Whose a machine is that was made through vmmd, and what it may take.</summary>
+/// <summary>The owner of a machine that was made through vmmd, and the machine's share of the quota.</summary>
 internal sealed record OwnerRecord(uint Uid, long Memory, int Cpus);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, RespectRequiredConstructorParameters = true)]
@@ -38,7 +38,7 @@ internal sealed class Owners
             }
             catch (JsonException)
             {
-                // Nobody's but the administrator's then.
+                // Then only the administrator may use it.
             }
         }
     }

@@ -5,7 +5,7 @@ using Vmm.Daemon.Machines;
 
 namespace Vmm.Daemon.Quotas;
 
-/// <summary>What a user has of what it may have.</summary>
+/// <summary>What a user's machines take, of its quota.</summary>
 internal sealed record QuotaUse(
     uint User, int Machines, long Memory, int Cpus, int? MostMachines = null, long? MostMemory = null, int? MostCpus = null);
 
