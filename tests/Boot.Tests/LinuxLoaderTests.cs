@@ -4,20 +4,9 @@ using Vmm.Tests.Shared;
 
 namespace Vmm.Boot.Tests;
 
-public sealed class LinuxLoaderTests : IDisposable
+public sealed class LinuxLoaderTests() : LoaderTests((0, 32 * Mib))
 {
     private const ulong Mib = 1 << 20;
-
-    private readonly TestMemory _test = new(32 * Mib);
-    private readonly TemporaryFiles _files = new();
-
-    private GuestMemory Memory => _test.Memory;
-
-    public void Dispose()
-    {
-        _test.Dispose();
-        _files.Dispose();
-    }
 
     [Fact]
     public void A_bzImage_that_unpacks_itself_lies_at_its_preferred_address_and_is_entered_at_0x200()
@@ -121,7 +110,7 @@ public sealed class LinuxLoaderTests : IDisposable
     [Fact]
     public void An_initramfs_lies_as_high_as_it_may()
     {
-        string path = _files.Write(new byte[5000]);
+        string path = Files.Write(new byte[5000]);
         LoadedGuest guest = Load(MadeUp.BzImage(), new BootRequest { Initrd = InitialRamDisk.Open([path]) });
         Assert.Equal((new GuestAddress((32 * Mib) - 0x2000), 5000UL), guest.Initrd);
         SetupHeader header = Parameters().hdr;
@@ -134,7 +123,7 @@ public sealed class LinuxLoaderTests : IDisposable
     [Fact]
     public void Several_initramfs_files_follow_each_other_aligned_to_four_bytes_and_unchanged()
     {
-        string[] paths = [_files.Write([1, 2, 3, 4, 5]), _files.Write([6]), _files.Write([7, 8])];
+        string[] paths = [Files.Write([1, 2, 3, 4, 5]), Files.Write([6]), Files.Write([7, 8])];
         LoadedGuest guest = Load(MadeUp.Vmlinux(), new BootRequest { Initrd = InitialRamDisk.Open(paths) });
         byte[] bytes = new byte[guest.Initrd.Length];
         Memory.Read(guest.Initrd.Start, bytes);
@@ -144,12 +133,12 @@ public sealed class LinuxLoaderTests : IDisposable
     [Fact]
     public void An_initramfs_that_does_not_fit_is_refused()
     {
-        string fits = _files.WriteSparse((long)((32 - 18) * Mib));
+        string fits = Files.WriteSparse((long)((32 - 18) * Mib));
         Load(MadeUp.BzImage(), new BootRequest { Initrd = InitialRamDisk.Open([fits]) });
 
-        string tooLarge = _files.WriteSparse((long)((32 - 18) * Mib) + 1);
+        string tooLarge = Files.WriteSparse((long)((32 - 18) * Mib) + 1);
         AssertRefused(MadeUp.BzImage(), new BootRequest { Initrd = InitialRamDisk.Open([tooLarge]) }, "give more --mem");
-        string huge = _files.WriteSparse(1L << 40);
+        string huge = Files.WriteSparse(1L << 40);
         AssertRefused(MadeUp.BzImage(), new BootRequest { Initrd = InitialRamDisk.Open([huge]) }, "give more --mem");
         byte[] cannotReach = MadeUp.BzImage().With(0x22c, 0xfffu); // initrd_addr_max: the first page
         AssertRefused(cannotReach, new BootRequest { Initrd = InitialRamDisk.Open([fits]) }, "does not fit in the 0 bytes");

@@ -15,17 +15,6 @@ public sealed class MpTableTests
         return table;
     }
 
-    private static int Sum(ReadOnlySpan<byte> bytes)
-    {
-        int sum = 0;
-        foreach (byte value in bytes)
-        {
-            sum += value;
-        }
-
-        return sum & 0xff;
-    }
-
     [Theory]
     [InlineData(1, 1)]
     [InlineData(2, 2)]
@@ -36,11 +25,11 @@ public sealed class MpTableTests
         byte[] table = Write(new MpTableOptions { Cpus = cpus, PciInterrupts = [new(1, 0, 16), new(31, 3, 23)] });
         Assert.Equal("_MP_"u8.ToArray(), table[..4]);
         Assert.Equal(0xf0010u, BitConverter.ToUInt32(table, 4));
-        Assert.Equal(0, Sum(table.AsSpan(0, 16)));
+        Assert.Equal(0, Checksum.Of(table.AsSpan(0, 16)));
 
         ReadOnlySpan<byte> config = table.AsSpan(16);
         Assert.Equal(config.Length, BitConverter.ToUInt16(config[4..]));
-        Assert.Equal(0, Sum(config));
+        Assert.Equal(0, Checksum.Of(config));
 
         var kinds = new int[5];
         int entries = 0;

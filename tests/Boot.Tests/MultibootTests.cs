@@ -5,20 +5,9 @@ using static Vmm.Boot.Tests.MadeUp;
 
 namespace Vmm.Boot.Tests;
 
-public sealed class MultibootTests : IDisposable
+public sealed class MultibootTests() : LoaderTests((0, 8 << 20))
 {
     private const uint Base = 0x10_0000;
-
-    private readonly TestMemory _test = new(8 << 20);
-    private readonly TemporaryFiles _files = new();
-
-    private GuestMemory Memory => _test.Memory;
-
-    public void Dispose()
-    {
-        _test.Dispose();
-        _files.Dispose();
-    }
 
     [Fact]
     public void A_flat_image_is_loaded_as_its_address_fields_say()
@@ -73,7 +62,7 @@ public sealed class MultibootTests : IDisposable
     [Fact]
     public void The_boot_information_lies_as_the_specification_says()
     {
-        string[] modules = [_files.Write([1, 2, 3]), _files.Write(new byte[5000])];
+        string[] modules = [Files.Write([1, 2, 3]), Files.Write(new byte[5000])];
         LoadedGuest guest = Load(
             Flat(Base + 0x20, Base, 0, Base + 0x1001, Base),
             new BootRequest { CommandLine = "test arg", Initrd = InitialRamDisk.Open(modules) });
@@ -167,7 +156,7 @@ public sealed class MultibootTests : IDisposable
     public void An_image_in_base_memory_is_not_overwritten_by_boot_data(uint at)
     {
         byte[] file = MultibootKernel.Flat(at);
-        LoadedGuest guest = Load(file, new BootRequest { CommandLine = "x y", Initrd = InitialRamDisk.Open([_files.Write([7])]) });
+        LoadedGuest guest = Load(file, new BootRequest { CommandLine = "x y", Initrd = InitialRamDisk.Open([Files.Write([7])]) });
         Assert.Equal((new GuestAddress(at), 0x1_0000UL), guest.Kernel);
         for (int i = 0; i < file.Length; i++)
         {
@@ -190,7 +179,7 @@ public sealed class MultibootTests : IDisposable
     {
         const uint First = 0x1000, Length = 0x9_e000;
         byte[] file = Flat(First + 0x20, First, 0, First + Length, First);
-        LoadedGuest guest = Load(file, new BootRequest { Initrd = InitialRamDisk.Open([_files.Write([7])]) });
+        LoadedGuest guest = Load(file, new BootRequest { Initrd = InitialRamDisk.Open([Files.Write([7])]) });
         ulong info = guest.Entry.Rbx;
         Assert.InRange(info, Layout.HighMemory, Layout.HighMemory + 0x2000);
         Assert.True(Read<uint>(Read<uint>(info + 24)) >= info + Layout.StartInfoRoom);
@@ -207,7 +196,7 @@ public sealed class MultibootTests : IDisposable
         AssertRefused(Flat(Base + 0x20, Base, 0, uint.MaxValue, Base), null, "outside the memory");
 
         byte[] good = Flat(Base + 0x20, Base, 0, 0, Base);
-        string large = _files.WriteSparse(7 << 20), small = _files.Write([1]);
+        string large = Files.WriteSparse(7 << 20), small = Files.Write([1]);
         AssertRefused(good, new BootRequest { Initrd = InitialRamDisk.Open([large]) }, "does not fit");
         AssertRefused(good, new BootRequest { Initrd = InitialRamDisk.Open([.. Enumerable.Repeat(small, 200)]) }, "too many files");
         AssertRefused(good, new BootRequest { Protocol = EntryProtocol.Linux64 }, "no 64-bit kernel");

@@ -4,20 +4,9 @@ using static Vmm.Boot.Tests.MadeUp;
 
 namespace Vmm.Boot.Tests;
 
-public sealed class PvhLoaderTests : IDisposable
+public sealed class PvhLoaderTests() : LoaderTests((0, 32 << 20), (Layout.FourGib, 1 << 20))
 {
     private static readonly byte[] EntryNote = Note("Xen", 18, 0, 6, 0, 1, 0, 0, 0, 0);
-
-    private readonly TestMemory _test = new((0, 32 << 20), (Layout.FourGib, 1 << 20));
-    private readonly TemporaryFiles _files = new();
-
-    private GuestMemory Memory => _test.Memory;
-
-    public void Dispose()
-    {
-        _test.Dispose();
-        _files.Dispose();
-    }
 
     [Fact]
     public void The_start_info_has_the_layout_that_Xen_documents()
@@ -27,7 +16,7 @@ public sealed class PvhLoaderTests : IDisposable
             Protocol = EntryProtocol.Pvh,
             CommandLine = "abc",
             AcpiRsdp = new GuestAddress(0xe_0000),
-            Initrd = InitialRamDisk.Open([_files.Write([1, 2, 3]), _files.Write([4])]),
+            Initrd = InitialRamDisk.Open([Files.Write([1, 2, 3]), Files.Write([4])]),
         };
         LoadedGuest guest = Load(Vmlinux(EntryNote), request);
         Assert.Equal(EntryProtocol.Pvh, guest.Protocol);

@@ -17,8 +17,8 @@ public sealed class AcpiTablesTests
 
         byte[] rsdp = Read(test, Bios.Value, 36);
         Assert.Equal("RSD PTR "u8.ToArray(), rsdp[..8]);
-        Assert.Equal(0, Sum(rsdp.AsSpan(0, 20)));
-        Assert.Equal(0, Sum(rsdp));
+        Assert.Equal(0, Checksum.Of(rsdp.AsSpan(0, 20)));
+        Assert.Equal(0, Checksum.Of(rsdp));
         Assert.Equal(2, rsdp[15]);
 
         var tables = new Dictionary<string, byte[]>();
@@ -47,7 +47,7 @@ public sealed class AcpiTablesTests
         {
             byte[] table = Read(test, at, BitConverter.ToInt32(Read(test, at + 4, 4)));
             Assert.True(at + (ulong)table.Length <= Bios.Value + (ulong)used);
-            Assert.Equal(0, Sum(table));
+            Assert.Equal(0, Checksum.Of(table));
             tables.Add(Encoding.ASCII.GetString(table, 0, 4), table);
             return table;
         }
@@ -58,17 +58,6 @@ public sealed class AcpiTablesTests
         byte[] bytes = new byte[length];
         test.Memory.Read(new GuestAddress(at), bytes);
         return bytes;
-    }
-
-    private static int Sum(ReadOnlySpan<byte> bytes)
-    {
-        int sum = 0;
-        foreach (byte value in bytes)
-        {
-            sum += value;
-        }
-
-        return sum & 0xff;
     }
 
     [Theory]

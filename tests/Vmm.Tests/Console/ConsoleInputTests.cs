@@ -83,11 +83,8 @@ public sealed class ConsoleInputTests : IDisposable
     [Fact]
     public void Commands_are_heard_behind_keys_that_the_guest_does_not_read()
     {
-        using var pty = new PseudoTerminal();
-        using FileDescriptor fd = FileDescriptor.Open(pty.Path, LibC.O_RDWR | LibC.O_NOCTTY);
-        using Terminal terminal = Terminal.TryOpen(fd.Number)!;
-        terminal.Take();
-        using ConsoleInput input = Open(fd.Number, terminal);
+        using var pty = new TerminalPair();
+        using ConsoleInput input = Open(pty.Number, pty.Terminal);
         input.Start();
         for (int i = 0; i < 3; i++)
         {
@@ -104,11 +101,8 @@ public sealed class ConsoleInputTests : IDisposable
     [Fact]
     public void Commands_are_heard_behind_a_paste_that_the_guest_does_not_read_at_all()
     {
-        using var pty = new PseudoTerminal();
-        using FileDescriptor fd = FileDescriptor.Open(pty.Path, LibC.O_RDWR | LibC.O_NOCTTY);
-        using Terminal terminal = Terminal.TryOpen(fd.Number)!;
-        terminal.Take();
-        using ConsoleInput input = Open(fd.Number, terminal);
+        using var pty = new TerminalPair();
+        using ConsoleInput input = Open(pty.Number, pty.Terminal);
         input.Start();
 
         // As much as vmm reads ahead, some of what the terminal holds, and a command.
@@ -128,11 +122,8 @@ public sealed class ConsoleInputTests : IDisposable
     [Fact]
     public void A_paste_longer_than_what_is_read_ahead_arrives_whole_where_the_guest_reads()
     {
-        using var pty = new PseudoTerminal();
-        using FileDescriptor fd = FileDescriptor.Open(pty.Path, LibC.O_RDWR | LibC.O_NOCTTY);
-        using Terminal terminal = Terminal.TryOpen(fd.Number)!;
-        terminal.Take();
-        using ConsoleInput input = Open(fd.Number, terminal);
+        using var pty = new TerminalPair();
+        using ConsoleInput input = Open(pty.Number, pty.Terminal);
         input.Start();
         string text = string.Concat(Enumerable.Range(0, 20_000).Select(i => $"line {i}\n"));
         var typist = new Thread(() => pty.Write(text)) { IsBackground = true };
@@ -144,11 +135,8 @@ public sealed class ConsoleInputTests : IDisposable
     [Fact]
     public void A_terminal_that_is_not_ours_is_not_read()
     {
-        using var pty = new PseudoTerminal();
-        using FileDescriptor fd = FileDescriptor.Open(pty.Path, LibC.O_RDWR | LibC.O_NOCTTY);
-        using Terminal terminal = Terminal.TryOpen(fd.Number)!;
-        terminal.Take();
-        using ConsoleInput input = Open(fd.Number, terminal);
+        using var pty = new TerminalPair();
+        using ConsoleInput input = Open(pty.Number, pty.Terminal);
         input.Hold();
         input.Start();
         pty.Write("shell");
@@ -168,15 +156,11 @@ public sealed class ConsoleInputTests : IDisposable
     [Fact]
     public void A_terminal_that_is_hung_up_has_ended()
     {
-        var pty = new PseudoTerminal();
-        FileDescriptor fd = FileDescriptor.Open(pty.Path, LibC.O_RDWR | LibC.O_NOCTTY);
-        using Terminal terminal = Terminal.TryOpen(fd.Number)!;
-        terminal.Take();
-        using ConsoleInput input = Open(fd.Number, terminal);
+        using var pty = new TerminalPair();
+        using ConsoleInput input = Open(pty.Number, pty.Terminal);
         input.Start();
-        pty.Dispose();
+        pty.HangUp();
         Assert.Equal($"{(char)EndOfTransmission}", Read(1));
-        fd.Dispose();
     }
 
     private ConsoleInput Open(int fd, Terminal? terminal) =>
@@ -208,6 +192,44 @@ public sealed class ConsoleInputTests : IDisposable
         }
 
         return text.ToString();
+    }
+
+    /// <summary>A terminal in raw mode, and the side at which keys are typed.</summary>
+    private sealed class TerminalPair : IDisposable
+    {
+        private readonly PseudoTerminal _keys = new();
+        private readonly FileDescriptor _fd;
+        private bool _isHungUp;
+
+        public TerminalPair()
+        {
+            _fd = FileDescriptor.Open(_keys.Path, LibC.O_RDWR | LibC.O_NOCTTY);
+            Terminal = Terminal.TryOpen(_fd.Number)!;
+            Terminal.Take();
+        }
+
+        public Terminal Terminal { get; }
+
+        public int Number => _fd.Number;
+
+        public void Write(string keys) => _keys.Write(keys);
+
+        /// <summary>Closes the side of the keys; once.</summary>
+        public void HangUp()
+        {
+            _keys.Dispose();
+            _isHungUp = true;
+        }
+
+        public void Dispose()
+        {
+            Terminal.Dispose();
+            _fd.Dispose();
+            if (!_isHungUp)
+            {
+                _keys.Dispose();
+            }
+        }
     }
 
     private sealed unsafe class InputPipe : IDisposable
