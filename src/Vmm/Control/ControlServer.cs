@@ -30,12 +30,13 @@ internal sealed class ControlServer : IDisposable
 {
     public const int MostClients = 16;
 
-    private static readonly TimeSpan LastWords = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan LastWords = TimeSpan.FromMilliseconds(500), Quiet = TimeSpan.FromSeconds(5);
 
     private readonly EventLoop _loop;
     private readonly IControlTarget _target;
     private readonly SocketName _name;
     private readonly Interest _listening;
+    private readonly LoopTimer _quiet;
     private readonly List<ControlConnection> _clients = [];
     private volatile int _subscribers;
 
@@ -47,6 +48,7 @@ internal sealed class ControlServer : IDisposable
         (_loop, _name, _target) = (loop, name, target);
         target.Tell = Tell;
         _listening = new Interest(loop, name.Number, LibC.EPOLLIN, _ => Accept());
+        _quiet = new LoopTimer(loop, ProcessMemory.TrimSoon);       // JSON needs a third of the program, and leaves garbage
     }
 
     /// <summary>The machine has ended, and so has the loop: says how to those who want to know.</summary>
@@ -69,6 +71,7 @@ internal sealed class ControlServer : IDisposable
         }
 
         _clients.Clear();
+        _quiet.Dispose();
         _listening.Dispose();
         _target.Dispose();
     }
@@ -102,6 +105,7 @@ internal sealed class ControlServer : IDisposable
 
         var client = new ControlConnection(_loop, socket, Hear, Forget);
         _clients.Add(client);
+        _quiet.Stop();
         client.Send(_target.Greeting, ControlJson.Default.ControlGreeting);
     }
 
@@ -110,6 +114,10 @@ internal sealed class ControlServer : IDisposable
         client.Dispose();
         _clients.Remove(client);
         _subscribers = _clients.Count(static each => each.IsSubscribed);
+        if (_clients.Count == 0)
+        {
+            _quiet.Set(Quiet);
+        }
     }
 
     private void Tell(ControlEvent happened)

@@ -91,9 +91,6 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         }
     }
 
-    /// <summary>Keep little memory: it is a fork.</summary>
-    public bool IsOneOfMany { get; set; }
-
     /// <summary>Was this process started for it, and not executed again for a restart?</summary>
     public bool IsFirst => _isWaitedFor;
 
@@ -132,10 +129,7 @@ internal sealed unsafe class BackgroundMachine : IDisposable
             ready.Dispose();
         }
 
-        if (IsOneOfMany)
-        {
-            ProcessMemory.Trim();
-        }
+        ProcessMemory.TrimSoon();
     }
 
     /// <summary>How it ended, for people.</summary>

@@ -132,7 +132,6 @@ internal sealed class BackgroundOptions
             using ForkImage? fork = result.GetValue(_fork) is { } number
                 ? ForkImage.TakeOver(ForkNumber.Parse(number), Overlays.Of(spec).Count)
                 : null;
-            life.IsOneOfMany = fork is not null;
             code = live(new NamedLife(life, result.GetValue(_forkName), fork, ReadForks(result)));
         }
         catch (Exception error)
