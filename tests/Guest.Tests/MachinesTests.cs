@@ -11,6 +11,23 @@ public sealed class MachinesTests
 {
     private const string Script = "tests/Guest.Tests/Scripts/three-machines.sh";
 
+    /// <summary>A machine that cannot be written down is not made, in the background or in the foreground, and nothing is left.</summary>
+    [Theory]
+    [InlineData("nr_inodes=2", "No space left on device")]
+    [InlineData("ro", "Read-only file system")]
+    public void A_place_for_machines_that_is_full_or_read_only_is_one_line(string option, string said)
+    {
+        using var folder = new TemporaryFolder();
+        foreach (string[] words in (string[][])[["--detach", "--name", "web"], ["--name", "web"]])
+        {
+            using var vmm = VmmProcess.StartAmongMounts(
+                $"mount -t tmpfs -o {option},mode=700 tmpfs {folder.Path} && export VMM_STATE_DIR={folder.Path}", [.. words, "--kernel", "/bin/true"]);
+            vmm.CloseInput();
+            VmmProcess.Ended ended = vmm.WaitForEnd();
+            Assert.Equal((69, $"vmm: {folder.Path}/machines: {said}\n"), (ended.Code, ended.Error));
+        }
+    }
+
     /// <summary>A script of fifty commands over the life of three machines, each with its exit code and what it says; then
     /// nothing is left. Root becomes nobody for it, with a /dev/kvm that nobody may use, in mounts of its own.</summary>
     [KvmFact]

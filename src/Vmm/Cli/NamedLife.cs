@@ -8,18 +8,27 @@ using Vmm.Snapshots.Forks;
 
 namespace Vmm.Cli;
 
-/// <summary>A machine with a name that this process runs in the background.</summary>
+/// <summary>A machine with a name that this process runs.</summary>
 /// <param name="ForkName">The name of one that was forked; null for one that was not.</param>
 /// <param name="Fork">What it goes on from; null where it boots.</param>
 /// <param name="MostForks">How many forks its guest may ask for; null where there is no port for that. A fork has the port, and may ask for
 /// none: else one guest could fill the host.</param>
-internal sealed record NamedLife(BackgroundMachine Life, string? ForkName, ForkImage? Fork, int? MostForks = null)
+/// <param name="IsForeground">It ends with the command that started it.</param>
+internal sealed record NamedLife(BackgroundMachine Life, string? ForkName, ForkImage? Fork, int? MostForks = null, bool IsForeground = false)
 {
     /// <summary>The machine with what is its own. One that was forked has the command line of another one, with which it must share no
     /// name of the host: its sockets are beside its control socket, and no port of the host leads into it.</summary>
     public MachineSpec For(MachineSpec spec)
     {
-        spec = spec with { Control = Life.ControlPath, MostForks = MostForks is null || ForkName is null ? MostForks : 0 };
+        string control = Life.ControlPath;
+        if (ForkName is null && spec.Control is { } given)
+        {
+            // There is one socket; its name leads to where the user wants it.
+            File.CreateSymbolicLink(control, Path.GetFullPath(given));
+            control = given;
+        }
+
+        spec = spec with { Control = control, MostForks = MostForks is null || ForkName is null ? MostForks : 0 };
         if (ForkName is null)
         {
             return spec;
@@ -37,7 +46,7 @@ internal sealed record NamedLife(BackgroundMachine Life, string? ForkName, ForkI
 
     /// <inheritdoc cref="For(MachineSpec)"/>
     public RunOptions For(RunOptions options) => ForkName is null
-        ? options with { Machine = For(options.Machine) }
+        ? options with { Machine = For(options.Machine), IsCold = options.IsCold || !IsForeground }
         : options with
         {
             Machine = For(options.Machine),

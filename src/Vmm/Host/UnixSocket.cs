@@ -103,14 +103,24 @@ internal static unsafe class UnixSocket
     }
 
     /// <summary>Is who connected this process's user, or root? As of when it connected (SO_PEERCRED, unix(7)).</summary>
-    public static bool IsPeerTrusted(FileDescriptor connection)
+    public static bool IsPeerTrusted(FileDescriptor connection) =>
+        PeerOf(connection) is { } peer && ((uint)peer.uid == 0 || peer.uid == LibC.geteuid());
+
+    /// <summary>The process that listens at a path.</summary>
+    /// <returns>Null where none does, or it has no room for a connection.</returns>
+    public static int? ListenerAt(string path)
+    {
+        using FileDescriptor socket = Create();
+        return Connect(socket, path) == 0 && PeerOf(socket) is { } peer ? peer.pid : null;
+    }
+
+    private static ucred? PeerOf(FileDescriptor connection)
     {
         ucred peer;
         socklen_t length = sizeof(ucred);
 
         // SAFETY: a struct on this stack, and its length.
-        return LibC.getsockopt(connection.Number, LibC.SOL_SOCKET, LibC.SO_PEERCRED, &peer, &length) == 0
-            && ((uint)peer.uid == 0 || peer.uid == LibC.geteuid());
+        return LibC.getsockopt(connection.Number, LibC.SOL_SOCKET, LibC.SO_PEERCRED, &peer, &length) == 0 ? peer : null;
     }
 
     /// <param name="path">Up to <see cref="MostPathBytes"/> bytes of UTF-8.</param>

@@ -32,8 +32,7 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         _directory = FileDescriptor.Open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY);
         _lock = held;
         _record = MachineRecord.Read(Place) with { Pid = LibC.getpid(), Boot = MachineRecord.BootOfHost };
-        PrivateFiles.MakeDirectory(_record.Runtime);
-        PrivateFiles.MakeDirectory(new MachineFolder(Current).RuntimePath(_record));
+        MachineStart.PrepareRuntime(new MachineFolder(Current), _record);
         Save();
     }
 
@@ -44,17 +43,7 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         _isWaitedFor = HostFile.TryStatus("/proc/self/fd/1", out Statx output) && (output.Mode & LibC.S_IFMT) == LibC.S_IFIFO;
         _ready = FileDescriptor.Duplicate(StandardOutput, Above);
         _log = LogWriter.OfThisProcess(Place);
-        _record = MachineRecord.Read(Place) with
-        {
-            Pid = LibC.getpid(),
-            Boot = MachineRecord.BootOfHost,
-            Started = null,
-            Steps = [],
-            Ended = null,
-            Verdict = null,
-            ExitCode = null,
-            Again = null,
-        };
+        _record = MachineRecord.Read(Place).Anew() with { Pid = LibC.getpid(), Boot = MachineRecord.BootOfHost };
         EnterCgroups();
         PrivateFiles.MakeDirectory(new MachineFolder(Current).RuntimePath(_record));        // the life before took it away
         Save();
@@ -97,19 +86,36 @@ internal sealed unsafe class BackgroundMachine : IDisposable
     /// <summary>Runs a machine here, in the foreground, where others find it by its name; nothing is left of it afterwards.</summary>
     /// <param name="folder">Just made.</param>
     /// <param name="held">Its lock; owned from now on.</param>
-    /// <param name="run">Runs it to its end.</param>
-    /// <returns>What that returns.</returns>
+    /// <param name="run">Runs it to its end, and returns the exit code whatever happens.</param>
+    /// <returns>That.</returns>
     public static int RunHere(MachineStore store, MachineFolder folder, FileDescriptor held, Func<BackgroundMachine, int> run)
     {
+        BackgroundMachine? machine = null;
         try
         {
-            using var machine = new BackgroundMachine(folder.Path, held);
-            return run(machine);
+            machine = new BackgroundMachine(folder.Path, held);
+            int code = run(machine);
+            MachineFolder.WriteEnd(held, code);
+            return code;
         }
         finally
         {
+            Leave(store, machine is null ? folder : new MachineFolder(machine.Current));
+            machine?.Dispose();
             held.Dispose();
-            store.Remove(folder);
+        }
+    }
+
+    /// <summary>Whatever stays is seen by who lists the machines: how it ended is more important.</summary>
+    private static void Leave(MachineStore store, MachineFolder folder)
+    {
+        try
+        {
+            store.RemoveOwn(folder);
+        }
+        catch (HostException error)
+        {
+            Stderr.WriteLine($"vmm: {error.Message}");
         }
     }
 
@@ -163,6 +169,11 @@ internal sealed unsafe class BackgroundMachine : IDisposable
 
         _log?.Finish();
         Save();
+        if (delay is null)
+        {
+            MachineFolder.WriteEnd(_lock, code);
+        }
+
         RemoveRuntime();
         if (delay is { } pause)
         {

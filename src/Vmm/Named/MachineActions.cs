@@ -70,18 +70,9 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
         MachineRecord record;
         using (folder.LockForChange())
         {
-            record = MachineStore.ReadOrExplain(folder) with
-            {
-                Pid = 0,
-                Started = null,
-                Steps = [],
-                Ended = null,
-                Verdict = null,
-                ExitCode = null,
-                Again = null,
-                Restarts = 0,
-                Runtime = store.Runtime,
-            };
+            record = MachineStore.ReadOrExplain(folder);
+            CheckIsOwn(folder, record, "give its command again");
+            record = record.Anew() with { Pid = 0, Restarts = 0, Runtime = store.Runtime };
             if (folder.IsRunning)
             {
                 throw new HostException($"{folder.Name}: it runs already");
@@ -101,6 +92,23 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
         return started;
     }
 
+    /// <exception cref="HostException">It runs in the foreground.</exception>
+    public static void CheckStays(MachineFolder folder) =>
+        CheckIsOwn(folder, MachineStore.ReadOrExplain(folder), "stop it, and give its command again");
+
+    /// <exception cref="HostException">It has no log: it runs in the foreground.</exception>
+    public static void CheckHasLog(MachineFolder folder)
+    {
+        try
+        {
+            CheckIsOwn(folder, folder.Read(), "what it says goes there, and 'vmm attach' shows what comes next");
+        }
+        catch (RecordException)
+        {
+            // A log can be read without a record.
+        }
+    }
+
     /// <summary>Gives it other limits, now where it runs, and from its next start on.</summary>
     /// <param name="change">What they are to be.</param>
     /// <exception cref="HostException">The host does not let it.</exception>
@@ -108,6 +116,7 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
     {
         using FileDescriptor guard = folder.LockForChange();
         MachineRecord record = MachineStore.ReadOrExplain(folder);
+        CheckIsOwn(folder, record, "limits go with --detach");
         MachineLimits limits = change(record.Limits);
         if (folder.IsRunning)
         {
@@ -123,7 +132,9 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
     /// <returns>What its vmm ended with; null when the wait was ended.</returns>
     public static int? Wait(MachineFolder folder, int stop)
     {
-        while (MachineProcess.TryFind(folder) is { } process)
+        // It stays readable when the machine is removed, as one in the foreground is at its end.
+        using FileDescriptor? held = folder.OpenForEnd();
+        while ((held is null || folder.IsLockAt(held.Number)) && TryFind(folder) is { } process)
         {
             using (process)
             {
@@ -134,10 +145,34 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
             }
         }
 
-        return MachineStore.ReadOrExplain(folder).ExitCode ?? KilledCode;
+        return held is not null && !folder.IsLockAt(held.Number)
+            ? MachineFolder.ReadEnd(held) ?? KilledCode
+            : MachineStore.ReadOrExplain(folder).ExitCode ?? KilledCode;
     }
 
     public static HostException NotRunning(MachineFolder folder) => new($"{folder.Name}: it does not run");
+
+    /// <summary>The machine's command is in somebody else's hands.</summary>
+    private static void CheckIsOwn(MachineFolder folder, MachineRecord record, string remedy)
+    {
+        if (record.Foreground)
+        {
+            throw new HostException($"{folder.Name}: it {(folder.IsRunning ? "runs" : "ran")} in the foreground; {remedy}");
+        }
+    }
+
+    /// <returns>Null also for one that is removed meanwhile.</returns>
+    private static MachineProcess? TryFind(MachineFolder folder)
+    {
+        try
+        {
+            return MachineProcess.TryFind(folder);
+        }
+        catch (HostException) when (!Directory.Exists(folder.Path))
+        {
+            return null;
+        }
+    }
 
     private void Kill(MachineFolder folder, MachineProcess process)
     {
@@ -185,11 +220,14 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
     }
 
     /// <summary>Where its process could not write down how it ended: it was killed, between two lives or at once.</summary>
-    private static void CompleteRecord(MachineFolder folder, string verdict, int code)
+    private void CompleteRecord(MachineFolder folder, string verdict, int code)
     {
         try
         {
-            Complete(folder, verdict, code);
+            if (!store.TryRemoveDeadForeground(folder.Name))
+            {
+                Complete(folder, verdict, code);
+            }
         }
         catch (HostException) when (!Directory.Exists(folder.Path))
         {

@@ -8,7 +8,7 @@ namespace Vmm.Named;
 /// <summary>The directory of one named machine: machine.json, its log, and a lock that its process holds while it runs.
 /// </summary>
 /// <param name="path">It may be deleted or renamed at any time.</param>
-internal sealed class MachineFolder(string path)
+internal sealed unsafe class MachineFolder(string path)
 {
     private const string LockFile = "lock", StopFile = "stop", ControlFile = "control.sock";
 
@@ -102,6 +102,27 @@ internal sealed class MachineFolder(string path)
         HostFile.TryStatus(System.IO.Path.Combine(Path, LockFile), out Statx there)
         && HostFile.TryStatus(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{number}"), out Statx mine)
         && mine.Inode == there.Inode && mine.DeviceMajor == there.DeviceMajor && mine.DeviceMinor == there.DeviceMinor;
+
+    /// <summary>The lock, to be read for the exit code; null where the machine is gone.</summary>
+    public FileDescriptor? OpenForEnd() => TryOpenLock(create: false);
+
+    /// <summary>Writes a machine's exit code into its lock, which who waits for it has open: its directory may be removed before he
+    /// looks again.</summary>
+    public static void WriteEnd(FileDescriptor life, int code)
+    {
+        // SAFETY: a number of this stack. A full disk loses it: who waits finds the record, or takes it for killed.
+        _ = LibC.ftruncate(life.Number, 0);
+        _ = LibC.pwrite(life.Number, &code, sizeof(int), 0);
+    }
+
+    /// <returns>Null where it was not written.</returns>
+    public static int? ReadEnd(FileDescriptor life)
+    {
+        int code;
+
+        // SAFETY: room for the number on this stack.
+        return LibC.pread(life.Number, &code, sizeof(int), 0) == sizeof(int) ? code : null;
+    }
 
     /// <summary>Whoever stops it says so here: then it is not started again by itself.</summary>
     public bool IsToStop

@@ -18,24 +18,29 @@ internal sealed class MachineProcess : IDisposable
     {
         while (folder.IsRunning)
         {
-            MachineRecord record = MachineStore.ReadOrExplain(folder);
-            if (record.Pid == 0 || record.Boot != MachineRecord.BootOfHost)
+            if (NumberOf(folder) is { } number)
             {
-                Thread.Sleep(10);       // whoever starts it has the lock, and the process has not written its number yet
-                continue;
+                var process = new FileDescriptor(LibC.pidfd_open(number));
+                if (!process.IsInvalid && folder.IsRunning && NumberOf(folder) == number)
+                {
+                    return new MachineProcess(folder, process);
+                }
+
+                process.Dispose();
             }
 
-            var process = new FileDescriptor(LibC.pidfd_open(record.Pid));
-            if (!process.IsInvalid && folder.IsRunning && MachineStore.ReadOrExplain(folder).Pid == record.Pid)
-            {
-                return new MachineProcess(folder, process);
-            }
-
-            process.Dispose();
+            // Whoever starts it has the lock, and its process is not so far yet.
             Thread.Sleep(10);
         }
 
         return null;
+    }
+
+    /// <summary>As the process wrote it down; or, where the disk had no room for that, that of who listens at its control socket.</summary>
+    private static int? NumberOf(MachineFolder folder)
+    {
+        MachineRecord record = MachineStore.ReadOrExplain(folder);
+        return record.Pid != 0 && record.Boot == MachineRecord.BootOfHost ? record.Pid : UnixSocket.ListenerAt(folder.ControlPath(record));
     }
 
     /// <exception cref="HostException">It is not this user's.</exception>

@@ -18,7 +18,7 @@ internal sealed record MachineRecord
 
     public const string FileName = "machine.json";
 
-    private const int MostBytes = 16 << 20;
+    private const int MostBytes = 16 << 20, MostEarlier = 16;
 
     public required int Version { get; init; }
 
@@ -33,6 +33,10 @@ internal sealed record MachineRecord
 
     /// <summary>Is it a machine of <c>vmm run</c>, with vmm's agent in it?</summary>
     public required bool HasAgent { get; init; }
+
+    /// <summary>Does it run in the foreground, as a part of the command that started it? It has no log then, is started by nobody else,
+    /// and is removed at its end.</summary>
+    public bool Foreground { get; init; }
 
     /// <summary>As the user called it.</summary>
     public required string Kernel { get; init; }
@@ -76,6 +80,9 @@ internal sealed record MachineRecord
 
     /// <summary>The steps of its last start, in order; empty before it was up.</summary>
     public IReadOnlyList<StartStep> Steps { get; init => field = value ?? []; } = [];
+
+    /// <summary>Its runs before this one, the oldest first; no more than the last few.</summary>
+    public IReadOnlyList<MachineRun> Earlier { get; init => field = value ?? []; } = [];
 
     /// <summary>When it ended last; null while it runs, and if it was killed.</summary>
     public DateTimeOffset? Ended { get; init; }
@@ -121,6 +128,22 @@ internal sealed record MachineRecord
         get => new(CpuLimit, MemoryHigh, IoLimit);
         init => (CpuLimit, MemoryHigh, IoLimit) = (value.Cpu, value.MemoryHigh, value.Io);
     }
+
+    private MachineRun LastRun => new() { Started = Started, Steps = Steps, Ended = Ended, ExitCode = ExitCode, Verdict = Verdict };
+
+    /// <summary>What it is when it is started again: its last run is one of the earlier ones.</summary>
+    public MachineRecord Anew() => this with
+    {
+        Earlier = Started is null && Ended is null
+            ? Earlier
+            : [.. Earlier.TakeLast(MostEarlier - 1), LastRun],
+        Started = null,
+        Steps = [],
+        Ended = null,
+        Verdict = null,
+        ExitCode = null,
+        Again = null,
+    };
 
     /// <param name="directory">Of the machine.</param>
     /// <exception cref="RecordException">It is not there, damaged, or of another version.</exception>

@@ -117,7 +117,9 @@ internal static unsafe class MachineStart
         }
     }
 
-    private static void PrepareRuntime(MachineFolder folder, MachineRecord record)
+    /// <summary>Makes the directory of its control socket.</summary>
+    /// <exception cref="HostException">The path is too long, or cannot be made.</exception>
+    internal static void PrepareRuntime(MachineFolder folder, MachineRecord record)
     {
         string path = folder.RuntimePath(record);
         if (Encoding.UTF8.GetByteCount(folder.ControlPath(record)) > UnixSocket.MostPathBytes)

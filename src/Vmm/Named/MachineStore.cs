@@ -131,6 +131,42 @@ internal sealed class MachineStore(string root, Func<string> runtime)
         using FileDescriptor change = folder.LockForChange();
         using FileDescriptor life = folder.TryTakeLife()
             ?? throw new HostException($"{folder.Name}: it runs; stop it first, or remove it with rm -f");
+        RemoveLocked(folder);
+    }
+
+    /// <summary>Removes a machine that this process runs, and whose lock it holds.</summary>
+    /// <inheritdoc cref="Remove"/>
+    public void RemoveOwn(MachineFolder folder)
+    {
+        using FileDescriptor change = folder.LockForChange();
+        RemoveLocked(folder);
+    }
+
+    /// <summary>Removes one of the foreground whose process was killed: nothing of it is wanted, and its command may be given again.
+    /// </summary>
+    /// <returns>Was there one?</returns>
+    public bool TryRemoveDeadForeground(string name)
+    {
+        MachineFolder folder = Folder(name);
+        if (TryRead(folder) is not { Foreground: true } || folder.IsRunning)
+        {
+            return false;
+        }
+
+        try
+        {
+            Remove(folder);
+        }
+        catch (HostException) when (!Has(name) || folder.IsRunning)
+        {
+            // Somebody else was faster.
+        }
+
+        return true;
+    }
+
+    private void RemoveLocked(MachineFolder folder)
+    {
         MachineRecord? record = TryRead(folder);
         string away = HiddenPath(folder.Name);
         try

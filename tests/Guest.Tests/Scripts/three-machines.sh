@@ -31,21 +31,24 @@ until_state() { for _ in $(seq 600); do vmm ps -a | grep -Eq "^$1 +$2" && return
 # A command on a terminal of its own (script(1)), and a conversation with it: what it prints is waited for, keys are sent. Then its
 # exit code is printed, and whether the terminal is as it was before. on_terminal COMMAND [WAIT_FOR KEYS]... [WAIT_FOR]
 on_terminal() {
-    local command=$1 got= char pid
+    local command=$1 got= char pid from to
     shift
     export SHELL=/bin/bash
     coproc TERMINAL { exec script -qefc "stty rows 33 cols 111; stty -g >before; $command; code=\$?; stty -g | cmp - before && echo terminal ok, code \$code." /dev/null; }
+    # Those of the coprocess bash closes as soon as it has ended.
     pid=$TERMINAL_PID
+    exec {from}<&"${TERMINAL[0]}" {to}>&"${TERMINAL[1]}"
     while (($#)); do
         while [[ $got != *"$1"* ]]; do
-            IFS= read -r -d '' -t 120 -N 1 -u "${TERMINAL[0]}" char || { echo "'$1' did not come after: $got"; kill "$pid"; return 1; }
+            IFS= read -r -d '' -t 120 -N 1 -u "$from" char || { echo "'$1' did not come after: $got"; kill "$pid"; return 1; }
             got+=$char
         done
         got=
-        if (($# > 1)); then printf '%b' "$2" >&"${TERMINAL[1]}"; fi
+        if (($# > 1)); then printf '%b' "$2" >&"$to"; fi
         shift $(($# > 1 ? 2 : 1))
     done
-    cat <&"${TERMINAL[0]}"
+    timeout 120 cat <&"$from" || { echo "it did not end"; ps -ef; kill "$pid"; return 1; }
+    exec {from}<&- {to}>&-
     wait "$pid"
 }
 
@@ -59,6 +62,28 @@ t 64 'no such file' vmm --detach --name web --kernel "$HOME/none"
 t 64 'goes with --detach' vmm --kernel "$here/idle.elf" --restart always
 t 64 '^vmm: --restart often: there are' web --name web --restart often
 t 0 '^NAME[^\n]*$' vmm ps -a
+
+# In the foreground: known by its name as long as it runs.
+front() { exec "$here/vmm" --kernel "$here/idle.elf" -m 32M --name front >front.out 2>&1; }
+front & pid=$!
+t 0 - until_state front running
+t 1 '^vmm: front: it runs in the foreground; what it says' vmm logs front
+t 1 '^vmm: front: it runs in the foreground; give its command again' vmm start front
+t 1 '^vmm: front: it runs in the foreground; stop it' vmm restart front
+t 1 '^vmm: front: it runs in the foreground; limits go with' vmm update --cpu-limit 1 front
+t 64 '^vmm: --name front: there is such a machine already' vmm --kernel "$here/idle.elf" --name front
+t 0 '^front$' vmm pause front
+t 0 '^front$' vmm resume front
+t 0 '^143$' bash -c "'$here/vmm' wait front & until readlink /proc/\$!/fd/* | grep -q pidfd; do sleep 0.1; done; '$here/vmm' stop front >/dev/null; wait"
+wait "$pid"
+t 143 - bash -c "exit $?"
+t 0 '^NAME[^\n]*$' vmm ps -a
+front & pid=$!
+t 0 - until_state front running
+kill -9 "$pid"
+t 0 - until_state front dead
+t 0 '^front$' web --name front
+t 0 '^front$' vmm rm -f front
 
 # web: a plain machine.
 t 0 '^web$' web --name web
@@ -95,6 +120,10 @@ t 1 '^vmm: site: it is not paused' vmm resume site
 t 0 '"state":"running"' vmm ctl db status
 t 0 '^hello$' vmm exec db -- echo hello
 t 3 - vmm exec db -- sh -c 'exit 3'
+
+# A shell in it, on a terminal: its size, Ctrl-C, its exit code; then the terminal is as it was.
+t 0 'terminal ok, code 5\.' on_terminal "'$here/vmm' exec -it db -- sh" \
+    '# ' 'stty size\r' '33 111' "sh -c 'trap \"exit 9\" INT; echo a\"\"b; sleep 1000 & wait'\r" ab '\003' '# ' 'echo code $?\r' 'code 9' 'exit 5\r'
 
 # Files into it and out of it: modes, owners and links.
 mkdir -p tree/sub && echo hello >tree/sub/file && chmod 640 tree/sub/file && chmod 750 tree/sub && ln -s sub/file tree/link && ln tree/sub/file tree/hard

@@ -31,7 +31,24 @@ public sealed class MachineRecordTests : IDisposable
         Assert.Equal(record.CommandLine, read.CommandLine);
         Assert.Equal(record.Ports, read.Ports);
         Assert.Equal(record.Steps, read.Steps);
-        Assert.Equal(record with { CommandLine = read.CommandLine, Ports = read.Ports, Steps = read.Steps, Cgroups = read.Cgroups }, read);
+        Assert.Equal(record with { CommandLine = read.CommandLine, Ports = read.Ports, Steps = read.Steps, Cgroups = read.Cgroups, Earlier = read.Earlier }, read);
+    }
+
+    [Fact]
+    public void What_is_started_again_keeps_its_last_runs()
+    {
+        MachineFolder folder = _place.Add("db");
+        Assert.Empty(folder.Read().Anew().Earlier);         // it never ran
+        for (int run = 0; run < 20; run++)
+        {
+            MachineRecord record = folder.Read().Anew() with { Started = DateTimeOffset.UnixEpoch.AddHours(run), Steps = [new StartStep("first instruction", run)] };
+            (run % 2 == 0 ? record with { Ended = record.Started, ExitCode = run, Verdict = "ended" } : record).Write(folder.Path);      // or it was killed
+        }
+
+        MachineRecord again = folder.Read().Anew();
+        Assert.Equal(Enumerable.Range(4, 16).Select(static run => (double)run), again.Earlier.Select(static run => run.Steps[0].At));
+        Assert.Equal((18, "ended", null, null), (again.Earlier[14].ExitCode!.Value, again.Earlier[14].Verdict, again.Earlier[15].ExitCode, again.Earlier[15].Ended));
+        Assert.Equal((null, 0, null, null, null), (again.Started, again.Steps.Count, again.Ended, again.ExitCode, again.Verdict));
     }
 
     [Fact]
@@ -93,7 +110,7 @@ public sealed class MachineRecordTests : IDisposable
         MachineFolder folder = _place.Add("db");
         string path = Path.Combine(folder.Path, MachineRecord.FileName);
         JsonObject record = JsonNode.Parse(File.ReadAllText(path))!.AsObject();
-        foreach (string optional in (string[])["ports", "restart", "restarts", "cgroups", "log"])
+        foreach (string optional in (string[])["ports", "restart", "restarts", "cgroups", "log", "foreground", "earlier"])
         {
             Assert.True(record.Remove(optional), optional);
         }

@@ -78,7 +78,7 @@ internal sealed class BackgroundOptions
     /// <summary>Does it go on from a copy of another machine, so that it needs no kernel?</summary>
     public bool IsFork(ParseResult result) => result.GetValue(_fork) is not null;
 
-    /// <summary>Runs a machine here, or leaves it in the background.</summary>
+    /// <summary>Runs a machine here, where others find it by its name if it has one, or leaves it in the background.</summary>
     /// <param name="spec">The machine, checked.</param>
     /// <param name="hasAgent">Is it one of vmm run?</param>
     /// <param name="live">Runs it here to its end.</param>
@@ -100,7 +100,9 @@ internal sealed class BackgroundOptions
             string? alone = result.GetResult(_restart) is not null ? Restart
                 : result.GetResult(_forkPort) is not null ? ForkPort
                 : _limits.Given(result);
-            return alone is null ? live(null) : throw new UsageException($"{alone}: goes with {Detach}");
+            return alone is not null ? throw new UsageException($"{alone}: goes with {Detach}")
+                : spec.Name is { } name && !IsInEmulatedHost ? RunNamed(spec, name, hasAgent, live)
+                : live(null);
         }
 
         ReadForks(result);
@@ -126,39 +128,38 @@ internal sealed class BackgroundOptions
     private int Live(ParseResult result, MachineSpec spec, string directory, Func<NamedLife?, int> live)
     {
         using BackgroundMachine life = BackgroundMachine.Enter(MachineStart.Option, directory);
-        int code;
-        try
+        return life.Finish(Tell(life, () =>
         {
             using ForkImage? fork = result.GetValue(_fork) is { } number
                 ? ForkImage.TakeOver(ForkNumber.Parse(number), Overlays.Of(spec).Count)
                 : null;
-            code = live(new NamedLife(life, result.GetValue(_forkName), fork, ReadForks(result)));
+            return live(new NamedLife(life, result.GetValue(_forkName), fork, ReadForks(result)));
+        }));
+    }
+
+    /// <returns>The exit code, whatever happens.</returns>
+    private static int Tell(BackgroundMachine life, Func<int> live)
+    {
+        try
+        {
+            return live();
         }
         catch (Exception error)
         {
-            code = LastWords.Tell(error);
             life.Tell(Failures.Describe(error));
+            return LastWords.Tell(error);
         }
-
-        return life.Finish(code);
     }
 
-    /// <summary>The same, and one that runs here is also found by its name, as long as it runs.</summary>
-    /// <inheritdoc cref="Run"/>
-    public int RunNamed(ParseResult result, MachineSpec spec, bool hasAgent, Func<NamedLife?, int> live)
+    /// <summary>In the foreground: others find it by its name as long as it runs.</summary>
+    private static int RunNamed(MachineSpec spec, string name, bool hasAgent, Func<NamedLife?, int> live)
     {
-        if (spec.Name is not { } name || IsAsked(result) || result.GetValue(_directory) is not null || IsInEmulatedHost)
-        {
-            return Run(result, spec, hasAgent, live);
-        }
-
-        return Run(result, spec, hasAgent, _ =>
-        {
-            MachineStore store = MachineStore.Default;
-            (MachineFolder folder, FileDescriptor held) = Create(
-                store, name, Records(store, spec, hasAgent, Words(), RestartPolicy.Parse(RestartPolicy.NoText), MachineLimits.None)).Made;
-            return BackgroundMachine.RunHere(store, folder, held, machine => live(new NamedLife(machine, ForkName: null, Fork: null)));
-        });
+        MachineStore store = MachineStore.Default;
+        Func<string, MachineRecord> records = Records(
+            store, spec, hasAgent, OwnCommandLine.Read().Arguments, RestartPolicy.Parse(RestartPolicy.NoText), MachineLimits.None);
+        (MachineFolder folder, FileDescriptor held) = Create(store, name, each => records(each) with { Foreground = true }).Made;
+        return BackgroundMachine.RunHere(store, folder, held, machine => Tell(
+            machine, () => live(new NamedLife(machine, ForkName: null, Fork: null, IsForeground: true))));
     }
 
     private static bool IsInEmulatedHost => Environment.GetEnvironmentVariable(EmulatedHost.InsideVariable) is "1";
@@ -194,7 +195,7 @@ internal sealed class BackgroundOptions
                 return (record, made);
             }
 
-            if (given is not null)
+            if (given is not null && !store.TryRemoveDeadForeground(given))
             {
                 throw MachineStore.Taken(given);
             }

@@ -106,7 +106,8 @@ internal sealed class BootCommand
 
     private readonly Option<string> _name = new("--name")
     {
-        Description = "The machine's name; the MAC addresses of its network cards are derived from it",
+        Description = "The machine's name: 'vmm ps' and the other commands for machines find it by that while it runs; the MAC addresses of its "
+            + "network cards are derived from it",
         HelpName = "NAME",
     };
 

@@ -31,6 +31,7 @@ internal static class MachineCommands
             actions.Stop(folder, timeout))));
         root.Subcommands.Add(named("restart", () => WithTimeout("restart", "Stop machines, and start them again", static (actions, folder, timeout) =>
         {
+            MachineActions.CheckStays(folder);
             actions.Stop(folder, timeout);
             Start(actions, folder);
         })));

@@ -25,7 +25,7 @@ internal static class MachineListCommand
         var both = new Option<bool>("-aq", "-qa") { Description = "The same as -a -q", Hidden = true };
         var json = new Option<bool>("--json") { Description = "Print them for programs, as one JSON array; with --watch one a line" };
         var watch = new Option<bool>("--watch", "-w") { Description = "Print them again every second, until Ctrl-C" };
-        var command = new Command("ps", "List machines that stay in the background, and what they use");
+        var command = new Command("ps", "List machines that have a name, and what they use");
         foreach (Option option in (Option[])[all, quiet, both, json, watch])
         {
             command.Options.Add(option);

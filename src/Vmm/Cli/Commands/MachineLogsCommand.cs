@@ -38,7 +38,10 @@ internal static class MachineLogsCommand
             int? last = result.GetValue(tail) is { } count ? ParseTail(count) : null;
             int code = ExitCodes.Success;
             OutputReader.Follow(() => code = MachineCommands.ForEach([result.GetRequiredValue(machine)], (_, folder) =>
-                Print(folder, new LogPrinter(from, result.GetValue(timestamps)), last, result.GetValue(follow))));
+            {
+                MachineActions.CheckHasLog(folder);
+                Print(folder, new LogPrinter(from, result.GetValue(timestamps)), last, result.GetValue(follow));
+            }));
             return code;
         });
         return command;

@@ -92,7 +92,7 @@ internal sealed class RestoreCommand(StartClock clock)
                     + "'hwclock -s' in the guest does, from a clock that has the host's time");
             }
 
-            return _background.RunNamed(result, spec, hasAgent, life =>
+            return _background.Run(result, spec, hasAgent, life =>
                 hasAgent ? GoOn(snapshot, with, spec, setsClock ?? true, life) : GoOn(snapshot, with, spec, life));
         });
         return command;

@@ -153,7 +153,8 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
 
         if (one is not null)
         {
-            return _background.Run(result, one.Machine, hasAgent: true, life =>
+            // Of many only the command that starts them has that name.
+            return _background.Run(result, one.Reports.IsOneOfMany ? one.Machine with { Name = null } : one.Machine, hasAgent: true, life =>
             {
                 one = life?.For(one) ?? one;
                 return RunOne(
@@ -217,7 +218,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         using ControlSocket? socket = ControlSocket.Open(options.Machine);
         using PackedRoot? packed = options.Fork is null ? PackedRoot.Make(options.Root) : null;
         MachineSpec asked = told.For(options.Machine);
-        bool boots = options.IsCold || life is not null || socket is not null;     // what stays is no copy of others
+        bool boots = options.IsCold || (life is null && socket is not null);
         using EndedRun ended = RunStart.Go(
             options with { IsCold = boots }, recorder, packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] },
             told.Observer, VersionCommand.Version, life is null ? null : machine => life.Up(StartSteps.Of(clock, life, machine.FirstEntry, recorder.Marks)),
