@@ -5,10 +5,12 @@ using Vmm.Host;
 namespace Vmm.Snapshots;
 
 /// <summary>A directory that gets its name when it is complete and durable: until then it is called <c>NAME.partial</c>, and it
-/// is removed if that fails. A partial directory of a killed vmm is reused.</summary>
+/// is removed if that fails. A partial directory of a killed vmm is reused: one of this user's with nothing in it but files of a
+/// snapshot. Whatever else has that name is left as it is.</summary>
 internal sealed class PartialDirectory : IDisposable
 {
     private const uint OwnerOnly = 0x1c0, OwnerOnlyFile = 0x180;        // rwx------, rw-------: guests have secrets
+    private const uint OthersMay = 0x3f;
 
     private const string Suffix = ".partial";
 
@@ -43,28 +45,29 @@ internal sealed class PartialDirectory : IDisposable
         }
 
         string partial = name + Suffix;
-        if (LibC.mkdir(partial, OwnerOnly) != 0 && Marshal.GetLastPInvokeError() is not ErrnoException.EEXIST and int errno)
+        if (LibC.mkdir(partial, OwnerOnly) != 0 && Marshal.GetLastPInvokeError() is var errno and not ErrnoException.EEXIST)
         {
             throw CannotMake(partial, errno);
         }
 
-        int number = LibC.open(partial, LibC.O_RDONLY | LibC.O_DIRECTORY | LibC.O_CLOEXEC, 0);
+        int number = LibC.open(partial, LibC.O_RDONLY | LibC.O_DIRECTORY | LibC.O_NOFOLLOW | LibC.O_CLOEXEC, 0);
         if (number < 0)
         {
-            throw CannotMake(partial, Marshal.GetLastPInvokeError());
+            errno = Marshal.GetLastPInvokeError();
+            throw errno == LibC.ENOTDIR || errno == LibC.ELOOP ? InTheWay(partial) : CannotMake(partial, errno);
         }
 
         var directory = new PartialDirectory(name, partial, new FileDescriptor(number), isDurable);
-        if (LibC.flock(number, LibC.LOCK_EX | LibC.LOCK_NB) != 0)
+        try
+        {
+            directory.TakeOver();
+            return directory;
+        }
+        catch
         {
             directory._lock.Dispose();
-            throw new UsageException($"{name}: another snapshot is being written there");
+            throw;
         }
-
-        // Its files are incomplete.
-        directory._files.AddRange(Directory.EnumerateFiles(partial).Select(static path => Path.GetFileName(path)));
-        directory.RemoveFiles();
-        return directory;
     }
 
     /// <summary>Is it one that another vmm writes to now, and not what a killed one left?</summary>
@@ -140,6 +143,35 @@ internal sealed class PartialDirectory : IDisposable
 
         _lock.Dispose();
     }
+
+    /// <summary>Locks it, and empties it of what a killed vmm left.</summary>
+    private void TakeOver()
+    {
+        Statx status = HostFile.Status(_lock, _partial);
+        if (status.UserId != LibC.geteuid() || (status.Mode & OthersMay) != 0)
+        {
+            throw InTheWay(_partial);
+        }
+
+        // Whoever had the lock before may have given the directory its name.
+        if (LibC.flock(_lock.Number, LibC.LOCK_EX | LibC.LOCK_NB) != 0 || !HostFile.TryStatus(_partial, out Statx there, LibC.AT_SYMLINK_NOFOLLOW)
+            || (there.Inode, there.DeviceMajor, there.DeviceMinor) != (status.Inode, status.DeviceMajor, status.DeviceMinor))
+        {
+            throw new UsageException($"{_name}: another snapshot is being written there");
+        }
+
+        string[] names = [.. Directory.EnumerateFileSystemEntries(_partial).Select(static path => Path.GetFileName(path))];
+        if (!names.All(SnapshotFiles.IsOne))
+        {
+            throw InTheWay(_partial);
+        }
+
+        _files.AddRange(names);     // incomplete
+        RemoveFiles();
+    }
+
+    private static UsageException InTheWay(string partial) => new(
+        $"{partial}: is in the way, and no unfinished snapshot of this user's; remove it, or give another name");
 
     private static Exception CannotMake(string path, int errno) => FileErrors.IsHostsFault(errno)
         ? new HostException($"{path}: {FileErrors.Describe(errno)}")

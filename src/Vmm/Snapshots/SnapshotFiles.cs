@@ -18,6 +18,16 @@ internal static class SnapshotFiles
     /// <summary>Of a diff: the pages that it has, a bit for each (<see cref="Machines.PageSet.ToBytes"/>).</summary>
     public const string Pages = "memory.pages";
 
+    /// <summary>Of an entry of the boot cache: what it depends on, and where it is from.</summary>
+    public const string Key = "key", Origin = "origin";
+
+    private const string OverlayStart = "disk", OverlayEnd = ".qcow2";
+
     /// <summary>The writes to an ephemeral disk.</summary>
-    public static string Overlay(int disk) => $"disk{disk}.qcow2";
+    public static string Overlay(int disk) => $"{OverlayStart}{disk}{OverlayEnd}";
+
+    /// <summary>Has a snapshot a file of that name?</summary>
+    public static bool IsOne(string name) => name is Head or State or Memory or MemoryChecksums or Pages or Key or Origin
+        || (name.StartsWith(OverlayStart, StringComparison.Ordinal) && name.EndsWith(OverlayEnd, StringComparison.Ordinal)
+            && name.AsSpan()[OverlayStart.Length..^OverlayEnd.Length] is { IsEmpty: false } number && !number.ContainsAnyExceptInRange('0', '9'));
 }

@@ -42,8 +42,9 @@ public sealed class PartialDirectoryTests : IDisposable
     [Fact]
     public void What_a_killed_one_left_is_taken_over()
     {
-        Directory.CreateDirectory(Name + ".partial");
+        MakePartial();
         File.WriteAllText(Path.Combine(Name + ".partial", "memory"), "old");
+        File.WriteAllText(Path.Combine(Name + ".partial", "disk10.qcow2"), "old");
         using (PartialDirectory directory = PartialDirectory.Create(Name))
         {
             directory.CreateFile("a", "new"u8);
@@ -51,6 +52,39 @@ public sealed class PartialDirectoryTests : IDisposable
         }
 
         Assert.Equal([Path.Combine(Name, "a")], Directory.GetFileSystemEntries(Name));
+    }
+
+    [Theory]
+    [InlineData("thesis.odt")]
+    [InlineData("disk.qcow2")]
+    [InlineData("diskette.qcow2")]
+    public void A_directory_with_other_files_is_left_as_it_is(string file)
+    {
+        MakePartial();
+        string path = Path.Combine(Name + ".partial", file);
+        File.WriteAllText(path, "mine");
+        File.WriteAllText(Path.Combine(Name + ".partial", "memory"), "mine");
+        AssertInTheWay();
+        Assert.Equal("mine", File.ReadAllText(path));
+        Assert.Equal("mine", File.ReadAllText(Path.Combine(Name + ".partial", "memory")));
+    }
+
+    [Fact]
+    public void A_link_is_not_followed_and_what_others_may_write_to_is_not_used()
+    {
+        string target = Directory.CreateDirectory(Path.Combine(_folder, "victim")).FullName;
+        File.WriteAllText(Path.Combine(target, "memory"), "mine");
+        File.CreateSymbolicLink(Name + ".partial", target);
+        AssertInTheWay();
+        Assert.Equal("mine", File.ReadAllText(Path.Combine(target, "memory")));
+
+        File.Delete(Name + ".partial");
+        File.WriteAllText(Name + ".partial", "a file");
+        AssertInTheWay();
+        File.Delete(Name + ".partial");
+        MakePartial();
+        File.SetUnixFileMode(Name + ".partial", (UnixFileMode)0x1ff);
+        AssertInTheWay();
     }
 
     [Fact]
@@ -89,5 +123,14 @@ public sealed class PartialDirectoryTests : IDisposable
     {
         UsageException error = Assert.Throws<UsageException>(() => PartialDirectory.Create(name));
         Assert.Contains(problem, error.Message, StringComparison.Ordinal);
+    }
+
+    private void MakePartial() => Directory.CreateDirectory(
+        Name + ".partial", UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+
+    private void AssertInTheWay()
+    {
+        UsageException error = Assert.Throws<UsageException>(() => PartialDirectory.Create(Name));
+        Assert.StartsWith($"{Name}.partial: is in the way", error.Message, StringComparison.Ordinal);
     }
 }

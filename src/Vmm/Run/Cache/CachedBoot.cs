@@ -10,7 +10,7 @@ namespace Vmm.Run.Cache;
 internal sealed record CachedBoot(string Directory, ulong Bytes, DateTime Used, ulong Uses, bool IsStale)
 {
     /// <summary>Its files beside those of a snapshot: its key, what that was made of, and a byte for each use.</summary>
-    public const string KeyFile = "key", OriginFile = "origin", UsesFile = "uses";
+    public const string KeyFile = SnapshotFiles.Key, OriginFile = SnapshotFiles.Origin, UsesFile = "uses";
 
     public static CachedBoot Of(string directory)
     {
