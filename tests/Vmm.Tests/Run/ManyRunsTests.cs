@@ -59,6 +59,14 @@ public sealed class ManyRunsTests : IDisposable
     }
 
     [Fact]
+    public void A_run_whose_vmm_failed_after_it_had_written_that_it_passed_has_not_passed()
+    {
+        (int code, RunResult[] results) = Run(["a"], "(result); echo 'vmm: --trace t: No space left on device' >&2; exit 125");
+        Assert.Equal(1, code);
+        Assert.Equal((RunOutcome.VmmFailed, 125, "--trace t: No space left on device"), (results[0].Verdict, results[0].Code, results[0].Message));
+    }
+
+    [Fact]
     public void Words_of_the_command_get_the_item_as_it_is()
     {
         (_, RunResult[] results) = Run(["it's; $(touch x)", "-n"], "printf '%s' \"$item\" >$(mktemp -p " + _folder + " got.XXXX); result");

@@ -248,6 +248,30 @@ public sealed class RunResultTests : IDisposable
     public void A_file_that_cannot_be_written_is_reported_before_the_boot() =>
         Assert.Throws<UsageException>(() => new RunRecorder(Options(new RunReports { Result = "/no/such/directory/x" })));
 
+    /// <summary>/dev/full is a disk that is full.</summary>
+    [Theory]
+    [InlineData("--log")]
+    [InlineData("--junit")]
+    [InlineData("--result")]
+    public void A_run_whose_report_is_not_complete_has_not_passed(string option)
+    {
+        var recorder = new RunRecorder(Options(new RunReports
+        {
+            Log = option == "--log" ? "/dev/full" : null,
+            JUnit = option == "--junit" ? "/dev/full" : null,
+            Result = option == "--result" ? "/dev/full" : At("result.json"),
+        }));
+        recorder.Log?.Write("booting\n"u8);
+        RunVerdict verdict = recorder.Finish(new RunVerdict(RunOutcome.Passed, 0), entered: 0, console: []);
+        recorder.Dispose();
+        Assert.Equal((RunOutcome.VmmFailed, 125), (verdict.Outcome, verdict.Code));
+        Assert.StartsWith(option, verdict.Message, StringComparison.Ordinal);
+        if (option != "--result")
+        {
+            Assert.Contains("\"code\": 125", File.ReadAllText(At("result.json")), StringComparison.Ordinal);
+        }
+    }
+
     private string At(string name) => Path.Combine(_folder, name);
 
     private static RunOptions Options(RunReports reports) => new()

@@ -5,7 +5,8 @@ using Vmm.Run.Results;
 
 namespace Vmm.Run.Many;
 
-/// <summary>The result of a vmm that has ended: its result file, or without one its output and exit code.</summary>
+/// <summary>The result of a vmm that has ended: its result file; its output and exit code where there is none, and where it says that the run
+/// passed, and vmm did not end with 0 (something failed afterwards).</summary>
 internal static class RunEnd
 {
     private const int MostTail = 256 << 10;
@@ -18,7 +19,7 @@ internal static class RunEnd
         try
         {
             using FileStream file = File.OpenRead(result);
-            if (JsonSerializer.Deserialize(file, RunResultJson.Default.RunResult) is { } told)
+            if (JsonSerializer.Deserialize(file, RunResultJson.Default.RunResult) is { } told && (told.Verdict != RunOutcome.Passed || code == 0))
             {
                 return told with { Name = item.Name };
             }

@@ -26,8 +26,11 @@ internal sealed class ConsoleLog : ISerialOutput, IDisposable
         _writer = new WriterThread("--log", file.BeginWriting(), Capacity);
     }
 
-    /// <summary>Why it is incomplete; null while it is not.</summary>
-    public string? Failure => _writer.Failure?.Message ?? (_lost > 0 ? $"--log: {_lost} bytes were left out: the disk was too slow" : null);
+    /// <summary>Why it could not be written; null while it could.</summary>
+    public string? Failure => _writer.Failure?.Message;
+
+    /// <summary>What is missing at its end because the disk was too slow; null for nothing.</summary>
+    public string? Lost => Failure is null && _lost > 0 ? $"--log: {_lost} bytes were left out: the disk was too slow" : null;
 
     /// <summary>On one thread at a time.</summary>
     public int Write(ReadOnlySpan<byte> bytes)

@@ -102,7 +102,11 @@ internal sealed class RunRecorder : IDisposable
         IReadOnlyList<RunComplaint> complaints = Complaints.ToResults();
         int? commandCode = verdict.Outcome is RunOutcome.Passed or RunOutcome.Failed ? verdict.Code : null;
         verdict = Judge(verdict, complaints);
-        var result = new RunResult
+        TellTests();
+        Log?.Flush(TimeSpan.FromSeconds(2));
+        Tell(Log?.Lost);
+        verdict = Counting(Log?.Failure, verdict);
+        return Write(verdict, new RunResult
         {
             Name = _reports.Name ?? string.Join(' ', _options.Command),
             Command = _options.Command,
@@ -116,10 +120,7 @@ internal sealed class RunRecorder : IDisposable
             Complaints = complaints,
             Tests = _tests?.Cases ?? [],
             Console = verdict.ShowConsole ? console : [],
-        };
-        TellTests();
-        Write(result);
-        return verdict;
+        });
     }
 
     public void Dispose()
@@ -178,24 +179,37 @@ internal sealed class RunRecorder : IDisposable
         }
     }
 
-    private void Write(RunResult result)
+    /// <summary>What was asked for is not there: then the run has not passed.</summary>
+    /// <param name="failure">Of one of its files; null for none.</param>
+    private static RunVerdict Counting(string? failure, RunVerdict verdict)
     {
+        if (verdict.Outcome == RunOutcome.Passed && failure is not null)
+        {
+            return RunVerdict.Failed(failure);      // who reports the verdict tells it
+        }
+
+        Tell(failure);
+        return verdict;
+    }
+
+    /// <summary>Writes the files. The result is the last report, so that it tells of the others.</summary>
+    private RunVerdict Write(RunVerdict verdict, RunResult result)
+    {
+        if (_junit is not null)
+        {
+            JUnitReport.Write(_junit, [result]);
+            verdict = Counting(_junit.Failure, verdict);
+            result = result with { Verdict = verdict.Outcome, Code = verdict.Code, Message = verdict.Message };
+        }
+
         if (_result is not null)
         {
             JsonSerializer.Serialize(_result, result, RunResultJson.Default.RunResult);
             _result.Write("\n"u8);
-            Tell(_result.Failure);
+            verdict = Counting(_result.Failure, verdict);
         }
 
-        if (_junit is not null)
-        {
-            JUnitReport.Write(_junit, [result]);
-            Tell(_junit.Failure);
-        }
-
-        Log?.Flush(TimeSpan.FromSeconds(2));
-        Tell(Log?.Failure);
-        if (result.Verdict == RunOutcome.Passed)
+        if (verdict.Outcome == RunOutcome.Passed)
         {
             _bundle?.Drop();
         }
@@ -203,6 +217,8 @@ internal sealed class RunRecorder : IDisposable
         {
             Tell(_bundle?.Write(result, Console.Lines(), _output!.ToArray(), _error!.ToArray()));
         }
+
+        return verdict;
     }
 
     private static void Tell(string? line)
