@@ -151,7 +151,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         _echo?.Flush(Hurried);
         _terminal?.Restore();
         Stderr.EndRun();
-        if (_output.Failure is { Errno: not ErrnoException.EPIPE } failure && verdict.Code != RunVerdict.TimedOut)
+        if ((_input?.Failure ?? FailureOf(_output) ?? FailureOf(_error)) is { } failure && verdict.Code != RunVerdict.TimedOut)
         {
             verdict = RunVerdict.Failed(failure.Message);
         }
@@ -326,6 +326,9 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
             verdict = RunVerdict.StoppedBy(signal);
         }
     }
+
+    /// <summary>A reader that has gone is none.</summary>
+    private static ErrnoException? FailureOf(StreamOutput output) => output.Failure is { Errno: not ErrnoException.EPIPE } failure ? failure : null;
 
     private bool Forward(int signal)
     {

@@ -33,6 +33,10 @@ internal sealed class StreamInput : IDisposable
         }
     }
 
+    /// <summary>The error that ended it: the command has got a part only. Null where there was none, or no input to read: a descriptor that
+    /// is for writing only (nohup(1) opens one), a terminal that was hung up or is another's.</summary>
+    public ErrnoException? Failure { get; private set; }
+
     /// <summary>The command has credit again.</summary>
     public void Continue()
     {
@@ -89,7 +93,8 @@ internal sealed class StreamInput : IDisposable
 
             if (got <= 0)
             {
-                Stop();             // the end, or a terminal that was hung up (EIO)
+                Failure = got == 0 ? null : FailureOf(Marshal.GetLastPInvokeError());
+                Stop();
                 _process.PutInput(0);
                 return;
             }
@@ -104,6 +109,11 @@ internal sealed class StreamInput : IDisposable
             Continue();
         }
     }
+
+    private ErrnoException? FailureOf(int errno) =>
+        errno == LibC.EBADF || (errno == ErrnoException.EIO && LibC.isatty(_source.Number) == 1)
+            ? null
+            : new ErrnoException("standard input", errno);
 
     private void CountControls(ReadOnlySpan<byte> typed)
     {

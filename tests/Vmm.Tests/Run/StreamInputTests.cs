@@ -49,4 +49,22 @@ public sealed unsafe class StreamInputTests : IDisposable
             }
         }
     }
+
+    [Fact]
+    public void An_input_that_cannot_be_read_is_an_error_and_one_that_is_for_writing_only_is_empty()
+    {
+        Assert.Equal(ErrnoException.EISDIR, FailureOf("/", LibC.O_RDONLY)?.Errno);
+        Assert.Null(FailureOf("/dev/null", LibC.O_WRONLY));
+        Assert.Null(FailureOf("/dev/null", LibC.O_RDONLY));
+    }
+
+    private ErrnoException? FailureOf(string path, int flags)
+    {
+        (AgentProcess process, _) = _agent.Start(
+            new AgentCommand { Arguments = ["cat"], Environment = ["PATH=/usr/bin:/bin"] }, closesInput: false);
+        _agent.Wait(() => process.GuestPid != 0);
+        using FileDescriptor file = FileDescriptor.Open(path, flags);
+        using var input = new StreamInput(_agent.Loop, file.Number, process, escaped: null);
+        return input.Failure;
+    }
 }

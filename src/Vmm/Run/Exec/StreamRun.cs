@@ -61,7 +61,7 @@ internal sealed class StreamRun : IInputSink, IDisposable
         Flush(_output, ref verdict);
         Flush(_error, ref verdict);
         _terminal?.Restore();
-        return verdict;
+        return _input?.Failure is { } failure ? RunVerdict.Failed(failure.Message) : verdict;
     }
 
     public Span<byte> ReserveInput() =>
