@@ -11,6 +11,7 @@ namespace Vmm.Daemon.Api;
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(MachineList))]
 [JsonSerializable(typeof(MachineView))]
+[JsonSerializable(typeof(MachineRuns))]
 [JsonSerializable(typeof(MachineRequest))]
 [JsonSerializable(typeof(MachineEvent))]
 [JsonSerializable(typeof(ControlStatistics))]

@@ -25,6 +25,7 @@ internal static class MachineEndpoints
         Action(machines.MapPost("/{name}/resume", Resume), "resumeMachine", "Let its virtual CPUs go on");
         Action(machines.MapPost("/{name}/power", Power), "pressPower", "Press its power button");
         Action(machines.MapGet("/{name}/stats", Statistics), "getStatistics", "What a machine has used so far");
+        One(machines.MapGet("/{name}/runs", Runs), "getRuns", "The boot timeline of each of its last runs, the last one first");
         app.MapGet("/v1/quota", Quota).WithTags("quota").WithName("getQuota").WithSummary("What the caller has, and may have");
     }
 
@@ -92,6 +93,9 @@ internal static class MachineEndpoints
 
     private static async Task<Ok<ControlStatistics>> Statistics(string name, HttpContext context, MachineRegistry registry) =>
         TypedResults.Ok(await registry.Get(name, Peer.Of(context)).AskStatisticsAsync(context.RequestAborted));
+
+    private static Ok<MachineRuns> Runs(string name, HttpContext context, MachineRegistry registry) =>
+        TypedResults.Ok(new MachineRuns(registry.Get(name, Peer.Of(context)).ReadRuns()));
 
     private static Ok<QuotaUse> Quota(HttpContext context, QuotaBook quotas) => TypedResults.Ok(quotas.Of(Peer.Of(context).Uid));
 

@@ -49,6 +49,9 @@ internal sealed record MachineView
     public string? Fault { get; init; }
 }
 
+/// <summary>The runs of a machine, the last one first.</summary>
+internal sealed record MachineRuns(IReadOnlyList<MachineRun> Runs);
+
 internal sealed record MachineList(IReadOnlyList<MachineView> Machines);
 
 /// <summary>Something that happened to a machine.</summary>

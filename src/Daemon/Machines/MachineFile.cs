@@ -23,8 +23,14 @@ internal sealed record MachineFile
 
     public DateTimeOffset? Started { get; init; }
 
+    /// <summary>Is it one of <c>vmm run</c>, whose log is what its command said, not the console?</summary>
+    public bool HasAgent { get; init; }
+
     /// <summary>Of its last start; null where there are none.</summary>
     public IReadOnlyList<StartStep>? Steps { get; init; }
+
+    /// <summary>Its runs before the last one, the oldest first; null where there are none.</summary>
+    public IReadOnlyList<MachineRun>? Earlier { get; init; }
 
     public DateTimeOffset? Ended { get; init; }
 

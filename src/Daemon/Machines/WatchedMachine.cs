@@ -292,6 +292,19 @@ internal sealed class WatchedMachine(string name, string directory, string contr
         }
     }
 
+    /// <summary>Its runs as far as they are kept, the last one first.</summary>
+    public IReadOnlyList<MachineRun> ReadRuns()
+    {
+        ReadFile();
+        MachineFile? file;
+        lock (_lock)
+        {
+            file = _file;
+        }
+
+        return file is null ? [] : RunHistory.Of(file, directory);
+    }
+
     private void ReadFile(bool always = false)
     {
         DateTime time = File.GetLastWriteTimeUtc(Path.Combine(directory, "machine.json"));

@@ -39,6 +39,11 @@ public sealed class GeneratedClientTests
         Assert.Equal(MachineStateName.Running, (await client.PressPowerAsync("db")).State);
         ControlStatistics use = await client.GetStatisticsAsync("db");
         Assert.Equal((40, 1.5, "COM1"), (use.ExitsByReason["IO"], use.CpuTime, use.ExitsByDevice!.First().Device));
+        MachineRun[] runs = [.. (await client.GetRunsAsync("db")).Runs];
+        Assert.Equal(["first instruction", "agent", "command starts"], runs[0].Steps!.Select(static step => step.Name));
+        Assert.Equal(
+            [("first instruction", 0.03), ("kernel speaks", 0.05), ("init", 0.5)], runs[1].Steps!.Select(static step => (step.Name, step.At)));
+        Assert.Equal((0, "the guest powered off"), (runs[1].ExitCode, runs[1].Verdict));
         Assert.Equal(1, (await client.GetQuotaAsync()).Machines);
         Assert.Equal("hello from db\n", await client.GetLogsAsync("db"));
 

@@ -54,6 +54,12 @@ public sealed class PageTests
         await browser.KeyAsync("Enter", "\r");
         await browser.HoldsAsync("""document.querySelector('tr[data-name=web] [data-key=state]').textContent === 'paused'""");
 
+        await browser.RunAsync("""document.querySelector('tr[data-name=db] [data-action=runs]').focus()""");
+        await browser.KeyAsync("Enter", "\r");
+        await browser.HoldsAsync("""document.querySelectorAll('#history tr').length === 2""");
+        await browser.HoldsAsync(
+            """document.querySelector('#history tr:last-child .steps').textContent === 'first instruction 0.030 · kernel speaks 0.050 · init 0.500'""");
+
         await browser.RunAsync("""document.querySelector('tr[data-name=db] [data-action=console]').focus()""");
         await browser.KeyAsync("Enter", "\r");
         await browser.HoldsAsync("""document.getElementById('said').textContent === 'db: console'""");

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Text.Json;
 using Vmm.Daemon.Tests.StandIns;
 
@@ -6,15 +7,16 @@ namespace Vmm.Daemon.Tests.Hosting;
 
 public sealed class KilledDaemonTests
 {
+    /// <summary>VMMD_KILLS is how often it is killed, 4 times if not given.</summary>
     [Fact]
     public async Task A_vmmd_that_is_killed_loses_no_machine()
     {
-        const int Rounds = 4;
+        int rounds = Environment.GetEnvironmentVariable("VMMD_KILLS") is { Length: > 0 } kills ? int.Parse(kills, CultureInfo.InvariantCulture) : 4;
         using var homes = new TestHomes();
         string program = StandInProgram.Install(homes.Root);
         await using StandInMachine db = homes.Start("db"), web = homes.Start("web");
         using HttpClient client = TestDaemon.ClientOf(homes.Socket);
-        for (int round = 0; round < Rounds; round++)
+        for (int round = 0; round < rounds; round++)
         {
             using Process daemon = Start(homes.Arguments("--program", program));
             try
@@ -24,10 +26,10 @@ public sealed class KilledDaemonTests
                 // All that ran before is known at once; one more is on its way when vmmd is killed.
                 Assert.Equal(["db", .. Made(round), "web"], await NamesAsync(client, "running"));
                 using var content = new StringContent(
-                    $$"""{"name":"made{{round}}","kernel":"host"}""", System.Text.Encoding.UTF8, "application/json");
+                    $$"""{"name":"made{{round:000}}","kernel":"host"}""", System.Text.Encoding.UTF8, "application/json");
                 Task<HttpResponseMessage> making = client.PostAsync("/v1/machines", content);
                 Task load = LoadAsync(client);
-                await Eventually.HoldsAsync(() => Task.FromResult(Directory.Exists(homes.Machine($"made{round}"))), "it is being made");
+                await Eventually.HoldsAsync(() => Task.FromResult(Directory.Exists(homes.Machine($"made{round:000}"))), "it is being made");
                 daemon.Kill();
                 await daemon.WaitForExitAsync();
                 await load;
@@ -41,7 +43,7 @@ public sealed class KilledDaemonTests
                 }
 
                 await Eventually.HoldsAsync(
-                    () => Task.FromResult(File.Exists(Path.Combine(homes.ControlDirectory($"made{round}"), "control.sock"))), "it runs");
+                    () => Task.FromResult(File.Exists(Path.Combine(homes.ControlDirectory($"made{round:000}"), "control.sock"))), "it runs");
             }
             finally
             {
@@ -50,8 +52,8 @@ public sealed class KilledDaemonTests
         }
 
         await using TestDaemon last = await TestDaemon.StartAsync(homes, "--program", program);
-        Assert.Equal(["db", .. Made(Rounds), "web"], await NamesAsync(last.Client, "running"));
-        foreach (string name in Made(Rounds))
+        Assert.Equal(["db", .. Made(rounds), "web"], await NamesAsync(last.Client, "running"));
+        foreach (string name in Made(rounds))
         {
             using HttpResponseMessage response = await last.Client.PostAsync($"/v1/machines/{name}/kill", null);
             Assert.True(response.IsSuccessStatusCode);
@@ -68,7 +70,7 @@ public sealed class KilledDaemonTests
         Assert.Equal((64, "vmmd: Vmmd:Quota:Memory lots: not a size; give bytes, or a number with K, M, G or T, for instance 8G\n"), (daemon.ExitCode, said));
     }
 
-    private static IEnumerable<string> Made(int count) => Enumerable.Range(0, count).Select(static i => $"made{i}");
+    private static IEnumerable<string> Made(int count) => Enumerable.Range(0, count).Select(static i => $"made{i:000}");
 
     private static Process Start(string[] arguments) => Process.Start(new ProcessStartInfo(
         Environment.ProcessPath!, [Path.Combine(AppContext.BaseDirectory, "vmmd.dll"), .. arguments])

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
@@ -28,6 +29,7 @@ internal sealed class StandInMachine : IAsyncDisposable
         Directory.CreateDirectory(_home);
         Directory.CreateDirectory(_runtime);
         WriteFile(null, null, null);
+        WriteLog();
         string socket = Path.Combine(_runtime, "control.sock");
 
         // It has its name once it listens.
@@ -123,15 +125,15 @@ internal sealed class StandInMachine : IAsyncDisposable
             writer.WriteNumber("cpus", Cpus);
             writer.WriteString("created", _started);
             writer.WriteString("started", _started);
-            writer.WriteStartArray("steps");
-            foreach ((string name, double at) in (ReadOnlySpan<(string, double)>)[("first instruction", 0.034), ("agent", 1.31), ("command starts", 1.32)])
-            {
-                writer.WriteStartObject();
-                writer.WriteString("name", name);
-                writer.WriteNumber("at", at);
-                writer.WriteEndObject();
-            }
-
+            WriteSteps(writer, ("first instruction", 0.034), ("agent", 1.31), ("command starts", 1.32));
+            writer.WriteStartArray("earlier");
+            writer.WriteStartObject();
+            writer.WriteString("started", Earlier);
+            WriteSteps(writer, ("first instruction", 0.03));
+            writer.WriteString("ended", Earlier.AddMinutes(5));
+            writer.WriteNumber("exitCode", 0);
+            writer.WriteString("verdict", "the guest powered off");
+            writer.WriteEndObject();
             writer.WriteEndArray();
             if (ended is { } time)
             {
@@ -144,6 +146,32 @@ internal sealed class StandInMachine : IAsyncDisposable
         }
 
         File.Move(path + ".new", path, overwrite: true);
+    }
+
+    private DateTimeOffset Earlier => _started.AddHours(-1);
+
+    /// <summary>What the console of its earlier run said.</summary>
+    private void WriteLog()
+    {
+        string Line(double after, string text) =>
+            string.Create(CultureInfo.InvariantCulture, $"{Earlier.UtcDateTime.AddSeconds(after):yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'} stdout F {text}\n");
+        File.WriteAllText(
+            Path.Combine(_home, "console.log"),
+            Line(0.02, "[    0.000000] Linux version 6.1.0") + Line(0.25, "[    0.2] no step") + Line(0.47, "[    0.449000] Run /sbin/init as init process"));
+    }
+
+    private static void WriteSteps(Utf8JsonWriter writer, params ReadOnlySpan<(string Name, double At)> steps)
+    {
+        writer.WriteStartArray("steps");
+        foreach ((string name, double at) in steps)
+        {
+            writer.WriteStartObject();
+            writer.WriteString("name", name);
+            writer.WriteNumber("at", at);
+            writer.WriteEndObject();
+        }
+
+        writer.WriteEndArray();
     }
 
     private async Task AcceptAsync()
