@@ -59,7 +59,7 @@ public sealed class CommandLineTests
         using var folder = new TemporaryFolder();
         string file = folder.Write("binary", [0, 0xff, (byte)'"', (byte)'\n', 0x80, (byte)'@', (byte)'@']);
         AssertTold($"no such command '@{file}'", ["@" + file]);
-        AssertTold($"kernel @{file}: no such file", ["--kernel", "@" + file, "--name", "@" + file]);
+        AssertTold($"kernel @{file}: no such file", ["--kernel", "@" + file, "--cmdline", "@" + file]);
     }
 
     [Theory]
