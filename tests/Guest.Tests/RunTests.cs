@@ -6,6 +6,7 @@ using System.Text.Json;
 using Vmm.Guest.Tests.Harness;
 using Vmm.Insight.Timeline;
 using Vmm.Kvm;
+using Vmm.Tests.Kvm;
 using Vmm.Tests.Shared;
 
 namespace Vmm.Guest.Tests;
@@ -102,6 +103,16 @@ public sealed class RunTests
         VmmProcess.Ended ended = VmmProcess.Run(Run("--cold", "--boot-timeout", "0.3", "--", "true"));
         Assert.Equal(125, ended.Code);
         Assert.Contains("vmm: the guest did not boot", ended.Error, StringComparison.Ordinal);
+    }
+
+    [KvmFact]
+    public void Who_sits_at_a_terminal_is_told_that_the_boot_takes_long()
+    {
+        using TestGuest guest = SmallGuests.Idle();
+        using var terminal = new VmmTerminal("run", "--config", "none", "-k", guest.Path, "--root", "none", "--", "true");
+        terminal.Screen.WaitFor("vmm: still booting");
+        terminal.Signal(Signals.SIGTERM);
+        Assert.Equal(128 + Signals.SIGTERM, terminal.WaitForEnd());
     }
 
     [KvmFact]

@@ -1,3 +1,4 @@
+using Vmm.Host;
 using Vmm.Kvm;
 using Vmm.Machines;
 using Vmm.Run.Results;
@@ -8,6 +9,8 @@ namespace Vmm.Run;
 /// <summary>How long each phase of a run may take, and what happens when that time is over.</summary>
 internal sealed partial class GuestRun
 {
+    private static readonly TimeSpan BeforeNotice = TimeSpan.FromSeconds(3);
+
     private readonly HostKind _hostKind = HostKinds.Detect();
 
     /// <summary>A guest that booted before has only to notice that it goes on.</summary>
@@ -20,6 +23,22 @@ internal sealed partial class GuestRun
     private bool IsSlow => _hostKind == HostKind.Pvm || Environment.GetEnvironmentVariable("VMM_KVM_EMULATED") is { Length: > 0 };
 
     private TimeSpan Patience => TimeSpan.FromSeconds(IsSlow ? 10 : 2);
+
+    /// <summary>Tells somebody at a terminal, who sees none of the boot, what takes so long. Scripts are told nothing.</summary>
+    private void AwaitBoot()
+    {
+        if (!_options.ShowConsole && Stderr.IsTerminal)
+        {
+            Own(new LoopTimer(_loop, () =>
+            {
+                if (_phase == RunPhase.Booting && !_session.HasArrived)
+                {
+                    Stderr.WriteLine($"vmm: still booting{(IsSlow ? ", which takes long on this kind of host" : "")}; "
+                        + "--console shows what the guest's kernel says");
+                }
+            })).Set(BeforeNotice);
+        }
+    }
 
     private void Elapsed()
     {

@@ -136,6 +136,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         Stderr.BeginRun();
         _terminal?.Take();
         _timer.Set(BootTimeout);
+        AwaitBoot();
     }
 
     /// <summary>The machine has ended: writes the rest of the output, and reports the result.</summary>
