@@ -92,6 +92,16 @@ public sealed class CommandLineTests
     [InlineData("-nographic', which is QEMU's; leave it out: the guest's console is this terminal", "-nographic")]
     [InlineData("-enable-kvm', which is QEMU's; leave it out: vmm is one kind of machine", "-enable-kvm")]
     [InlineData("did you mean '--version'?", "-version")]
+    [InlineData("no such option '--rm'; leave it out: nothing of the machine stays", "run", "--rm", "--", "ls")]
+    [InlineData("vmm's is: --share ./out:/out,rw", "run", "--volume", "./out:/out", "--", "ls")]
+    [InlineData("vmm's is: --share a:/b", "run", "--mount", "type=bind,source=a,target=/b,readonly", "--", "ls")]
+    [InlineData("'./out:/out' is in front of --, where targets of vmm.json go, and there is none here; a directory of this host is shared by "
+        + "--share ./out:/out", "run", "-v", "./out:/out", "--", "ls")]
+    [InlineData("vmm's is: --kernel bzImage", "run", "-r", "bzImage", "--", "ls")]
+    [InlineData("vmm's is: --share /a:/a,rw", "run", "--rwdir", "/a", "--", "ls")]
+    [InlineData("vmm's is: --share out:/b", "run", "--rodir=/b=out", "--", "ls")]
+    [InlineData("vmm's is: --net user,publish=8080:80", "run", "--publish", "8080:80", "--", "ls")]
+    [InlineData("no such option '--exec'; the command goes behind --", "run", "--exec", "ls")]
     [InlineData("did you mean '--help'?", "-help")]
     [InlineData("did you mean '--stats'?", "-stats")]
     public void Options_of_other_monitors_lead_to_those_of_vmm(string said, params string[] arguments) => AssertTold(said, arguments);

@@ -2,12 +2,13 @@ using Vmm.Text;
 
 namespace Vmm.Cli;
 
-/// <summary>Options of QEMU and other virtual machine monitors, and the corresponding ones of vmm.</summary>
+/// <summary>Options of QEMU and other virtual machine monitors, of virtme-ng and Docker, and the corresponding ones of vmm.</summary>
 /// <remarks>Used only for error messages, when vmm has no option of that name.</remarks>
 internal static class ForeignOptions
 {
     private const string Terminal = "leave it out: the guest's console is this terminal";
     private const string Kvm = "leave it out: vmm is one kind of machine, and always uses KVM";
+    private const string Command = "the command goes behind --";
     private const string Firmware = "vmm has no firmware: give the kernel, --kernel FILE";
 
     /// <param name="name">With its dashes.</param>
@@ -21,7 +22,7 @@ internal static class ForeignOptions
         {
             "kernel" => Own("--kernel", given, "FILE"),
             "initrd" or "ramdisk" or "initramfs" => Own("--initrd", given, "FILE"),
-            "append" or "params" or "kernel-cmdline" or "boot-args" => Own("--cmdline", given, "TEXT"),
+            "append" or "kopt" or "params" or "kernel-cmdline" or "boot-args" => Own("--cmdline", given, "TEXT"),
             "smp" or "vcpus" or "cores" => Own("--cpus", CpuCount(given), "N"),
             "memory" or "ram" => Own("--mem", Value(given, "size") ?? given, "SIZE"),
             "cpu" => Own("--cpu", given, "MODEL"),
@@ -38,6 +39,15 @@ internal static class ForeignOptions
             "no-reboot" => "leave it out: vmm ends when the guest reboots",
             "bios" or "pflash" or "firmware" => Firmware,
             "daemonize" or "daemon" => "vmm stays in the foreground: put '&' behind it, or use systemd-run",
+            "run" or "r" => Own("--kernel", given, "FILE"),
+            "rwdir" or "rodir" => Own("--share", Directory(given, name.EndsWith("rwdir", StringComparison.Ordinal)), "HOST:GUEST[,rw]"),
+            "volume" => Own("--share", Volume(given), "HOST:GUEST[,rw]"),
+            "mount" => Own("--share", Mount(given), "HOST:GUEST[,rw]"),
+            "publish" => Own("--net", given.Length == 0 ? "" : $"user,publish={given}", "user,publish=PORT"),
+            "exec" or "entrypoint" => Command,
+            "pwd" => "leave it out: the command starts in this directory",
+            "rm" => "leave it out: nothing of the machine stays",
+            "privileged" => "leave it out: the command is root of a machine of its own",
             "version" => "did you mean '--version'?",
             _ => null,
         };
@@ -57,6 +67,26 @@ internal static class ForeignOptions
         string readOnly = Value(value, "readonly") is "on" || Value(value, "read-only") is "on" ? ",readonly" : "";
         return path.Length == 0 ? "" : path + format + readOnly;
     }
+
+    /// <summary>DIR, or GUEST=HOST, as virtme-ng has it.</summary>
+    private static string Directory(string value, bool isWritable)
+    {
+        string[] parts = value.Split('=', 2);
+        string host = parts[^1], guest = Path.GetFullPath(parts[0].Length == 0 ? "." : parts[0]);
+        return host.Length == 0 ? "" : $"{host}:{guest}{(isWritable ? ",rw" : "")}";
+    }
+
+    /// <summary>HOST:GUEST[:ro], of Docker: who says nothing may write.</summary>
+    private static string Volume(string value)
+    {
+        string[] parts = value.Split(':');
+        return parts.Length < 2 ? "" : $"{parts[0]}:{parts[1]}{(parts.Length > 2 && parts[2].Contains("ro", StringComparison.Ordinal) ? "" : ",rw")}";
+    }
+
+    private static string Mount(string value) =>
+        (Value(value, "source") ?? Value(value, "src")) is { } host && (Value(value, "target") ?? Value(value, "dst") ?? Value(value, "destination")) is { } guest
+            ? $"{host}:{guest}{(value.Contains("readonly", StringComparison.Ordinal) ? "" : ",rw")}"
+            : "";
 
     private static string Net(string value) =>
         value.StartsWith("tap", StringComparison.Ordinal) && Value(value, "ifname") is { } tap ? $"tap={tap}" : "user";

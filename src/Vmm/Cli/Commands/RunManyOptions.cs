@@ -119,6 +119,12 @@ internal sealed class RunManyOptions
             throw new UsageException("--all: there are no targets in the file");
         }
 
+        if (file is null && given is { Targets: [var word, ..], Command.Count: > 0 } && !given.Has(_each))
+        {
+            throw new UsageException($"'{word}' is in front of --, where targets of {RunFile.UsualName} go, and there is none here"
+                + (word.Contains(":/", StringComparison.Ordinal) ? $"; a directory of this host is shared by --share {word}" : ""));
+        }
+
         // Without a file a command may follow without --.
         if (file is null && (all || (given.Has(_each) && given.Targets.Count > 0)))
         {
