@@ -1,0 +1,128 @@
+using System.Globalization;
+using Vmm.Guest.Tests.Harness;
+using Vmm.Tests.Shared;
+
+namespace Vmm.Guest.Tests;
+
+/// <summary><c>vmm fork</c> of a Linux machine.</summary>
+public sealed class ForkGuestTests : IDisposable
+{
+    private const int Forks = 8, FromInside = 2;
+
+    // A line each of what no two machines may share; the last comes from getrandom(2).
+    private const string Own = "hostname; cat /etc/machine-id; cat /sys/class/net/eth0/address; cat /proc/sys/kernel/random/uuid; "
+        + "head -c 16 /dev/urandom | od -An -tx8; mktemp -u /tmp/XXXXXXXXXXXXXXXX; ";
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose()
+    {
+        string[] left = Vmm("ps", "-aq").Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        if (left.Length > 0)
+        {
+            Vmm(["rm", "-f", .. left]);
+        }
+
+        _folder.Dispose();
+    }
+
+    /// <summary>One boot. From outside, then the guest by itself; each fork runs a test of its own and goes on with what ran.</summary>
+    [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
+    public void Forks_of_one_boot_run_a_test_each_and_differ_where_they_must()
+    {
+        const string Waiting = "mkdir -p /etc; mkfifo /go; echo 00112233445566778899aabbccddeeff > /etc/machine-id; while :; do read x < /go && echo went on: $x; done";
+        Assert.Equal((0, "t\n"), Said(Vmm(
+            "run", "-d", "--name", "t", $"--fork-port={FromInside}", "--kernel", Product.Vmlinux, "-m", "128M", "--root", "none", "--net", "user", "--",
+            "sh", "-c", Waiting)));
+        Assert.Equal("yes\n", Until("t", "test -s /etc/machine-id && echo yes"));
+        string[] names = [.. Enumerable.Range(1, Forks).Select(static i => $"t-{i}")];
+        Assert.Equal((0, string.Join('\n', names) + "\n"), Said(Vmm("fork", "t", "-n", $"{Forks}")));
+        string[][] own = [.. Each(["t", .. names], static (_, i) => $"{Own} exit {i}", static (i, ended) => Assert.Equal(i, ended.Code))];
+        Assert.Equal("t-3", own[3][0]);
+        Assert.All(own, static lines => Assert.Equal(6, lines.Length));
+        for (int line = 0; line < own[0].Length; line++)
+        {
+            Assert.Equal(own.Length, own.Select(lines => lines[line]).Distinct().Count());
+        }
+
+        foreach (string name in (string[])["t", $"t-{Forks}"])
+        {
+            Assert.Equal(0, Vmm("exec", name, "--", "sh", "-c", "hostname > /go").Code);
+            WaitForLog(name, $"went on: {(name == "t" ? "vmm" : name)}");
+        }
+
+        // What runs when it asks goes on in all three, and each knows which one it is.
+        Assert.Equal((1, ""), Said(Vmm("exec", "t-1", "--", "/run/vmm-fork", "1")));
+        Assert.Equal((1, ""), Said(Vmm("exec", "t", "--", "/run/vmm-fork", $"{FromInside + 1}")));
+        Assert.Equal((64, ""), Said(Vmm("exec", "t", "--", "/run/vmm-fork", "0")));
+        Assert.Equal((0, "0\n"), Said(Vmm("exec", "t", "--", "sh", "-c", $"n=$(/run/vmm-fork {FromInside}); echo $n $(hostname) > /which; echo $n")));
+        for (int i = 1; i <= FromInside; i++)
+        {
+            string name = $"t-{Forks + i}";
+            Assert.Equal($"{i} {name}\n", Until(name, "cat /which 2>/dev/null"));
+        }
+
+        Assert.Equal((1, ""), Said(Vmm("exec", "t", "--", "/run/vmm-fork", "1")));      // that was all that it may have
+        Assert.Equal((64, ""), Said(Vmm("fork", "t", "--name", "t-1")));
+        Assert.Equal(0, Vmm(["rm", "-f", "t", .. names, .. Enumerable.Range(Forks + 1, FromInside).Select(static i => $"t-{i}")]).Code);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_folder["run/vmm"]));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_folder[".local/state/vmm/machines"]));
+    }
+
+    private static (int Code, string Output) Said(VmmProcess.Ended ended) => (ended.Code, ended.Output);
+
+    private VmmProcess.Ended Vmm(params IEnumerable<string> arguments)
+    {
+        using VmmProcess vmm = Start(arguments);
+        vmm.CloseInput();
+        return vmm.WaitForEnd();
+    }
+
+    private VmmProcess Start(IEnumerable<string> arguments)
+    {
+        Directory.CreateDirectory(_folder["run"], UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        return VmmProcess.StartInShell(
+            $"export HOME={_folder.Path} XDG_RUNTIME_DIR={_folder["run"]}; unset XDG_STATE_HOME VMM_KVM_EMULATED; exec \"$@\"", arguments);
+    }
+
+    /// <summary>Asks all machines at the same time.</summary>
+    private IEnumerable<string[]> Each(string[] machines, Func<string, int, string> script, Action<int, VmmProcess.Ended> check)
+    {
+        VmmProcess[] asked = [.. machines.Select((name, i) => Start(["exec", name, "--", "sh", "-c", script(name, i)]))];
+        for (int i = 0; i < asked.Length; i++)
+        {
+            using VmmProcess vmm = asked[i];
+            vmm.CloseInput();
+            VmmProcess.Ended ended = vmm.WaitForEnd();
+            check(i, ended);
+            yield return ended.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        }
+    }
+
+    private string Until(string machine, string script)
+    {
+        DateTime end = DateTime.UtcNow + Product.Patience;
+        while (true)
+        {
+            VmmProcess.Ended ended = Vmm("exec", machine, "--", "sh", "-c", script);
+            if (ended.Output.Length > 0)
+            {
+                return ended.Output;
+            }
+
+            Assert.True(DateTime.UtcNow < end, ended.Error);
+            Thread.Sleep(200);
+        }
+    }
+
+    private void WaitForLog(string machine, string line)
+    {
+        DateTime end = DateTime.UtcNow + Product.Patience;
+        while (!Vmm("logs", machine).Output.Contains(line + "\n", StringComparison.Ordinal))
+        {
+            Assert.True(DateTime.UtcNow < end, string.Create(CultureInfo.InvariantCulture, $"{machine} does not say '{line}'"));
+            Thread.Sleep(200);
+        }
+    }
+}
