@@ -19,7 +19,6 @@ internal sealed partial class MachineControl
 
         Try(() => SnapshotWriter.CheckKind(_machine));
         (bool wasPaused, _isSaving) = (_isPaused, true);
-        _since ??= new WrittenSince(_machine.Ram);
         Begin("vmm-rewind", () => Rewind.Run(_machine, _since, RewindPatience, wasPaused), (report, failure) =>
         {
             _isSaving = false;

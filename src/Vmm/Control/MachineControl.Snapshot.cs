@@ -6,7 +6,7 @@ namespace Vmm.Control;
 /// <summary>Saving a machine into a directory.</summary>
 internal sealed partial class MachineControl
 {
-    private WrittenSince? _since;
+    private readonly WrittenSince _since;
 
     /// <summary>Not here: this loop stands still meanwhile.</summary>
     private void Save(SnapshotArguments asked, ControlAnswer answer)
@@ -26,7 +26,6 @@ internal sealed partial class MachineControl
 
         Try(() => SnapshotWriter.CheckKind(_machine));
         (bool wasPaused, _isSaving) = (_isPaused, true);
-        _since ??= new WrittenSince(_machine.Ram);
         _heldOrOver.Reset();
         Begin("vmm-save", () => Write(asked, wasPaused), (report, failure) => Saved(asked, wasPaused, report, failure, answer));
     }

@@ -3,6 +3,7 @@ using System.Text.Json;
 using Vmm.Host;
 using Vmm.Insight.Complaints;
 using Vmm.Machines;
+using Vmm.Snapshots;
 
 namespace Vmm.Control;
 
@@ -23,7 +24,7 @@ internal sealed partial class MachineControl : IControlTarget
     /// <param name="guest">Null where no agent runs in it.</param>
     public MachineControl(Machine machine, string version, IControlledGuest? guest = null)
     {
-        (_machine, _spec, _version, _guest) = (machine, machine.Spec, version, guest);
+        (_machine, _spec, _version, _guest, _since) = (machine, machine.Spec, version, guest, WrittenSince.Of(machine));
         machine.Complained += complaint => _tell(new ControlEvent
         {
             Event = "complaint",

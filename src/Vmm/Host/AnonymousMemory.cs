@@ -12,6 +12,7 @@ internal sealed unsafe class AnonymousMemory : SafeHandle
     private static nint Failed => (nint)LibC.MAP_FAILED;
 
     private readonly nuint _length;
+    private ulong _hugeFrom = ulong.MaxValue;
 
     /// <param name="length">Bytes; a multiple of the page size.</param>
     /// <param name="remedy">For the error: what the user can do.</param>
@@ -71,6 +72,7 @@ internal sealed unsafe class AnonymousMemory : SafeHandle
     /// <param name="from">Offset of the first byte that is to have them, a multiple of the page size.</param>
     public void WantHugePages(ulong from)
     {
+        _hugeFrom = from;
         if (from < _length)
         {
             _ = LibC.madvise((void*)(handle + (nint)from), (size_t)(_length - (nuint)from), LibC.MADV_HUGEPAGE);
@@ -100,6 +102,33 @@ internal sealed unsafe class AnonymousMemory : SafeHandle
         return Shared is { } file
             ? LibC.fallocate(file.Number, LibC.FALLOC_FL_PUNCH_HOLE | LibC.FALLOC_FL_KEEP_SIZE, (long)offset, (long)length) == 0
             : LibC.madvise((void*)address, (size_t)length, LibC.MADV_DONTNEED) == 0;
+    }
+
+    /// <summary>Gives this process's copies of a file's pages back to the host: they read as the file does from then on.</summary>
+    /// <param name="offset">Of the first byte; a multiple of the page size, as is the length.</param>
+    /// <param name="wasDiscarded">There may be pages among them that do not show the file since <see cref="Discard"/>.</param>
+    /// <exception cref="ErrnoException">The host refused.</exception>
+    public void Revert(ulong offset, ulong length, bool wasDiscarded)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(offset, _length);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, _length - offset);
+        var address = (void*)(handle + (nint)offset);
+        if (!wasDiscarded)
+        {
+            ErrnoException.Check(LibC.madvise(address, (size_t)length, LibC.MADV_DONTNEED), "madvise(MADV_DONTNEED)");
+            return;
+        }
+
+        int flags = LibC.MAP_PRIVATE | LibC.MAP_NORESERVE | LibC.MAP_FIXED;
+        if (LibC.mmap(address, (size_t)length, LibC.PROT_READ | LibC.PROT_WRITE, flags, Content!.Number, (long)offset) == LibC.MAP_FAILED)
+        {
+            throw new ErrnoException("mmap of guest memory", Marshal.GetLastPInvokeError());
+        }
+
+        if (offset >= _hugeFrom)
+        {
+            _ = LibC.madvise(address, (size_t)length, LibC.MADV_HUGEPAGE);      // as its neighbours, with which it is one mapping then
+        }
     }
 
     protected override bool ReleaseHandle() => LibC.munmap((void*)handle, (size_t)_length) == 0;

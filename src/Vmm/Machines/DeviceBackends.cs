@@ -84,7 +84,7 @@ internal sealed class DeviceBackends : IDisposable
 
     /// <inheritdoc cref="DiskHost.Replace"/>
     /// <param name="index">Of the disk.</param>
-    public OpenDisk ReplaceDisk(int index, DiskSpec spec, FileDescriptor overlay, Action<DiskNode> replace) =>
+    public OpenDisk ReplaceDisk(int index, DiskSpec spec, FileDescriptor? overlay, Action<DiskNode> replace) =>
         _disks[index] = _diskHost!.Replace(_disks[index], spec, overlay, replace);
 
     /// <inheritdoc cref="DiskHost.Close"/>

@@ -109,9 +109,9 @@ internal sealed class GuestDevices(
     {
         for (int i = 0; i < _disks.Count; i++)
         {
-            if (overlays.TakeOverlay(i) is { } overlay)
+            if (spec.Disks[i].Ephemeral)
             {
-                OpenDisk disk = backends.ReplaceDisk(i, spec.Disks[i], overlay, _disks[i].Device.Replace);
+                OpenDisk disk = backends.ReplaceDisk(i, spec.Disks[i], overlays.TakeOverlay(i), _disks[i].Device.Replace);
                 _disks[i] = (_disks[i].Device, disk);
             }
         }

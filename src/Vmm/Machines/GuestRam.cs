@@ -17,6 +17,7 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
 
     private readonly AnonymousMemory _mapping;
     private WriteTracker? _tracker;
+    private PageSet? _released;     // of memory that is mapped from a file, what does not show it any more
 
     /// <param name="size">Bytes, as --mem gives it.</param>
     /// <param name="shared">Other programs map it, too.</param>
@@ -73,10 +74,44 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     /// <inheritdoc cref="WriteTracker.Collect"/>
     public void CollectWritten(PageSet pages) => _tracker!.Collect(pages);
 
+    /// <summary>Makes all memory show <see cref="Content"/> again. Only what was written to or given back is touched, and nothing is read.
+    /// While the machine is quiesced.</summary>
+    /// <returns>How many pages were put back; null where the host does not tell which: nothing was changed.</returns>
+    /// <exception cref="ErrnoException">The host cannot; some are put back.</exception>
+    public ulong? Revert()
+    {
+        var own = new PageSet(Memory.Size);
+        if (!PageMap.TryFind(HostStart, own.Pages, ownOnly: true, page => own.Add(page)))
+        {
+            return null;
+        }
+
+        foreach ((ulong first, ulong count) in own.Runs())
+        {
+            _mapping.Revert(first * PageSet.PageBytes, count * PageSet.PageBytes, wasDiscarded: false);
+        }
+
+        foreach ((ulong first, ulong count) in _released?.Runs() ?? [])
+        {
+            own.Add(first, count);
+            _mapping.Revert(first * PageSet.PageBytes, count * PageSet.PageBytes, wasDiscarded: true);
+            _tracker?.Discarded(HostStart + (nint)(first * PageSet.PageBytes), count * PageSet.PageBytes);
+        }
+
+        _released = null;
+        return own.Count;
+    }
+
     /// <inheritdoc/>
     public bool Release(nint address, nuint length)
     {
         bool isDone = _mapping.Discard(address, length);
+        if (Content is not null)
+        {
+            _released ??= new PageSet(Memory.Size);
+            _released.Add((ulong)(address - HostStart) / PageSet.PageBytes, length / PageSet.PageBytes);
+        }
+
         _tracker?.Discarded(address, length);
         return isDone;
     }

@@ -16,6 +16,9 @@ internal sealed partial class Machine
     /// <summary>/dev/kvm.</summary>
     public KvmSystem Kvm => _host.Kvm;
 
+    /// <summary>What it went on from; null where a kernel was started.</summary>
+    public ISavedMachine? Origin => _host.Saved;
+
     /// <summary>Makes a machine that goes on where another was saved.</summary>
     /// <param name="spec">As that one's, but for names of the host.</param>
     /// <param name="before">Has the ephemeral overlays that were saved; null for none.</param>
@@ -62,7 +65,7 @@ internal sealed partial class Machine
     }
 
     /// <summary>Ephemeral disks have these changes from now on, instead of their own. While it stands still.</summary>
-    /// <param name="overlays">Of all such disks; taken over.</param>
+    /// <param name="overlays">Taken over; a disk for which there is none begins anew.</param>
     /// <exception cref="UsageException">A disk cannot be opened again.</exception>
     public void ReplaceOverlays(NextLife overlays) => _devices.ReplaceOverlays(overlays);
 

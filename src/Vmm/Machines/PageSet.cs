@@ -66,6 +66,39 @@ internal sealed class PageSet(ulong memory)
 
     public void Clear() => Array.Clear(_bits);
 
+    /// <summary>Stretches of adjacent pages, in order.</summary>
+    public IEnumerable<(ulong First, ulong Count)> Runs()
+    {
+        ulong first = 0, count = 0;
+        for (int i = 0; i < _bits.Length; i++)
+        {
+            ulong word = _bits[i];
+            if (word == 0 && count == 0)
+            {
+                continue;
+            }
+
+            for (int bit = 0; bit < BitsPerWord; bit++)
+            {
+                if ((word & (1UL << bit)) != 0)
+                {
+                    first = count == 0 ? ((ulong)i * BitsPerWord) + (ulong)bit : first;
+                    count++;
+                }
+                else if (count != 0)
+                {
+                    yield return (first, count);
+                    count = 0;
+                }
+            }
+        }
+
+        if (count != 0)
+        {
+            yield return (first, count);
+        }
+    }
+
     /// <summary>Sixteen pages at once: bit n is page 16 * <paramref name="index"/> + n.</summary>
     public ushort Sixteen(int index) => (ushort)(_bits[index / 4] >> (index % 4 * 16));
 

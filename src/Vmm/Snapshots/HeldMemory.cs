@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Vmm.Host;
 using Vmm.Machines;
 
@@ -8,10 +7,6 @@ namespace Vmm.Snapshots;
 /// first time allocates a page table entry, and in a file a page of the page cache.</summary>
 internal static class HeldMemory
 {
-    // Documentation/admin-guide/mm/pagemap.rst: bit 63 the page is present, bit 62 it is swapped out.
-    private const ulong PresentOrSwapped = 3UL << 62;
-    private const ulong PageBytes = 4096;
-
     /// <returns>For each chunk of <see cref="MemoryChecksums"/>; true where it is unknown.</returns>
     public static bool[] Find(GuestRam ram)
     {
@@ -28,7 +23,8 @@ internal static class HeldMemory
             AddExtents(held, content, length);
         }
 
-        if (!TryAddPages(held, ram.HostStart, length))
+        const int PagesPerChunk = MemoryChecksums.ChunkBytes / PageSet.PageBytes;
+        if (!PageMap.TryFind(ram.HostStart, length / PageSet.PageBytes, ownOnly: false, page => held[page / PagesPerChunk] = true))
         {
             Array.Fill(held, true);
         }
@@ -44,52 +40,6 @@ internal static class HeldMemory
             {
                 held[chunk] = true;
             }
-        }
-    }
-
-    private static bool TryAddPages(bool[] held, nint start, ulong length)
-    {
-        const string Pagemap = "/proc/self/pagemap";
-        int number = LibC.open(Pagemap, LibC.O_RDONLY | LibC.O_CLOEXEC, 0);
-        if (number < 0)
-        {
-            return false;
-        }
-
-        using var file = new FileDescriptor(number);
-        using var pagemap = file.Borrow();
-        ulong[] entries = new ulong[8192];
-        ulong pages = length / PageBytes;
-        for (ulong page = 0; page < pages;)
-        {
-            int wanted = (int)Math.Min((ulong)entries.Length, pages - page);
-            int read = Read(pagemap, entries.AsSpan(0, wanted), ((ulong)start / PageBytes) + page);
-            if (read == 0)
-            {
-                return false;
-            }
-
-            for (int i = 0; i < read; i++, page++)
-            {
-                if ((entries[i] & PresentOrSwapped) != 0)
-                {
-                    held[page * PageBytes / MemoryChecksums.ChunkBytes] = true;
-                }
-            }
-        }
-
-        return true;
-    }
-
-    private static int Read(Microsoft.Win32.SafeHandles.SafeFileHandle pagemap, Span<ulong> entries, ulong page)
-    {
-        try
-        {
-            return RandomAccess.Read(pagemap, MemoryMarshal.AsBytes(entries), (long)(page * sizeof(ulong))) / sizeof(ulong);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException)
-        {
-            return 0;
         }
     }
 }

@@ -7,21 +7,23 @@ namespace Vmm.Snapshots;
 /// <summary>Reads guest memory from the sparse file that <see cref="MemoryCopy"/> wrote.</summary>
 internal static class MemoryFile
 {
+    /// <summary>Reads a chunk of memory (<see cref="MemoryChecksums"/>).</summary>
+    public delegate void ChunkReader(int index, Span<byte> chunk);
+
     private const ulong MostAtOnce = 16 << 20;
 
     /// <summary>Puts memory back as it was when it was saved.</summary>
-    /// <param name="written">Pages that may differ; null where all may.</param>
-    /// <returns>Pages that were put back.</returns>
-    /// <exception cref="UsageException">The file is damaged; part of the memory may have been put back.</exception>
-    /// <exception cref="IOException">The host cannot read it; likewise.</exception>
-    public static unsafe ulong PutBack(Snapshot saved, GuestRam ram, PageSet? written)
+    /// <param name="hasContent">Has a chunk of the file data?</param>
+    /// <param name="read">Reads a chunk of it.</param>
+    /// <inheritdoc cref="IRewindTarget.PutBack"/>
+    public static unsafe ulong PutBack(GuestRam ram, PageSet? written, Predicate<int> hasContent, ChunkReader read)
     {
         ulong count = 0;
         bool[]? held = written is null ? HeldMemory.Find(ram) : null;
         byte[] buffer = new byte[MemoryChecksums.ChunkBytes];
-        for (int i = 0; i < saved.Checksums.Length; i++)
+        for (int i = 0; i < MemoryChecksums.Count(ram.Memory.Size); i++)
         {
-            ushort pages = written?.Sixteen(i) ?? (held![i] || saved.Checksums[i] != 0 ? ushort.MaxValue : (ushort)0);
+            ushort pages = written?.Sixteen(i) ?? (held![i] || hasContent(i) ? ushort.MaxValue : (ushort)0);
             if (pages == 0)
             {
                 continue;
@@ -29,7 +31,7 @@ internal static class MemoryFile
 
             (ulong start, int bytes) = MemoryChecksums.Place(i, ram.Memory.Size);
             Span<byte> before = buffer.AsSpan(0, bytes);
-            saved.ReadChunk(i, before);
+            read(i, before);
 
             // SAFETY: start + bytes is within the guest's memory, which is one mapping of that length and outlives this call.
             var now = new Span<byte>((byte*)ram.HostStart + start, bytes);

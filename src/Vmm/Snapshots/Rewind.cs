@@ -15,51 +15,54 @@ internal sealed record RewindReport(TimeSpan Pause, ulong MemoryBytes);
 internal static class Rewind
 {
     /// <param name="machine">Running. Not from one of its vCPUs' threads or its loop's; not while it is saved.</param>
-    /// <param name="since">Its last snapshot.</param>
+    /// <param name="since">Its last snapshot, or what it went on from.</param>
     /// <param name="isPaused">The user had paused it: it stays so.</param>
     /// <exception cref="UsageException">There is no snapshot, it is damaged, or a disk was written to: the machine goes on as it
     /// was.</exception>
     /// <exception cref="HostException">The host cannot; where that shows late, the machine ends.</exception>
     public static RewindReport Run(Machine machine, WrittenSince since, TimeSpan patience, bool isPaused)
     {
-        if (since.Id.Length == 0)
-        {
-            throw new UsageException("the machine has no snapshot to go back to: 'vmm snapshot' makes one");
-        }
-
-        using Snapshot to = Snapshot.Open(since.Directory);
-        if (to.Head.Id != since.Id)
-        {
-            throw new UsageException($"{to.Directory}: is not the snapshot any more that was made of this machine");
-        }
-
-        using var overlays = new NextLife();
-        to.TakeOverlays(overlays);
+        using Snapshot? saved = since.Fork is null ? Open(since) : null;
+        IRewindTarget to = saved ?? since.Fork!;
+        using NextLife overlays = since.HasOtherDisks ? new NextLife() : to.CopyOverlays(machine.Spec);
         using var still = new Standstill(machine, patience, isPaused);
         still.Begin();
-        CheckDisks(machine, to);
+        CheckDisks(since.Disks ?? saved?.Head.Machine.Disks ?? []);
         ulong pages = GoBack(machine, to, since, overlays);
         still.End();
         return new RewindReport(still.Total, pages * PageSet.PageBytes);
     }
 
-    private static ulong GoBack(Machine machine, Snapshot to, WrittenSince since, NextLife overlays)
+    private static Snapshot Open(WrittenSince since)
+    {
+        if (since.Id.Length == 0)
+        {
+            throw new UsageException(since.Directory.Length == 0
+                ? "the machine has no snapshot to go back to: 'vmm snapshot' makes one"
+                : $"{since.Directory}: was written by an older vmm, which did not give snapshots a number: make another with 'vmm snapshot'");
+        }
+
+        Snapshot to = Snapshot.Open(since.Directory);
+        if (to.Head.Id == since.Id)
+        {
+            return to;
+        }
+
+        to.Dispose();
+        throw new UsageException($"{to.Directory}: is not the snapshot any more that was made of this machine, or that it was restored from");
+    }
+
+    private static ulong GoBack(Machine machine, IRewindTarget to, WrittenSince since, NextLife overlays)
     {
         try
         {
-            bool isKnown = machine.Ram.IsTracked && since.Pages(to.Head.Id) is not null;
-            if (machine.Ram.TrackWrites() is null)
-            {
-                since.Collect(new PageSet(machine.Ram.Memory.Size));
-            }
-
-            ulong pages = MemoryFile.PutBack(to, machine.Ram, isKnown ? since.Pages(to.Head.Id) : null);
+            ulong pages = (since.IsMapped ? machine.Ram.Revert() : null) ?? PutBack(machine.Ram, to, since);
             if (machine.Ram.IsTracked)
             {
                 since.Collect(new PageSet(machine.Ram.Memory.Size));       // what was put back
             }
 
-            since.Begin(to.Head.Id, to.Directory, machine.Ram.IsTracked);
+            since.BeginAgain(machine.Ram.IsTracked);
             machine.ReplaceOverlays(overlays);
             StateReader.Load(to.State, "machine", machine.State);
             return pages;
@@ -68,18 +71,30 @@ internal static class Rewind
         {
             // Neither what it was nor what it is to be.
             string? why = error is IOException ? FileErrors.Describe(error) : PrintableText.Of(error.Message);
-            machine.End(MachineEnd.HostFailed($"{to.Directory}: the machine cannot go back to it: {why}"));
-            throw new HostException($"{to.Directory}: the machine could not go back to it, and has ended: {why}");
+            machine.End(MachineEnd.HostFailed($"{to.Name}: the machine cannot go back to it: {why}"));
+            throw new HostException($"{to.Name}: the machine could not go back to it, and has ended: {why}");
         }
     }
 
-    /// <summary>The guest has cached what is on its disks.</summary>
-    private static void CheckDisks(Machine machine, Snapshot to)
+    /// <summary>Memory that is not mapped from what it goes back to.</summary>
+    private static ulong PutBack(GuestRam ram, IRewindTarget to, WrittenSince since)
     {
-        for (int i = 0; i < machine.Disks.Count; i++)
+        bool isKnown = ram.IsTracked && since.Pages(since.Id) is not null;
+        if (ram.TrackWrites() is null)
         {
-            DiskRecord saved = to.Head.Machine.Disks[i];
-            if (!saved.HasOverlay && saved.Files.FirstOrDefault(static file => !file.IsUnchanged) is { } changed)
+            since.Collect(new PageSet(ram.Memory.Size));
+        }
+
+        return to.PutBack(ram, isKnown ? since.Pages(since.Id) : null);
+    }
+
+    /// <summary>The guest has cached what is on its disks.</summary>
+    /// <param name="disks">As they were.</param>
+    private static void CheckDisks(IReadOnlyList<DiskRecord> disks)
+    {
+        for (int i = 0; i < disks.Count; i++)
+        {
+            if (!disks[i].HasOverlay && disks[i].Files.FirstOrDefault(static file => !file.IsUnchanged) is { } changed)
             {
                 throw new UsageException($"disk {i}, {PrintableText.Of(changed.Path)}: was written to since the snapshot, and cannot go back; with "
                     + "--disk PATH,ephemeral it could");

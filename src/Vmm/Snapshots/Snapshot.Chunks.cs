@@ -11,6 +11,9 @@ internal sealed partial class Snapshot
     /// <exception cref="UsageException">There is no such file.</exception>
     public FileDescriptor OpenFile(string name) => OpenFile(Path.Combine(Directory, name), out _);
 
+    /// <inheritdoc/>
+    public ulong PutBack(GuestRam ram, PageSet? written) => MemoryFile.PutBack(ram, written, chunk => Checksums[chunk] != 0, ReadChunk);
+
     /// <summary>Reads a chunk of memory (<see cref="MemoryChecksums"/>) of a whole one.</summary>
     /// <param name="chunk">As long as the chunk is.</param>
     /// <exception cref="UsageException">It is damaged.</exception>

@@ -10,7 +10,7 @@ using Vmm.Text;
 namespace Vmm.Snapshots;
 
 /// <summary>A snapshot's directory, for restoring. Its content is not trusted.</summary>
-internal sealed partial class Snapshot : ISavedMachine, IDisposable
+internal sealed partial class Snapshot : IRewindTarget, IDisposable
 {
     private readonly FileDescriptor _memory;
     private bool _readsAll;
@@ -29,7 +29,13 @@ internal sealed partial class Snapshot : ISavedMachine, IDisposable
     /// <summary>As it was given.</summary>
     public string Directory { get; }
 
+    /// <inheritdoc/>
+    public string Name => Directory;
+
     public SnapshotHead Head { get; }
+
+    /// <summary>The machine that was restored from it has other disks.</summary>
+    public bool HasOtherDisks { get; private set; }
 
     /// <summary>It belongs to this user, or to root.</summary>
     public bool IsTrusted { get; }
@@ -104,12 +110,8 @@ internal sealed partial class Snapshot : ISavedMachine, IDisposable
     {
         MachineSpec spec = Head.Machine.ToSpec(with);
         CheckNames(with);
-        using var overlays = new NextLife();
-        if (with.Disks.Count == 0)
-        {
-            TakeOverlays(overlays);
-        }
-
+        HasOtherDisks = with.Disks.Count > 0;
+        using NextLife overlays = HasOtherDisks ? new NextLife() : CopyOverlays(spec);
         try
         {
             return Machine.Restore(adjust?.Invoke(spec) ?? spec, this, observer, overlays, guest);
@@ -172,28 +174,41 @@ internal sealed partial class Snapshot : ISavedMachine, IDisposable
         }
     }
 
-    /// <summary>Copies of the writes to ephemeral disks: several machines may be restored at once.</summary>
-    public void TakeOverlays(NextLife overlays)
+    /// <inheritdoc/>
+    public NextLife CopyOverlays(MachineSpec spec)
     {
-        for (int i = 0; i < Head.Machine.Disks.Count; i++)
+        var overlays = new NextLife();
+        try
         {
-            if (!Head.Machine.Disks[i].HasOverlay)
+            for (int i = 0; i < Head.Machine.Disks.Count; i++)
             {
-                continue;
+                if (Head.Machine.Disks[i].HasOverlay)
+                {
+                    string path = Path.Combine(Directory, SnapshotFiles.Overlay(i));
+                    using FileDescriptor saved = OpenFile(path, out _);
+                    overlays.Overlays[i] = DiskFiles.CreateNameless();
+                    Copy(saved, overlays.Overlays[i], path);
+                }
             }
 
-            string path = Path.Combine(Directory, SnapshotFiles.Overlay(i));
-            using FileDescriptor saved = OpenFile(path, out _);
-            FileDescriptor copy = DiskFiles.CreateNameless();
-            overlays.Overlays[i] = copy;
-            try
-            {
-                FileExtents.Copy(saved, copy);
-            }
-            catch (IOException error)
-            {
-                throw new HostException($"{path}: {FileErrors.Describe(error)}: it cannot be copied");
-            }
+            return overlays;
+        }
+        catch
+        {
+            overlays.Dispose();
+            throw;
+        }
+    }
+
+    private static void Copy(FileDescriptor saved, FileDescriptor to, string path)
+    {
+        try
+        {
+            FileExtents.Copy(saved, to);
+        }
+        catch (IOException error)
+        {
+            throw new HostException($"{path}: {FileErrors.Describe(error)}: it cannot be copied");
         }
     }
 

@@ -43,6 +43,35 @@ public sealed class MemoryFileTests
         Assert.DoesNotContain(true, HeldMemory.Find(ram));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Memory_that_is_mapped_from_a_file_shows_it_again(bool tracked)
+    {
+        using FileDescriptor file = DiskFiles.CreateNameless();
+        using GuestRam ram = Filled(shared: false);
+        Copy(file, ram, out _);
+        using var mapped = new GuestRam(Size, saved: new FileOnly(file));
+        if (tracked)
+        {
+            _ = mapped.TrackWrites();
+        }
+
+        for (int i = 0; i < 3; i++)
+        {
+            _ = mapped.Memory.Read<ulong>(new GuestAddress(Size - 8));      // of the file: stays
+            mapped.Memory.Write(new GuestAddress(20 << 20), 77UL);
+            mapped.Memory.Write(new GuestAddress(17 << 20), 0UL);
+            Assert.True(mapped.Release(mapped.HostStart + (33 << 20), 1 << 20));
+            mapped.Memory.Write(new GuestAddress(33 << 20), 1UL);
+            Assert.Equal(2UL + 256, mapped.Revert());
+            Assert.True(Bytes(ram).SequenceEqual(Bytes(mapped)));
+        }
+
+        Assert.Equal(0UL, mapped.Revert());
+        Assert.True(Bytes(ram).SequenceEqual(Bytes(mapped)));
+    }
+
     /// <summary>A machine that was restored without a copy is saved once more: what it never wrote is in the first file only.</summary>
     [Fact]
     public void Memory_that_is_mapped_from_a_file_is_saved_whole()

@@ -30,6 +30,8 @@ public sealed class PageSetTests
                 plain.UnionWith(Enumerable.Range((int)first, (int)count).Select(static page => (ulong)page));
                 Assert.Equal(plain, Members(set));
                 Assert.Equal((ulong)plain.Count, set.Count);
+                Assert.Equal(plain, set.Runs().SelectMany(static run => Enumerable.Range((int)run.First, (int)run.Count)).Select(static page => (ulong)page));
+                Assert.DoesNotContain(set.Runs(), run => set.Contains(run.First + run.Count));
             }
 
             Assert.Equal(plain, Members(PageSet.FromBytes(set.ToBytes(), pages * Page)!));

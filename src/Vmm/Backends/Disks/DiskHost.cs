@@ -55,10 +55,10 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
     /// the loop is held.</summary>
     /// <param name="old">As <see cref="Open"/> gave it; it is closed.</param>
     /// <param name="spec">As it was opened.</param>
-    /// <param name="overlay">The other changes.</param>
+    /// <param name="overlay">The other changes; null for none.</param>
     /// <param name="replace">Called with the new one while both are open.</param>
     /// <inheritdoc cref="Open"/>
-    public OpenDisk Replace(OpenDisk old, DiskSpec spec, FileDescriptor overlay, Action<DiskNode> replace)
+    public OpenDisk Replace(OpenDisk old, DiskSpec spec, FileDescriptor? overlay, Action<DiskNode> replace)
     {
         OpenDisk disk = Open(spec, overlay);
         replace(disk.Backend);

@@ -9,7 +9,7 @@ namespace Vmm.Snapshots.Forks;
 
 /// <summary>The machine from which this process's is forked. What it has was written by the same vmm on the same host a moment ago.
 /// </summary>
-internal sealed class ForkImage : ISavedMachine, IDisposable
+internal sealed class ForkImage : IRewindTarget, IDisposable
 {
     /// <summary>Above the numbers with which descriptors are handed over.</summary>
     private const int Above = 64;
@@ -21,6 +21,9 @@ internal sealed class ForkImage : ISavedMachine, IDisposable
     {
         (Number, _files) = (number, [.. files]);
     }
+
+    /// <inheritdoc/>
+    public string Name => "what it was forked from";
 
     /// <summary>Which of the forks it is.</summary>
     public ForkNumber Number { get; }
@@ -49,8 +52,8 @@ internal sealed class ForkImage : ISavedMachine, IDisposable
         return new ForkImage(number, files);
     }
 
-    /// <summary>This machine's own copies of what was written to ephemeral disks: all forks have the same files open.</summary>
-    /// <exception cref="HostException">The disk is full, for instance.</exception>
+    /// <summary>This machine's own: all forks have the same files open.</summary>
+    /// <inheritdoc/>
     public NextLife CopyOverlays(MachineSpec spec)
     {
         var copies = new NextLife();
@@ -77,6 +80,14 @@ internal sealed class ForkImage : ISavedMachine, IDisposable
 
     /// <summary>Only for memory that is shared with other programs, which cannot be mapped privately.</summary>
     public void ReadMemory(nint start, ulong length) => MemoryFile.Read(_files[0], "memory", start, length);
+
+    /// <inheritdoc/>
+    public ulong PutBack(GuestRam ram, PageSet? written)
+    {
+        using Microsoft.Win32.SafeHandles.SafeFileHandle file = _files[0].Borrow();
+        return MemoryFile.PutBack(
+            ram, written, static _ => true, (index, chunk) => MemoryFile.Fill(file, Name, chunk, (ulong)index * MemoryChecksums.ChunkBytes));
+    }
 
     /// <inheritdoc/>
     public void CheckHost(Vcpu vcpu, KvmSystem kvm)
