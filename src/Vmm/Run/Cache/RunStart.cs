@@ -112,8 +112,7 @@ internal static class RunStart
         run.GoesOn();
         try
         {
-            using var overlays = new NextLife();
-            snapshot.TakeOverlays(overlays);
+            using NextLife overlays = snapshot.CopyOverlays(spec);
             machine = Machine.Restore(spec, snapshot, before: overlays, guest: run);
         }
         catch (Exception error) when (error is StateException || (error is UsageException or HostException && spec.Disks.Count > 0))
