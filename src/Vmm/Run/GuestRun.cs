@@ -62,6 +62,9 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     /// <remarks>Made when it is asked for: a machine that goes on needs none.</remarks>
     public ReadOnlyMemory<byte> Initramfs => _initramfs ??= RunInitramfs.Make(withBusybox: !_options.HasRoot, _options.Modules);
 
+    /// <summary>The files that it is made of.</summary>
+    public IReadOnlyList<string> InitramfsSources => RunInitramfs.Sources(withBusybox: !_options.HasRoot, _options.Modules);
+
     /// <summary>Warnings and errors only: each byte of output costs an exit, and the causes of failures are among them.</summary>
     public IReadOnlyList<string> KernelWords => _options.ShowConsole
         ? [$"rdinit={RunInitramfs.Agent}", SecondPortWord]

@@ -50,6 +50,14 @@ internal static class RunInitramfs
         return archive.Finish();
     }
 
+    /// <summary>The files that it is made of, beside vmm itself, which has the agent in it.</summary>
+    /// <inheritdoc cref="Make"/>
+    public static IReadOnlyList<string> Sources(bool withBusybox, IReadOnlyList<string> modules)
+    {
+        using FileStream? busybox = withBusybox ? OpenBusybox() : null;
+        return busybox is null ? modules : [busybox.Name, .. modules];
+    }
+
     /// <summary>The agent reads vmm/modules: a path a line.</summary>
     private static void AddModules(CpioArchive archive, IReadOnlyList<string> modules)
     {

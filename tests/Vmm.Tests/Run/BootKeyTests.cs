@@ -13,10 +13,9 @@ namespace Vmm.Tests.Run;
 /// <summary>What makes two runs' guests alike until they are told what to run.</summary>
 public sealed class BootKeyTests : IDisposable
 {
-    private static readonly byte[] Initramfs = [1, 2, 3];
     private static readonly string[] Words = ["rdinit=/vmm/agent"];
 
-    private readonly string _kernel = OldFile(), _disk = OldFile();
+    private readonly string _kernel = OldFile(), _disk = OldFile(), _busybox = OldFile();
 
     private MachineSpec Machine => new() { Kernel = _kernel };
 
@@ -24,6 +23,7 @@ public sealed class BootKeyTests : IDisposable
     {
         File.Delete(_kernel);
         File.Delete(_disk);
+        File.Delete(_busybox);
     }
 
     [Fact]
@@ -65,8 +65,10 @@ public sealed class BootKeyTests : IDisposable
         ];
         var keys = new List<BootKey?> { key };
         keys.AddRange(others.Select(spec => Key(spec)));
-        keys.Add(BootKey.TryMake(Options(Machine), Machine, new byte[] { 1, 2, 4 }, Words));
-        keys.Add(BootKey.TryMake(Options(Machine), Machine, Initramfs, ["rdinit=/other"]));
+        keys.Add(BootKey.TryMake(Options(Machine), Machine, [_busybox, other], Words));
+        keys.Add(BootKey.TryMake(Options(Machine), Machine, [other], Words));
+        keys.Add(BootKey.TryMake(Options(Machine) with { Root = new RunRoot(RootKind.Share, "/") }, Machine, [_busybox], Words));
+        keys.Add(BootKey.TryMake(Options(Machine), Machine, [_busybox], ["rdinit=/other"]));
         File.WriteAllText(_kernel, "another kernel");
         Thread.Sleep(50);
         keys.Add(Key(Machine));
@@ -82,13 +84,14 @@ public sealed class BootKeyTests : IDisposable
         Key(Machine),
         BootKey.TryMake(
             Options(Machine) with { Command = ["other"], Hostname = "x", Environment = ["A=1"], Directory = "/tmp", User = "nobody" },
-            Machine, Initramfs, Words));
+            Machine, [_busybox], Words));
 
     [Fact]
     public void What_no_key_can_hold_has_none()
     {
         Assert.Null(Key(Machine with { Kernel = "/nowhere" }));
         Assert.Null(Key(Machine with { Kernel = "/" }));
+        Assert.Null(BootKey.TryMake(Options(Machine), Machine, ["/nowhere"], Words));
         Assert.Null(Key(Machine with { Disks = [DiskSpec.Parse("/nowhere/disk.img,ephemeral")] }));
         Assert.Null(Key(Machine with { Disks = [DiskSpec.Parse(_disk)] }));
         Assert.Null(Key(Machine with { Disks = [DiskSpec.Parse($"{_disk},overlay={_disk}.qcow2")] }));
@@ -97,9 +100,9 @@ public sealed class BootKeyTests : IDisposable
         Assert.Null(Key(Machine with { Disks = [DiskSpec.Parse("/proc/self/fd/7,readonly")] }));
         Assert.Null(Key(Machine with { ServedDisks = ["/tmp/s"] }));
         Assert.Null(Key(Machine with { ServedNets = ["/tmp/s"] }));
-        Assert.Null(BootKey.TryMake(Options(Machine) with { ShowConsole = true }, Machine, Initramfs, Words));
-        Assert.Null(BootKey.TryMake(Options(Machine) with { HasProfile = true }, Machine, Initramfs, Words));
-        Assert.Null(BootKey.TryMake(Options(Machine) with { Trace = "t" }, Machine, Initramfs, Words));
+        Assert.Null(BootKey.TryMake(Options(Machine) with { ShowConsole = true }, Machine, [_busybox], Words));
+        Assert.Null(BootKey.TryMake(Options(Machine) with { HasProfile = true }, Machine, [_busybox], Words));
+        Assert.Null(BootKey.TryMake(Options(Machine) with { Trace = "t" }, Machine, [_busybox], Words));
     }
 
     /// <summary>Another inode, length or time is another disk, whatever is in it.</summary>
@@ -178,7 +181,7 @@ public sealed class BootKeyTests : IDisposable
         return path;
     }
 
-    private static BootKey? Key(MachineSpec machine) => BootKey.TryMake(Options(machine), machine, Initramfs, Words);
+    private BootKey? Key(MachineSpec machine) => BootKey.TryMake(Options(machine), machine, [_busybox], Words);
 
     private static RunOptions Options(MachineSpec machine) =>
         new() { Machine = machine, Command = ["true"], Root = new RunRoot(RootKind.Busybox) };

@@ -30,9 +30,9 @@ internal sealed record BootKey(string Text, string Origin)
 
     /// <summary>Null where a guest depends on what no key can have: what is in another program, or on a disk that it may write to for good.
     /// </summary>
-    /// <param name="initramfs">vmm's own.</param>
+    /// <param name="initramfs">The files that vmm's own is made of.</param>
     /// <param name="words">vmm's own, of the kernel's command line.</param>
-    public static BootKey? TryMake(RunOptions options, MachineSpec machine, ReadOnlyMemory<byte> initramfs, IReadOnlyList<string> words)
+    public static BootKey? TryMake(RunOptions options, MachineSpec machine, IReadOnlyList<string> initramfs, IReadOnlyList<string> words)
     {
         bool isOpen = options.Root.Kind is not (RootKind.Busybox or RootKind.Share or RootKind.Disk)
             || machine.ServedDisks.Count > 0 || machine.ServedNets.Count > 0;
@@ -45,13 +45,14 @@ internal sealed record BootKey(string Text, string Origin)
 
         var parts = new Parts();
         if (!parts.TryAddFile("kernel", machine.Kernel) || !machine.Initrds.All(initrd => parts.TryAddFile("initrd", initrd))
+            || !initramfs.All(file => parts.TryAddFile("initramfs", file))
             || !TryAddVmm(parts) || !machine.Disks.All(disk => TryAddDisk(parts, disk)))
         {
             return null;
         }
 
         parts.Add("host", host);
-        parts.Add("initramfs", initramfs.Length, Crc32C.Of(initramfs.Span));
+        parts.Add("root", options.HasRoot);
         parts.Add("words", string.Join(' ', words), machine.CommandLine, machine.CommandLineOnly);
         parts.Add("entry", machine.Entry, machine.Unpack, machine.Kaslr);
         parts.Add("processor", machine.Cpus, machine.CpuModel, Vmm.Kvm.HostKinds.Detect());

@@ -42,7 +42,7 @@ internal static class RunStart
             return Run(run, restored, serve);
         }
 
-        BootKey? key = options.IsCold || observer is not null ? null : BootKey.TryMake(options, machine, run.Initramfs, run.KernelWords);
+        BootKey? key = options.IsCold || observer is not null ? null : BootKey.TryMake(options, machine, run.InitramfsSources, run.KernelWords);
         if (key is null)
         {
             return Run(run, Machine.Build(machine, observer, guest: run), serve);
@@ -81,7 +81,7 @@ internal static class RunStart
 
     /// <summary>Are the files of the key, which the machine has opened meanwhile, the same?</summary>
     private static bool IsStill(BootKey key, RunOptions options, MachineSpec machine, GuestRun run) =>
-        BootKey.TryMake(options, machine, run.Initramfs, run.KernelWords) == key;
+        BootKey.TryMake(options, machine, run.InitramfsSources, run.KernelWords) == key;
 
     /// <summary>Runs a machine to its end.</summary>
     public static EndedRun Run(GuestRun run, Machine machine, Func<GuestRun, Machine, ControlServer?>? serve)
