@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using Tmds.Linux;
 using Vmm.Boot;
@@ -11,8 +12,10 @@ internal static unsafe class ProcessMemory
 
     /// <summary>Gives back what a start needed and nothing uses any more, on a thread of its own: it takes some milliseconds. For machines
     /// that stay, of which there may be many.</summary>
+    /// <remarks>On the thread that did most of the start.</remarks>
     public static void TrimSoon()
     {
+        EmptyPool();
         try
         {
             HostThread.Start("vmm-trim", StackSize, Trim);
@@ -20,6 +23,17 @@ internal static unsafe class ProcessMemory
         catch (HostException)
         {
             // It is no more than a saving.
+        }
+    }
+
+    /// <summary>The pool keeps an array of each size for the thread that returned it, those of JSON's readers and writers among them, and
+    /// drops it only when it was not used for long: whoever takes it and does not return it leaves it to the collector.</summary>
+    private static void EmptyPool()
+    {
+        const int Least = 1 << 10, Most = 64 << 10;
+        for (int size = Least; size <= Most; size *= 2)
+        {
+            _ = ArrayPool<byte>.Shared.Rent(size);
         }
     }
 

@@ -9,12 +9,14 @@ internal sealed unsafe class LogStream(LogWriter log, bool isError, FileDescript
     /// <summary>Bytes of a line's part; a longer line is in several.</summary>
     private const int MostText = 8 << 10;
 
-    // Room for the front, the text and the line feed.
-    private readonly byte[] _line = new byte[LogFormat.MostFront + MostText + 1];
+    private byte[]? _buffer;
     private int _count;
     private DateTime _began;
 
     public int Number => pipe.Number;
+
+    // Room for the front, the text and the line feed; made for the first line, as most forks of a machine say nothing.
+    private byte[] Line => _buffer ??= new byte[LogFormat.MostFront + MostText + 1];
 
     /// <summary>All writers have closed it.</summary>
     public bool IsOver { get; private set; }
@@ -30,7 +32,7 @@ internal sealed unsafe class LogStream(LogWriter log, bool isError, FileDescript
         while (isReady && !IsOver)
         {
             // Where the next byte of the line belongs; never more than has room.
-            Span<byte> room = _line.AsSpan(LogFormat.MostFront + _count, MostText - _count);
+            Span<byte> room = Line.AsSpan(LogFormat.MostFront + _count, MostText - _count);
             long got;
             fixed (byte* start = room)
             {
@@ -61,7 +63,7 @@ internal sealed unsafe class LogStream(LogWriter log, bool isError, FileDescript
     {
         if (_count > 0)
         {
-            Emit(_line.AsSpan(0, LogFormat.MostFront + _count + 1), _count, isWhole: false);
+            Emit(Line.AsSpan(0, LogFormat.MostFront + _count + 1), _count, isWhole: false);
             _count = 0;
         }
     }
@@ -74,16 +76,16 @@ internal sealed unsafe class LogStream(LogWriter log, bool isError, FileDescript
         _began = _count == 0 ? DateTime.UtcNow : _began;
         _count += added;
         int first = 0;
-        while (first < _count && _line.AsSpan(LogFormat.MostFront + first, _count - first).IndexOf((byte)'\n') is >= 0 and var length)
+        while (first < _count && Line.AsSpan(LogFormat.MostFront + first, _count - first).IndexOf((byte)'\n') is >= 0 and var length)
         {
             // The room in front of a line is that of the line before it, which is written already.
-            Emit(_line.AsSpan(first, LogFormat.MostFront + length + 1), length, isWhole: true);
+            Emit(Line.AsSpan(first, LogFormat.MostFront + length + 1), length, isWhole: true);
             first += length + 1;
             _began = DateTime.UtcNow;
         }
 
         _count -= first;
-        _line.AsSpan(LogFormat.MostFront + first, _count).CopyTo(_line.AsSpan(LogFormat.MostFront));
+        Line.AsSpan(LogFormat.MostFront + first, _count).CopyTo(Line.AsSpan(LogFormat.MostFront));
         if (_count == MostText)
         {
             WriteRest();
