@@ -6,7 +6,7 @@ export DOTNET_NOLOGO = 1
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
 SOURCES := $(shell find src -path src/Daemon -prune -o \( -name "*.cs" -o -name "*.csproj" -o -name "*.c" -o -name start.order \) -print) Directory.Build.props Directory.Packages.props global.json
 
-.PHONY: demo test test-distro build publish publish-daemon guest install deb check-package reference deps start-order bench-start bench-boot bench-run bench-machines check-timeline check-page format check-format clean bench bench-allocations bench-peers bench-devices
+.PHONY: demo test test-distro build publish publish-daemon guest install deb check-package reference deps start-order bench-start bench-boot bench-run bench-machines soak-snapshots check-timeline check-page format check-format clean bench bench-allocations bench-peers bench-devices
 
 ## demo: run a shell in a machine under Debian's own kernel (a few commands when standard input is no terminal)
 demo:
@@ -65,6 +65,12 @@ bench-run: publish guest
 ## bench-machines: what a name costs, vmm ps and vmmd with a hundred machines, starts through vmmd, vmm exec
 bench-machines: publish publish-daemon guest
 	@scripts/bench-machines
+
+## soak-snapshots: Linux under load is saved, killed and restored a hundred times, or ROUNDS=N (make test does a few)
+soak-snapshots: publish guest
+	dotnet build tests/Guest.Tests -c Release --nologo -v quiet -clp:NoSummary
+	@ROUNDS=$(or $(ROUNDS),100) dotnet vstest out/artifacts/bin/Guest.Tests/release/Guest.Tests.dll \
+		--TestCaseFilter:FullyQualifiedName~SavedUnderLoad --logger:"console;verbosity=detailed"
 
 ## check-timeline: boot the reference guest, write its timeline as a page, open it in headless Chromium (a big install)
 check-timeline: publish guest

@@ -43,6 +43,8 @@ internal sealed class VmmProcess : IDisposable
 
     public int Id => _process.Id;
 
+    public bool IsRunning => !_process.HasExited;
+
     public static VmmProcess Start(params IEnumerable<string> arguments)
     {
         var process = new VmmProcess(Product.Vmm, arguments);
