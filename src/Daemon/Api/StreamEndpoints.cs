@@ -18,7 +18,7 @@ internal static class StreamEndpoints
             .Produces<MachineEvent>(200, "text/event-stream");
         app.MapGet("/v1/machines/{name}/logs", Logs).WithTags("machines").WithName("getLogs")
             .WithSummary("What a machine said; with follow=true also what it says until it ends")
-            .Produces<string>(200, "text/plain").ProducesProblem(404).ProducesProblem(502);
+            .Produces<string>(200, "text/plain").ProducesProblem(404).ProducesProblem(409).ProducesProblem(502);
     }
 
     private static async Task Events(HttpContext context, MachineEvents events, string? machine = null)
@@ -72,6 +72,11 @@ internal static class StreamEndpoints
         string name, HttpContext context, MachineRegistry registry, VmmProgram vmm, bool? follow = null, string? since = null)
     {
         WatchedMachine machine = registry.Get(name, Peer.Of(context));
+        if (machine.IsForeground)
+        {
+            throw new MachineException("not-now", "it runs in the foreground: what it says goes there; its console shows what comes next");
+        }
+
         List<string> words = ["logs"];
         if (follow == true)
         {

@@ -23,6 +23,9 @@ internal sealed record MachineFile
 
     public DateTimeOffset? Started { get; init; }
 
+    /// <summary>Does it run in the foreground of the command that started it? It has no log, and is gone at its end.</summary>
+    public bool Foreground { get; init; }
+
     /// <summary>Is it one of <c>vmm run</c>, whose log is what its command said, not the console?</summary>
     public bool HasAgent { get; init; }
 

@@ -90,6 +90,7 @@ internal sealed class WatchedMachine(string name, string directory, string contr
         : _linkFault is not null ? MachineStateName.Silent
         : _file is null ? MachineStateName.Damaged
         : _file is { Ended: not null } ? _isTaken && _file.Again is not null ? MachineStateName.Restarting : MachineStateName.Exited
+        : _file.Foreground && !System.IO.Directory.Exists(directory) ? MachineStateName.Exited
         : _isTaken ? MachineStateName.Starting
         : MachineStateName.Dead;
 
@@ -289,6 +290,17 @@ internal sealed class WatchedMachine(string name, string directory, string contr
         if (isNew)
         {
             Tell("state");
+        }
+    }
+
+    public bool IsForeground
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _file is { Foreground: true };
+            }
         }
     }
 
