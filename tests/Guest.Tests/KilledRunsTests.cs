@@ -5,7 +5,7 @@ using Vmm.Tests.Shared;
 
 namespace Vmm.Guest.Tests;
 
-/// <summary>Several runs at a time, some of which are killed at a random moment: nothing of them is left.</summary>
+/// <summary>Nothing is left of runs side by side of which some are killed, at any moment of their life.</summary>
 public sealed class KilledRunsTests
 {
     /// <summary>The script lists processes, files of temporary directories, mounts, network name spaces and devices, sockets and locks in
@@ -27,8 +27,27 @@ public sealed class KilledRunsTests
         Assert.NotEqual("0", told.Groups["killed"].Value);
     }
 
+    /// <summary>In the middle of a fork, a snapshot or a rewind, too: the others go on.</summary>
+    [KvmFact]
+    public void Of_a_machine_and_its_forks_one_is_killed_and_the_others_go_on()
+    {
+        using TestGuest guest = SmallGuests.Idle();
+        (int code, string said) = HostTool.Run(
+            "env",
+            [
+                "--default-signal=INT,QUIT,TERM", .. HasProgram("passt") ? (string[])["WITH_NET=1"] : [],
+                Path.Combine(SourceTree.Root, "scripts/kill-forks"), Product.Vmm, guest.Path, ForkRounds,
+            ]);
+        Assert.True(code == 0, said);
+        Assert.Matches("(?m)^[0-9]+ rounds of a machine and three forks: [1-9][0-9]* processes killed", said);
+    }
+
+    private static string ForkRounds => IsEmulated ? "3" : "20";
+
     // An emulated host needs seconds for each.
-    private static string Rounds => Environment.GetEnvironmentVariable("VMM_KVM_EMULATED") is { Length: > 0 } ? "2" : "50";
+    private static string Rounds => IsEmulated ? "2" : "50";
+
+    private static bool IsEmulated => Environment.GetEnvironmentVariable("VMM_KVM_EMULATED") is { Length: > 0 };
 
     private static bool HasShares => HasProgram("virtiofsd") || File.Exists("/usr/lib/qemu/virtiofsd") || File.Exists("/usr/libexec/virtiofsd");
 
