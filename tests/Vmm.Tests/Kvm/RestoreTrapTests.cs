@@ -7,6 +7,7 @@ using Vmm.Kvm.Abi;
 using Vmm.Machines;
 using Vmm.Snapshots;
 using Vmm.Tests.Shared;
+using Vmm.Tests.Snapshots;
 using static Iced.Intel.AssemblerRegisters;
 using static Vmm.Tests.Kvm.ApplicationProcessors;
 
@@ -71,6 +72,7 @@ public sealed class RestoreTrapTests
         {
             using Machine second = Restored(spec, state, memory);
             Task<MachineEnd> again = Task.Run(second.Run);
+            using var againEnds = new LiveSnapshotTests.Ending(second, again);
             Assert.True(again.Wait(Patience), "the guest waits for its timer");
             Assert.Equal(MachineEnd.FromGuest(Code), again.Result);
         }
@@ -126,6 +128,7 @@ public sealed class RestoreTrapTests
             using (Machine first = Machine.Build(new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20 }))
             {
                 Task<MachineEnd> begun = Task.Run(first.Run);
+                using var begunEnds = new LiveSnapshotTests.Ending(first, begun);
                 Assert.True(SpinWait.SpinUntil(() => first.Ram.Memory.Read<ulong>(new GuestAddress(Ready)) != 0, Patience));
                 SnapshotWriter.Write(first, saved, "0.1.0", new SnapshotOptions { Ends = true });
                 begun.GetAwaiter().GetResult();
@@ -135,6 +138,7 @@ public sealed class RestoreTrapTests
             using Machine second = snapshot.Restore(new Replacements());
             Assert.Equal(0, second.Ram.Memory.Read<byte>(new GuestAddress(ClockFlags)) & GuestStopped);
             Task<MachineEnd> run = Task.Run(second.Run);
+            using var runEnds = new LiveSnapshotTests.Ending(second, run);
             Assert.True(
                 SpinWait.SpinUntil(() => (second.Ram.Memory.Read<byte>(new GuestAddress(ClockFlags)) & GuestStopped) != 0, Patience),
                 "the guest is not told that it stood still");
@@ -193,6 +197,7 @@ public sealed class RestoreTrapTests
 
             ulong before = machine.Ram.Memory.Read<ulong>(new GuestAddress(Received));
             Task<MachineEnd> run = Task.Run(machine.Run);
+            using var runEnds = new LiveSnapshotTests.Ending(machine, run);
             Assert.True(
                 SpinWait.SpinUntil(() => run.IsCompleted || machine.Ram.Memory.Read<ulong>(new GuestAddress(Received)) > before + 3, Patience),
                 $"round {round}: stuck at {machine.Ram.Memory.Read<ulong>(new GuestAddress(Sent))} sent and {before} received");
@@ -261,6 +266,7 @@ public sealed class RestoreTrapTests
         }
 
         Task<MachineEnd> run = Task.Run(machine.Run);
+        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
         Assert.True(SpinWait.SpinUntil(() => machine.Ram.Memory.Read<ulong>(new GuestAddress(Ready)) != 0, Patience));
         if (run.IsCompleted)
         {

@@ -6,6 +6,7 @@ using Vmm.Devices.Memory;
 using Vmm.Devices.State;
 using Vmm.Machines;
 using Vmm.Tests.Shared;
+using Vmm.Tests.Snapshots;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Tests.Kvm;
@@ -35,6 +36,7 @@ public sealed class SavedMachineTests
         {
             WriteTrampoline(first.Ram.Memory);
             Task<MachineEnd> run = Task.Run(first.Run);
+            using var runEnds = new LiveSnapshotTests.Ending(first, run);
             WaitForProgress(first);
             Assert.True(first.TryQuiesce(Patience));
             atSave = Counters(first);
@@ -52,6 +54,7 @@ public sealed class SavedMachineTests
         StateReader.Load(state, "machine", second.State);
         Assert.Equal(atSave, Counters(second));
         Task<MachineEnd> again = Task.Run(second.Run);
+        using var againEnds = new LiveSnapshotTests.Ending(second, again);
         WaitForProgress(second);
         Assert.True(Counters(second).Zip(atSave).All(static pair => pair.First > pair.Second));
         second.Ram.Memory.Write(new GuestAddress(BspData + 24), 1UL);
@@ -95,6 +98,7 @@ public sealed class SavedMachineTests
             }
 
             Task<MachineEnd> run = Task.Run(first.Run);
+            using var runEnds = new LiveSnapshotTests.Ending(first, run);
             Assert.True(SpinWait.SpinUntil(() => first.Ram.Memory.Read<ulong>(new GuestAddress(BspData)) != 0, Patience));
             while (!first.TryQuiesce(Patience))
             {
@@ -114,6 +118,7 @@ public sealed class SavedMachineTests
         memory.CopyTo(MemoryOf(second.Ram.Memory));
         StateReader.Load(System.Text.Encoding.UTF8.GetBytes(state.ToJsonString()), "machine", second.State);
         Task<MachineEnd> again = Task.Run(second.Run);
+        using var againEnds = new LiveSnapshotTests.Ending(second, again);
         Assert.True(again.Wait(Patience), "the guest waits for its timer");
         Assert.Equal(MachineEnd.FromGuest(Code), again.Result);
     }
@@ -187,6 +192,7 @@ public sealed class SavedMachineTests
         using Machine machine = Machine.Build(
             new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2 }, new RunObserver { Console = tap });
         Task<MachineEnd> run = Task.Run(machine.Run);
+        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
         for (int round = 0; round < Rounds; round++)
         {
             Assert.True(machine.TryQuiesce(Patience));
@@ -230,6 +236,7 @@ public sealed class SavedMachineTests
         });
         using Machine machine = Machine.Build(new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20 });
         Task<MachineEnd> run = Task.Run(machine.Run);
+        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
         SpinWait.SpinUntil(() => machine.FirstEntry != 0);
         while (!machine.TryQuiesce(Patience))
         {

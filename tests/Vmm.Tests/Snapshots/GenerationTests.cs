@@ -52,6 +52,7 @@ public sealed class GenerationTests : IDisposable
             foreach (Machine machine in (Machine[])[one, other])
             {
                 Task<MachineEnd> run = Task.Run(machine.Run);
+                using var runEnds = new LiveSnapshotTests.Ending(machine, run);
                 WaitFor(machine, Events, 1);
                 Assert.True(numbers.Add(machine.Ram.Memory.Read<UInt128>(new GuestAddress(Seen))));
                 Assert.Equal(Number(machine), machine.Ram.Memory.Read<UInt128>(new GuestAddress(Seen)));
@@ -68,6 +69,7 @@ public sealed class GenerationTests : IDisposable
         using Snapshot second = Snapshot.Open($"{Saved}3");
         using Machine third = second.Restore(new Replacements());
         Task<MachineEnd> last = Task.Run(third.Run);
+        using var lastEnds = new LiveSnapshotTests.Ending(third, last);
         WaitFor(third, Events, 2);
         Assert.True(numbers.Add(third.Ram.Memory.Read<UInt128>(new GuestAddress(Seen))));
         EndGuest(third, last);
@@ -89,6 +91,7 @@ public sealed class GenerationTests : IDisposable
         using Machine machine = snapshot.Restore(new Replacements());
         Assert.Equal(number, Number(machine));
         Task<MachineEnd> run = Task.Run(machine.Run);
+        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
         string again = Saved + "again";
         Assert.True(SpinWait.SpinUntil(() => machine.FirstEntry != 0, Patience));
         SnapshotWriter.Write(machine, again, "0.1.0", new SnapshotOptions());
@@ -118,6 +121,7 @@ public sealed class GenerationTests : IDisposable
     {
         using Machine machine = Machine.Build(new MachineSpec { Kernel = _guest.Path, Memory = 32UL << 20 });
         Task<MachineEnd> run = Task.Run(machine.Run);
+        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
         WaitFor(machine, Started, 1);
         UInt128 number = Number(machine);
         Assert.NotEqual(UInt128.Zero, number);

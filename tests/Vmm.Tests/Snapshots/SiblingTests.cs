@@ -39,11 +39,14 @@ public sealed class SiblingTests : IDisposable
     public void A_siblings_disk_under_the_same_name_is_refused()
     {
         string disk = Path.Combine(_folder, "disk.img"), sibling = Path.Combine(_folder, "sibling.img");
-        File.WriteAllBytes(disk, new byte[1 << 20]);
+        foreach (string image in (string[])[disk, sibling])
+        {
+            File.WriteAllBytes(image, new byte[1 << 20]);
+            File.SetLastWriteTimeUtc(image, DateTime.UnixEpoch.AddYears(50));       // the same to the nanosecond
+        }
+
         Save($"{disk},readonly");
         Restore().Dispose();
-        File.WriteAllBytes(sibling, new byte[1 << 20]);
-        File.SetLastWriteTimeUtc(sibling, File.GetLastWriteTimeUtc(disk));
         File.Move(disk, disk + ".away");
         File.Move(sibling, disk);
         UsageException error = Assert.Throws<UsageException>(() => Restore().Dispose());

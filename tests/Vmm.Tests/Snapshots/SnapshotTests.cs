@@ -54,6 +54,7 @@ public sealed class SnapshotTests : IDisposable
         {
             Assert.True(Count(machine) >= atSave);
             Task<MachineEnd> run = Task.Run(machine.Run);
+            using var runEnds = new LiveSnapshotTests.Ending(machine, run);
             WaitForTicks(machine, 5);
             EndGuest(machine, run);
         }
@@ -76,6 +77,7 @@ public sealed class SnapshotTests : IDisposable
             {
                 Assert.True(Count(machine) >= count);
                 Task<MachineEnd> run = Task.Run(machine.Run);
+                using var runEnds = new LiveSnapshotTests.Ending(machine, run);
                 WaitForTicks(machine, 2);
                 SnapshotWriter.Write(machine, to, Version, new SnapshotOptions { Ends = true });
                 Assert.Equal(MachineEnd.Saved, run.GetAwaiter().GetResult());
@@ -181,6 +183,7 @@ public sealed class SnapshotTests : IDisposable
         {
             using Machine machine = Machine.Build(Spec);
             Task<MachineEnd> run = Task.Run(machine.Run);
+            using var runEnds = new LiveSnapshotTests.Ending(machine, run);
             WaitForTicks(machine, 2);
             foreach (bool isLive in (bool[])[false, true])
             {
@@ -214,6 +217,7 @@ public sealed class SnapshotTests : IDisposable
         using Machine machine = Machine.Build(spec);
         using ControlServer server = socket.Serve(machine, Version);
         Task<MachineEnd> run = Task.Run(machine.Run);
+        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
         WaitForTicks(machine, 2);
         using var client = new ControlClient(spec.Control, "it");
         if (isPaused)
@@ -264,6 +268,7 @@ public sealed class SnapshotTests : IDisposable
     {
         using Machine machine = Machine.Build(Spec);
         Task<MachineEnd> run = Task.Run(machine.Run);
+        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
         WaitForTicks(machine, 2);
         EndGuest(machine, run);
         Assert.Throws<HostException>(() => SnapshotWriter.Write(machine, Saved, Version, new SnapshotOptions { Patience = TimeSpan.FromSeconds(1) }));
@@ -282,6 +287,7 @@ public sealed class SnapshotTests : IDisposable
     {
         using Machine machine = Machine.Build(spec);
         Task<MachineEnd> run = Task.Run(machine.Run);
+        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
         WaitForTicks(machine, 3);
         ulong before = Count(machine);
         SnapshotReport report = SnapshotWriter.Write(machine, Saved, Version, new SnapshotOptions { Patience = Patience });
