@@ -170,9 +170,9 @@ internal sealed partial record CommandManual(string[] Synopsis, string[] Paragra
         "vmm rewind" => new(
             ["NAME|PATH"],
             [
-                "Takes the machine back to where its last 'vmm snapshot' was made, in place: only pages that were written to since are put back, "
-                    + "and its devices' state. So a test can begin from one state again and again, in milliseconds.",
-                "The first time all memory is compared with the snapshot's, unless that was made with --live. Ephemeral disks go back, too; a machine "
+                "Takes the machine back to where its last 'vmm snapshot' was made, or to where it was restored or forked, in place: only pages that "
+                    + "were written to since are put back, and its devices' state. So a test can begin from one state again and again, in milliseconds.",
+                "The first time after a 'vmm snapshot' without --live all memory is compared. Ephemeral disks go back, too; a machine "
                     + "that wrote to another disk since is refused, and goes on. The snapshot has to be whole, no diff. docs/snapshots.md tells more.",
             ],
             [new("vmm snapshot --live ./fuzz.sock start; while run_test; do vmm rewind ./fuzz.sock; done", "each test begins from the same state")]),
@@ -188,6 +188,7 @@ internal sealed partial record CommandManual(string[] Synopsis, string[] Paragra
             [
                 new("vmm restore warm", "goes on where the machine was saved"),
                 new("vmm restore warm --disk copy.qcow2 --vsock /tmp/v2.sock", "with another disk and socket, beside the first"),
+                new("vmm restore warm --lazy uffd", "memory is read and checked while the guest runs"),
                 new("vmm restore warm --name two --detach", "in the background; 'vmm ps' lists it, 'vmm stop two' ends it"),
             ]),
         "vmm cache" => new(

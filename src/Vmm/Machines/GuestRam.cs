@@ -27,12 +27,13 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     public GuestRam(ulong size, bool shared = false, ISavedMachine? saved = null)
     {
         CheckAgainstHost(size);
-        FileDescriptor? content = shared ? null : saved?.MapMemory();
+        FileDescriptor? faults = saved?.OpenFaults(shared);
+        FileDescriptor? content = shared || faults is not null ? null : saved?.MapMemory();
         _mapping = new AnonymousMemory(size, "give less --mem", shared, content);
         _mapping.WantHugePages(from: SmallPages);
         if (saved is not null && content is null)
         {
-            Fill(saved, size);
+            Fill(saved, faults, size);
         }
 
         (ulong low, ulong high) = Layout.SplitMemory(size);
@@ -54,6 +55,9 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
 
     /// <summary>The file that it began with, and has where nobody wrote; null where that were zeros.</summary>
     public FileDescriptor? Content => _mapping.Content;
+
+    /// <summary>Who brings what was saved, page by page; null where it is there, or mapped.</summary>
+    public FaultServer? Server { get; private set; }
 
     /// <summary>Where the mapping lies in this process, for telling its resident part from vmm's own.</summary>
     public nint HostStart => _mapping.Start;
@@ -105,7 +109,7 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     /// <inheritdoc/>
     public bool Release(nint address, nuint length)
     {
-        bool isDone = _mapping.Discard(address, length);
+        bool isDone = Server?.Discard(address, length) ?? _mapping.Discard(address, length);
         if (Content is not null)
         {
             _released ??= new PageSet(Memory.Size);
@@ -119,14 +123,22 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     public void Dispose()
     {
         _tracker?.Dispose();
+        Server?.Dispose();
         _mapping.Dispose();
     }
 
-    private void Fill(ISavedMachine saved, ulong size)
+    private void Fill(ISavedMachine saved, FileDescriptor? faults, ulong size)
     {
         try
         {
-            saved.ReadMemory(_mapping.Start, size);
+            if (faults is not null)
+            {
+                Server = saved.Serve(faults, _mapping.Start, size);
+            }
+            else
+            {
+                saved.ReadMemory(_mapping.Start, size);
+            }
         }
         catch
         {

@@ -14,6 +14,18 @@ internal interface ISavedMachine
     /// is to be read instead.</summary>
     FileDescriptor? MapMemory();
 
+    /// <summary>Opens what tells page faults, where memory is to be served by a thread.</summary>
+    /// <param name="shared">Other programs map the memory.</param>
+    /// <returns>Null where it is not, or cannot be, which the user has been told then.</returns>
+    FileDescriptor? OpenFaults(bool shared) => null;
+
+    /// <summary>Serves memory as it is touched, and reads the rest of it when it is told to.</summary>
+    /// <param name="faults">As <see cref="OpenFaults"/> gave it; taken over.</param>
+    /// <param name="start">Memory of this process that nobody has touched.</param>
+    /// <param name="length">Bytes; all of the machine's memory.</param>
+    /// <exception cref="HostException">The host cannot.</exception>
+    FaultServer Serve(FileDescriptor faults, nint start, ulong length) => throw new NotSupportedException();
+
     /// <summary>Reads all of the memory.</summary>
     /// <param name="start">Zeroed memory of this process.</param>
     /// <param name="length">Bytes; all of the machine's memory.</param>

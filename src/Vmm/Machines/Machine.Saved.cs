@@ -81,6 +81,21 @@ internal sealed partial class Machine
         }
     }
 
+    /// <summary>While the guest runs.</summary>
+    private void ReadOn(FaultServer server)
+    {
+        Interest? done = null;
+        done = Own(new Interest(Loop, server.Done, LibC.EPOLLIN, _ =>
+        {
+            done!.Dispose();
+            if (server.Failure is { } why)
+            {
+                End(MachineEnd.HostFailed($"{why}; the machine cannot go on without it"));
+            }
+        }));
+        server.ReadOn();
+    }
+
     private void DrainConsole()
     {
         Console?.Port.OutputDrained();

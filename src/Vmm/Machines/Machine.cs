@@ -171,6 +171,11 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
             Loop.Post(DrainConsole);
         }
 
+        if (Ram.Server is { } server)
+        {
+            ReadOn(server);
+        }
+
         Guest?.Starting();
         if (_spec.Stats)
         {

@@ -25,6 +25,7 @@ internal static class Rewind
         using Snapshot? saved = since.Fork is null ? Open(since) : null;
         IRewindTarget to = saved ?? since.Fork!;
         using NextLife overlays = since.HasOtherDisks ? new NextLife() : to.CopyOverlays(machine.Spec);
+        machine.Ram.Server?.Complete();
         using var still = new Standstill(machine, patience, isPaused);
         still.Begin();
         CheckDisks(since.Disks ?? saved?.Head.Machine.Disks ?? []);

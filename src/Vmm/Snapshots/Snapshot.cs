@@ -13,7 +13,7 @@ namespace Vmm.Snapshots;
 internal sealed partial class Snapshot : IRewindTarget, IDisposable
 {
     private readonly FileDescriptor _memory;
-    private bool _readsAll;
+    private MemoryWay _way;
 
     private Snapshot(string directory, SnapshotHead head, byte[] state, uint[] checksums, PageSet? pages, FileDescriptor memory, bool isTrusted)
     {
@@ -50,13 +50,12 @@ internal sealed partial class Snapshot : IRewindTarget, IDisposable
     public PageSet? Pages { get; }
 
     /// <summary>Opens a whole one.</summary>
-    /// <param name="readsAll">Read and check all memory first, instead of mapping the file and reading pages when they are
-    /// touched.</param>
+    /// <param name="way">How a machine gets its memory from it.</param>
     /// <exception cref="UsageException">It is no snapshot, a diff, or damaged; the message names the field.</exception>
-    public static Snapshot Open(string directory, bool readsAll = false)
+    public static Snapshot Open(string directory, MemoryWay way = MemoryWay.Map)
     {
         Snapshot snapshot = OpenAny(directory);
-        snapshot._readsAll = readsAll;
+        snapshot._way = way;
         if (snapshot.Head.Base is not { } record)
         {
             return snapshot;
@@ -119,23 +118,6 @@ internal sealed partial class Snapshot : IRewindTarget, IDisposable
         catch (StateException error)
         {
             throw Wrong(Path.Combine(Directory, error.Field.StartsWith("host.", StringComparison.Ordinal) ? SnapshotFiles.Head : SnapshotFiles.State), error);
-        }
-    }
-
-    /// <inheritdoc/>
-    public FileDescriptor? MapMemory() => _readsAll ? null : FileDescriptor.Duplicate(_memory.Number, name: MemoryPath);
-
-    /// <inheritdoc/>
-    public void ReadMemory(nint start, ulong length)
-    {
-        string name = Path.Combine(Directory, SnapshotFiles.Memory);
-        try
-        {
-            MemoryFile.Read(_memory, name, start, length, Checksums);
-        }
-        catch (IOException error)
-        {
-            throw new HostException($"{name}: {FileErrors.Describe(error)}");
         }
     }
 

@@ -104,6 +104,7 @@ internal static class SnapshotWriter
 
     private static SnapshotReport Write(Machine machine, PartialDirectory files, string version, SnapshotOptions options)
     {
+        machine.Ram.Server?.Complete();
         WrittenSince since = options.Since ?? new WrittenSince(machine.Ram);
         CheckBase(machine, since, options.Base);
         List<(string Name, FileDescriptor File)> large = [];

@@ -87,7 +87,7 @@ public sealed class GenerationTests : IDisposable
             Assert.True(power.Remove("eventStatus"));
             power["version"] = 1;
         });
-        using Snapshot snapshot = Snapshot.Open(Saved, readsAll: true);
+        using Snapshot snapshot = Snapshot.Open(Saved, MemoryWay.Read);
         using Machine machine = snapshot.Restore(new Replacements());
         Assert.Equal(number, Number(machine));
         Task<MachineEnd> run = Task.Run(machine.Run);
@@ -97,7 +97,7 @@ public sealed class GenerationTests : IDisposable
         SnapshotWriter.Write(machine, again, "0.1.0", new SnapshotOptions());
         EndGuest(machine, run);
         Assert.Equal(0UL, machine.Ram.Memory.Read<ulong>(new GuestAddress(Events)));
-        using Snapshot second = Snapshot.Open(again, readsAll: true);
+        using Snapshot second = Snapshot.Open(again, MemoryWay.Read);
         using Machine third = second.Restore(new Replacements());
         Assert.Equal(number, Number(third));
     }

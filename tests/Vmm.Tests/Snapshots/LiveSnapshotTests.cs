@@ -61,7 +61,7 @@ public sealed class LiveSnapshotTests : IDisposable
         for (int round = 0; round < 5; round++)
         {
             // The guest finds in memory what its registers say, or ends with another code.
-            using Snapshot snapshot = Snapshot.Open(Path.Combine(_folder, $"snap{round}"), readsAll: true);
+            using Snapshot snapshot = Snapshot.Open(Path.Combine(_folder, $"snap{round}"), MemoryWay.Read);
             using Machine restored = snapshot.Restore(new Replacements());
             Task<MachineEnd> again = Task.Run(restored.Run);
             using var endingRestored = new Ending(restored, again);
@@ -101,7 +101,7 @@ public sealed class LiveSnapshotTests : IDisposable
             EndGuest(machine, run);
         }
 
-        using Snapshot snapshot = Snapshot.Open($"{whole}2", readsAll: true);
+        using Snapshot snapshot = Snapshot.Open($"{whole}2", MemoryWay.Read);
         using Machine restored = snapshot.Restore(new Replacements());
         Task<MachineEnd> again = Task.Run(restored.Run);
         using var endingRestored = new Ending(restored, again);

@@ -149,7 +149,7 @@ public sealed class MergeTests : IDisposable
 
     private static byte[] Content(string directory)
     {
-        using Snapshot snapshot = Snapshot.Open(directory, readsAll: true);
+        using Snapshot snapshot = Snapshot.Open(directory, MemoryWay.Read);
         using var again = new GuestRam(Size, saved: snapshot);
         return MemoryFileTests.Bytes(again, Size).ToArray();
     }

@@ -51,13 +51,14 @@ public sealed class RewindRestoredTests : IDisposable
 
     [KvmTheory]
     [NotInBochs(NotInBochsAttribute.TakesTooLong)]
-    [InlineData(false, false)]
-    [InlineData(false, true)]
-    [InlineData(true, false)]
-    public void It_goes_back_to_its_snapshot_again_and_again(bool readsAll, bool isTracked)
+    [InlineData("map", false)]
+    [InlineData("map", true)]
+    [InlineData("read", false)]
+    [InlineData("uffd", false)]
+    public void It_goes_back_to_its_snapshot_again_and_again(string way, bool isTracked)
     {
         ulong count = Save("ephemeral");
-        using Snapshot snapshot = Snapshot.Open(Saved, readsAll);
+        using Snapshot snapshot = Snapshot.Open(Saved, MemoryWays.Parse(way));
         using Machine machine = snapshot.Restore(new Replacements());
         WrittenSince since = WrittenSince.Of(machine);
         Task<MachineEnd> run = Task.Run(machine.Run);

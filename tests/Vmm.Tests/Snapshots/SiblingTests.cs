@@ -86,7 +86,7 @@ public sealed class SiblingTests : IDisposable
 
     private Machine Restore()
     {
-        using Snapshot snapshot = Snapshot.Open(Saved, readsAll: true);
+        using Snapshot snapshot = Snapshot.Open(Saved, MemoryWay.Read);
         return snapshot.Restore(new Replacements());
     }
 }

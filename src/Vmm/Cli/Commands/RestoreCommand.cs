@@ -56,9 +56,12 @@ internal sealed class RestoreCommand(StartClock clock)
         HelpName = "real|continue",
     };
 
-    private readonly Option<bool> _read = new("--read")
+    private readonly Option<string> _lazy = new("--lazy")
     {
-        Description = "Read and check all of the memory first, instead of each page when it is touched",
+        Description = "How memory comes from the file: map (each page when it is touched; if not given), uffd (a thread brings and checks what is "
+            + "touched, and reads the rest meanwhile; where the host forbids userfaultfd it is mapped, and vmm says why), or read (all is read and "
+            + "checked before anything runs)",
+        HelpName = "map|uffd|read",
     };
 
     private readonly Option<string> _stopTimeout = MachineOptions.StopTimeout();
@@ -73,7 +76,7 @@ internal sealed class RestoreCommand(StartClock clock)
     {
         var command = new Command("restore", "Let a machine go on where it was saved");
         command.Arguments.Add(_directory);
-        foreach (Option option in (Option[])[_disk, _net, _vsock, _port, _name, _clock, _read, _stopTimeout, _stats, .. _background.All])
+        foreach (Option option in (Option[])[_disk, _net, _vsock, _port, _name, _clock, _lazy, _stopTimeout, _stats, .. _background.All])
         {
             command.Options.Add(option);
         }
@@ -83,7 +86,8 @@ internal sealed class RestoreCommand(StartClock clock)
             Replacements with = CommandLineCheck.Read(command, () => Read(result));
             TimeSpan stopTimeout = CommandLineCheck.Read(command, () => MachineOptions.Read(result, _stopTimeout));
             bool? setsClock = CommandLineCheck.Read(command, () => ParseClock(result.GetValue(_clock)));
-            using Snapshot snapshot = Snapshot.Open(result.GetRequiredValue(_directory), result.GetValue(_read));
+            MemoryWay way = CommandLineCheck.Read(command, () => MemoryWays.Parse(result.GetValue(_lazy)));
+            using Snapshot snapshot = Snapshot.Open(result.GetRequiredValue(_directory), way);
             MachineSpec spec = snapshot.Head.Machine.ToSpec(with) with { StopTimeout = stopTimeout, Stats = result.GetValue(_stats) };
             bool hasAgent = snapshot.Head.Machine.Agent.Length > 0;
             if (setsClock == true && !hasAgent)

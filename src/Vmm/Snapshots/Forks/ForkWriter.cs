@@ -82,6 +82,7 @@ internal static class ForkWriter
             throw new UsageException("arguments.files: takes a file for memory, one for state, and one for each ephemeral disk");
         }
 
+        machine.Ram.Server?.Complete();
         using var standstill = new Standstill(machine, Patience, isPaused: false);
         standstill.Begin();
         byte[] state = StateWriter.Save(machine.State);
