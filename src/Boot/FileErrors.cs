@@ -13,6 +13,7 @@ public static class FileErrors
     /// <returns>Null if the exception is not about a file.</returns>
     public static string? Describe(Exception error) => error switch
     {
+        FileNotFoundException { FileName: null } => "the working directory was removed; change to one that is there",     // getcwd(2), by .NET
         FileNotFoundException => "no such file",
         DirectoryNotFoundException => "no such file or directory",
         UnauthorizedAccessException => PermissionDenied,

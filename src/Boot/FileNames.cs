@@ -93,6 +93,57 @@ public static class FileNames
         }
     }
 
+    /// <summary>A variable of this process's environment, as it was given; null where it is not set.</summary>
+    public static string? Variable(string name)
+    {
+        string? value = Environment.GetEnvironmentVariable(name);
+        if (value is null || !value.Contains('\ufffd', StringComparison.Ordinal))
+        {
+            return value;
+        }
+
+        try
+        {
+            return Variable(name, File.ReadAllBytes("/proc/self/environ")) ?? value;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return value;
+        }
+    }
+
+    /// <summary>Is it UTF-8 in bytes, so that JSON can have it?</summary>
+    public static bool IsText(string name)
+    {
+        ReadOnlySpan<char> left = name;
+        while (!left.IsEmpty)
+        {
+            if (Rune.DecodeFromUtf16(left, out _, out int count) != OperationStatus.Done)
+            {
+                return false;
+            }
+
+            left = left[count..];
+        }
+
+        return true;
+    }
+
+    /// <param name="environment">proc(5), /proc/pid/environ: each variable and a zero.</param>
+    internal static string? Variable(string name, ReadOnlySpan<byte> environment)
+    {
+        ReadOnlySpan<byte> start = ToBytes(name + "=");
+        foreach (Range range in environment.Split((byte)0))
+        {
+            if (environment[range].StartsWith(start))
+            {
+                return FromBytes(environment[range][start.Length..]);
+            }
+        }
+
+        return null;
+    }
+
     /// <param name="commandLine">proc(5), /proc/pid/cmdline: each argument and a zero.</param>
     internal static string[] Arguments(string[] arguments, ReadOnlySpan<byte> commandLine)
     {

@@ -47,6 +47,23 @@ public sealed class FileNamesTests
     }
 
     [Fact]
+    public void A_variable_is_taken_from_the_environment_where_dotnet_lost_it()
+    {
+        byte[] environment = [.. "PATH=/bin\0XA=1\0A=caf"u8, 0xe9, 0, .. "B=\0"u8];
+        Assert.Equal("caf\udce9", FileNames.Variable("A", environment));
+        Assert.Equal("", FileNames.Variable("B", environment));
+        Assert.Null(FileNames.Variable("C", environment));
+        Assert.Equal(Environment.GetEnvironmentVariable("PATH"), FileNames.Variable("PATH"));
+    }
+
+    [Theory]
+    [InlineData("", true)]
+    [InlineData("caf\u00e9 \ufffd \ud83d\ude00", true)]
+    [InlineData("caf\udce9", false)]
+    [InlineData("\ud83d", false)]
+    public void What_is_not_text_is_told_apart(string name, bool isText) => Assert.Equal(isText, FileNames.IsText(name));
+
+    [Fact]
     public void A_kernel_whose_name_is_not_utf8_is_opened_and_so_is_one_that_has_no_length()
     {
         using ImageSource status = ImageSource.OpenFile("/proc/self/status", "kernel");

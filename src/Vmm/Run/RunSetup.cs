@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using Vmm.Backends.Agent;
 using Vmm.Backends.Shares;
+using Vmm.Boot;
 using Vmm.Host;
 using Vmm.Run.Roots;
 
@@ -155,6 +156,6 @@ internal static class RunSetup
             text.Append(each).Append('\0');
         }
 
-        return Encoding.UTF8.GetBytes(text.ToString());
+        return FileNames.ToBytes(text.ToString());
     }
 }

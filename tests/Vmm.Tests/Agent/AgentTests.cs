@@ -116,6 +116,18 @@ public sealed class AgentTests : IDisposable
     }
 
     [Fact]
+    public void Words_that_are_not_UTF8_arrive_as_they_are()
+    {
+        (_, AgentHarness.Streams streams) = _agent.Run(
+            new AgentCommand
+            {
+                Arguments = ["sh", "-c", "printf %s \"$0$A\" | od -An -tx1", "caf\udce9"],
+                Environment = ["PATH=/usr/bin:/bin", "A=\udcff"],
+            });
+        Assert.Equal("63 61 66 e9 ff", streams.OutputText.Trim());
+    }
+
+    [Fact]
     public void A_reader_that_sleeps_costs_no_more_than_a_window()
     {
         (AgentProcess process, AgentHarness.Streams streams) = _agent.Start(

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using Vmm.Boot;
 using Vmm.Host;
 
 namespace Vmm.Backends.Agent;
@@ -242,7 +243,7 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
     /// <summary>Strings that end in 0, cut into frames wherever one is full.</summary>
     private void SendStrings(AgentFrameType type, uint id, IReadOnlyList<string> strings)
     {
-        byte[] all = Encoding.UTF8.GetBytes(string.Concat(strings.Select(each => each + '\0')));
+        byte[] all = FileNames.ToBytes(string.Concat(strings.Select(static each => each + '\0')));
         for (int done = 0; done < all.Length; done += AgentProtocol.MostContent)
         {
             _link!.Send(type, id, all.AsSpan(done, Math.Min(AgentProtocol.MostContent, all.Length - done)));
@@ -253,7 +254,7 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
     {
         if (text is not null)
         {
-            _link!.Send(type, id, Encoding.UTF8.GetBytes(text));
+            _link!.Send(type, id, FileNames.ToBytes(text));
         }
     }
 }

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Vmm.Backends.Console;
+using Vmm.Boot;
 using Vmm.Control;
 using Vmm.Host;
 using Vmm.Run;
@@ -93,7 +94,7 @@ internal static class ExecCommand
                 throw new UsageException($"--env {each}: no name; write --env NAME=VALUE");
             }
 
-            value ??= Environment.GetEnvironmentVariable(name);
+            value ??= FileNames.Variable(name);
             if (value is not null)
             {
                 variables.Add($"{name}={value}");

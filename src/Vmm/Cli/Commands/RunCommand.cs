@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Vmm.Backends.Console;
+using Vmm.Boot;
 using Vmm.Control;
 using Vmm.Host;
 using Vmm.Kernels;
@@ -338,7 +339,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
                 throw new UsageException($"--env {each}: no name; write --env NAME=VALUE");
             }
 
-            value ??= Environment.GetEnvironmentVariable(name);
+            value ??= FileNames.Variable(name);
             if (value is not null)
             {
                 values[name] = value;

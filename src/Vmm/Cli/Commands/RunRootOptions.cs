@@ -67,7 +67,7 @@ internal sealed class RunRootOptions
     /// <summary>The machine with the devices that the root needs, except for a root that is still to be packed.</summary>
     public static MachineSpec AddTo(MachineSpec machine, RunRoot root) => root.Kind switch
     {
-        RootKind.Share => machine with { Shares = [.. Shares(root, Environment.CurrentDirectory), .. machine.Shares] },
+        RootKind.Share => machine with { Shares = [.. Shares(root, WorkingDirectory.Path), .. machine.Shares] },
         RootKind.Disk => machine with
         {
             Disks =
@@ -87,8 +87,8 @@ internal sealed class RunRootOptions
     /// <summary>The directory in which the command starts by default: the current one, if the guest has it.</summary>
     public static string? WorkDirectory(RunRoot root) => root.Kind switch
     {
-        RootKind.Share => Environment.CurrentDirectory,
-        RootKind.PackedDirectory when Path.GetFullPath(root.Path) == "/" => Environment.CurrentDirectory,
+        RootKind.Share => WorkingDirectory.Path,
+        RootKind.PackedDirectory when Path.GetFullPath(root.Path) == "/" => WorkingDirectory.Path,
         _ => null,
     };
 

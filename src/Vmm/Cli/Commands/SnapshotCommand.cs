@@ -36,7 +36,8 @@ internal static class SnapshotCommand
         command.SetAction(result =>
         {
             string name = result.GetRequiredValue(machine), target = result.GetRequiredValue(directory);
-            string? from = result.GetValue(diff);
+            string? from = ControlText.Check(result.GetValue(diff));
+            ControlText.Check(target);
             var asked = new SnapshotArguments(
                 Path.GetFullPath(target), result.GetValue(stop), result.GetValue(live), from is null ? null : Path.GetFullPath(from));
             using var client = new ControlClient(ControlAddress.Resolve(name), name);

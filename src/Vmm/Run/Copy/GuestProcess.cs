@@ -22,8 +22,7 @@ internal sealed class GuestProcess : SequentialStream
     public GuestProcess(ControlClient client, ExecArguments arguments)
     {
         _client = client;
-        JsonElement result = client.Ask(
-            "exec", JsonSerializer.SerializeToElement(arguments, ControlJson.Default.ExecArguments), Timeout.InfiniteTimeSpan);
+        JsonElement result = client.Ask("exec", arguments.ToJson(), Timeout.InfiniteTimeSpan);
         _opened = result.Deserialize(ControlJson.Default.ControlOpened) ?? throw ControlClient.Nonsense("exec");
         _credit = _opened.InputWindow;
     }

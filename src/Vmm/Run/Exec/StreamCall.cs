@@ -27,6 +27,6 @@ internal sealed record StreamCall
         Command = Exec is null ? "console" : "exec",
         Arguments = Exec is null
             ? JsonSerializer.SerializeToElement(new ConsoleArguments(Replay: true), ControlJson.Default.ConsoleArguments)
-            : JsonSerializer.SerializeToElement(Exec, ControlJson.Default.ExecArguments),
+            : Exec.ToJson(),
     };
 }
