@@ -116,6 +116,19 @@ public sealed class ArchiveTests : IDisposable
         Extract(Make(Entry(TarEntryType.Directory, "a/dir/")));
         Assert.Null(new FileInfo(At("b/dir")).LinkTarget);
         Assert.Throws<ArchiveException>(() => Extract(Make(Entry(TarEntryType.RegularFile, "a/dir", "a directory is there"))));
+
+        // As root it would be /dev/null.
+        using (System.Diagnostics.Process make = System.Diagnostics.Process.Start("mkfifo", [At("b/pipe")]))
+        {
+            make.WaitForExit();
+        }
+
+        foreach (TarEntryType type in (TarEntryType[])[TarEntryType.RegularFile, TarEntryType.Directory, TarEntryType.SymbolicLink])
+        {
+            Assert.Throws<ArchiveException>(() => Extract(Make(Entry(type, "a/pipe", type == TarEntryType.RegularFile ? "x" : null, link: "x"))));
+        }
+
+        Assert.True(ArchiveExtractor.IsSpecial(At("b/pipe")));
     }
 
     [Fact]
@@ -203,6 +216,41 @@ public sealed class ArchiveTests : IDisposable
         Assert.Equal("nowhere", new FileInfo(At("b/link")).LinkTarget);
         File.WriteAllText(At("b/hard"), "both");
         Assert.Equal("both", File.ReadAllText(At("b/file")));
+    }
+
+    /// <summary>Two names that .NET reads as the same would become one file.</summary>
+    [Fact]
+    public void Names_that_are_not_UTF8_are_left_out_and_counted()
+    {
+        string source = Path.Combine(_directory, "source");
+        Directory.CreateDirectory(source);
+        using (System.Diagnostics.Process shell = System.Diagnostics.Process.Start(
+            "sh", ["-c", $"cd {source}; echo 1 >$(printf 'n\\377'); ln -s $(printf 'n\\376') link; echo 2 >$(printf 'f\\357\\277\\275')"]))
+        {
+            shell.WaitForExit();
+        }
+
+        using var archive = new MemoryStream();
+        using (var builder = new ArchiveBuilder(archive, _leftOut.Add))
+        {
+            builder.Add(source, "a");
+            Assert.Equal(2, builder.NotText);
+        }
+
+        Assert.Equal(2, _leftOut.Count);
+        using (System.Diagnostics.Process shell = System.Diagnostics.Process.Start("rm", ["-r", source]))
+        {
+            shell.WaitForExit();
+        }
+
+        byte[] mangled = Make(Entry(TarEntryType.RegularFile, "a/n?", "x"), Entry(TarEntryType.RegularFile, "a/m", "y"));
+        mangled[3] = 0xff;
+        Repair(mangled);
+        ArchiveExtractor extractor = Extractor();
+        extractor.Extract(new ArchiveGuard(new MemoryStream(mangled), 1 << 20));
+        Assert.Equal(1, extractor.NotText);
+        Assert.Equal([At("b/m")], Directory.EnumerateFileSystemEntries(At("b")));
+        Assert.Contains("1 of its files", Assert.Throws<HostException>(() => CopyNames.Check("db:/a", 1)).Message, StringComparison.Ordinal);
     }
 
     [Theory]

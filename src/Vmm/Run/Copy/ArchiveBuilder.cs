@@ -5,14 +5,17 @@ using Vmm.Host;
 namespace Vmm.Run.Copy;
 
 /// <summary>Puts a file or tree of this host into an archive for a guest: modes, owners (by number), times and links are kept. What
-/// changes meanwhile is filled up or cut; sockets, pipes and devices are left out.</summary>
+/// changes meanwhile is filled up or cut; sockets, pipes and devices are left out, and names that are not UTF-8, which the library cannot
+/// write.</summary>
 /// <param name="leftOut">Hears of each that is left out, and why.</param>
 internal sealed class ArchiveBuilder(Stream archive, Action<string> leftOut) : IDisposable
 {
-
     // Long names and large numbers without extended headers, which busybox does not read all of.
     private readonly TarWriter _writer = new(archive, TarEntryFormat.Gnu, leaveOpen: true);
     private readonly Dictionary<(ulong Device, ulong Inode), string> _links = [];
+
+    /// <summary>Files and directories that were left out for their names.</summary>
+    public int NotText { get; private set; }
 
     /// <param name="path">On this host.</param>
     /// <param name="name">What it is called in the archive.</param>
@@ -36,6 +39,12 @@ internal sealed class ArchiveBuilder(Stream archive, Action<string> leftOut) : I
         var file = new FileInfo(path);
         if (file.LinkTarget is { } leadsTo)
         {
+            if (leadsTo.Contains(CopyNames.Lossy))
+            {
+                LeaveOut(path);
+                return;
+            }
+
             Write(new GnuTarEntry(TarEntryType.SymbolicLink, name) { LinkName = leadsTo }, path, file);
             return;
         }
@@ -74,8 +83,21 @@ internal sealed class ArchiveBuilder(Stream archive, Action<string> leftOut) : I
         }
         catch (Exception error) when (error is FileNotFoundException or DirectoryNotFoundException)
         {
-            leftOut($"{path}: has vanished");
+            if (Path.GetFileName(path).Contains(CopyNames.Lossy))
+            {
+                LeaveOut(path);
+            }
+            else
+            {
+                leftOut($"{path}: has vanished");
+            }
         }
+    }
+
+    private void LeaveOut(string path)
+    {
+        NotText++;
+        leftOut($"{path}: {CopyNames.Why}");
     }
 
     private void AddFile(string path, string name, FileInfo file, in Statx status)

@@ -22,6 +22,9 @@ internal sealed class ArchiveExtractor(string target, string from, string to, Ac
     private readonly bool _isRoot = LibC.geteuid() == 0;
     private readonly List<(string Path, UnixFileMode Mode, DateTimeOffset Time)> _directories = [];
 
+    /// <summary>Entries that were left out for their names.</summary>
+    public int NotText { get; private set; }
+
     /// <summary>Entries that came.</summary>
     public long Count { get; private set; }
 
@@ -73,6 +76,13 @@ internal sealed class ArchiveExtractor(string target, string from, string to, Ac
         if (parts[0] != from)
         {
             throw new ArchiveException($"{PrintableText.Of(entry.Name)}: was not asked for");
+        }
+
+        if (entry.Name.Contains(CopyNames.Lossy) || entry.LinkName.Contains(CopyNames.Lossy))
+        {
+            NotText++;
+            leftOut($"{PrintableText.Of(entry.Name)}: {CopyNames.Why}");
+            return;
         }
 
         string path = PathOf(parts);
@@ -149,7 +159,7 @@ internal sealed class ArchiveExtractor(string target, string from, string to, Ac
     /// <summary>Is there anything, a link that leads nowhere included?</summary>
     private static bool Exists(string path) => new FileInfo(path).LinkTarget is not null || Path.Exists(path);
 
-    /// <summary>Removes what is in the way, but a directory.</summary>
+    /// <summary>Removes a file or a link that is in the way. All else stays: root would lose /dev/null.</summary>
     private static void Clear(string path)
     {
         if (IsDirectory(path))
@@ -157,11 +167,20 @@ internal sealed class ArchiveExtractor(string target, string from, string to, Ac
             throw new ArchiveException($"{PrintableText.Of(path)}: a directory is there");
         }
 
+        if (IsSpecial(path))
+        {
+            throw new ArchiveException($"{PrintableText.Of(path)}: a device, pipe or socket is there");
+        }
+
         if (Exists(path))
         {
             File.Delete(path);
         }
     }
+
+    /// <summary>Is it there, and no file, directory or link?</summary>
+    public static bool IsSpecial(string path) => HostFile.TryStatus(path, out Statx status, LibC.AT_SYMLINK_NOFOLLOW)
+        && (status.Mode & LibC.S_IFMT) is var type && type != LibC.S_IFREG && type != LibC.S_IFLNK && type != LibC.S_IFDIR;
 
     private void WriteFile(TarEntry entry, string path)
     {

@@ -16,6 +16,7 @@ internal sealed class GuestCopy(string path, string name, Action<string> leftOut
     /// <param name="destination">In the guest; absolute.</param>
     public void Into(string source, string destination)
     {
+        ControlText.Check(source);
         string from = Path.GetFullPath(source).TrimEnd('/');
         if (new FileInfo(from).LinkTarget is null && !Path.Exists(from))
         {
@@ -31,10 +32,12 @@ internal sealed class GuestCopy(string path, string name, Action<string> leftOut
         }
 
         using var tar = new GuestProcess(client, Tar("-x", "-p", "-f", "-", "-C", directory));
+        int leftBehind;
         try
         {
             using var archive = new ArchiveBuilder(tar, leftOut);
             archive.Add(from, called);
+            leftBehind = archive.NotText;
         }
         catch (HostException error) when (tar.Exit is not null)
         {
@@ -43,6 +46,7 @@ internal sealed class GuestCopy(string path, string name, Action<string> leftOut
 
         tar.Finish();
         Check(tar);
+        CopyNames.Check(source, leftBehind);
     }
 
     /// <summary>Copies a file or tree of the guest to this host: into a directory that is there, else under a new name.</summary>
@@ -51,6 +55,7 @@ internal sealed class GuestCopy(string path, string name, Action<string> leftOut
     /// <param name="most">Bytes of all of it at most.</param>
     public void OutOf(string source, string destination, long most)
     {
+        ControlText.Check(destination);
         string to = Path.GetFullPath(destination).TrimEnd('/');
         (string directory, string called) = Split(source);
         if (called.Length == 0)
@@ -62,6 +67,11 @@ internal sealed class GuestCopy(string path, string name, Action<string> leftOut
         if (destination.EndsWith('/') && !isInside)
         {
             throw new UsageException($"{destination}: there is no such directory");
+        }
+
+        if (ArchiveExtractor.IsSpecial(to))
+        {
+            throw new UsageException($"{destination}: is a device, pipe or socket, and cp replaces files; 'vmm exec {name} -- cat {source}' writes to one");
         }
 
         string target = isInside ? to : Path.GetDirectoryName(to)!;
@@ -92,6 +102,8 @@ internal sealed class GuestCopy(string path, string name, Action<string> leftOut
         {
             throw new HostException($"{name}:{source}: nothing came");
         }
+
+        CopyNames.Check($"{name}:{source}", extractor.NotText);
     }
 
     private static ExecArguments Tar(params string[] arguments) => new() { Args = ["tar", .. arguments], Cwd = "/" };
