@@ -113,6 +113,11 @@ internal sealed partial class MachineControl : IControlTarget
             case "exec":
                 ExecArguments exec = StreamRequests.Read(arguments, ControlJson.Default.ExecArguments);
                 Check(exec);
+                if (_isPaused)
+                {
+                    throw new ControlException("not-now", "it is paused: resume it first");     // whoever asks would wait for that
+                }
+
                 WhenReady(() => Open(answer, guest => ProcessStream.Start(answer.Client, owner => guest.Start(exec, owner))));
                 break;
             default:

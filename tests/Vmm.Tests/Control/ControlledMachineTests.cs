@@ -56,6 +56,8 @@ public sealed class ControlledMachineTests : IDisposable
         Ask(client, "pause");
         ulong still = Count(machine);
         Assert.Equal("paused", Ask(client, "status").GetProperty("state").GetString());
+        Assert.Equal("db: it is paused: resume it first", Assert.Throws<HostException>(
+            () => client.Ask("exec", new ExecArguments { Args = ["true"] }.ToJson())).Message);
         Assert.Equal("db: it is paused already", Assert.Throws<HostException>(() => client.Ask("pause")).Message);
         Thread.Sleep(50);
         Assert.Equal(still, Count(machine));
