@@ -266,17 +266,22 @@ internal sealed class MachineCommandLine
     }
 
     /// <summary>vmm's options have parts, between commas.</summary>
-    private void CheckPart(string field, string text, params ReadOnlySpan<char> separators)
+    private void CheckPart(string field, string? text, params ReadOnlySpan<char> separators)
     {
-        if (text.Length == 0 || text.AsSpan().ContainsAny(separators))
+        if (string.IsNullOrEmpty(text) || text.AsSpan().ContainsAny(separators))
         {
             Fault(field, $"is empty, or has one of these in it: {string.Join(' ', separators.ToArray())}");
         }
     }
 
-    private void CheckText(string field, string text, int most)
+    /// <param name="text">An element of a list may be null.</param>
+    private void CheckText(string field, string? text, int most)
     {
-        if (text.Length > most || text.Contains('\0', StringComparison.Ordinal))
+        if (text is null)
+        {
+            Fault(field, "is null");
+        }
+        else if (text.Length > most || text.Contains('\0', StringComparison.Ordinal))
         {
             Fault(field, $"is longer than {most} characters, or has a NUL in it");
         }

@@ -16,6 +16,8 @@ public sealed class BadInputTests
     [InlineData("""{"name":"a","kernel":"host","cpus":1e300}""", 400, "cpus: not of the kind")]
     [InlineData("""{"name":"a","kernel":"host","disks":[{"path":"/x","iops":3}]}""", 400, "iops: there is no such field")]
     [InlineData("""{"name":"a","kernel":"host","disks":[null]}""", 422, "disks[0] is null")]
+    [InlineData("""{"name":"a","root":"none","command":[null]}""", 422, "command is null")]
+    [InlineData("""{"name":"a","kernel":"host","networks":[{"mode":"user","publish":[null]}]}""", 422, "networks[0].publish is empty")]
     [InlineData("""{"name":"a","kernel":"ho""", 400, "not JSON")]
     [InlineData("[[[[[[[[[[[[[[[[[[[[[[[[", 400, "")]
     [InlineData("null", 400, "")]
