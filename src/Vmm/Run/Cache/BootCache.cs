@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Vmm.Boot;
 using Vmm.Host;
 using Vmm.Kernels;
 using Vmm.Machines;
@@ -91,10 +92,11 @@ internal sealed class BootCache(string root)
     }
 
     /// <summary>All entries, the one that was used last in front.</summary>
+    /// <exception cref="HostException">The directory cannot be read.</exception>
     public IReadOnlyList<CachedBoot> List()
     {
         var boots = new List<CachedBoot>();
-        foreach (string directory in Directory.Exists(root) ? Directory.GetDirectories(root) : [])
+        foreach (string directory in Directories())
         {
             try
             {
@@ -110,6 +112,22 @@ internal sealed class BootCache(string root)
         }
 
         return [.. boots.OrderByDescending(static boot => boot.Used)];
+    }
+
+    private string[] Directories()
+    {
+        try
+        {
+            return Directory.GetDirectories(root);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            return [];
+        }
+        catch (Exception error) when (FileErrors.Describe(error) is { } why)
+        {
+            throw new HostException($"{root}: {why}");
+        }
     }
 
     /// <summary>Deletes those that no run can go on from any more, and then those that were not used for longest, until the rest takes no
