@@ -47,8 +47,20 @@ internal sealed class MachineForks(MachineStore store, ControlForkPlan plan, Mac
             {
                 left.End();
                 left.Dispose();
-                store.Remove(left.Folder);
+                RemoveOrTell(left.Folder);
             }
+        }
+    }
+
+    private void RemoveOrTell(MachineFolder folder)
+    {
+        try
+        {
+            store.Remove(folder);
+        }
+        catch (HostException error)
+        {
+            Stderr.WriteLine($"vmm: {error.Message}");
         }
     }
 
@@ -60,7 +72,15 @@ internal sealed class MachineForks(MachineStore store, ControlForkPlan plan, Mac
                 string.Create(CultureInfo.InvariantCulture, $"{prefix}-{++_lastNumber}"), "--name"));
             if (store.TryCreate(record) is { } made)
             {
-                return MachineStart.Begin(made.Folder, record, made.Life, (new ForkNumber(number, isAsked).ToString(), files));
+                try
+                {
+                    return MachineStart.Begin(made.Folder, record, made.Life, (new ForkNumber(number, isAsked).ToString(), files));
+                }
+                catch
+                {
+                    store.Remove(made.Folder);      // there was no process
+                    throw;
+                }
             }
 
             if (exact is not null)

@@ -17,7 +17,7 @@ internal sealed class KernelStore(string root)
     public static string CacheDirectory =>
         Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is ['/', ..] chosen
             ? chosen
-            : Path.Combine(Environment.GetEnvironmentVariable("HOME") is { Length: > 0 } home ? home : "/var", ".cache");
+            : UserHome.Path is { } home ? Path.Combine(home, ".cache") : "/var/cache";
 
     /// <summary>All complete entries, the newest last.</summary>
     public IReadOnlyList<StoredKernel> List()

@@ -67,12 +67,12 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
     public MachineStarted Start(MachineFolder folder)
     {
         FileDescriptor life;
-        MachineRecord record;
+        MachineRecord before, record;
         using (folder.LockForChange())
         {
-            record = MachineStore.ReadOrExplain(folder);
-            CheckIsOwn(folder, record, "give its command again");
-            record = record.Anew() with { Pid = 0, Restarts = 0, Runtime = store.Runtime };
+            before = MachineStore.ReadOrExplain(folder);
+            CheckIsOwn(folder, before, "give its command again");
+            record = before.Anew() with { Pid = 0, Restarts = 0, Runtime = store.Runtime };
             if (folder.IsRunning)
             {
                 throw new HostException($"{folder.Name}: it runs already");
@@ -83,7 +83,17 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
             life = folder.TryTakeLife() ?? throw new HostException($"{folder.Name}: it runs already");
         }
 
-        MachineStarted started = MachineStart.Start(folder, record, life);
+        MachineStarted started;
+        try
+        {
+            started = MachineStart.Start(folder, record, life);
+        }
+        catch
+        {
+            before.Write(folder.Path);      // there was no process: it is as it was
+            throw;
+        }
+
         if (started.Code is { } code)
         {
             CompleteRecord(folder, started.Why, code);

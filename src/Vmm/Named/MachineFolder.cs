@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
+using Vmm.Boot;
 using Vmm.Host;
 using Vmm.Named.Logs;
 
@@ -25,12 +26,15 @@ internal sealed unsafe class MachineFolder(string path)
     public string LogPath => System.IO.Path.Combine(Path, LogFormat.FileName);
 
     /// <summary>Does a process hold the lock? It ends with its last holder, so no process number is needed.</summary>
+    /// <exception cref="ErrnoException">The host has no descriptor to find that out.</exception>
     public bool IsRunning
     {
         get
         {
-            using FileDescriptor? file = TryOpenLock(create: false);
-            return file is not null && FileLock.IsByteTaken(file, Life);
+            // Only to look: the file system may have become read-only.
+            using FileDescriptor? file = TryOpenLock(LibC.O_RDONLY);
+            int errno = file is null ? Marshal.GetLastPInvokeError() : 0;
+            return FileErrors.IsHostsFault(errno) ? throw new ErrnoException(Path, errno) : file is not null && FileLock.IsByteTaken(file, Life);
         }
     }
 
@@ -46,7 +50,7 @@ internal sealed unsafe class MachineFolder(string path)
     /// <summary>Makes the machine's lock and takes it, for a directory that nobody else knows yet.</summary>
     public FileDescriptor CreateLife()
     {
-        FileDescriptor file = TryOpenLock(create: true)
+        FileDescriptor file = TryOpenLock(LibC.O_RDWR | LibC.O_CREAT)
             ?? throw new ErrnoException(Path, Marshal.GetLastPInvokeError());
         FileLock.TryTakeByte(file, Life);
         return file;
@@ -56,7 +60,7 @@ internal sealed unsafe class MachineFolder(string path)
     /// <returns>Null while the machine runs.</returns>
     public FileDescriptor? TryTakeLife()
     {
-        FileDescriptor? file = TryOpenLock(create: true);
+        FileDescriptor? file = TryOpenLock(LibC.O_RDWR | LibC.O_CREAT);
         if (file is not null && FileLock.TryTakeByte(file, Life))
         {
             return file;
@@ -74,7 +78,7 @@ internal sealed unsafe class MachineFolder(string path)
         long end = Environment.TickCount64 + (long)ChangePatience.TotalMilliseconds;
         while (true)
         {
-            FileDescriptor file = TryOpenLock(create: Directory.Exists(Path)) ?? throw NoSuchMachine(Marshal.GetLastPInvokeError());
+            FileDescriptor file = TryOpenLock(LibC.O_RDWR | (Directory.Exists(Path) ? LibC.O_CREAT : 0)) ?? throw NoSuchMachine(Marshal.GetLastPInvokeError());
             if (FileLock.TryTakeByte(file, Change))
             {
                 // Whoever had it before may have moved the directory away.
@@ -104,7 +108,7 @@ internal sealed unsafe class MachineFolder(string path)
         && mine.Inode == there.Inode && mine.DeviceMajor == there.DeviceMajor && mine.DeviceMinor == there.DeviceMinor;
 
     /// <summary>The lock, to be read for the exit code; null where the machine is gone.</summary>
-    public FileDescriptor? OpenForEnd() => TryOpenLock(create: false);
+    public FileDescriptor? OpenForEnd() => TryOpenLock(LibC.O_RDONLY);
 
     /// <summary>Writes a machine's exit code into its lock, which who waits for it has open: its directory may be removed before he
     /// looks again.</summary>
@@ -142,10 +146,9 @@ internal sealed unsafe class MachineFolder(string path)
         }
     }
 
-    private FileDescriptor? TryOpenLock(bool create)
+    private FileDescriptor? TryOpenLock(int flags)
     {
-        int flags = LibC.O_RDWR | LibC.O_CLOEXEC | (create ? LibC.O_CREAT : 0);
-        int number = LibC.open(System.IO.Path.Combine(Path, LockFile), flags, (uint)PrivateFiles.OwnerOnly);
+        int number = LibC.open(System.IO.Path.Combine(Path, LockFile), flags | LibC.O_CLOEXEC, (uint)PrivateFiles.OwnerOnly);
         return number < 0 ? null : new FileDescriptor(number);
     }
 

@@ -7,17 +7,28 @@ namespace Vmm.Named;
 /// is taken, and by way of a pidfd, so it is never another process's.</summary>
 internal sealed class MachineProcess : IDisposable
 {
+    // Between the lock and the number there is the start of a program.
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
     private readonly MachineFolder _folder;
     private readonly FileDescriptor _process;
 
     private MachineProcess(MachineFolder folder, FileDescriptor process) => (_folder, _process) = (folder, process);
 
     /// <returns>Null where the machine does not run.</returns>
-    /// <exception cref="HostException">Its record cannot be read.</exception>
-    public static MachineProcess? TryFind(MachineFolder folder)
+    /// <param name="patience">For a process that has not written its number yet; 30 s if not given.</param>
+    /// <exception cref="HostException">Its record cannot be read, or has no number of the process.</exception>
+    public static MachineProcess? TryFind(MachineFolder folder, TimeSpan? patience = null)
     {
+        long end = Environment.TickCount64 + (long)(patience ?? Patience).TotalMilliseconds;
         while (folder.IsRunning)
         {
+            if (Environment.TickCount64 > end)
+            {
+                throw new HostException($"{folder.Name}: a process has its lock, and has not written its number into {MachineRecord.FileName}; "
+                    + $"'fuser {folder.Path}/lock' finds it");
+            }
+
             if (NumberOf(folder) is { } number)
             {
                 var process = new FileDescriptor(LibC.pidfd_open(number));

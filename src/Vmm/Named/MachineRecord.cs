@@ -183,33 +183,40 @@ internal sealed record MachineRecord
         }
     }
 
-    /// <summary>Writes it beside the old one and puts it in its place.</summary>
+    /// <summary>Writes it beside the old one and puts it in its place. Where the disk is full it is written over the old one: how a machine
+    /// ended is not to be lost for that.</summary>
     /// <param name="directory">Of the machine.</param>
-    /// <exception cref="HostException">The disk is full, or cannot be written to.</exception>
+    /// <exception cref="HostException">It cannot be written to.</exception>
     public void Write(string directory)
     {
-        string path = Path.Combine(directory, FileName), beside = path + ".new";
+        string path = Path.Combine(directory, FileName);
+        string beside = string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{path}.{Environment.ProcessId}.new");   // others may write one, too
+        byte[] content = [.. JsonSerializer.SerializeToUtf8Bytes(this, MachineRecordJson.Default.MachineRecord), (byte)'\n'];
         try
         {
             using (FileStream file = PrivateFiles.Create(beside))
             {
-                JsonSerializer.Serialize(file, this, MachineRecordJson.Default.MachineRecord);
-                file.WriteByte((byte)'\n');
+                file.Write(content);
             }
 
             File.Move(beside, path, overwrite: true);
         }
         catch (Exception error) when (FileErrors.Describe(error) is { } why)
         {
-            throw new HostException($"{path}: {why}{FileErrors.Remedy(error.HResult)}");
+            PrivateFiles.TryDelete(beside);
+            if (!PrivateFiles.IsFull(error) || !PrivateFiles.TryWriteOver(path, content))
+            {
+                throw new HostException($"{path}: {why}{FileErrors.Remedy(error.HResult)}");
+            }
         }
     }
 
     /// <summary>Whoever can write there is the user; still what would lead elsewhere is refused.</summary>
     private bool Check() => MachineName.IsValid(Name) && Runtime is ['/', ..] && Directory is ['/', ..] && CommandLine.Count > 0
-        && CommandLine.All(static word => !word.Contains('\0', StringComparison.Ordinal)) && RestartPolicy.TryParse(Restart, out _)
-        && Log == LogFormat.FileName && Cpus > 0 && StopTimeout is >= 0 and < 1e9
-        && Cgroups.All(static group => Path.GetFileName(group).StartsWith("vmm-", StringComparison.Ordinal));
+        && CommandLine.All(static word => word is not null && !word.Contains('\0', StringComparison.Ordinal))
+        && Ports.All(static port => port is not null && port.Contains(':', StringComparison.Ordinal)) && Steps.All(static step => step is not null)
+        && RestartPolicy.TryParse(Restart, out _) && Log == LogFormat.FileName && Cpus > 0 && StopTimeout is >= 0 and < 1e9
+        && Cgroups.All(static group => Path.GetFileName(group)?.StartsWith("vmm-", StringComparison.Ordinal) == true);
 }
 
 /// <summary>A machine.json that cannot be used.</summary>

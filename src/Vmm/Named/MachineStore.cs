@@ -272,8 +272,8 @@ internal sealed class MachineStore(string root, Func<string> runtime)
         }
 
         string state = Environment.GetEnvironmentVariable("XDG_STATE_HOME") is ['/', ..] chosen ? chosen
-            : Environment.GetEnvironmentVariable("HOME") is ['/', ..] home ? Path.Combine(home, ".local", "state")
-            : throw new HostException("there is no place for machines with a name: neither XDG_STATE_HOME nor HOME is set");
+            : UserHome.Path is { } home ? Path.Combine(home, ".local", "state")
+            : throw new HostException("there is no place for machines with a name: neither XDG_STATE_HOME nor HOME is set, and this user has no home");
         return Path.Combine(state, "vmm");
     }
 
@@ -281,13 +281,14 @@ internal sealed class MachineStore(string root, Func<string> runtime)
     private string HiddenPath(string name) => Path.Combine(
         Root, string.Create(CultureInfo.InvariantCulture, $"{Hidden}{name}.{Interlocked.Increment(ref _hidden)}.{Environment.ProcessId}"));
 
-    /// <summary>Deletes what others left that were killed while they made or removed a machine.</summary>
+    /// <summary>Deletes what others left that were killed while they made or removed a machine. One that is at it has the directory's lock,
+    /// and is perhaps in another PID name space.</summary>
     private void Sweep()
     {
         foreach (string path in Directory.EnumerateDirectories(Root, Hidden + "*"))
         {
             string owner = Path.GetExtension(path).TrimStart('.');
-            if (owner.Length > 0 && owner.All(char.IsAsciiDigit) && !Directory.Exists($"/proc/{owner}"))
+            if (owner.Length > 0 && owner.All(char.IsAsciiDigit) && !Directory.Exists($"/proc/{owner}") && !new MachineFolder(path).IsRunning)
             {
                 Delete(path);
             }

@@ -21,6 +21,43 @@ internal static class PrivateFiles
         BufferSize = 0,
     });
 
+    /// <summary>Is the disk full, or this user's part of it?</summary>
+    public static bool IsFull(Exception error) => error is IOException { HResult: var errno } && (errno == LibC.ENOSPC || errno == LibC.EDQUOT);
+
+    /// <summary>Writes over a file that is there, with the room that it has.</summary>
+    /// <returns>False where it has not so much, or cannot be written; it is unchanged then.</returns>
+    public static bool TryWriteOver(string path, ReadOnlySpan<byte> content)
+    {
+        try
+        {
+            if (!HostFile.TryStatus(path, out Statx status) || status.Blocks * 512 < (ulong)content.Length)
+            {
+                return false;
+            }
+
+            using var file = new FileStream(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+            file.Write(content);
+            file.SetLength(content.Length);
+            return true;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
+    public static void TryDelete(string path)
+    {
+        try
+        {
+            File.Delete(path);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // It stays.
+        }
+    }
+
     /// <summary>Makes a directory and those above it, as far as they are missing, and checks that it is this user's.</summary>
     /// <exception cref="HostException">It cannot be made, or somebody else can reach what is in it.</exception>
     public static void MakeDirectory(string path)

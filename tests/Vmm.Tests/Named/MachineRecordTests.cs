@@ -2,9 +2,11 @@ using System.Text.Json.Nodes;
 using Vmm.Host;
 using Vmm.Named;
 using Vmm.Named.Limits;
+using Vmm.Tests.Host;
 
 namespace Vmm.Tests.Named;
 
+[Collection(Signalled.Name)]
 public sealed class MachineRecordTests : IDisposable
 {
     private readonly TemporaryStore _place = new();
@@ -51,6 +53,47 @@ public sealed class MachineRecordTests : IDisposable
         Assert.Equal((null, 0, null, null, null), (again.Started, again.Steps.Count, again.Ended, again.ExitCode, again.Verdict));
     }
 
+    /// <summary>How a machine ended, and which process it is, are not lost where the disk is full.</summary>
+    [Fact]
+    public void On_a_full_disk_it_is_written_over_the_old_one()
+    {
+        MachineFolder folder = _place.Add("db");
+        string beside = Path.Combine(folder.Path, $"{MachineRecord.FileName}.{Environment.ProcessId}.new");
+        File.CreateSymbolicLink(beside, "/dev/full");
+        (folder.Read() with { ExitCode = 3, Verdict = "the command ended with 3" }).Write(folder.Path);
+        Assert.Equal((3, "the command ended with 3"), (folder.Read().ExitCode, folder.Read().Verdict));
+        Assert.False(Path.Exists(beside));
+
+        // More than there is room for is refused, and the old one stays.
+        File.CreateSymbolicLink(beside, "/dev/full");
+        HostException error = Assert.Throws<HostException>(() => (folder.Read() with { Verdict = new string('x', 1 << 20) }).Write(folder.Path));
+        Assert.Contains("No space left on device", error.Message, StringComparison.Ordinal);
+        Assert.Equal("the command ended with 3", folder.Read().Verdict);
+    }
+
+    [Fact]
+    public void A_machine_that_cannot_be_started_is_as_it_was()
+    {
+        MachineFolder folder = _place.Add("db", static record => record with
+        {
+            Directory = "/no/such/directory", ExitCode = 3, Verdict = "the command ended with 3", Ended = DateTimeOffset.UtcNow,
+        });
+        var actions = new MachineActions(_place.Store, static (_, _, _) => { });
+        Assert.Contains("/no/such/directory", Assert.Throws<HostException>(() => actions.Start(folder)).Message, StringComparison.Ordinal);
+        Assert.Equal((MachineStateName.Exited, 3), (MachineStatus.Of(folder).State, MachineStatus.Of(folder).ExitCode!.Value));
+    }
+
+    [Fact]
+    public void A_process_that_never_writes_its_number_is_not_waited_for_without_end()
+    {
+        (MachineFolder folder, FileDescriptor life) = _place.Store.TryCreate(_place.Record("db"))!.Value;
+        using (life)
+        {
+            Assert.Contains("fuser", Assert.Throws<HostException>(
+                () => MachineProcess.TryFind(folder, TimeSpan.FromMilliseconds(50))).Message, StringComparison.Ordinal);
+        }
+    }
+
     [Fact]
     public void A_record_cut_anywhere_is_an_error_that_names_the_file()
     {
@@ -85,6 +128,11 @@ public sealed class MachineRecordTests : IDisposable
     [InlineData("\"log\": \"console.log\"", "\"log\": \"/etc/passwd\"")]
     [InlineData("\"restart\": \"no\"", "\"restart\": \"sometimes\"")]
     [InlineData("\"cpus\": 1", "\"cpus\": -1")]
+    [InlineData("\"ports\": []", "\"ports\": [\"8080\"]")]
+    [InlineData("\"ports\": []", "\"ports\": [null]")]
+    [InlineData("\"steps\": []", "\"steps\": [null]")]
+    [InlineData("\"cgroups\": []", "\"cgroups\": [null]")]
+    [InlineData("\"commandLine\": [", "\"commandLine\": [ null,")]
     public void What_would_lead_elsewhere_is_refused(string before, string after)
     {
         MachineFolder folder = _place.Add("db");

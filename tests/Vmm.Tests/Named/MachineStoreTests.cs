@@ -127,8 +127,17 @@ public sealed class MachineStoreTests : IDisposable
         string left = Path.Combine(Store.Root, ".web.4194304");       // above every process number (proc(5), pid_max)
         Directory.CreateDirectory(left);
         Assert.Equal(["db"], Store.List().Select(static each => each.Name));
-        _place.Add("web");
-        Assert.False(Directory.Exists(left));
+        string held = Path.Combine(Store.Root, ".far.4194304");       // of a vmm in another PID name space
+        Directory.CreateDirectory(held);
+        using (new MachineFolder(held).CreateLife())
+        {
+            _place.Add("web");
+            Assert.False(Directory.Exists(left));
+            Assert.True(Directory.Exists(held));
+        }
+
+        _place.Add("last");
+        Assert.False(Directory.Exists(held));
     }
 
     [Fact]

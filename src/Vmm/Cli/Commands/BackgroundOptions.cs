@@ -179,7 +179,19 @@ internal sealed class BackgroundOptions
 
         (MachineRecord record, (MachineFolder folder, FileDescriptor life)) =
             Create(store, spec.Name, Records(store, spec, hasAgent, Words(), policy, limits));
-        return Finish(store, folder, MachineStart.Start(folder, record, life));
+        try
+        {
+            return Finish(store, folder, MachineStart.Start(folder, record, life));
+        }
+        catch
+        {
+            if (!folder.IsRunning)
+            {
+                store.Remove(folder);       // there was no process
+            }
+
+            throw;
+        }
     }
 
     /// <summary>Makes the directory of a machine.</summary>
@@ -210,7 +222,7 @@ internal sealed class BackgroundOptions
             Name = name,
             CommandLine = spec.Name is not null ? words
                 : words is [("run" or "restore") and var command, ..] ? [command, "--name", name, .. words.Skip(1)] : ["--name", name, .. words],
-            Directory = Environment.CurrentDirectory,
+            Directory = WorkingDirectory.Text,
             HasAgent = hasAgent,
             Kernel = spec.Kernel,
             Memory = spec.Memory,
