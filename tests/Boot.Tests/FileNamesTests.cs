@@ -56,12 +56,13 @@ public sealed class FileNamesTests
         Assert.Equal(Environment.GetEnvironmentVariable("PATH"), FileNames.Variable("PATH"));
     }
 
-    [Theory]
-    [InlineData("", true)]
-    [InlineData("caf\u00e9 \ufffd \ud83d\ude00", true)]
-    [InlineData("caf\udce9", false)]
-    [InlineData("\ud83d", false)]
-    public void What_is_not_text_is_told_apart(string name, bool isText) => Assert.Equal(isText, FileNames.IsText(name));
+    /// <summary>No theory: an attribute cannot hold a lone surrogate.</summary>
+    [Fact]
+    public void What_is_not_text_is_told_apart()
+    {
+        Assert.All((string[])["", "caf\u00e9 \ufffd \ud83d\ude00"], static name => Assert.True(FileNames.IsText(name)));
+        Assert.All((string[])["caf\udce9", "\ud83d"], static name => Assert.False(FileNames.IsText(name)));
+    }
 
     [Fact]
     public void A_kernel_whose_name_is_not_utf8_is_opened_and_so_is_one_that_has_no_length()
