@@ -18,7 +18,9 @@ internal static class StandInProgram
                 await using (var machine = new StandInMachine(
                     state, runtime, name, ulong.Parse(memory, CultureInfo.InvariantCulture), int.Parse(cpus, CultureInfo.InvariantCulture)))
                 {
-                    await machine.Ended.WaitAsync(TimeSpan.FromMinutes(2));     // never for longer than a test
+                    // Never for longer than a test.
+                    bool isLong = Environment.GetEnvironmentVariable("VMMD_KILLS") is { Length: > 0 };
+                    await machine.Ended.WaitAsync(TimeSpan.FromMinutes(isLong ? 20 : 2));
                 }
 
                 return 0;
