@@ -2,8 +2,8 @@ using Vmm.Devices.Memory;
 
 namespace Vmm.Boot.Acpi;
 
-/// <summary>Puts the ACPI tables into guest memory: RSDP, XSDT, FADT with FACS and DSDT, MADT, and MCFG and SPCR where
-/// there is a PCI bus and a serial port.</summary>
+/// <summary>Puts the ACPI tables into guest memory: RSDP, XSDT, FADT with FACS and DSDT, MADT, SPCR, and MCFG where
+/// there is a PCI bus.</summary>
 /// <remarks>A machine with fixed hardware (not "hardware-reduced"): PM1 with a power button, PM timer and GPE0 are
 /// those of <see cref="Vmm.Devices.Acpi.PowerManagement"/>, the reset register is port 0xcf9.</remarks>
 public static class AcpiTables
@@ -90,7 +90,7 @@ public static class AcpiTables
         Dsdt.Write(w, options);
 
         var entries = new List<ulong> { Next() };
-        Fadt.Write(w, options, facs, dsdt);
+        Fadt.Write(w, facs, dsdt);
         entries.Add(Next());
         Madt.Write(w, options);
         if (options.Pci is { } pci)
@@ -99,11 +99,8 @@ public static class AcpiTables
             Mcfg.Write(w, pci);
         }
 
-        if (options.Serial)
-        {
-            entries.Add(Next());
-            Spcr.Write(w);
-        }
+        entries.Add(Next());
+        Spcr.Write(w);
 
         ulong xsdt = Next();
         AcpiHeader.Table(w, "XSDT", 1, () => entries.ForEach(w.U64));

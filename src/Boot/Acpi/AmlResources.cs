@@ -3,12 +3,12 @@ namespace Vmm.Boot.Acpi;
 /// <summary>Writes resource descriptors (ACPI 6.5, 6.4) into a template.</summary>
 internal sealed class AmlResources(TableWriter bytes)
 {
-    private const byte Memory = 0, Io = 1, BusNumber = 2;
+    private const byte Memory = 0, BusNumber = 2;
 
     // General flags of the address space descriptors: a bridge hands it on, both ends fixed, positive decode.
     private const byte ProducerFixed = 0x0c;
     private const byte Consumer = 0x01;
-    private const byte ReadWrite = 0x01, EntireIoRange = 0x03;
+    private const byte ReadWrite = 0x01;
 
     /// <summary>IO (Decode16, first, first, 1, count)</summary>
     public void Ports(int first, int count)
@@ -49,10 +49,15 @@ internal sealed class AmlResources(TableWriter bytes)
     }
 
     /// <summary>WordBusNumber (ResourceProducer, ...) of buses 0 to <paramref name="last"/>.</summary>
-    public void BusNumbers(int last) => Word(BusNumber, 0, 0, last);
-
-    /// <summary>WordIO (ResourceProducer, ..., EntireRange)</summary>
-    public void IoWindow(int first, int last) => Word(Io, EntireIoRange, first, last);
+    public void BusNumbers(int last)
+    {
+        Header(0x88, 13, BusNumber, 0);
+        bytes.U16(0);
+        bytes.U16(0);
+        bytes.U16(last);
+        bytes.U16(0);
+        bytes.U16(last + 1);
+    }
 
     /// <summary>DWordMemory (ResourceProducer, ..., NonCacheable, ReadWrite)</summary>
     public void MemoryWindow32(uint first, uint length)
@@ -79,16 +84,6 @@ internal sealed class AmlResources(TableWriter bytes)
         bytes.U64(first + (length - 1));
         bytes.U64(0);
         bytes.U64(length);
-    }
-
-    private void Word(byte type, byte flags, int first, int last)
-    {
-        Header(0x88, 13, type, flags);
-        bytes.U16(0);
-        bytes.U16(first);
-        bytes.U16(last);
-        bytes.U16(0);
-        bytes.U16(last - first + 1);
     }
 
     private void Header(byte tag, int length, byte type, byte flags, byte general = ProducerFixed)

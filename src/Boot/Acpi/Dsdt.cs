@@ -28,26 +28,10 @@ internal static class Dsdt
                     PciRoot.Write(aml, pci);
                 }
 
-                if (options.Serial)
-                {
-                    Serial(aml);
-                }
-
-                if (options.Clock)
-                {
-                    Clock(aml);
-                }
-
-                if (options.Pvpanic)
-                {
-                    Ports(aml, "PEVT", Pvpanic.AcpiId, Shown, Pvpanic.Port, 1);
-                }
-
-                if (options.FwCfg)
-                {
-                    Ports(aml, "FWCF", FwCfg.AcpiId, NotShown, FwCfg.Port, FwCfg.PortCount);
-                }
-
+                Serial(aml);
+                Clock(aml);
+                Ports(aml, "PEVT", Pvpanic.AcpiId, Shown, Pvpanic.Port, 1);
+                Ports(aml, "FWCF", FwCfg.AcpiId, NotShown, FwCfg.Port, FwCfg.PortCount);
                 if (options.Generation is { } generation)
                 {
                     Generation(aml, generation);

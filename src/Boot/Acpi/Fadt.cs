@@ -12,8 +12,7 @@ internal static class Fadt
     // Bytes of the register blocks (4.8.1).
     private const int EventLength = 4, ControlLength = 2, TimerLength = 4, Gpe0Length = 4;
 
-    private const int LegacyDevices = 1 << 0, Keyboard8042 = 1 << 1, NoVga = 1 << 2, NoAspm = 1 << 4,
-        NoCmosClock = 1 << 5;
+    private const int LegacyDevices = 1 << 0, NoVga = 1 << 2, NoAspm = 1 << 4;
 
     // Fixed feature flags, table 5.10. A clear PWR_BUTTON means that the power button is fixed hardware, a clear
     // TMR_VAL_EXT that the timer has 24 bits.
@@ -23,7 +22,7 @@ internal static class Fadt
     // Latencies that mean that the state does not exist.
     private const int NoC2 = 0xffff, NoC3 = 0xffff;
 
-    public static void Write(TableWriter w, AcpiOptions options, ulong facs, ulong dsdt) =>
+    public static void Write(TableWriter w, ulong facs, ulong dsdt) =>
         AcpiHeader.Table(w, "FACP", 6, () =>
         {
             w.U32((uint)facs);
@@ -50,9 +49,8 @@ internal static class Fadt
             w.U16(NoC2);
             w.U16(NoC3);
             w.Zeros(8);                                 // WBINVD works; no duty cycle; no RTC alarms
-            w.U8(options.Clock ? Cmos.CenturyRegister : 0);             // century
-            w.U16(LegacyDevices | NoVga | NoAspm
-                | (options.Keyboard ? Keyboard8042 : 0) | (options.Clock ? 0 : NoCmosClock));
+            w.U8(Cmos.CenturyRegister);                 // century
+            w.U16(LegacyDevices | NoVga | NoAspm);
             w.U8(0);
             w.U32(Wbinvd | C1OnAllProcessors | NoFixedSleepButton | ClockDoesNotWake | ResetRegister
                 | Headless);

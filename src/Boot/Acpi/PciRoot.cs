@@ -51,11 +51,6 @@ internal static class PciRoot
     {
         crs.BusNumbers(pci.Buses - 1);
         crs.Ports(ConfigurationPort, 8);
-        if (pci.PortWindow.Count > 0)
-        {
-            crs.IoWindow(pci.PortWindow.Start, pci.PortWindow.Start + pci.PortWindow.Count - 1);
-        }
-
         if (pci.Window32.Length > 0)
         {
             crs.MemoryWindow32(checked((uint)pci.Window32.Start), checked((uint)pci.Window32.Length));

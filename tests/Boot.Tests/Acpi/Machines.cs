@@ -17,7 +17,6 @@ internal static class Machines
             VirtioMmio = [.. Enumerable.Range(0, 20).Select(i =>
                 new AcpiVirtioMmio(0xd100_0000 + ((uint)i * 0x1000), 0x200, 5 + (i % 19), Level: i == 3))],
         },
-        "bare" => new AcpiOptions { Cpus = 1, Serial = false, Clock = false, Keyboard = true, Pvpanic = false, FwCfg = false },
         _ => new AcpiOptions { Cpus = int.Parse(name), Pci = Pci(1) },
     };
 
@@ -27,7 +26,6 @@ internal static class Machines
         Buses = buses,
         Window32 = (0xc000_0000, 0x1000_0000),
         Window64 = (0x2_0000_0000, 0x10_0000_0000),
-        PortWindow = buses == 1 ? (0x1000, 0xf000) : default,
         Interrupts = [.. Enumerable.Range(0, 128).Select(i => new PciInterrupt(i / 4, i % 4, 16 + ((i / 4) + i) % 8))],
     };
 }

@@ -101,9 +101,6 @@ public sealed class TablesFuzzTests
     private static AcpiOptions Options(Random random) => new()
     {
         Cpus = random.Next(16) == 0 ? Any(random, 300) : random.Next(1, 9),
-        Serial = random.Next(2) == 0,
-        Clock = random.Next(2) == 0,
-        Keyboard = random.Next(2) == 0,
         VirtioMmio = [.. Enumerable.Range(0, random.Next(4)).Select(_ => new AcpiVirtioMmio((uint)random.NextInt64(), 0x1000, random.Next(24)))],
         Pci = random.Next(4) == 0 ? null : new AcpiPci
         {
