@@ -37,9 +37,8 @@ internal sealed class CommandTree
         ProcessTerminationTimeout = null,       // signals are StopSignals' own
     };
 
-    /// <param name="words">The words of the command line: commands that are not among them get no options, since most of a
-    /// tree's cost is options of other commands. Null for the whole tree, which help, completions and errors need.
-    /// </param>
+    /// <param name="words">The words of the command line: commands that are not among them are left out, since most of a tree's
+    /// cost is other commands. Null for the whole tree, which help, completions and errors need.</param>
     public static CommandTree Create(StartClock clock, string[]? words = null)
     {
         if (words is not null && words.Any(static word => word is "help" or "complete" or "completion" or "manual" or "--help" or "-h"))
@@ -47,43 +46,49 @@ internal sealed class CommandTree
             words = null;
         }
 
-        Command Named(string name, Func<Command> create) => words?.Contains(name) ?? true ? create() : new Command(name);
-
         var root = new Command(RootName, "Boot a Linux kernel in a throw-away virtual machine");
         var run = new BootCommand();
         run.AddTo(root, clock);
-        root.Subcommands.Add(Named("run", () => RunCommand.Create(run, clock)));
-        MachineCommands.AddTo(root, Named);
-        root.Subcommands.Add(Named("exits", () => ExitsCommand.Create(run, clock)));
-        root.Subcommands.Add(Named("boot-timeline", () => BootTimelineCommand.Create(run, clock)));
-        root.Subcommands.Add(Named("check", CheckCommand.Create));
-        root.Subcommands.Add(Named("inspect", InspectCommand.Create));
-        root.Subcommands.Add(Named("snapshot", SnapshotCommand.Create));
-        root.Subcommands.Add(Named("fork", ForkCommand.Create));
-        root.Subcommands.Add(Named("restore", () => RestoreCommand.Create(clock)));
-        root.Subcommands.Add(Named("rewind", RewindCommand.Create));
-        root.Subcommands.Add(Named("disk", DiskCommand.Create));
-        root.Subcommands.Add(Named("kernel", KernelCommand.Create));
-        root.Subcommands.Add(Named("exec", ExecCommand.Create));
-        root.Subcommands.Add(Named("cp", CopyCommand.Create));
-        root.Subcommands.Add(Named("attach", AttachCommand.Create));
-        root.Subcommands.Add(Named("ctl", CtlCommand.Create));
-        root.Subcommands.Add(Named("cache", CacheCommand.Create));
-        root.Subcommands.Add(Named("junit", JUnitCommand.Create));
-        root.Subcommands.Add(Named("completion", CompletionCommand.Create));
-        root.Subcommands.Add(Named("host", HostCommand.Create));
+        Add("run", () => RunCommand.Create(run, clock));
+        MachineCommands.AddTo(Add);
+        Add("exits", () => ExitsCommand.Create(run, clock));
+        Add("boot-timeline", () => BootTimelineCommand.Create(run, clock));
+        Add("check", CheckCommand.Create);
+        Add("inspect", InspectCommand.Create);
+        Add("snapshot", SnapshotCommand.Create);
+        Add("fork", ForkCommand.Create);
+        Add("restore", () => RestoreCommand.Create(clock));
+        Add("rewind", RewindCommand.Create);
+        Add("disk", DiskCommand.Create);
+        Add("kernel", KernelCommand.Create);
+        Add("exec", ExecCommand.Create);
+        Add("cp", CopyCommand.Create);
+        Add("attach", AttachCommand.Create);
+        Add("ctl", CtlCommand.Create);
+        Add("cache", CacheCommand.Create);
+        Add("junit", JUnitCommand.Create);
+        Add("completion", CompletionCommand.Create);
+        Add("host", HostCommand.Create);
         var version = new Option<bool>("--version", "-V") { Description = "Print the version" };
         var help = new Option<bool>("--help", "-h") { Description = "Print this help", Recursive = true };
         root.Options.Add(new Option<bool>(EmulatedHost.Option) { Description = EmulatedHost.Description, Recursive = true });
         root.Options.Add(help);
         root.Options.Add(version);
         var tree = new CommandTree(root, help, version);
-        root.Subcommands.Add(Named("help", () => HelpCommand.Create(tree)));
-        root.Subcommands.Add(Named("version", VersionCommand.Create));
-        root.Subcommands.Add(Named("complete", () => CompleteCommand.Create(tree)));
-        root.Subcommands.Add(Named("manual", () => ManualCommand.Create(tree)));
+        Add("help", () => HelpCommand.Create(tree));
+        Add("version", VersionCommand.Create);
+        Add("complete", () => CompleteCommand.Create(tree));
+        Add("manual", () => ManualCommand.Create(tree));
         LetFlagsTakeNoValue(root);
         return tree;
+
+        void Add(string name, Func<Command> create)
+        {
+            if (words?.Contains(name) ?? true)
+            {
+                root.Subcommands.Add(create());
+            }
+        }
     }
 
     /// <summary>Help or the version, where an option asks for it; null otherwise. It is shown even if the rest has errors,

@@ -11,14 +11,13 @@ public sealed class CommandTreeTests
     {
         Command whole = CommandTree.Create(new StartClock()).Root;
         Command none = CommandTree.Create(new StartClock(), ["--kernel", "bzImage"]).Root;
-        Assert.Equal(Names(whole), Names(none));
+        Assert.Empty(none.Subcommands);
         Assert.Equal(Options(whole), Options(none));
-        Assert.All(none.Subcommands, static command => Assert.Empty(command.Options));
         foreach (Command command in whole.Subcommands)
         {
             Command part = CommandTree.Create(new StartClock(), [command.Name, "--cpus", "2"]).Root;
-            Assert.Equal(Names(whole), Names(part));
             Command found = CommandTree.FindCommand(part, command.Name)!;
+            Assert.Equal(Options(whole), Options(part));
             Assert.Equal((command.Description, command.Hidden), (found.Description, found.Hidden));
             Assert.Equal(Options(command), Options(found));
             Assert.Equal(command.Subcommands.SelectMany(Options), found.Subcommands.SelectMany(Options));
@@ -34,8 +33,6 @@ public sealed class CommandTreeTests
     [InlineData("manual")]
     public void Documentation_of_all_commands_has_them_all(string word) =>
         Assert.All(CommandTree.Create(new StartClock(), [word]).Root.Subcommands, static command => Assert.NotNull(command.Description));
-
-    private static IEnumerable<string> Names(Command command) => command.Subcommands.Select(static each => each.Name);
 
     private static IEnumerable<string> Options(Command command) =>
         command.Options.Select(static option => $"{AllNames(option)} {option.Arity.MaximumNumberOfValues}");

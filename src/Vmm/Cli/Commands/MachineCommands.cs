@@ -20,32 +20,32 @@ internal static class MachineCommands
     public static IReadOnlyList<string> Names { get; } =
         ["ps", "logs", "start", "stop", "kill", "pause", "resume", "restart", "rm", "wait", "rename", "port", "update"];
 
-    /// <param name="named">Makes a command, or its name alone where nobody gave it.</param>
-    public static void AddTo(Command root, Func<string, Func<Command>, Command> named)
+    /// <param name="add">Adds a command, if it may be needed.</param>
+    public static void AddTo(Action<string, Func<Command>> add)
     {
-        root.Subcommands.Add(named("ps", MachineListCommand.Create));
-        root.Subcommands.Add(named("logs", MachineLogsCommand.Create));
-        root.Subcommands.Add(named("start", static () => Simple(
-            "start", "Start machines that have ended, each with the command line that it had", Start)));
-        root.Subcommands.Add(named("stop", () => WithTimeout("stop", "Shut machines down; kill those that take too long", static (actions, folder, timeout) =>
-            actions.Stop(folder, timeout))));
-        root.Subcommands.Add(named("restart", () => WithTimeout("restart", "Stop machines, and start them again", static (actions, folder, timeout) =>
+        add("ps", MachineListCommand.Create);
+        add("logs", MachineLogsCommand.Create);
+        add("start", static () => Simple(
+            "start", "Start machines that have ended, each with the command line that it had", Start));
+        add("stop", () => WithTimeout("stop", "Shut machines down; kill those that take too long", static (actions, folder, timeout) =>
+            actions.Stop(folder, timeout)));
+        add("restart", () => WithTimeout("restart", "Stop machines, and start them again", static (actions, folder, timeout) =>
         {
             MachineActions.CheckStays(folder);
             actions.Stop(folder, timeout);
             Start(actions, folder);
-        })));
-        root.Subcommands.Add(named("kill", static () => Simple("kill", "End machines at once, as if they lost their power", static (actions, folder) =>
-            actions.Kill(folder))));
-        root.Subcommands.Add(named("pause", static () => Simple("pause", "Halt the processors of machines", static (actions, folder) =>
-            actions.Halt(folder, "pause"))));
-        root.Subcommands.Add(named("resume", static () => Simple("resume", "Have paused machines go on", static (actions, folder) =>
-            actions.Halt(folder, "resume"))));
-        root.Subcommands.Add(named("rm", CreateRemove));
-        root.Subcommands.Add(named("wait", CreateWait));
-        root.Subcommands.Add(named("rename", CreateRename));
-        root.Subcommands.Add(named("port", CreatePort));
-        root.Subcommands.Add(named("update", CreateUpdate));
+        }));
+        add("kill", static () => Simple("kill", "End machines at once, as if they lost their power", static (actions, folder) =>
+            actions.Kill(folder)));
+        add("pause", static () => Simple("pause", "Halt the processors of machines", static (actions, folder) =>
+            actions.Halt(folder, "pause")));
+        add("resume", static () => Simple("resume", "Have paused machines go on", static (actions, folder) =>
+            actions.Halt(folder, "resume")));
+        add("rm", CreateRemove);
+        add("wait", CreateWait);
+        add("rename", CreateRename);
+        add("port", CreatePort);
+        add("update", CreateUpdate);
     }
 
     public static Argument<string[]> Machines() => new(Argument)
