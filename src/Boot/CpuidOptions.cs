@@ -20,10 +20,6 @@ public sealed record CpuidOptions
     /// loops for ever inside the kernel; kvmclock, steal time and asynchronous page faults stay.</summary>
     public bool HideHypercalls { get; init; }
 
-    /// <summary>The VMM takes interrupt destinations above 255 in bits 11-5 of the MSI address: with it a guest can
-    /// use CPUs above 254 without interrupt remapping.</summary>
-    public bool MsiExtendedDestination { get; init; }
-
     /// <summary>On hosts of kind 3: the features of the host's own processor, which the guest's programs see and
     /// use whatever the table says, and of which KVM shows its kernel those of leaves 1, 7 and 0xD too. Null where
     /// the table decides.</summary>

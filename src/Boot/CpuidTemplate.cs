@@ -142,8 +142,7 @@ public sealed class CpuidTemplate
 
         CpuidEntry features = table.Get(KvmFeatures);
         uint eax = options.HideHypercalls ? features.Eax & ~HypercallFeatures : features.Eax;
-        eax = options.MsiExtendedDestination ? eax | MsiExtendedDestination : eax & ~MsiExtendedDestination;
-        table.Put(KvmFeatures, eax, 0, 0, features.Edx);
+        table.Put(KvmFeatures, eax & ~MsiExtendedDestination, 0, 0, features.Edx);
         table.Remove(KvmTiming);
         if (options.TscKhz != 0)
         {

@@ -7,7 +7,6 @@ namespace Vmm.Devices.Virtio.Block;
 /// 5.2.4).</summary>
 internal static class BlockConfig
 {
-    public const ulong SizeMax = 1 << 1;
     public const ulong SegMax = 1 << 2;
     public const ulong ReadOnly = 1 << 5;
     public const ulong BlkSize = 1 << 6;
@@ -49,7 +48,6 @@ internal static class BlockConfig
     {
         bool readOnly = options.ReadOnly || backend.IsReadOnly;
         return SegMax | BlkSize | Topology
-            | (options.MaxSegmentSize != 0 ? SizeMax : 0)
             | (readOnly ? ReadOnly : 0)
             | (options.Writeback ? Flush | ConfigWce : 0)
             | (options.Queues > 1 ? MultiQueue : 0)
@@ -63,13 +61,11 @@ internal static class BlockConfig
     {
         uint blockSectors = options.BlockSize / SectorBytes;
         SetCapacity(config, backend.Length / SectorBytes);
-        BinaryPrimitives.WriteUInt32LittleEndian(config[8..], options.MaxSegmentSize);              // size_max
         BinaryPrimitives.WriteUInt32LittleEndian(config[12..], options.QueueSize - 2u);             // seg_max
         BinaryPrimitives.WriteUInt32LittleEndian(config[20..], options.BlockSize);                  // blk_size
         config[24] = (byte)BitOperations.Log2(options.PhysicalBlockSize / options.BlockSize);       // physical_block_exp
         uint physical = options.PhysicalBlockSize / options.BlockSize;
         BinaryPrimitives.WriteUInt16LittleEndian(config[26..], (ushort)Math.Min(physical, ushort.MaxValue)); // min_io_size
-        BinaryPrimitives.WriteUInt32LittleEndian(config[28..], options.OptimalIoSize / options.BlockSize);   // opt_io_size
         config[WritebackOffset] = (byte)(options.Writeback ? 1 : 0);
         BinaryPrimitives.WriteUInt16LittleEndian(config[34..], (ushort)options.Queues);             // num_queues
         if (backend.CanDiscard)

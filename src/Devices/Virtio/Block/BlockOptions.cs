@@ -25,12 +25,6 @@ public sealed record BlockOptions
     /// (physical_block_exp).</summary>
     public uint PhysicalBlockSize { get; init; } = 4096;
 
-    /// <summary>Bytes of the preferred I/O size, zero for unspecified (opt_io_size).</summary>
-    public uint OptimalIoSize { get; init; }
-
-    /// <summary>The longest segment in bytes (size_max), zero for no limit.</summary>
-    public uint MaxSegmentSize { get; init; }
-
     /// <summary>False: writes are durable when they complete, and the driver is offered neither a flush nor a choice
     /// (cache=writethrough).</summary>
     public bool Writeback { get; init; } = true;
