@@ -2,8 +2,8 @@ using System.Runtime.ExceptionServices;
 
 namespace Vmm.Host;
 
-/// <summary>A thread that makes a slow system call while its starter continues, and then does a second task: starting another
-/// thread for that would take half a millisecond.</summary>
+/// <summary>A thread that makes a slow system call while its starter continues, and then does a second task, which saves
+/// another thread.</summary>
 internal sealed class BackgroundTask : IDisposable
 {
     private readonly EventFd _finished = new(blocking: true);

@@ -16,7 +16,7 @@ namespace Vmm.Machines;
 /// <item>accept4, and eventually socket and connect: a connection that a program asks for while the guest runs
 /// (<c>--vsock</c>), or that is made again because its other end had closed it (<c>--net socket=</c>);</item>
 /// <item>clone3 and eventfd2 for the thread that writes to standard error (vmm-writer), with vmm's first message while the
-/// guest runs: most machines have none, and starting a thread takes about half a millisecond;</item>
+/// guest runs: most machines have none;</item>
 /// <item>timerfd_create, and open where it is a terminal, for the standard input of <c>vmm run</c>, which is read once the
 /// command wants it;</item>
 /// <item>KVM's statistics, once the guest has ended.</item>
