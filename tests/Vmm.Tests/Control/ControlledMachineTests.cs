@@ -7,6 +7,7 @@ using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Tests.Kvm;
 using Vmm.Tests.Shared;
+using Vmm.Tests.Snapshots;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Tests.Control;
@@ -42,6 +43,7 @@ public sealed class ControlledMachineTests : IDisposable
         using Machine machine = Machine.Build(spec, new RunObserver());
         using ControlServer server = socket.Serve(machine, "1.2.3");
         Task<MachineEnd> run = Task.Run(machine.Run);
+        using var ending = new LiveSnapshotTests.Ending(machine, run);
         var heard = new List<string>();
         using var client = new ControlClient(path, "db") { Happened = heard.Add };
         Assert.Equal(("db", "1.2.3", Environment.ProcessId), (client.Greeting.Name, client.Greeting.Vmm, client.Greeting.Pid));
@@ -135,6 +137,7 @@ public sealed class ControlledMachineTests : IDisposable
             using Machine machine = Machine.Build(spec);
             using ControlServer server = socket.Serve(machine, "1.2.3");
             Task<MachineEnd> run = Task.Run(machine.Run);
+            using var ending = new LiveSnapshotTests.Ending(machine, run);
             using var client = new ControlStand.Client(path);
             client.Say("""{"id":1,"command":"pause"}""" + "\n");
             if (round % 2 == 0)
