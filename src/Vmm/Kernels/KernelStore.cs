@@ -9,15 +9,9 @@ namespace Vmm.Kernels;
 /// <param name="root">The directory; it need not exist.</param>
 internal sealed class KernelStore(string root)
 {
-    public static KernelStore Default { get; } = new(Path.Combine(CacheDirectory, "vmm", "kernels"));
+    public static KernelStore Default { get; } = new(Path.Combine(CacheDirectory.OfVmm, "kernels"));
 
     public string Root { get; } = root;
-
-    /// <summary>XDG Base Directory Specification: a relative path is to be ignored.</summary>
-    public static string CacheDirectory =>
-        Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is ['/', ..] chosen
-            ? chosen
-            : UserHome.Path is { } home ? Path.Combine(home, ".cache") : "/var/cache";
 
     /// <summary>All complete entries, the newest last.</summary>
     public IReadOnlyList<StoredKernel> List()

@@ -22,7 +22,7 @@ internal sealed class BootCache(string root)
     // A machine stands still meanwhile; a host that takes longer is too busy.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
-    public static BootCache Default { get; } = new(Path.Combine(KernelStore.CacheDirectory, "vmm", "boots"));
+    public static BootCache Default { get; } = new(Path.Combine(CacheDirectory.OfVmm, "boots"));
 
     /// <summary>Finds a machine that booted with that key, one of several by chance; or that one is to boot.</summary>
     /// <param name="place">The place for one that boots: below <see cref="CacheEntries.Count"/>.</param>
