@@ -96,6 +96,44 @@ public sealed class ForkGuestTests : IDisposable
         return [.. names.Order(StringComparer.Ordinal)];
     }
 
+    /// <summary>One boot. What a machine has open of the host's goes on in its forks, and where it is restored: each has a virtiofsd of its
+    /// own.</summary>
+    [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
+    public void Files_of_the_host_stay_open_in_forks_and_in_restored_machines()
+    {
+        const string Waiting = "exec 3</data/lines; read a <&3; echo first $a; mkfifo /go; while :; do read x < /go && read a <&3 && echo $x $a; done";
+        foreach (string each in (string[])["data", "other"])
+        {
+            Directory.CreateDirectory(_folder[each]);
+            File.WriteAllText(_folder[$"{each}/lines"], "one\ntwo\nthree\n");
+        }
+
+        File.WriteAllText(_folder["other/more"], "only there\n");
+        Assert.Equal((0, "s\n"), Said(Vmm(
+            "run", "-d", "--name", "s", "--kernel", Product.Vmlinux, "-m", "128M", "--root", "none", "--share", $"{_folder["data"]}:/data,rw", "--",
+            "sh", "-c", Waiting)));
+        WaitForLog("s", "first one");
+        Assert.Equal(0, Vmm("snapshot", "s", _folder["saved"]).Code);
+        Assert.Equal((0, "s-1\n"), Said(Vmm("fork", "s")));
+        Assert.Equal((0, "r\n"), Said(Vmm("restore", _folder["saved"], "--share", $"{_folder["other"]}:/data", "--name", "r", "--detach")));
+        foreach (string name in (string[])["s", "s-1", "r"])
+        {
+            Assert.Equal(0, Vmm("exec", name, "--", "sh", "-c", $"echo {name} > /go").Code);
+            WaitForLog(name, $"{name} two");
+        }
+
+        Assert.Equal((0, "only there\n"), Said(Vmm("exec", "r", "--", "cat", "/data/more")));
+        Assert.Equal(1, Vmm("exec", "r", "--", "sh", "-c", "echo x > /data/new").Code);         // read-only now
+        Assert.Equal(0, Vmm("exec", "s-1", "--", "sh", "-c", "echo a fork was here > /data/new").Code);
+        Assert.Equal("a fork was here\n", File.ReadAllText(_folder["data/new"]));
+        Assert.Equal((0, "a fork was here\n"), Said(Vmm("exec", "s", "--", "cat", "/data/new")));
+        VmmProcess.Ended refused = Vmm("restore", _folder["saved"], "--share", $"{_folder["other"]}:/elsewhere");
+        Assert.Equal(64, refused.Code);
+        Assert.Contains("none there, only /data", refused.Error, StringComparison.Ordinal);
+        Assert.Equal(0, Vmm("rm", "-f", "s", "s-1", "r").Code);
+    }
+
     private static (int Code, string Output) Said(VmmProcess.Ended ended) => (ended.Code, ended.Output);
 
     private VmmProcess.Ended Vmm(params IEnumerable<string> arguments)
@@ -109,7 +147,8 @@ public sealed class ForkGuestTests : IDisposable
     {
         Directory.CreateDirectory(_folder["run"], UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         return VmmProcess.StartInShell(
-            $"export HOME={_folder.Path} XDG_RUNTIME_DIR={_folder["run"]}; unset XDG_STATE_HOME VMM_KVM_EMULATED; exec \"$@\"", arguments);
+            $"export HOME={_folder.Path} XDG_RUNTIME_DIR={_folder["run"]} PATH={RustVirtiofsd.Directory}:$PATH; "
+            + "unset XDG_STATE_HOME VMM_KVM_EMULATED; exec \"$@\"", arguments);
     }
 
     /// <summary>Asks all machines at the same time.</summary>

@@ -316,6 +316,10 @@ public sealed partial class CommonConfiguration : IVirtqueueOwner
     internal bool IsUntouched(Virtqueue queue) =>
         _memory.TryRead(_configurations[queue.Index].DriverArea + sizeof(ushort), out ushort index) && index == 0;
 
+    /// <summary>Has the used ring of a split queue, which another program writes, got to this entry (virtio 1.2, section 2.7.8)?</summary>
+    internal bool HasUsed(Virtqueue queue, ushort entry) =>
+        _memory.TryRead(_configurations[queue.Index].DeviceArea + sizeof(ushort), out ushort index) && index == entry;
+
     /// <summary>A used buffer notification.</summary>
     internal void Interrupt(Virtqueue queue) => _interrupts.NotifyQueue(queue.Index);
 

@@ -67,6 +67,14 @@ public abstract unsafe class Virtqueue
     /// from the rings alone.</returns>
     internal virtual IReadOnlyList<ushort> TakeBack() => [];
 
+    /// <summary>The next entry of the available ring to look at.</summary>
+    internal virtual ushort Next => 0;
+
+    /// <summary>Another program has served the rings up to here, and has nothing in flight.</summary>
+    internal virtual void ContinueAt(ushort next)
+    {
+    }
+
     /// <summary>Puts the buffer that was popped last, and not yet given back, back in front of the queue.</summary>
     public abstract void ReturnToQueue(in DescriptorChain chain);
 

@@ -119,8 +119,11 @@ internal sealed unsafe partial class VirtqueueSplit(IVirtqueueOwner owner, Guest
 
     internal override void Save(StateWriter state) => state.Write("next", (uint)_nextAvail);
 
-    internal override void Load(StateReader state) =>
-        _nextAvail = _availIdx = _usedIdx = _published = state.UInt16("next");
+    internal override void Load(StateReader state) => ContinueAt(state.UInt16("next"));
+
+    internal override ushort Next => _nextAvail;
+
+    internal override void ContinueAt(ushort next) => _nextAvail = _availIdx = _usedIdx = _published = next;
 
     private protected override void AddUsed(in DescriptorChain chain, uint written)
     {

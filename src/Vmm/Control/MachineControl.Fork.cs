@@ -24,6 +24,7 @@ internal sealed partial class MachineControl
 
         CheckGuestHolds();
         Try(() => ForkWriter.Check(_spec));
+        Try(() => OtherPrograms.Check(_machine, "forked"));
     }
 
     /// <summary>A guest with vmm's agent in it has to be held, and to find another vmm.</summary>

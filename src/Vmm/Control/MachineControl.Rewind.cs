@@ -17,6 +17,12 @@ internal sealed partial class MachineControl
                 + "any more; 'vmm restore' makes another from its snapshot");
         }
 
+        if (_spec.HasOtherPrograms)
+        {
+            throw new ControlException("failed", "a machine with shared directories cannot go back, as virtiofsd does not take over another state while "
+                + "it runs; 'vmm restore' makes another machine from its snapshot");
+        }
+
         Try(() => SnapshotWriter.CheckKind(_machine));
         (bool wasPaused, _isSaving) = (_isPaused, true);
         Begin("vmm-rewind", () => Rewind.Run(_machine, _since, RewindPatience, wasPaused), (report, failure) =>

@@ -152,7 +152,7 @@ internal sealed class DeviceBackends : IDisposable
             return;
         }
 
-        _shareHost = Own(new ShareHost(loop, ram.Table, Log()));
+        _shareHost = Own(new ShareHost(loop, ram.GiveAway(), Log()));
         foreach (ShareSpec share in spec.Shares)
         {
             _served.Add(_shareHost.Open(share));
@@ -166,7 +166,7 @@ internal sealed class DeviceBackends : IDisposable
             return;
         }
 
-        _servedDevices = Own(new ServedDevices(loop, ram.Table, Log()));
+        _servedDevices = Own(new ServedDevices(loop, ram.GiveAway(), Log()));
         foreach (string path in spec.ServedDisks)
         {
             _served.Add(_servedDevices.OpenDisk(path));

@@ -6,6 +6,7 @@ using Vmm.Devices.Virtio.Block;
 using Vmm.Devices.Virtio.Console;
 using Vmm.Devices.Virtio.Net;
 using Vmm.Devices.Virtio.Rng;
+using Vmm.Devices.Virtio.Vhost;
 using Vmm.Devices.Virtio.Vsock;
 using Vmm.Host;
 using Vmm.Machines.Slots;
@@ -41,6 +42,21 @@ internal sealed class GuestDevices(
 
     /// <summary>Is no request of the guest in flight on the host? On the loop's thread.</summary>
     public bool AreQuiet => backends.AreQuiet && _disks.TrueForAll(static disk => !disk.Device.HasRequests);
+
+    /// <inheritdoc cref="VhostDevice.TryHold"/>
+    public bool TryHoldPrograms(TimeSpan patience) => Programs.All(device => device.TryHold(patience));
+
+    /// <inheritdoc cref="VhostDevice.Release"/>
+    public void ReleasePrograms()
+    {
+        foreach (VhostDevice device in Programs)
+        {
+            device.Release();
+        }
+    }
+
+    /// <summary>Devices that other programs serve.</summary>
+    public IEnumerable<VhostDevice> Programs => backends.Served.OfType<VhostDevice>();
 
     private ulong RingFeatures => VirtioFeatures.Default | (spec.Packed ? VirtioFeatures.RingPacked : 0);
 

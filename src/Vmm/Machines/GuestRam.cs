@@ -18,6 +18,7 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     private readonly AnonymousMemory _mapping;
     private WriteTracker? _tracker;
     private PageSet? _released;     // of memory that is mapped from a file, what does not show it any more
+    private bool _isGivenAway;
 
     /// <param name="size">Bytes, as --mem gives it.</param>
     /// <param name="shared">Other programs map it, too.</param>
@@ -46,9 +47,12 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
 
     public GuestMemory Memory { get; }
 
-    /// <summary>For programs that serve devices; only where it is shared.</summary>
-    public MemoryTable Table => new(
-        Memory, _mapping.Shared ?? throw new InvalidOperationException("the guest's memory is not shared"), _mapping.Start);
+    /// <summary>For programs that serve devices, which write to it from now on; only where it is shared.</summary>
+    public MemoryTable GiveAway()
+    {
+        _isGivenAway = true;
+        return new(Memory, _mapping.Shared ?? throw new InvalidOperationException("the guest's memory is not shared"), _mapping.Start);
+    }
 
     /// <summary>The memory as a file; null where it is only this process's.</summary>
     public FileDescriptor? Shared => _mapping.Shared;
@@ -70,6 +74,11 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     /// <returns>Why the host cannot, for the user; null where it can, or does already.</returns>
     public string? TrackWrites()
     {
+        if (_isGivenAway)
+        {
+            return "the programs that serve its shared directories write to its memory, too, which the kernel does not tell";
+        }
+
         string obstacle = "";
         _tracker ??= WriteTracker.TryStart(_mapping.Start, Memory.Size, out obstacle);
         return _tracker is null ? obstacle : null;

@@ -4,6 +4,7 @@ using Vmm.Devices.Legacy;
 using Vmm.Devices.Virtio;
 using Vmm.Devices.Virtio.Balloon;
 using Vmm.Devices.Virtio.Block;
+using Vmm.Devices.Virtio.Vhost;
 using Vmm.Host;
 using Vmm.Text;
 
@@ -14,6 +15,9 @@ internal sealed partial class Machine
 {
     /// <summary>The memory balloon; null where there is none.</summary>
     public VirtioBalloon? Balloon => _devices.Balloon;
+
+    /// <inheritdoc cref="GuestDevices.Programs"/>
+    public IEnumerable<VhostDevice> Programs => _devices.Programs;
 
     /// <summary>What the console said last; null where there is no control socket.</summary>
     public ConsoleTape? ConsoleTape { get; private set; }

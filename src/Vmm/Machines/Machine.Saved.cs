@@ -40,7 +40,7 @@ internal sealed partial class Machine
         if (_vcpus!.TryPause(patience))
         {
             _vcpus.Posted?.Deliver();
-            if (Loop.TryHold(() => _devices.AreQuiet, patience))
+            if (Loop.TryHold(() => _devices.AreQuiet, patience) && _devices.TryHoldPrograms(patience))
             {
                 _isQuiet = true;
                 return true;
@@ -60,8 +60,15 @@ internal sealed partial class Machine
             _vcpus!.TellPaused();
         }
 
-        Loop.Release();
+        ReleaseDevices();
         _vcpus!.Resume();
+    }
+
+    /// <summary>Has all but the vCPUs go on after <see cref="TryQuiesce"/>.</summary>
+    public void ReleaseDevices()
+    {
+        _devices.ReleasePrograms();
+        Loop.Release();
     }
 
     /// <summary>Ephemeral disks have these changes from now on, instead of their own. While it stands still.</summary>

@@ -61,6 +61,9 @@ internal sealed record MachineSpec
     /// <summary>Other programs can map the guest's memory: the user wants it, or a device needs it.</summary>
     public bool SharesMemory => WantsSharedMemory || HasOtherPrograms;
 
+    /// <summary>As one that goes on where it was saved.</summary>
+    public MachineSpec GoingOn() => this with { Shares = [.. Shares.Select(static share => share with { GoesOn = true })] };
+
     /// <summary>Do other programs serve some of its devices, and have part of their state?</summary>
     public bool HasOtherPrograms => Shares.Count > 0 || ServedDisks.Count > 0 || ServedNets.Count > 0;
 

@@ -2,6 +2,7 @@ using System.Globalization;
 using Vmm.Backends.Console;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
+using Vmm.Backends.Shares;
 using Vmm.Backends.Sockets;
 using Vmm.Text;
 
@@ -49,6 +50,10 @@ internal static class OptionWords
         Number("delay", (ulong)net.Faults.DelayMilliseconds),
         Number("seed", (ulong)net.Faults.Seed),
     ]);
+
+    /// <summary>With its tag, which the guest knows.</summary>
+    public static string Of(ShareSpec share) => Join(
+        $"{Path.GetFullPath(share.HostPath)}:{share.GuestPath}", share.IsWritable ? "rw" : null, $"tag={share.Tag}");
 
     public static string Of(VsockSpec vsock) => Join(Path.GetFullPath(vsock.Path), Number("cid", vsock.Cid));
 

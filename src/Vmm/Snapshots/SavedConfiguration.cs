@@ -1,11 +1,13 @@
 using Vmm.Backends.Console;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
+using Vmm.Backends.Shares;
 using Vmm.Backends.Sockets;
 using Vmm.Boot;
 using Vmm.Devices.State;
 using Vmm.Host;
 using Vmm.Machines;
+using Vmm.Text;
 
 namespace Vmm.Snapshots;
 
@@ -53,6 +55,9 @@ internal sealed record SavedConfiguration
     /// <inheritdoc cref="Nets"/>
     public required IReadOnlyList<string> Ports { get; init; }
 
+    /// <inheritdoc cref="Nets"/>
+    public IReadOnlyList<string> Shares { get; init; } = [];
+
     /// <summary>What vmm's agent in the guest needs (<see cref="IMachineGuest.Record"/>); empty where there is none.</summary>
     public string Agent { get; init; } = "";
 
@@ -76,6 +81,7 @@ internal sealed record SavedConfiguration
             Nets = [.. spec.Nets.Select((net, i) => OptionWords.Of(net, net.Mac ?? MacAddress.Derive(spec.Identity, i)))],
             Vsock = spec.Vsock is { } vsock ? OptionWords.Of(vsock) : "",
             Ports = [.. spec.Ports.Select(OptionWords.Of)],
+            Shares = [.. spec.Shares.Select(OptionWords.Of)],
             Agent = machine.Guest?.Record ?? "",
         };
     }
@@ -96,6 +102,11 @@ internal sealed record SavedConfiguration
         state.Write("nets", Nets, static (fields, option) => fields.Write("option", option));
         state.Write("vsock", Vsock);
         state.Write("ports", Ports, static (fields, option) => fields.Write("option", option));
+        if (Shares.Count > 0)
+        {
+            state.Write("shares", Shares, static (fields, option) => fields.Write("option", option));
+        }
+
         if (Agent.Length > 0)
         {
             state.Write("agent", Agent);
@@ -120,6 +131,7 @@ internal sealed record SavedConfiguration
             Nets = Options(state, "nets"),
             Vsock = state.String("vsock", MostOption),
             Ports = Options(state, "ports"),
+            Shares = state.Has("shares") ? Options(state, "shares") : [],
             Agent = state.Has("agent") ? state.String("agent", MostAgent) : "",
         };
         if (record.Memory % MemoryPage != 0)
@@ -156,6 +168,7 @@ internal sealed record SavedConfiguration
                 Nets = ReplacedNets(with.Nets, with.Name),
                 Vsock = ReplacedVsock(with.Vsock),
                 Ports = PortSpec.Check(Replaced("--port", [.. Ports.Select(PortSpec.Parse)], with.Ports)),
+                Shares = ReplacedShares(with.Shares),
                 Name = with.Name,
             };
         }
@@ -195,6 +208,25 @@ internal sealed record SavedConfiguration
         ];
     }
 
+    /// <summary>Which one is replaced is told by its place in the guest, which is what the user knows of it.</summary>
+    private ShareSpec[] ReplacedShares(IReadOnlyList<ShareSpec> given)
+    {
+        ShareSpec[] shares = [.. Shares.Select(static option => ShareSpec.Parse(option) with { GoesOn = true })];
+        foreach (ShareSpec share in given)
+        {
+            int at = Array.FindIndex(shares, saved => saved.GuestPath == share.GuestPath);
+            if (at < 0)
+            {
+                throw new UsageException($"--share {share.HostPath}:{share.GuestPath}: the machine that was saved has "
+                    + (shares.Length == 0 ? "no shared directories" : $"none there, only {PrintableText.Of(string.Join(", ", shares.Select(static saved => saved.GuestPath)))}"));
+            }
+
+            shares[at] = shares[at] with { HostPath = share.HostPath, IsWritable = share.IsWritable };
+        }
+
+        return shares.Length == 0 ? shares : [.. ShareSpec.WithTags(shares)];
+    }
+
     private VsockSpec? ReplacedVsock(VsockSpec? given)
     {
         if (Vsock.Length == 0)
@@ -216,6 +248,9 @@ internal sealed record Replacements
     public VsockSpec? Vsock { get; init; }
 
     public IReadOnlyList<PortSpec> Ports { get; init; } = [];
+
+    /// <summary>Each takes the place of the one that the guest has at the same path.</summary>
+    public IReadOnlyList<ShareSpec> Shares { get; init; } = [];
 
     public string? Name { get; init; }
 }

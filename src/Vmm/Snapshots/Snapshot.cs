@@ -136,11 +136,12 @@ internal sealed partial class Snapshot : IRewindTarget, IDisposable
     private void CheckNames(Replacements with)
     {
         bool usesNames = (with.Disks.Count == 0 && Head.Machine.Disks.Count > 0) || (with.Nets.Count == 0 && Head.Machine.Nets.Count > 0)
-            || (with.Vsock is null && Head.Machine.Vsock.Length > 0) || (with.Ports.Count == 0 && Head.Machine.Ports.Count > 0);
+            || (with.Vsock is null && Head.Machine.Vsock.Length > 0) || (with.Ports.Count == 0 && Head.Machine.Ports.Count > 0)
+            || with.Shares.Select(static share => share.GuestPath).Distinct().Count() < Head.Machine.Shares.Count;
         if (usesNames && !IsTrusted)
         {
-            throw new UsageException($"{Directory}: is somebody else's, so no file, network or socket is opened that it names: give --disk, --net, "
-                + "--vsock and --port for all that the machine has");
+            throw new UsageException($"{Directory}: is somebody else's, so no file, directory, network or socket is opened that it names: give --disk, "
+                + "--net, --vsock, --share and --port for all that the machine has");
         }
 
         for (int i = 0; with.Disks.Count == 0 && i < Head.Machine.Disks.Count; i++)

@@ -84,12 +84,7 @@ internal static class SnapshotWriter
     public static void CheckKind(Machine machine)
     {
         MachineSpec spec = machine.Spec;
-        if (spec.HasOtherPrograms)
-        {
-            throw new UsageException("a machine with --share, --vhost-user-blk or --vhost-user-net cannot be saved: part of its state is in "
-                + "another program");
-        }
-
+        OtherPrograms.Check(machine, "saved");
         if (spec.MostForks is not null)
         {
             throw new UsageException("a machine with --fork-port cannot be saved: no vmm would answer the port where it is restored");

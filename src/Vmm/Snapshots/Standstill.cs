@@ -40,7 +40,7 @@ internal sealed class Standstill(Machine machine, TimeSpan patience, bool isPaus
         Measure();
         if (isPaused || stays)
         {
-            machine.Loop.Release();
+            machine.ReleaseDevices();
         }
         else
         {

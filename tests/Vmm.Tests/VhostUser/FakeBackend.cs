@@ -13,8 +13,12 @@ internal sealed unsafe partial class FakeBackend : IDisposable
 {
     private const ulong Offered = (1UL << 32) | (1UL << 30) | (1UL << 29) | (1UL << 28) | (1UL << 26);
 
+    private const int MostState = 1 << 20;
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+
     private readonly FileDescriptor _socket;
     private readonly Thread _thread;
+    private Task? _transfer;
     private readonly List<(VhostUserRequest Request, byte[] Payload, int[] Descriptors)> _asked = [];
 
     public FakeBackend()
@@ -29,6 +33,12 @@ internal sealed unsafe partial class FakeBackend : IDisposable
     public ulong Features { get; init; } = Offered;
 
     public ulong Queues { get; init; } = 2;
+
+    /// <summary>How many buffers it says to have taken of a queue.</summary>
+    public ushort Taken { get; init; } = 7;
+
+    /// <summary>What it gives as its state, and takes over; null where it has none to give.</summary>
+    public byte[]? State { get; set; }
 
     /// <summary>Takes the place of the answer to a request: header and payload. Empty to be silent, null to close.</summary>
     public Func<VhostUserRequest, byte[], byte[]?>? Instead { get; init; }
@@ -100,6 +110,25 @@ internal sealed unsafe partial class FakeBackend : IDisposable
                 return;
             }
 
+            if (request == VhostUserRequest.SetDeviceStateFd && State is not null)
+            {
+                var end = new FileDescriptor(descriptors[0]);
+                descriptors = [];
+                bool isSaving = payload[0] == 0;
+                _transfer = Task.Run(() =>
+                {
+                    using (end)
+                    {
+                        State = isSaving ? (Pipe.TryWriteAll(end, State, Patience) ? State : null) : Pipe.ReadAll(end, Patience, MostState);
+                    }
+                });
+            }
+
+            if (request == VhostUserRequest.CheckDeviceState)
+            {
+                _transfer?.Wait();
+            }
+
             lock (_asked)
             {
                 _asked.Add((request, payload, descriptors));
@@ -127,9 +156,11 @@ internal sealed unsafe partial class FakeBackend : IDisposable
         ulong? number = request switch
         {
             VhostUserRequest.GetFeatures => Features,
-            VhostUserRequest.GetProtocolFeatures => 1 | (1 << 3) | (1 << 9) | (1 << 15),
+            VhostUserRequest.GetProtocolFeatures => 1 | (1 << 3) | (1 << 9) | (1 << 15) | (State is null ? 0ul : 1 << 19),
+            VhostUserRequest.SetDeviceStateFd => 1 << 8,
+            VhostUserRequest.CheckDeviceState => 0,
             VhostUserRequest.GetQueueNum => Queues,
-            VhostUserRequest.GetVringBase => BinaryPrimitives.ReadUInt32LittleEndian(payload) | (7UL << 32),
+            VhostUserRequest.GetVringBase => BinaryPrimitives.ReadUInt32LittleEndian(payload) | ((ulong)Taken << 32),
             _ => (flags & 8) != 0 ? 0 : null,
         };
         return number is { } value ? Message((uint)request, 5, BitConverter.GetBytes(value)) : [];

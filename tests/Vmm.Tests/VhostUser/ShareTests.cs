@@ -57,20 +57,11 @@ public sealed class ShareTests
     [InlineData(true)]
     public void Virtiofsd_serves_requests_over_a_real_ring_and_cannot_write_to_a_read_only_tree(bool fetched)
     {
-        string? chosen = null;
-        if (fetched)
-        {
-            using FileDescriptor nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR);
-            ChildProcess.Ended ended = ChildProcess.Run(
-                "sh", ["-c", "\"$0\" >&2", Path.Combine(SourceTree.Root, "firmware/virtiofsd/fetch")], nothing.Number);
-            Assert.True(ended.Code == 0, ended.Said);
-            chosen = ended.Said.Trim().Split('\n')[^1] + "/virtiofsd";
-        }
-
+        string? chosen = fetched ? $"{RustVirtiofsd.Directory}/virtiofsd" : null;
         using var place = new SharedTree();
         foreach (bool writable in (bool[])[true, false])
         {
-            using Virtiofsd program = Virtiofsd.Start(place.Path, writable, "namespace", chosen);
+            using Virtiofsd program = Virtiofsd.Start(place.Path, new ShareSpec(place.Path, "/x", writable, null), "namespace", chosen);
             using (var rig = new VhostRig((loop, memory, tell) =>
                 new VhostUserBackend(program.Socket, loop, memory, TimeSpan.FromSeconds(60), tell)))
             {
@@ -114,19 +105,19 @@ public sealed class ShareTests
         Assert.Equal(unique, rig.Read<ulong>(answer + 8));
         return answer;
     }
+}
 
-    private sealed class SharedTree : IDisposable
+internal sealed class SharedTree : IDisposable
+{
+    public SharedTree()
     {
-        public SharedTree()
-        {
-            Path = Directory.CreateTempSubdirectory("vmm test, with: ").FullName;
-            File.WriteAllText($"{Path}/file, one", "text");
-        }
-
-        public string Path { get; }
-
-        public void Dispose() => Directory.Delete(Path, recursive: true);
+        Path = Directory.CreateTempSubdirectory("vmm test, with: ").FullName;
+        File.WriteAllText($"{Path}/file, one", "text");
     }
+
+    public string Path { get; }
+
+    public void Dispose() => Directory.Delete(Path, recursive: true);
 }
 
 internal sealed class VirtiofsdTheoryAttribute : TheoryAttribute

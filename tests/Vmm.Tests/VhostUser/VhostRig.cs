@@ -25,11 +25,13 @@ internal sealed class VhostRig : IVirtioInterrupts, IDeviceLog, IDisposable
         Func<EventLoop, MemoryTable, Action<string>, VhostUserBackend> open, Func<VhostUserBackend, VhostDevice>? device = null)
     {
         _ram = new GuestRam(MachineSpec.MinimumMemory, shared: true);
-        Backend = open(Loop, _ram.Table, Told.Add);
-        VhostDevice served = device?.Invoke(Backend) ?? new FileSystem("virtio-fs0", "tag", Backend);
-        _events = new QueueEvents(Loop, served);
-        Device = new CommonConfiguration(served, Memory, this, _events, this);
+        Backend = open(Loop, _ram.GiveAway(), Told.Add);
+        Served = device?.Invoke(Backend) ?? new FileSystem("virtio-fs0", "tag", Backend);
+        _events = new QueueEvents(Loop, Served);
+        Device = new CommonConfiguration(Served, Memory, this, _events, this);
     }
+
+    public VhostDevice Served { get; }
 
     public EventLoop Loop { get; } = new();
 
@@ -125,6 +127,16 @@ internal sealed class VhostRig : IVirtioInterrupts, IDeviceLog, IDisposable
             Loop.Turn(10);
         }
     }
+
+    /// <summary>All of the guest's memory, for another rig.</summary>
+    public byte[] CopyMemory()
+    {
+        byte[] copy = new byte[MachineSpec.MinimumMemory];
+        Assert.True(Memory.TryRead(new GuestAddress(0), copy));
+        return copy;
+    }
+
+    public void FillMemory(byte[] content) => Assert.True(Memory.TryWrite(new GuestAddress(0), content));
 
     public void NotifyQueue(int queue) => Interrupts.Add(queue);
 

@@ -17,7 +17,10 @@ public abstract class VhostDevice(
     private const ulong Rings =
         VirtioFeatures.IndirectDescriptors | VirtioFeatures.EventIndex | VirtioFeatures.Version1;
 
+    private static readonly TimeSpan BetweenLooks = TimeSpan.FromMilliseconds(1);
+
     private readonly bool[] _takenBack = new bool[queueSizes.Length];
+    private bool _isHeld;
 
     /// <summary>Is the program gone for good? With the gate held.</summary>
     protected bool IsLost { get; private set; }
@@ -65,26 +68,101 @@ public abstract class VhostDevice(
         _takenBack[queue.Index] = false;
         QueueConfiguration rings = Configuration.RingsOf(queue);
         Backend.StartQueue(new VhostRing(
-            queue.Index, (ushort)rings.Size, rings.DescriptorArea, rings.DriverArea, rings.DeviceArea));
+            queue.Index, (ushort)rings.Size, rings.DescriptorArea, rings.DriverArea, rings.DeviceArea, queue.Next));
     }
 
     /// <inheritdoc/>
     protected internal override void StopQueue(Virtqueue queue) => Backend.StopQueue(queue.Index);
 
-    /// <summary>Refuses once the guest has asked for anything: what the program knows of it (open files, for instance) would not be
-    /// in the state.</summary>
-    /// <exception cref="NotSupportedException">It has.</exception>
-    protected internal override void Save(StateWriter state)
+    /// <summary>Has the program stand still: what it took is given back, and it takes no more until <see cref="Release"/>. While no vCPU
+    /// runs.</summary>
+    /// <param name="patience">How long it may take.</param>
+    /// <returns>False where it took longer; it goes on then.</returns>
+    public bool TryHold(TimeSpan patience)
     {
-        for (int i = 0; i < QueueSizes.Length; i++)
+        lock (Gate)
         {
-            if (TryGetQueue(i, out Virtqueue? queue) && !Configuration.IsUntouched(queue))
+            if (IsLost || !IsUsed)
             {
-                throw new NotSupportedException($"{Name}: its state is in the program that serves it, and cannot be saved");
+                return true;
+            }
+
+            _isHeld = true;
+            long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+            for (int i = 0; i < QueueSizes.Length; i++)
+            {
+                if (TryGetRunning(i, out Virtqueue? queue))
+                {
+                    queue.ContinueAt(Backend.StopQueue(i));
+                }
+            }
+
+            while (!HasGivenBack())
+            {
+                if (Environment.TickCount64 > end)
+                {
+                    Release();
+                    return false;
+                }
+
+                Thread.Sleep(BetweenLooks);
+            }
+
+            return true;
+        }
+    }
+
+    /// <summary>Ends <see cref="TryHold"/>.</summary>
+    public void Release()
+    {
+        lock (Gate)
+        {
+            if (!_isHeld)
+            {
+                return;
+            }
+
+            _isHeld = false;
+            for (int i = 0; !IsLost && i < QueueSizes.Length; i++)
+            {
+                if (TryGetRunning(i, out Virtqueue? queue))
+                {
+                    StartQueue(queue);
+                    Configuration.Kick(i);      // for what the guest made available and no vCPU has told yet
+                }
             }
         }
+    }
 
+    /// <summary>Has the guest asked for anything since it started the device?</summary>
+    private bool IsUsed => Enumerable.Range(0, QueueSizes.Length)
+        .Any(i => TryGetQueue(i, out Virtqueue? queue) && !Configuration.IsUntouched(queue));
+
+    /// <summary>Are all buffers that the program took back with the guest? By the used rings, which it writes.</summary>
+    private bool HasGivenBack() => Enumerable.Range(0, QueueSizes.Length)
+        .All(i => !TryGetRunning(i, out Virtqueue? queue) || Configuration.HasUsed(queue, queue.Next));
+
+    /// <summary>With what the program knows, once the guest has asked for anything; it is held.</summary>
+    /// <exception cref="NotSupportedException">The program does not tell.</exception>
+    protected internal override void Save(StateWriter state)
+    {
         base.Save(state);
+        if (!IsUsed)
+        {
+            return;
+        }
+
+        state.Write("program", IsLost ? throw new NotSupportedException($"{Name}: the program that serves it has ended") : Backend.Save());
+    }
+
+    /// <inheritdoc/>
+    protected internal override void Load(StateReader state)
+    {
+        base.Load(state);
+        if (state.Has("program") && Backend.Load(state.Bytes("program", 0, StateReader.MostBytes)) is { } why)
+        {
+            throw state.Refuse("program", $"is not taken by the program that serves {Name}: {why}");
+        }
     }
 
     /// <inheritdoc/>

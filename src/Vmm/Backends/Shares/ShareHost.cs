@@ -37,7 +37,7 @@ internal sealed class ShareHost : IDisposable
     {
         string name = $"virtio-fs{_shares.Count}";
         string directory = spec.FindDirectory();
-        Virtiofsd program = Virtiofsd.Start(directory, spec.IsWritable, "namespace");
+        Virtiofsd program = Virtiofsd.Start(directory, spec, "namespace");
         var backend = new VhostUserBackend(program.Socket, _loop, _memory, Patience, fault =>
         {
             program.Kill();         // in case it still runs and only does not answer

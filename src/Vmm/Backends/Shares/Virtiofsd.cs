@@ -14,7 +14,8 @@ internal sealed class Virtiofsd : IDisposable
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
 
     // The Rust version first: it is the one that is still developed.
-    private static readonly string[] Places = ["/usr/libexec", "/usr/lib", "/usr/lib/qemu"];
+    private static string[] Places =>
+        ["/usr/libexec", "/usr/lib", Path.Combine(CacheDirectory.OfVmm, "packages", "virtiofsd", "bin"), "/usr/lib/qemu"];
 
     /// <summary>$1 the tree, $2 ro or rw, $3 and so on the program; @ in its arguments is where the tree is.</summary>
     /// <remarks>A bind mount is made read-only by a second call, for each mount of the tree. That call keeps the other flags,
@@ -61,11 +62,11 @@ internal sealed class Virtiofsd : IDisposable
 
     /// <summary>Starts it. It is ready when it answers.</summary>
     /// <param name="directory">The tree; an absolute path.</param>
-    /// <param name="isWritable">May the guest write?</param>
+    /// <param name="share">What the guest may do there.</param>
     /// <param name="sandbox">namespace, or chroot where the host does not let it make namespaces.</param>
     /// <param name="program">The program; null for the one that is installed.</param>
     /// <exception cref="HostException">It is not installed.</exception>
-    public static Virtiofsd Start(string directory, bool isWritable, string sandbox, string? program = null)
+    public static Virtiofsd Start(string directory, ShareSpec share, string sandbox, string? program = null)
     {
         program ??= Find() ?? throw new HostException($"--share: virtiofsd is not installed; {HowToInstall}");
         (FileDescriptor ours, FileDescriptor theirs) = UnixSocket.CreateAccepting();
@@ -73,7 +74,7 @@ internal sealed class Virtiofsd : IDisposable
         using (theirs)
         using (write)
         {
-            if (ChildProcess.Start("unshare", Arguments(program, directory, isWritable, sandbox), write.Number, theirs.Number, ownGroup: true)
+            if (ChildProcess.Start("unshare", Arguments(program, directory, share, sandbox), write.Number, theirs.Number, ownGroup: true)
                 is { } pid)
             {
                 return new Virtiofsd(pid, read, ours);
@@ -119,7 +120,7 @@ internal sealed class Virtiofsd : IDisposable
         _errors.Dispose();
     }
 
-    internal static string[] Arguments(string program, string directory, bool isWritable, string sandbox)
+    internal static string[] Arguments(string program, string directory, ShareSpec share, string sandbox)
     {
         // Mapped to root: all that virtiofsd does needs capabilities in its own namespaces only.
         string[] user = LibC.geteuid() == 0 ? [] : ["--user", "--map-root-user"];
@@ -128,13 +129,18 @@ internal sealed class Virtiofsd : IDisposable
         string options = IsOldProgram(program)
             ? $"-f {fd} --rlimit-nofile=0 -o source=$stage -o sandbox={sandbox} -o cache=auto -o log_level=err"
             : $"{fd} --rlimit-nofile=0 --shared-dir $stage --sandbox {sandbox} --cache auto --log-level error --no-announce-submounts";
+        if (share.GoesOn)
+        {
+            // What the guest had open and is gone gives errors to the guest, not to the whole machine.
+            options += " --migration-on-error guest-error";
+        }
 
         // The death signal is set after unshare, which would clear it.
         return
         [
             .. user, "--mount", "--propagation", "private", "--", "setpriv", "--pdeathsig", "KILL", "--",
             "sh", "-c", Script.Replace("$OPTIONS", options, StringComparison.Ordinal), "vmm-share",
-            directory, isWritable ? "rw" : "ro", program,
+            directory, share.IsWritable ? "rw" : "ro", program,
         ];
     }
 

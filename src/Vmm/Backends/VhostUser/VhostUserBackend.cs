@@ -9,7 +9,7 @@ namespace Vmm.Backends.VhostUser;
 /// eventfd for each queue. The event loop watches it, but does not see what KVM takes: an MSI-X vector that is not masked.
 /// Once it breaks the protocol, closes its socket or does not answer in time it is lost for good: that is reported once, and the
 /// device completes the guest's requests with errors.</remarks>
-internal sealed class VhostUserBackend : IVhostBackend, IDisposable
+internal sealed partial class VhostUserBackend : IVhostBackend, IDisposable
 {
     // Bit 30 is negotiated between front and back end only; drivers do not use it.
     private const ulong ProtocolFeaturesBit = 1UL << 30;
@@ -78,7 +78,7 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
     public void Greet(int queues)
     {
         const VhostUserProtocolFeatures Wanted = VhostUserProtocolFeatures.Mq | VhostUserProtocolFeatures.ReplyAck
-            | VhostUserProtocolFeatures.Config;
+            | VhostUserProtocolFeatures.Config | VhostUserProtocolFeatures.DeviceState;
         ulong features = _channel.Ask(VhostUserRequest.GetFeatures);
         if ((features & Version1) == 0)
         {
@@ -143,13 +143,18 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
         {
             uint queue = (uint)started.Queue;
             SendState(VhostUserRequest.SetVringNum, queue, started.Size);
-            SendState(VhostUserRequest.SetVringBase, queue, 0);
+            SendState(VhostUserRequest.SetVringBase, queue, started.Next);
             SendAddresses(started);
             SendEvent(VhostUserRequest.SetVringCall, queue, _calls[started.Queue]);
             SendEvent(VhostUserRequest.SetVringKick, queue, _kicks[started.Queue]);
             if (_protocolBit != 0)
             {
                 SendState(VhostUserRequest.SetVringEnable, queue, 1);
+            }
+
+            if (started.Next != 0)
+            {
+                _calls[started.Queue].Signal();     // what was used before it stood still may have interrupted nobody
             }
 
             lock (_ringsTurn)
@@ -160,18 +165,24 @@ internal sealed class VhostUserBackend : IVhostBackend, IDisposable
     }
 
     /// <inheritdoc/>
-    public void StopQueue(int queue) => Try(() =>
+    public ushort StopQueue(int queue)
     {
-        lock (_ringsTurn)
+        ushort next = 0;
+        Try(() =>
         {
-            _rings.RemoveAll(ring => ring.Queue == queue);
-        }
+            lock (_ringsTurn)
+            {
+                _rings.RemoveAll(ring => ring.Queue == queue);
+            }
 
-        Span<byte> request = stackalloc byte[8], answer = stackalloc byte[8];
-        BinaryPrimitives.WriteUInt32LittleEndian(request, (uint)queue);
-        BinaryPrimitives.WriteUInt32LittleEndian(request[4..], 0);
-        _channel.Ask(VhostUserRequest.GetVringBase, request, answer);
-    });
+            Span<byte> request = stackalloc byte[8], answer = stackalloc byte[8];
+            BinaryPrimitives.WriteUInt32LittleEndian(request, (uint)queue);
+            BinaryPrimitives.WriteUInt32LittleEndian(request[4..], 0);
+            _channel.Ask(VhostUserRequest.GetVringBase, request, answer);
+            next = BinaryPrimitives.ReadUInt16LittleEndian(answer[4..]);
+        });
+        return next;
+    }
 
     /// <summary>Its progress with the guest's requests, from the rings' indices (virtio 1.2, 2.7.6 and 2.7.8): for split
     /// rings.</summary>

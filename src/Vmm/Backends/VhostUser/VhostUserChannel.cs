@@ -30,6 +30,9 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
 
     public int Number => socket.Number;
 
+    /// <summary>How long an answer may take.</summary>
+    public TimeSpan Patience => patience;
+
     /// <summary>REPLY_ACK is negotiated: the back end answers each request with success or failure.</summary>
     public bool Acknowledges { get; set; }
 
@@ -51,21 +54,22 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
     /// <summary>Sends a request that has an answer of its own.</summary>
     /// <param name="answer">Filled with the answer's payload, which has to be that long.</param>
     /// <exception cref="VhostUserException">The back end has closed the connection, or its answer is invalid.</exception>
-    public void Ask(VhostUserRequest request, ReadOnlySpan<byte> payload, Span<byte> answer)
+    /// <param name="descriptors">Passed with it (SCM_RIGHTS).</param>
+    public void Ask(VhostUserRequest request, ReadOnlySpan<byte> payload, Span<byte> answer, params ReadOnlySpan<int> descriptors)
     {
         lock (_turn)
         {
-            Write(request, Version, payload, []);
+            Write(request, Version, payload, descriptors);
             Answer(request, answer.Length).CopyTo(answer);
         }
     }
 
     /// <summary>A request whose answer is one number.</summary>
-    /// <inheritdoc cref="Ask(VhostUserRequest, ReadOnlySpan{byte}, Span{byte})"/>
-    public ulong Ask(VhostUserRequest request)
+    /// <inheritdoc cref="Ask(VhostUserRequest, ReadOnlySpan{byte}, Span{byte}, ReadOnlySpan{int})"/>
+    public ulong Ask(VhostUserRequest request, ReadOnlySpan<byte> payload = default, params ReadOnlySpan<int> descriptors)
     {
         Span<byte> answer = stackalloc byte[sizeof(ulong)];
-        Ask(request, [], answer);
+        Ask(request, payload, answer, descriptors);
         return BinaryPrimitives.ReadUInt64LittleEndian(answer);
     }
 

@@ -20,6 +20,8 @@ internal enum VhostUserRequest
     SetVringEnable = 18,
     GetConfig = 24,
     SetConfig = 25,
+    SetDeviceStateFd = 42,
+    CheckDeviceState = 43,
 }
 
 /// <summary>Features of the protocol that this front end has a use for (the same document, "Protocol features").</summary>
@@ -30,4 +32,5 @@ internal enum VhostUserProtocolFeatures : ulong
     Mq = 1 << 0,
     ReplyAck = 1 << 3,
     Config = 1 << 9,
+    DeviceState = 1 << 19,
 }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Vmm.Backends.Console;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
+using Vmm.Backends.Shares;
 using Vmm.Backends.Sockets;
 using Vmm.Control;
 using Vmm.Host;
@@ -34,6 +35,12 @@ internal sealed class RestoreCommand(StartClock clock)
     {
         Description = "The socket to use instead for sockets between guest and host",
         HelpName = "PATH[,OPTION...]",
+    };
+
+    private readonly Option<string[]> _share = new("--share")
+    {
+        Description = "The directory of this host that the guest has at this path from now on; for each that is to be another",
+        HelpName = "HOST:GUEST[,rw]",
     };
 
     private readonly Option<string[]> _port = new("--port")
@@ -76,7 +83,7 @@ internal sealed class RestoreCommand(StartClock clock)
     {
         var command = new Command("restore", "Let a machine go on where it was saved");
         command.Arguments.Add(_directory);
-        foreach (Option option in (Option[])[_disk, _net, _vsock, _port, _name, _clock, _lazy, _stopTimeout, _stats, .. _background.All])
+        foreach (Option option in (Option[])[_disk, _net, _vsock, _share, _port, _name, _clock, _lazy, _stopTimeout, _stats, .. _background.All])
         {
             command.Options.Add(option);
         }
@@ -152,6 +159,7 @@ internal sealed class RestoreCommand(StartClock clock)
         Disks = Array.ConvertAll(BootCommand.All(result, _disk), DiskSpec.Parse),
         Nets = Array.ConvertAll(BootCommand.All(result, _net), NetSpec.Parse),
         Vsock = result.GetValue(_vsock) is { } vsock ? VsockSpec.Parse(vsock) : null,
+        Shares = Array.ConvertAll(BootCommand.All(result, _share), ShareSpec.Parse),
         Ports = PortSpec.Check(Array.ConvertAll(BootCommand.All(result, _port), PortSpec.Parse)),
         Name = result.GetValue(_name) is { } name ? MachineSpec.CheckName(name) : null,
     };

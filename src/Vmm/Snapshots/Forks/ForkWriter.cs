@@ -15,12 +15,6 @@ internal static class ForkWriter
     /// <exception cref="UsageException">It is of a kind that cannot be forked; with what to change.</exception>
     public static void Check(MachineSpec spec)
     {
-        if (spec.HasOtherPrograms)
-        {
-            throw new UsageException("a machine with --share, a directory as root, --vhost-user-blk or --vhost-user-net cannot be forked: part "
-                + "of its state is in another program; for 'vmm run' take --root none or a disk image");
-        }
-
         for (int i = 0; i < spec.Disks.Count; i++)
         {
             DiskSpec disk = spec.Disks[i];
