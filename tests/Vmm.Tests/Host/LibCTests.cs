@@ -79,6 +79,8 @@ public sealed partial class LibCTests
                 ("Size", "stx_size"),
                 ("Blocks", "stx_blocks"),
                 ("ModifiedSeconds", "stx_mtime.tv_sec"),
+                ("ChangedSeconds", "stx_ctime.tv_sec"),
+                ("ChangedNanoseconds", "stx_ctime.tv_nsec"),
                 ("ModifiedNanoseconds", "stx_mtime.tv_nsec"),
                 ("DeviceMajor", "stx_dev_major"),
                 ("DeviceMinor", "stx_dev_minor"),
