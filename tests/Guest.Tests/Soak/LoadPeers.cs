@@ -85,7 +85,8 @@ internal sealed class LoadPeers : IDisposable
                 _failures.Add(error);
             }
         }
-    }) { IsBackground = true }.Start();
+    })
+    { IsBackground = true }.Start();
 
     /// <summary>One connection at a time: the guest has no two.</summary>
     private static void Serve(Socket listener, Sequence numbers)

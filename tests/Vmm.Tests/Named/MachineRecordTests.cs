@@ -76,7 +76,10 @@ public sealed class MachineRecordTests : IDisposable
     {
         MachineFolder folder = _place.Add("db", static record => record with
         {
-            Directory = "/no/such/directory", ExitCode = 3, Verdict = "the command ended with 3", Ended = DateTimeOffset.UtcNow,
+            Directory = "/no/such/directory",
+            ExitCode = 3,
+            Verdict = "the command ended with 3",
+            Ended = DateTimeOffset.UtcNow,
         });
         var actions = new MachineActions(_place.Store, static (_, _, _) => { });
         Assert.Contains("/no/such/directory", Assert.Throws<HostException>(() => actions.Start(folder)).Message, StringComparison.Ordinal);
