@@ -3,17 +3,27 @@
  */
 #include <errno.h>
 #include <malloc.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 
 enum { HEAP_PIECE = 0x10000, POPULATE_WRITE = 23 /* MADV_POPULATE_WRITE */ };
 
 int __real_mprotect(void *start, size_t length, int protection);
 
-/* Every thread would map an arena of its own for malloc(3), which hardly anything calls. Before Main: the runtime starts a thread. */
-__attribute__((constructor)) static void limit_arenas(void)
+static bool one_by_one;
+
+/*
+ * Before Main, as the runtime starts a thread: every thread would map an arena of its own for malloc(3), which hardly anything calls.
+ * Machines in the background (MachineStart.Option), of which there may be hundreds, take only pages that they use: it is a fifth of
+ * the heap of a fork.
+ */
+__attribute__((constructor)) static void choose(int count, char **arguments)
 {
     mallopt(M_ARENA_MAX, 1);
+    for (int i = 1; i < count && !one_by_one; i++)
+        one_by_one = strcmp(arguments[i], "--machine-directory") == 0;
 }
 
 /*
@@ -24,7 +34,7 @@ __attribute__((constructor)) static void limit_arenas(void)
 int __wrap_mprotect(void *start, size_t length, int protection)
 {
     int result = __real_mprotect(start, length, protection);
-    if (result == 0 && length == HEAP_PIECE && protection == (PROT_READ | PROT_WRITE)) {
+    if (result == 0 && !one_by_one && length == HEAP_PIECE && protection == (PROT_READ | PROT_WRITE)) {
         int before = errno;
         madvise(start, length, POPULATE_WRITE);
         errno = before;
