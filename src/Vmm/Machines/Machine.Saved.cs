@@ -60,15 +60,9 @@ internal sealed partial class Machine
             _vcpus!.TellPaused();
         }
 
-        ReleaseDevices();
-        _vcpus!.Resume();
-    }
-
-    /// <summary>Has all but the vCPUs go on after <see cref="TryQuiesce"/>.</summary>
-    public void ReleaseDevices()
-    {
         _devices.ReleasePrograms();
         Loop.Release();
+        _vcpus!.Resume();
     }
 
     /// <summary>Ephemeral disks have these changes from now on, instead of their own. While it stands still.</summary>

@@ -40,7 +40,7 @@ internal sealed class Standstill(Machine machine, TimeSpan patience, bool isPaus
         Measure();
         if (isPaused || stays)
         {
-            machine.ReleaseDevices();
+            machine.Loop.Release();
         }
         else
         {

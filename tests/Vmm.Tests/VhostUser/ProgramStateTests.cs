@@ -67,6 +67,8 @@ public sealed class ProgramStateTests
         rig.Kick(1).Drain();
         Assert.True(rig.Served.TryHold(Patience));
         int held = fake.Asked.Length;
+        Assert.True(rig.Served.TryHold(Patience));
+        Assert.Equal(held, fake.Asked.Length);
         byte[] state = StateWriter.Save(rig.Device);
         Assert.Equal([R.SetDeviceStateFd, R.CheckDeviceState], fake.Asked[held..].Select(static asked => asked.Request));
         rig.Served.Release();

@@ -75,14 +75,14 @@ public abstract class VhostDevice(
     protected internal override void StopQueue(Virtqueue queue) => Backend.StopQueue(queue.Index);
 
     /// <summary>Has the program stand still: what it took is given back, and it takes no more until <see cref="Release"/>. While no vCPU
-    /// runs.</summary>
+    /// runs. Once more changes nothing: of a machine that is paused, or is to end, it stays so.</summary>
     /// <param name="patience">How long it may take.</param>
     /// <returns>False where it took longer; it goes on then.</returns>
     public bool TryHold(TimeSpan patience)
     {
         lock (Gate)
         {
-            if (IsLost || !IsUsed)
+            if (IsLost || _isHeld || !IsUsed)
             {
                 return true;
             }
