@@ -36,6 +36,7 @@ public sealed class HeldGuestTests : IDisposable
     }
 
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void Programs_are_stopped_once_memory_is_copied_and_go_on_with_the_machine()
     {
         var guest = new FakeGuest();
@@ -61,6 +62,7 @@ public sealed class HeldGuestTests : IDisposable
     }
 
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void Where_the_agent_does_not_answer_nothing_is_saved_and_the_machine_goes_on()
     {
         var guest = new FakeGuest { Holds = static () => "the guest's agent does not answer" };
@@ -79,6 +81,7 @@ public sealed class HeldGuestTests : IDisposable
 
     /// <summary>Whoever saves it must not wait for an answer then.</summary>
     [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void A_machine_that_ends_while_its_programs_are_to_be_stopped_ends()
     {
         var guest = new FakeGuest { NeverAnswers = true };
