@@ -7,7 +7,6 @@ using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Tests.Kvm;
 using Vmm.Tests.Shared;
-using Vmm.Tests.Snapshots;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Tests.Control;
@@ -42,8 +41,7 @@ public sealed class ControlledMachineTests : IDisposable
         Assert.Contains("a program listens there already", Assert.Throws<UsageException>(() => ControlSocket.Open(spec)).Message, StringComparison.Ordinal);
         using Machine machine = Machine.Build(spec, new RunObserver());
         using ControlServer server = socket.Serve(machine, "1.2.3");
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         var heard = new List<string>();
         using var client = new ControlClient(path, "db") { Happened = heard.Add };
         Assert.Equal(("db", "1.2.3", Environment.ProcessId), (client.Greeting.Name, client.Greeting.Vmm, client.Greeting.Pid));
@@ -104,7 +102,7 @@ public sealed class ControlledMachineTests : IDisposable
         }
 
         Ask(client, "kill");
-        Assert.Equal(MachineEnd.Killed, run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.Killed, run.WaitForEnd());
         server.Finish(ControlEvent.Ended(MachineEndKind.Stopped.ToString(), MachineEnd.Killed.ExitCode, MachineEnd.Killed.Summary));
         while (client.ReadLine(TimeSpan.FromSeconds(10)) is { } line)
         {
@@ -136,8 +134,7 @@ public sealed class ControlledMachineTests : IDisposable
             using ControlSocket socket = ControlSocket.Open(spec)!;
             using Machine machine = Machine.Build(spec);
             using ControlServer server = socket.Serve(machine, "1.2.3");
-            Task<MachineEnd> run = Task.Run(machine.Run);
-            using var ending = new LiveSnapshotTests.Ending(machine, run);
+            using var run = new RunningMachine(machine);
             using var client = new ControlStand.Client(path);
             client.Say("""{"id":1,"command":"pause"}""" + "\n");
             if (round % 2 == 0)
@@ -157,7 +154,7 @@ public sealed class ControlledMachineTests : IDisposable
                 client.Ask("""{"id":3,"command":"kill"}""");
             }
 
-            Assert.Equal(MachineEndKind.Stopped, run.GetAwaiter().GetResult().Kind);
+            Assert.Equal(MachineEndKind.Stopped, run.WaitForEnd().Kind);
         }
     }
 

@@ -7,7 +7,6 @@ using Vmm.Kvm.Abi;
 using Vmm.Machines;
 using Vmm.Snapshots;
 using Vmm.Tests.Shared;
-using Vmm.Tests.Snapshots;
 using static Iced.Intel.AssemblerRegisters;
 using static Vmm.Tests.Kvm.ApplicationProcessors;
 
@@ -71,10 +70,9 @@ public sealed class RestoreTrapTests
         if (Save(spec, out JsonNode? state, out byte[]? memory, KvmCapability.KVM_CAP_TSC_DEADLINE_TIMER))
         {
             using Machine second = Restored(spec, state, memory);
-            Task<MachineEnd> again = Task.Run(second.Run);
-            using var againEnds = new LiveSnapshotTests.Ending(second, again);
-            Assert.True(again.Wait(Patience), "the guest waits for its timer");
-            Assert.Equal(MachineEnd.FromGuest(Code), again.Result);
+            using var again = new RunningMachine(second);
+            Assert.True(again.Task.Wait(Patience), "the guest waits for its timer");
+            Assert.Equal(MachineEnd.FromGuest(Code), again.Task.Result);
         }
     }
 
@@ -127,23 +125,21 @@ public sealed class RestoreTrapTests
         {
             using (Machine first = Machine.Build(new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20 }))
             {
-                Task<MachineEnd> begun = Task.Run(first.Run);
-                using var begunEnds = new LiveSnapshotTests.Ending(first, begun);
+                using var begun = new RunningMachine(first);
                 Assert.True(SpinWait.SpinUntil(() => first.Ram.Memory.Read<ulong>(new GuestAddress(Ready)) != 0, Patience));
                 SnapshotWriter.Write(first, saved, "0.1.0", new SnapshotOptions { Ends = true });
-                begun.GetAwaiter().GetResult();
+                begun.WaitForEnd();
             }
 
             using Snapshot snapshot = Snapshot.Open(saved);
             using Machine second = snapshot.Restore(new Replacements());
             Assert.Equal(0, second.Ram.Memory.Read<byte>(new GuestAddress(ClockFlags)) & GuestStopped);
-            Task<MachineEnd> run = Task.Run(second.Run);
-            using var runEnds = new LiveSnapshotTests.Ending(second, run);
+            using var run = new RunningMachine(second);
             Assert.True(
                 SpinWait.SpinUntil(() => (second.Ram.Memory.Read<byte>(new GuestAddress(ClockFlags)) & GuestStopped) != 0, Patience),
                 "the guest is not told that it stood still");
             second.End(MachineEnd.Quit);
-            run.GetAwaiter().GetResult();
+            run.WaitForEnd();
         }
         finally
         {
@@ -196,12 +192,11 @@ public sealed class RestoreTrapTests
             }
 
             ulong before = machine.Ram.Memory.Read<ulong>(new GuestAddress(Received));
-            Task<MachineEnd> run = Task.Run(machine.Run);
-            using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+            using var run = new RunningMachine(machine);
             Assert.True(
-                SpinWait.SpinUntil(() => run.IsCompleted || machine.Ram.Memory.Read<ulong>(new GuestAddress(Received)) > before + 3, Patience),
+                SpinWait.SpinUntil(() => run.Task.IsCompleted || machine.Ram.Memory.Read<ulong>(new GuestAddress(Received)) > before + 3, Patience),
                 $"round {round}: stuck at {machine.Ram.Memory.Read<ulong>(new GuestAddress(Sent))} sent and {before} received");
-            Assert.False(run.IsCompleted, $"round {round}: {(run.IsCompleted ? run.Result : null)}");
+            Assert.False(run.Task.IsCompleted, $"round {round}: {(run.Task.IsCompleted ? run.Task.Result : null)}");
             (state, memory) = Stop(machine, run);
         }
     }
@@ -265,10 +260,9 @@ public sealed class RestoreTrapTests
             return false;
         }
 
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         Assert.True(SpinWait.SpinUntil(() => machine.Ram.Memory.Read<ulong>(new GuestAddress(Ready)) != 0, Patience));
-        if (run.IsCompleted)
+        if (run.Task.IsCompleted)
         {
             return false;
         }
@@ -277,11 +271,11 @@ public sealed class RestoreTrapTests
         return state is not null;
     }
 
-    private static (JsonNode? State, byte[]? Memory) Stop(Machine machine, Task<MachineEnd> run)
+    private static (JsonNode? State, byte[]? Memory) Stop(Machine machine, RunningMachine run)
     {
         while (!machine.TryQuiesce(Patience))
         {
-            if (run.IsCompleted)
+            if (run.Task.IsCompleted)
             {
                 return (null, null);
             }
@@ -290,7 +284,7 @@ public sealed class RestoreTrapTests
         JsonNode state = JsonNode.Parse(StateWriter.Save(machine.State))!;
         byte[] memory = MemoryOf(machine).ToArray();
         machine.End(MachineEnd.Quit);
-        run.GetAwaiter().GetResult();
+        run.WaitForEnd();
         return (state, memory);
     }
 

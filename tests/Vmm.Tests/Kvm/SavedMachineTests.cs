@@ -6,7 +6,6 @@ using Vmm.Devices.Memory;
 using Vmm.Devices.State;
 using Vmm.Machines;
 using Vmm.Tests.Shared;
-using Vmm.Tests.Snapshots;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Vmm.Tests.Kvm;
@@ -35,8 +34,7 @@ public sealed class SavedMachineTests
         using (Machine first = Machine.Build(options))
         {
             WriteTrampoline(first.Ram.Memory);
-            Task<MachineEnd> run = Task.Run(first.Run);
-            using var runEnds = new LiveSnapshotTests.Ending(first, run);
+            using var run = new RunningMachine(first);
             WaitForProgress(first);
             Assert.True(first.TryQuiesce(Patience));
             atSave = Counters(first);
@@ -46,19 +44,18 @@ public sealed class SavedMachineTests
             first.Resume();
             WaitForProgress(first);             // a machine that was saved goes on as well
             first.End(MachineEnd.Quit);
-            Assert.Equal(MachineEnd.Quit, run.GetAwaiter().GetResult());
+            Assert.Equal(MachineEnd.Quit, run.WaitForEnd());
         }
 
         using Machine second = Machine.Build(options);
         memory.CopyTo(MemoryOf(second.Ram.Memory));
         StateReader.Load(state, "machine", second.State);
         Assert.Equal(atSave, Counters(second));
-        Task<MachineEnd> again = Task.Run(second.Run);
-        using var againEnds = new LiveSnapshotTests.Ending(second, again);
+        using var again = new RunningMachine(second);
         WaitForProgress(second);
         Assert.True(Counters(second).Zip(atSave).All(static pair => pair.First > pair.Second));
         second.Ram.Memory.Write(new GuestAddress(BspData + 24), 1UL);
-        Assert.Equal(MachineEnd.FromGuest(Code), again.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.FromGuest(Code), again.WaitForEnd());
     }
 
     /// <summary>The guest halts until its deadline, which is a day away; in the state it is 0, as KVM tells of a timer whose interrupt
@@ -97,8 +94,7 @@ public sealed class SavedMachineTests
                 return;
             }
 
-            Task<MachineEnd> run = Task.Run(first.Run);
-            using var runEnds = new LiveSnapshotTests.Ending(first, run);
+            using var run = new RunningMachine(first);
             Assert.True(SpinWait.SpinUntil(() => first.Ram.Memory.Read<ulong>(new GuestAddress(BspData)) != 0, Patience));
             while (!first.TryQuiesce(Patience))
             {
@@ -108,7 +104,7 @@ public sealed class SavedMachineTests
             state = JsonNode.Parse(StateWriter.Save(first.State))!;
             memory = MemoryOf(first.Ram.Memory).ToArray();
             first.End(MachineEnd.Quit);
-            run.GetAwaiter().GetResult();
+            run.WaitForEnd();
         }
 
         JsonNode deadline = state["vm"]!["vcpus"]![0]!["msrs"]!.AsArray().First(static msr => (uint)msr!["index"]! == TscDeadline)!;
@@ -117,10 +113,9 @@ public sealed class SavedMachineTests
         using Machine second = Machine.Build(options);
         memory.CopyTo(MemoryOf(second.Ram.Memory));
         StateReader.Load(System.Text.Encoding.UTF8.GetBytes(state.ToJsonString()), "machine", second.State);
-        Task<MachineEnd> again = Task.Run(second.Run);
-        using var againEnds = new LiveSnapshotTests.Ending(second, again);
-        Assert.True(again.Wait(Patience), "the guest waits for its timer");
-        Assert.Equal(MachineEnd.FromGuest(Code), again.Result);
+        using var again = new RunningMachine(second);
+        Assert.True(again.Task.Wait(Patience), "the guest waits for its timer");
+        Assert.Equal(MachineEnd.FromGuest(Code), again.Task.Result);
     }
 
     [KvmFact]
@@ -191,8 +186,7 @@ public sealed class SavedMachineTests
         var tap = new Sequence();
         using Machine machine = Machine.Build(
             new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20, Cpus = 2 }, new RunObserver { Console = tap });
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         for (int round = 0; round < Rounds; round++)
         {
             Assert.True(machine.TryQuiesce(Patience));
@@ -218,7 +212,7 @@ public sealed class SavedMachineTests
         }
 
         machine.Ram.Memory.Write(new GuestAddress(BspData + 24), 1UL);
-        Assert.Equal(MachineEnd.FromGuest(Code), run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.FromGuest(Code), run.WaitForEnd());
         Assert.Equal(machine.Ram.Memory.Read<ulong>(new GuestAddress(BspData)), (ulong)tap.Count);
         Assert.Equal((0, 0), (tap.Wrong, machine.Console!.Port.OutputLost));
         Assert.True(tap.Count >= Rounds / 100, $"the guest wrote {tap.Count} characters only");
@@ -235,8 +229,7 @@ public sealed class SavedMachineTests
             code.jmp(loop);
         });
         using Machine machine = Machine.Build(new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20 });
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         SpinWait.SpinUntil(() => machine.FirstEntry != 0);
         while (!machine.TryQuiesce(Patience))
         {
@@ -244,7 +237,7 @@ public sealed class SavedMachineTests
         }
 
         machine.End(MachineEnd.Quit);
-        Assert.Equal(MachineEnd.Quit, run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.Quit, run.WaitForEnd());
         Assert.False(machine.TryQuiesce(Patience));
     }
 

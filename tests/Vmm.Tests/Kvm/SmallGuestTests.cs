@@ -118,10 +118,10 @@ public sealed partial class SmallGuestTests
             code.jmp(spin);
         });
         using Machine machine = Machine.Build(Options(guest));
-        Task<MachineEnd> run = Task.Run(machine.Run);
+        using var run = new RunningMachine(machine);
         Assert.True(Eventually(() => machine.Console!.BytesOut == Characters), $"{machine.Console!.BytesOut} of {Characters}");
         machine.End(MachineEnd.Quit);
-        Assert.Equal(MachineEnd.Quit, run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.Quit, run.WaitForEnd());
         Assert.InRange(machine.PostedWrites, Characters / 2, Characters - 1);
     }
 
@@ -168,7 +168,7 @@ public sealed partial class SmallGuestTests
             code.jmp(loop);
         });
         using Machine machine = Machine.Build(Options(guest));
-        Task<MachineEnd> run = Task.Run(machine.Run);
+        using var run = new RunningMachine(machine);
         for (int round = 0; round < 20; round++)
         {
             Assert.True(Eventually(() => Count() != Last(ref _lastCount, Count())), "the guest does not run");
@@ -180,7 +180,7 @@ public sealed partial class SmallGuestTests
         }
 
         machine.End(MachineEnd.Quit);
-        Assert.Equal(MachineEnd.Quit, run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.Quit, run.WaitForEnd());
 
         ulong Count() => machine.Ram.Memory.Read<ulong>(new(0x20_0000));
     }
@@ -198,10 +198,10 @@ public sealed partial class SmallGuestTests
         for (int round = 0; round < 10; round++)
         {
             using Machine machine = Machine.Build(Options(guest, cpus: 2));
-            Task<MachineEnd> run = Task.Run(machine.Run);
+            using var run = new RunningMachine(machine);
             Thread.Sleep(round);
             machine.End(MachineEnd.Quit);
-            Assert.Equal(MachineEnd.Quit, run.GetAwaiter().GetResult());
+            Assert.Equal(MachineEnd.Quit, run.WaitForEnd());
         }
     }
 

@@ -41,11 +41,13 @@ public sealed class BootCacheTests : IDisposable
     [KvmFact]
     public void An_entry_is_used_so_often_and_then_another_one_boots()
     {
-        using Machines machine = Begin();
+        using Machine machine = Build();
+        using var run = new RunningMachine(machine);
+        WaitUntilReady(machine);
         var entries = new CacheEntries(1, Uses: 3);
         Assert.Null(_cache.Find(Key, entries, out int place, out string? why));
         Assert.Equal((0, null), (place, why));
-        _cache.Add(Key, place, machine.Machine, Version);
+        _cache.Add(Key, place, machine, Version);
         for (ulong use = 1; use <= 3; use++)
         {
             using FoundBoot? found = _cache.Find(Key, entries, out _, out why);
@@ -58,7 +60,7 @@ public sealed class BootCacheTests : IDisposable
         Assert.Null(_cache.Find(Key, entries, out place, out why));
         Assert.Equal((0, "the one that had booted was used 3 times"), (place, why));
         Assert.Empty(Directories);
-        _cache.Add(Key, place, machine.Machine, Version);
+        _cache.Add(Key, place, machine, Version);
         using FoundBoot? anew = _cache.Find(Key, entries, out _, out _);
         Assert.Equal(1UL, anew?.Uses);
 
@@ -74,13 +76,15 @@ public sealed class BootCacheTests : IDisposable
     [KvmFact]
     public void Of_several_entries_each_is_used()
     {
-        using Machines machine = Begin();
+        using Machine machine = Build();
+        using var run = new RunningMachine(machine);
+        WaitUntilReady(machine);
         var entries = new CacheEntries(2, Uses: 0);
         Assert.Null(_cache.Find(Key, entries, out int place, out _));
-        _cache.Add(Key, place, machine.Machine, Version);
+        _cache.Add(Key, place, machine, Version);
         Assert.Null(_cache.Find(Key, entries, out place, out string? why));
         Assert.Equal((1, "1 of 2 that are to be kept have booted"), (place, why));
-        _cache.Add(Key, place, machine.Machine, Version);
+        _cache.Add(Key, place, machine, Version);
         var found = new HashSet<string>();
         for (int use = 0; use < 60; use++)
         {
@@ -101,7 +105,9 @@ public sealed class BootCacheTests : IDisposable
     [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void Many_vmms_at_once_find_whole_ones_or_none()
     {
-        using Machines machine = Begin();
+        using Machine machine = Build();
+        using var run = new RunningMachine(machine);
+        WaitUntilReady(machine);
         var entries = new CacheEntries(2, Uses: 2);
         int found = 0, damaged = 0, added = 0;
         bool isOver = false;
@@ -122,7 +128,7 @@ public sealed class BootCacheTests : IDisposable
         Array.ForEach(finders, static thread => thread.Start());
         while (added < 60)
         {
-            _cache.Add(Key, added++ % 2, machine.Machine, Version);
+            _cache.Add(Key, added++ % 2, machine, Version);
         }
 
         Volatile.Write(ref isOver, true);
@@ -141,10 +147,12 @@ public sealed class BootCacheTests : IDisposable
     [KvmFact]
     public void Stale_entries_go_first_and_then_the_oldest_until_the_rest_is_small_enough()
     {
-        using Machines machine = Begin();
+        using Machine machine = Build();
+        using var run = new RunningMachine(machine);
+        WaitUntilReady(machine);
         for (int place = 0; place < 4; place++)
         {
-            _cache.Add(place == 1 ? Key with { Origin = "host another\n" } : Key, place, machine.Machine, Version);
+            _cache.Add(place == 1 ? Key with { Origin = "host another\n" } : Key, place, machine, Version);
         }
 
         // (Adding the next one has deleted that.)
@@ -176,27 +184,8 @@ public sealed class BootCacheTests : IDisposable
         Assert.Empty(Directories);
     }
 
-    private Machines Begin()
-    {
-        var machines = new Machines(Machine.Build(new MachineSpec { Kernel = _guest.Path, Memory = 32UL << 20 }));
-        Assert.True(SpinWait.SpinUntil(() => machines.Machine.Ram.Memory.Read<ulong>(new GuestAddress(Ready)) != 0, Patience));
-        return machines;
-    }
+    private Machine Build() => Machine.Build(new MachineSpec { Kernel = _guest.Path, Memory = 32UL << 20 });
 
-    /// <summary>A machine that runs until this is disposed of.</summary>
-    private sealed class Machines : IDisposable
-    {
-        private readonly Task<MachineEnd> _run;
-
-        public Machines(Machine machine) => (Machine, _run) = (machine, Task.Run(machine.Run));
-
-        public Machine Machine { get; }
-
-        public void Dispose()
-        {
-            Machine.End(MachineEnd.Killed);
-            _run.Wait();
-            Machine.Dispose();
-        }
-    }
+    private static void WaitUntilReady(Machine machine) =>
+        Assert.True(SpinWait.SpinUntil(() => machine.Ram.Memory.Read<ulong>(new GuestAddress(Ready)) != 0, Patience));
 }

@@ -57,7 +57,7 @@ public sealed class ForkTests : IDisposable
         using ControlSocket socket = ControlSocket.Open(spec)!;
         using Machine machine = Machine.Build(spec);
         using ControlServer server = socket.Serve(machine, "1.2.3");
-        using var run = new Running(machine);
+        using var run = new RunningMachine(machine);
         Wait(() => Count(machine) > 1000);
         using var client = new ControlClient(spec.Control, "db");
         ControlForkPlan plan = client.Ask("fork-plan").Deserialize(ControlJson.Default.ControlForkPlan)!;
@@ -79,7 +79,7 @@ public sealed class ForkTests : IDisposable
         {
             Assert.Single(forks.Select(Count).Distinct());
             Assert.True(Count(forks[0]) <= before);
-            Running[] runs = [.. forks.Select(static fork => new Running(fork))];
+            RunningMachine[] runs = [.. forks.Select(static fork => new RunningMachine(fork))];
             for (int i = 0; i < Forks; i++)
             {
                 forks[i].Ram.Memory.Write(new GuestAddress(Number), (ulong)i + 1);
@@ -119,7 +119,7 @@ public sealed class ForkTests : IDisposable
     {
         MachineSpec spec = Spec with { WantsSharedMemory = true };
         using Machine machine = Machine.Build(spec);
-        using var run = new Running(machine);
+        using var run = new RunningMachine(machine);
         Wait(() => Count(machine) > 1000);
         using ForkFiles files = ForkFiles.Create(overlays: 0);
         ForkWriter.Write(machine, files.Paths);
@@ -127,7 +127,7 @@ public sealed class ForkTests : IDisposable
         Assert.Equal(3, image.Number.Number);
         using (Machine fork = Machine.Restore(spec, image))
         {
-            using var other = new Running(fork);
+            using var other = new RunningMachine(fork);
             fork.Ram.Memory.Write(new GuestAddress(Number), 9UL);
             Assert.Equal(MachineEnd.FromGuest(9), other.WaitForEnd());
         }
@@ -178,20 +178,6 @@ public sealed class ForkTests : IDisposable
         {
             Assert.True(limit.Elapsed < Patience);
             Thread.Sleep(1);
-        }
-    }
-
-    /// <summary>A machine that runs on another thread, and does not outlive a test that fails.</summary>
-    private sealed class Running(Machine machine) : IDisposable
-    {
-        private readonly Task<MachineEnd> _run = Task.Run(machine.Run);
-
-        public MachineEnd WaitForEnd() => _run.GetAwaiter().GetResult();
-
-        public void Dispose()
-        {
-            machine.End(MachineEnd.Killed);
-            WaitForEnd();
         }
     }
 }

@@ -51,8 +51,7 @@ public sealed class GenerationTests : IDisposable
             using Machine other = snapshot.Restore(new Replacements());
             foreach (Machine machine in (Machine[])[one, other])
             {
-                Task<MachineEnd> run = Task.Run(machine.Run);
-                using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+                using var run = new RunningMachine(machine);
                 WaitFor(machine, Events, 1);
                 Assert.True(numbers.Add(machine.Ram.Memory.Read<UInt128>(new GuestAddress(Seen))));
                 Assert.Equal(Number(machine), machine.Ram.Memory.Read<UInt128>(new GuestAddress(Seen)));
@@ -68,8 +67,7 @@ public sealed class GenerationTests : IDisposable
         // One that was restored is restored again.
         using Snapshot second = Snapshot.Open($"{Saved}3");
         using Machine third = second.Restore(new Replacements());
-        Task<MachineEnd> last = Task.Run(third.Run);
-        using var lastEnds = new LiveSnapshotTests.Ending(third, last);
+        using var last = new RunningMachine(third);
         WaitFor(third, Events, 2);
         Assert.True(numbers.Add(third.Ram.Memory.Read<UInt128>(new GuestAddress(Seen))));
         EndGuest(third, last);
@@ -90,8 +88,7 @@ public sealed class GenerationTests : IDisposable
         using Snapshot snapshot = Snapshot.Open(Saved, MemoryWay.Read);
         using Machine machine = snapshot.Restore(new Replacements());
         Assert.Equal(number, Number(machine));
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         string again = Saved + "again";
         Assert.True(SpinWait.SpinUntil(() => machine.FirstEntry != 0, Patience));
         SnapshotWriter.Write(machine, again, "0.1.0", new SnapshotOptions());
@@ -120,13 +117,12 @@ public sealed class GenerationTests : IDisposable
     private UInt128 SaveStarted()
     {
         using Machine machine = Machine.Build(new MachineSpec { Kernel = _guest.Path, Memory = 32UL << 20 });
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         WaitFor(machine, Started, 1);
         UInt128 number = Number(machine);
         Assert.NotEqual(UInt128.Zero, number);
         SnapshotWriter.Write(machine, Saved, "0.1.0", new SnapshotOptions { Patience = Patience, Ends = true });
-        Assert.Equal(MachineEnd.Saved, run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.Saved, run.WaitForEnd());
         Assert.Equal(0UL, machine.Ram.Memory.Read<ulong>(new GuestAddress(Events)));
         return number;
     }
@@ -149,11 +145,11 @@ public sealed class GenerationTests : IDisposable
     private static void WaitFor(Machine machine, ulong address, ulong value) => Assert.True(
         SpinWait.SpinUntil(() => machine.Ram.Memory.Read<ulong>(new GuestAddress(address)) >= value, Patience), $"0x{address:x} is not {value}");
 
-    private static void EndGuest(Machine machine, Task<MachineEnd> run)
+    private static void EndGuest(Machine machine, RunningMachine run)
     {
         machine.Ram.Memory.Write(new GuestAddress(End), 1UL);
         machine.PressPowerButton();
-        Assert.Equal(MachineEnd.FromGuest(Code), run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.FromGuest(Code), run.WaitForEnd());
     }
 
     private static void EmitListening(Assembler code)

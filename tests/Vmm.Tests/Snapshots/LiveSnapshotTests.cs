@@ -40,8 +40,7 @@ public sealed class LiveSnapshotTests : IDisposable
     public void Memory_in_the_snapshot_is_that_of_one_moment()
     {
         using Machine machine = Machine.Build(Spec);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new Ending(machine, run);
+        using var run = new RunningMachine(machine);
         for (int round = 0; round < 5; round++)
         {
             WaitForRounds(machine, 3);
@@ -63,8 +62,7 @@ public sealed class LiveSnapshotTests : IDisposable
             // The guest finds in memory what its registers say, or ends with another code.
             using Snapshot snapshot = Snapshot.Open(Path.Combine(_folder, $"snap{round}"), MemoryWay.Read);
             using Machine restored = snapshot.Restore(new Replacements());
-            Task<MachineEnd> again = Task.Run(restored.Run);
-            using var endingRestored = new Ending(restored, again);
+            using var again = new RunningMachine(restored);
             WaitForRounds(restored, 2);
             EndGuest(restored, again);
         }
@@ -81,8 +79,7 @@ public sealed class LiveSnapshotTests : IDisposable
         using (Machine machine = Machine.Build(Spec))
         {
             var since = new WrittenSince(machine.Ram);
-            Task<MachineEnd> run = Task.Run(machine.Run);
-            using var ending = new Ending(machine, run);
+            using var run = new RunningMachine(machine);
             WaitForRounds(machine, 3);
             SnapshotWriter.Write(machine, from, Version, new SnapshotOptions { IsLive = isTracked, Since = since });
             using Snapshot saved = Snapshot.OpenAny(from);
@@ -103,8 +100,7 @@ public sealed class LiveSnapshotTests : IDisposable
 
         using Snapshot snapshot = Snapshot.Open($"{whole}2", MemoryWay.Read);
         using Machine restored = snapshot.Restore(new Replacements());
-        Task<MachineEnd> again = Task.Run(restored.Run);
-        using var endingRestored = new Ending(restored, again);
+        using var again = new RunningMachine(restored);
         WaitForRounds(restored, 3);
         EndGuest(restored, again);
     }
@@ -119,8 +115,7 @@ public sealed class LiveSnapshotTests : IDisposable
         {
             string saved = Path.Combine(_folder, $"ends{round}");
             using Machine machine = Machine.Build(Spec);
-            Task<MachineEnd> run = Task.Run(machine.Run);
-            using var ending = new Ending(machine, run);
+            using var run = new RunningMachine(machine);
             WaitForRounds(machine, 3);
             Task<bool> saving = Task.Run(() =>
             {
@@ -183,10 +178,10 @@ public sealed class LiveSnapshotTests : IDisposable
         }
     }
 
-    internal static void EndGuest(Machine machine, Task<MachineEnd> run)
+    internal static void EndGuest(Machine machine, RunningMachine run)
     {
         machine.Ram.Memory.Write(new GuestAddress(End), 1UL);
-        Assert.Equal(MachineEnd.FromGuest(Code), run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.FromGuest(Code), run.WaitForEnd());
     }
 
     internal static void EmitWriter(Assembler code)
@@ -226,15 +221,5 @@ public sealed class LiveSnapshotTests : IDisposable
         code.add(rsi, (int)Page);
         code.dec(ecx);
         code.jne(page);
-    }
-
-    /// <summary>Ends a machine that runs still where a test fails: its memory must not go before its vCPUs do.</summary>
-    internal sealed class Ending(Machine machine, Task<MachineEnd> run) : IDisposable
-    {
-        public void Dispose()
-        {
-            machine.End(MachineEnd.Quit);
-            run.Wait();
-        }
     }
 }

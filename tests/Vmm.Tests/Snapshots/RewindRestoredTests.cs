@@ -61,8 +61,7 @@ public sealed class RewindRestoredTests : IDisposable
         using Snapshot snapshot = Snapshot.Open(Saved, MemoryWays.Parse(way));
         using Machine machine = snapshot.Restore(new Replacements());
         WrittenSince since = WrittenSince.Of(machine);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         if (isTracked)
         {
             Assert.True(machine.TryQuiesce(Patience));
@@ -85,8 +84,7 @@ public sealed class RewindRestoredTests : IDisposable
         using ForkFiles files = ForkFiles.Create(overlays: 1);
         using (Machine first = Machine.Build(spec))
         {
-            Task<MachineEnd> running = Task.Run(first.Run);
-            using var endingFirst = new LiveSnapshotTests.Ending(first, running);
+            using var running = new RunningMachine(first);
             Prepare(first);
             ForkWriter.Write(first, files.Paths);
             EndGuest(first, running);
@@ -97,8 +95,7 @@ public sealed class RewindRestoredTests : IDisposable
         using Machine fork = Machine.Restore(spec, image, before: overlays);
         ulong count = Count(fork);
         WrittenSince since = WrittenSince.Of(fork);
-        Task<MachineEnd> run = Task.Run(fork.Run);
-        using var ending = new LiveSnapshotTests.Ending(fork, run);
+        using var run = new RunningMachine(fork);
         GoesBack(fork, since, count);
         EndGuest(fork, run);
     }
@@ -116,8 +113,7 @@ public sealed class RewindRestoredTests : IDisposable
             using Snapshot snapshot = Snapshot.Open(Saved);
             using Machine machine = snapshot.Restore(new Replacements { Disks = [DiskSpec.Parse(other + option)] });
             WrittenSince since = WrittenSince.Of(machine);
-            Task<MachineEnd> run = Task.Run(machine.Run);
-            using var ending = new LiveSnapshotTests.Ending(machine, run);
+            using var run = new RunningMachine(machine);
             File.SetLastWriteTimeUtc(Disk, DateTime.UtcNow.AddSeconds(5));
             GoesBack(machine, since, count);
             if (option.Length == 0)
@@ -143,8 +139,7 @@ public sealed class RewindRestoredTests : IDisposable
         using Snapshot snapshot = Snapshot.Open(Saved);
         using Machine machine = snapshot.Restore(new Replacements(), restored => restored with { Control = spec.Control });
         using ControlServer server = socket.Serve(machine, Version);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         using var client = new ControlClient(spec.Control, "it");
         machine.Ram.Memory.Write(new GuestAddress(Written), 1UL);
         Assert.True(client.Ask("rewind").GetProperty("memory").GetInt64() >= 4096);
@@ -162,11 +157,10 @@ public sealed class RewindRestoredTests : IDisposable
     {
         File.WriteAllBytes(Disk, new byte[1 << 20]);
         using Machine machine = Machine.Build(Spec with { Disks = [DiskSpec.Parse($"{Disk},{diskOption}".TrimEnd(','))] });
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         Prepare(machine);
         SnapshotWriter.Write(machine, Saved, Version, new SnapshotOptions { Ends = true });
-        Assert.Equal(MachineEnd.Saved, run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.Saved, run.WaitForEnd());
         return Count(machine);
     }
 
@@ -214,9 +208,9 @@ public sealed class RewindRestoredTests : IDisposable
         }
     }
 
-    private static void EndGuest(Machine machine, Task<MachineEnd> run)
+    private static void EndGuest(Machine machine, RunningMachine run)
     {
         machine.Ram.Memory.Write(new GuestAddress(End), 1UL);
-        Assert.Equal(MachineEnd.FromGuest(Code), run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.FromGuest(Code), run.WaitForEnd());
     }
 }

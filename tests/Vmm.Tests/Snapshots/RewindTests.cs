@@ -42,8 +42,7 @@ public sealed class RewindTests : IDisposable
         File.WriteAllBytes(disk, new byte[1 << 20]);
         using Machine machine = Machine.Build(Spec with { Disks = [DiskSpec.Parse(disk + ",ephemeral")] });
         var since = new WrittenSince(machine.Ram);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         LiveSnapshotTests.WaitForRounds(machine, 5);
         machine.Ram.Memory.Write(new GuestAddress(24 << 20), 24UL);
         SnapshotWriter.Write(machine, Saved, Version, new SnapshotOptions { IsLive = isTracked, Since = since });
@@ -83,8 +82,7 @@ public sealed class RewindTests : IDisposable
         File.WriteAllBytes(disk, new byte[1 << 20]);
         using Machine machine = Machine.Build(Spec with { Disks = [DiskSpec.Parse(disk)] });
         var since = new WrittenSince(machine.Ram);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         Assert.Contains("has no snapshot to go back to", Refusal(), StringComparison.Ordinal);
         SnapshotWriter.Write(machine, Saved, Version, new SnapshotOptions { Since = since });
         File.SetLastWriteTimeUtc(disk, DateTime.UtcNow.AddSeconds(5));
@@ -113,8 +111,7 @@ public sealed class RewindTests : IDisposable
     {
         using Machine machine = Machine.Build(Spec);
         var since = new WrittenSince(machine.Ram);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         LiveSnapshotTests.WaitForRounds(machine, 3);
         SnapshotWriter.Write(machine, Saved, Version, new SnapshotOptions { Since = since });
         using (FileStream file = File.OpenWrite(Path.Combine(Saved, "memory")))
@@ -126,7 +123,7 @@ public sealed class RewindTests : IDisposable
         LiveSnapshotTests.WaitForRounds(machine, 3);
         HostException error = Assert.Throws<HostException>(() => Rewind.Run(machine, since, Patience, isPaused: false));
         Assert.Contains("has ended: ", error.Message, StringComparison.Ordinal);
-        MachineEnd end = run.GetAwaiter().GetResult();
+        MachineEnd end = run.WaitForEnd();
         Assert.Equal(MachineEndKind.HostFailed, end.Kind);
         Assert.Contains("memory: is damaged between its bytes", end.Message, StringComparison.Ordinal);
     }
@@ -139,8 +136,7 @@ public sealed class RewindTests : IDisposable
         using ControlSocket socket = ControlSocket.Open(spec)!;
         using Machine machine = Machine.Build(spec);
         using ControlServer server = socket.Serve(machine, Version);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         using var client = new ControlClient(spec.Control, "it");
         Assert.Contains("has no snapshot", Assert.ThrowsAny<Exception>(() => client.Ask("rewind")).Message, StringComparison.Ordinal);
         LiveSnapshotTests.WaitForRounds(machine, 3);
@@ -164,8 +160,7 @@ public sealed class RewindTests : IDisposable
         using ControlSocket socket = ControlSocket.Open(spec)!;
         using Machine machine = Machine.Build(spec);
         using ControlServer server = socket.Serve(machine, Version);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         using var client = new ControlClient(spec.Control, "it");
         LiveSnapshotTests.WaitForRounds(machine, 3);
         bool isOver = false;

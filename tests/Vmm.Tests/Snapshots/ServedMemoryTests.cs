@@ -72,8 +72,7 @@ public sealed class ServedMemoryTests : IDisposable
 
         ulong given = machine.Ram.Memory.Read<ulong>(new GuestAddress(From + Page));
         Assert.True(machine.Ram.Release(machine.Ram.HostStart + (nint)(From + Page), (nuint)Page));
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         Assert.Equal(sum - given, Ask(machine));
         machine.Ram.Server.Complete();
         Assert.Equal(sum - given, Ask(machine));
@@ -95,8 +94,7 @@ public sealed class ServedMemoryTests : IDisposable
         using Snapshot snapshot = Snapshot.Open(Saved, MemoryWay.Serve);
         using Machine machine = snapshot.Restore(new Replacements());
         WrittenSince since = WrittenSince.Of(machine);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         switch (what)
         {
             case "fork":
@@ -218,18 +216,16 @@ public sealed class ServedMemoryTests : IDisposable
             sum += at * 0x9e37_79b9;
         }
 
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         Assert.Equal(sum, Ask(machine));
         SnapshotWriter.Write(machine, Saved, Version, new SnapshotOptions { Ends = true });
-        Assert.Equal(MachineEnd.Saved, run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.Saved, run.WaitForEnd());
         return sum;
     }
 
     private static void AssertSum(Machine machine, ulong sum)
     {
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var ending = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         Assert.Equal(sum, Ask(machine));
         EndGuest(machine, run);
     }
@@ -247,9 +243,9 @@ public sealed class ServedMemoryTests : IDisposable
         return machine.Ram.Memory.Read<ulong>(new GuestAddress(Sum));
     }
 
-    private static void EndGuest(Machine machine, Task<MachineEnd> run)
+    private static void EndGuest(Machine machine, RunningMachine run)
     {
         machine.Ram.Memory.Write(new GuestAddress(Request), 2UL);
-        Assert.Equal(MachineEnd.FromGuest(Code), run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.FromGuest(Code), run.WaitForEnd());
     }
 }

@@ -78,10 +78,10 @@ public sealed class SiblingTests : IDisposable
     private void Save(string disk)
     {
         using Machine machine = Machine.Build(new MachineSpec { Kernel = _guest.Path, Memory = 32UL << 20, Disks = [DiskSpec.Parse(disk)] });
-        Task<MachineEnd> run = Task.Run(machine.Run);
+        using var run = new RunningMachine(machine);
         Assert.True(SpinWait.SpinUntil(() => machine.Ram.Memory.Read<ulong>(new GuestAddress(Ready)) != 0, Patience));
         SnapshotWriter.Write(machine, Saved, "0.1.0", new SnapshotOptions { Ends = true });
-        run.GetAwaiter().GetResult();
+        run.WaitForEnd();
     }
 
     private Machine Restore()

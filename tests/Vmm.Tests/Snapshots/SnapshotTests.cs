@@ -55,8 +55,7 @@ public sealed class SnapshotTests : IDisposable
         foreach (Machine machine in (Machine[])[one, other])
         {
             Assert.True(Count(machine) >= atSave);
-            Task<MachineEnd> run = Task.Run(machine.Run);
-            using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+            using var run = new RunningMachine(machine);
             WaitForTicks(machine, 5);
             EndGuest(machine, run);
         }
@@ -78,11 +77,10 @@ public sealed class SnapshotTests : IDisposable
             using (Machine machine = snapshot.Restore(new Replacements()))
             {
                 Assert.True(Count(machine) >= count);
-                Task<MachineEnd> run = Task.Run(machine.Run);
-                using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+                using var run = new RunningMachine(machine);
                 WaitForTicks(machine, 2);
                 SnapshotWriter.Write(machine, to, Version, new SnapshotOptions { Ends = true });
-                Assert.Equal(MachineEnd.Saved, run.GetAwaiter().GetResult());
+                Assert.Equal(MachineEnd.Saved, run.WaitForEnd());
                 count = Count(machine);
             }
 
@@ -184,8 +182,7 @@ public sealed class SnapshotTests : IDisposable
         try
         {
             using Machine machine = Machine.Build(Spec);
-            Task<MachineEnd> run = Task.Run(machine.Run);
-            using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+            using var run = new RunningMachine(machine);
             WaitForTicks(machine, 2);
             foreach (bool isLive in (bool[])[false, true])
             {
@@ -218,8 +215,7 @@ public sealed class SnapshotTests : IDisposable
         using ControlSocket socket = ControlSocket.Open(spec)!;
         using Machine machine = Machine.Build(spec);
         using ControlServer server = socket.Serve(machine, Version);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         WaitForTicks(machine, 2);
         using var client = new ControlClient(spec.Control, "it");
         if (isPaused)
@@ -243,7 +239,7 @@ public sealed class SnapshotTests : IDisposable
 
         WaitForTicks(machine, 2);
         client.Ask("snapshot", Arguments(Saved + "2", stop: true));
-        Assert.Equal(MachineEnd.Saved, run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.Saved, run.WaitForEnd());
         using Snapshot snapshot = Snapshot.Open(Saved + "2");
         using Machine restored = snapshot.Restore(new Replacements());
         Assert.Equal(Count(machine), Count(restored));
@@ -269,8 +265,7 @@ public sealed class SnapshotTests : IDisposable
     public void A_machine_that_has_ended_is_not_saved()
     {
         using Machine machine = Machine.Build(Spec);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         WaitForTicks(machine, 2);
         EndGuest(machine, run);
         Assert.Throws<HostException>(() => SnapshotWriter.Write(machine, Saved, Version, new SnapshotOptions { Patience = TimeSpan.FromSeconds(1) }));
@@ -288,8 +283,7 @@ public sealed class SnapshotTests : IDisposable
     private ulong SaveRunning(MachineSpec spec)
     {
         using Machine machine = Machine.Build(spec);
-        Task<MachineEnd> run = Task.Run(machine.Run);
-        using var runEnds = new LiveSnapshotTests.Ending(machine, run);
+        using var run = new RunningMachine(machine);
         WaitForTicks(machine, 3);
         ulong before = Count(machine);
         SnapshotReport report = SnapshotWriter.Write(machine, Saved, Version, new SnapshotOptions { Patience = Patience });
@@ -330,10 +324,10 @@ public sealed class SnapshotTests : IDisposable
         }
     }
 
-    private static void EndGuest(Machine machine, Task<MachineEnd> run)
+    private static void EndGuest(Machine machine, RunningMachine run)
     {
         machine.Ram.Memory.Write(new GuestAddress(End), 1UL);
-        Assert.Equal(MachineEnd.FromGuest(Code), run.GetAwaiter().GetResult());
+        Assert.Equal(MachineEnd.FromGuest(Code), run.WaitForEnd());
     }
 
     private static void EmitHalting(Assembler code)
