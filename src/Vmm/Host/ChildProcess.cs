@@ -157,27 +157,23 @@ internal static unsafe class ChildProcess
         const int Most = 64 << 10;
         var text = new StringBuilder();
         long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
-        byte* buffer = stackalloc byte[1024];
+        Span<byte> buffer = stackalloc byte[1024];
         while (true)
         {
-            var poll = new pollfd { fd = pipe.Number, events = LibC.POLLIN };
-
-            // SAFETY: one struct, and one buffer, on this stack.
-            int left = patience == Timeout.InfiniteTimeSpan ? -1 : (int)Math.Max(0, end - Environment.TickCount64);
-            if (LibC.Poll(&poll, 1, left) == 0)
+            TimeSpan left = patience == Timeout.InfiniteTimeSpan ? patience : TimeSpan.FromMilliseconds(Math.Max(0, end - Environment.TickCount64));
+            if (Pipe.Read(pipe, buffer, left) is not { } count)
             {
                 return null;
             }
 
-            long count = LibC.read(pipe.Number, buffer, 1024);
-            if (count == 0 || (count < 0 && Marshal.GetLastPInvokeError() != ErrnoException.EINTR))
+            if (count <= 0)
             {
                 return text.ToString();
             }
 
-            if (count > 0 && text.Length < Most)
+            if (text.Length < Most)
             {
-                text.Append(Encoding.UTF8.GetString(buffer, (int)count));
+                text.Append(Encoding.UTF8.GetString(buffer[..count]));
             }
         }
     }

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.InteropServices;
 using Tmds.Linux;
 
 namespace Vmm.Host;
@@ -15,6 +16,32 @@ internal static unsafe class Pipe
         return (new FileDescriptor(pair[0]), new FileDescriptor(pair[1]));
     }
 
+    /// <summary>Reads what is there, or comes in time.</summary>
+    /// <param name="patience">Infinite for ever.</param>
+    /// <returns>Bytes; 0 once all writers have closed it, -1 for an error; null where the time was over.</returns>
+    public static int? Read(FileDescriptor read, Span<byte> buffer, TimeSpan patience)
+    {
+        while (true)
+        {
+            if (!Wait(read, LibC.POLLIN, patience))
+            {
+                return null;
+            }
+
+            int count;
+            fixed (byte* start = buffer)
+            {
+                // SAFETY: room for as much, pinned meanwhile.
+                count = (int)LibC.read(read.Number, start, buffer.Length);
+            }
+
+            if (count >= 0 || !WasInterrupted)
+            {
+                return count;
+            }
+        }
+    }
+
     /// <summary>Reads until all writers have closed it.</summary>
     /// <param name="patience">How long nothing may come.</param>
     /// <param name="most">Bytes.</param>
@@ -24,25 +51,17 @@ internal static unsafe class Pipe
         var content = new ArrayBufferWriter<byte>(Block);
         while (content.WrittenCount <= most)
         {
-            if (!Wait(read, LibC.POLLIN, patience))
+            if (Read(read, content.GetSpan(Block), patience) is not { } count)
             {
                 return null;
             }
 
-            long count;
-            fixed (byte* start = content.GetSpan(Block))
-            {
-                // SAFETY: room for as much, pinned meanwhile.
-                count = LibC.read(read.Number, start, Block);
-            }
-
-            if (count == 0)
+            if (ErrnoException.Check(count, "read") == 0)
             {
                 return content.WrittenSpan.ToArray();
             }
 
-            ErrnoException.Check((int)count, "read");
-            content.Advance((int)count);
+            content.Advance(count);
         }
 
         return null;
@@ -60,31 +79,43 @@ internal static unsafe class Pipe
                 return false;
             }
 
-            long count;
+            int count;
             fixed (byte* start = content)
             {
                 // SAFETY: pinned meanwhile.
-                count = LibC.write(write.Number, start, content.Length);
+                count = (int)LibC.write(write.Number, start, content.Length);
             }
 
-            if (count < 0)
+            if (count < 0 && !WasInterrupted)
             {
                 return false;
             }
 
-            content = content[(int)count..];
+            content = content[Math.Max(0, count)..];
         }
 
         return true;
     }
 
+    private const int Block = 64 << 10;
+
+    private static bool WasInterrupted => Marshal.GetLastPInvokeError() == ErrnoException.EINTR;
+
+    /// <returns>False where the time was over.</returns>
     private static bool Wait(FileDescriptor end, short events, TimeSpan patience)
     {
-        var poll = new pollfd { fd = end.Number, events = events };
+        long last = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        while (true)
+        {
+            var poll = new pollfd { fd = end.Number, events = events };
+            int left = patience == Timeout.InfiniteTimeSpan ? -1 : (int)Math.Max(0, last - Environment.TickCount64);
 
-        // SAFETY: a struct on this stack.
-        return LibC.Poll(&poll, 1, (int)patience.TotalMilliseconds) > 0;
+            // SAFETY: a struct on this stack.
+            int ready = LibC.Poll(&poll, 1, left);
+            if (ready >= 0 || !WasInterrupted)
+            {
+                return ready != 0;      // what is wrong with it the next call tells
+            }
+        }
     }
-
-    private const int Block = 64 << 10;
 }
