@@ -80,9 +80,14 @@ internal sealed partial class MachineControl
         }
 
         _isForking = true;
-        WhenHeld(
-            () => Begin("vmm-fork", () => ForkWriter.Write(_machine, asked.Files), (report, failure) => Forked(asked, report, failure, answer)),
-            failure => Forked(asked, null, failure, answer));
+        Begin(
+            "vmm-fork",
+            () =>
+            {
+                HoldGuest();
+                return ForkWriter.Write(_machine, asked.Files);
+            },
+            (report, failure) => Forked(asked, report, failure, answer));
     }
 
     /// <summary>Somebody else's fork is done.</summary>
@@ -106,7 +111,7 @@ internal sealed partial class MachineControl
             _machine.ForkRequests?.Copied();
         }
 
-        _guest?.LetGo(asked.Asked && report is not null);
+        LetGuestGo(asked.Asked && report is not null);
         if (report is not null)
         {
             answer.Done(new ControlForked(Seconds(report.Pause), report.MemoryBytes), ControlJson.Default.ControlForked);

@@ -26,7 +26,6 @@ internal sealed partial class MachineControl
 
         Try(() => SnapshotWriter.CheckKind(_machine));
         (bool wasPaused, _isSaving) = (_isPaused, true);
-        _heldOrOver.Reset();
         Begin("vmm-save", () => Write(asked, wasPaused), (report, failure) => Saved(asked, wasPaused, report, failure, answer));
     }
 
@@ -39,7 +38,11 @@ internal sealed partial class MachineControl
         {
             IsPaused = wasPaused,
             Hold = HoldGuest,
-            WentOn = () => _machine.Loop.Post(LetGuestGo),
+            WentOn = () => _machine.Loop.Post(() =>
+            {
+                LetGuestGo();
+                DoWaiting();
+            }),
             StaysStill = asked.Stop,
             IsLive = asked.Live,
             Since = _since,
@@ -73,6 +76,7 @@ internal sealed partial class MachineControl
         }
 
         LetGuestGo();
+        DoWaiting();
         answer.Fail("failed", Explain(failure!));
     }
 

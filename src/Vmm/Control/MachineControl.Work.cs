@@ -33,29 +33,7 @@ internal sealed partial class MachineControl
         }
     }
 
-    /// <summary>Waits until the guest's agent, if there is one, has all its processes stand still.</summary>
-    private void WhenHeld(Action held, Action<Exception> failed)
-    {
-        if (_guest is null)
-        {
-            held();
-            return;
-        }
-
-        _guest.Hold(failure =>
-        {
-            if (failure is null)
-            {
-                held();
-            }
-            else
-            {
-                failed(new HostException(failure));
-            }
-        });
-    }
-
-    /// <summary>The same for the thread of the work, which waits for that.</summary>
+    /// <summary>Waits until the guest's agent, if there is one, has all its processes stand still. On the thread of the work.</summary>
     /// <exception cref="HostException">They do not stand still, or the machine has ended.</exception>
     private void HoldGuest()
     {
@@ -64,44 +42,41 @@ internal sealed partial class MachineControl
             return;
         }
 
-        Exception? failure = new HostException("the machine has ended");
+        string? failure = "the machine has ended";
         _machine.Loop.Post(() =>
         {
             _isHeld = true;
-            WhenHeld(
-                () =>
-                {
-                    failure = null;
-                    _heldOrOver.Set();
-                },
-                error =>
-                {
-                    failure = error;
-                    _heldOrOver.Set();
-                });
+            _guest.Hold(why =>
+            {
+                failure = why;
+                _heldOrOver.Set();
+            });
         });
         _heldOrOver.Wait();
         if (failure is not null)
         {
-            throw failure;
+            throw new HostException(failure);
         }
     }
 
     /// <summary>Lets them go on, if they were held. On the loop's thread.</summary>
-    private void LetGuestGo()
+    /// <param name="hasAsked">A process of the guest's asked for the forks that were made meanwhile.</param>
+    private void LetGuestGo(bool hasAsked = false)
     {
         if (_isHeld)
         {
             _isHeld = false;
-            _guest!.LetGo(hasAsked: false);
-            DoWaiting();
+            _guest!.LetGo(hasAsked);
         }
     }
 
     /// <summary>Does the work, and then what is to be done about it here.</summary>
     /// <param name="done">With what the work gave, or why it failed.</param>
     private void Begin<T>(string thread, Func<T> work, Action<T?, Exception?> done)
-        where T : class => _saving = HostThread.Start(thread, EventLoop.StackSize, () =>
+        where T : class
+    {
+        _heldOrOver.Reset();
+        _saving = HostThread.Start(thread, EventLoop.StackSize, () =>
         {
             T? report = null;
             Exception? failure = null;
@@ -116,6 +91,7 @@ internal sealed partial class MachineControl
 
             _machine.Loop.Post(() => done(report, failure));
         });
+    }
 
     private static string Explain(Exception failure) =>
         Failures.IsExpected(failure) ? Failures.Describe(failure) : failure.ToString().ReplaceLineEndings(" ");
