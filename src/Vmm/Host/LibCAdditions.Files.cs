@@ -192,4 +192,8 @@ internal struct Statx
 
     [FieldOffset(156)]
     public uint DioOffsetAlign;
+
+    /// <summary>Is it one file, whatever its names?</summary>
+    public readonly bool IsSameFile(in Statx other) =>
+        (Inode, DeviceMajor, DeviceMinor) == (other.Inode, other.DeviceMajor, other.DeviceMinor);
 }

@@ -105,7 +105,7 @@ internal sealed unsafe class MachineFolder(string path)
     public bool IsLockAt(int number) =>
         HostFile.TryStatus(System.IO.Path.Combine(Path, LockFile), out Statx there)
         && HostFile.TryStatus(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{number}"), out Statx mine)
-        && mine.Inode == there.Inode && mine.DeviceMajor == there.DeviceMajor && mine.DeviceMinor == there.DeviceMinor;
+        && mine.IsSameFile(there);
 
     /// <summary>The lock, to be read for the exit code; null where the machine is gone.</summary>
     public FileDescriptor? OpenForEnd() => TryOpenLock(LibC.O_RDONLY);

@@ -155,7 +155,7 @@ internal sealed class PartialDirectory : IDisposable
 
         // Whoever had the lock before may have given the directory its name.
         if (LibC.flock(_lock.Number, LibC.LOCK_EX | LibC.LOCK_NB) != 0 || !HostFile.TryStatus(_partial, out Statx there, LibC.AT_SYMLINK_NOFOLLOW)
-            || (there.Inode, there.DeviceMajor, there.DeviceMinor) != (status.Inode, status.DeviceMajor, status.DeviceMinor))
+            || !there.IsSameFile(status))
         {
             throw new UsageException($"{_name}: another snapshot is being written there");
         }
