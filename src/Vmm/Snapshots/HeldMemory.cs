@@ -23,8 +23,7 @@ internal static class HeldMemory
             AddExtents(held, content, length);
         }
 
-        const int PagesPerChunk = MemoryChecksums.ChunkBytes / PageSet.PageBytes;
-        if (!PageMap.TryFind(ram.HostStart, length / PageSet.PageBytes, ownOnly: false, page => held[page / PagesPerChunk] = true))
+        if (!PageMap.TryFind(ram.HostStart, length / PageSet.PageBytes, ownOnly: false, page => held[page / ChunkPages.Count] = true))
         {
             Array.Fill(held, true);
         }

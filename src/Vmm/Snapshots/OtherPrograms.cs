@@ -1,4 +1,3 @@
-using Vmm.Devices.Virtio.Vhost;
 using Vmm.Host;
 using Vmm.Machines;
 
@@ -16,7 +15,7 @@ internal static class OtherPrograms
             throw new UsageException($"a machine with --vhost-user-blk or --vhost-user-net cannot be {what}: part of its state is in another program");
         }
 
-        if (machine.Programs.Any(static device => !((IVhostBackend)device.Backend).CanSave))
+        if (machine.Programs.Any(static device => !device.Backend.CanSave))
         {
             throw new UsageException($"its shared directories are served by a virtiofsd that does not tell what the guest has open, so it cannot be "
                 + $"{what}; the one in Rust does from version 1.11 on (Debian 13). Without one: --root none or a disk image, and no --share");
