@@ -1,11 +1,9 @@
 using System.CommandLine;
 using Vmm.Backends.Console;
-using Vmm.Boot;
 using Vmm.Control;
 using Vmm.Host;
 using Vmm.Run;
 using Vmm.Run.Exec;
-using Vmm.Text;
 
 namespace Vmm.Cli.Commands;
 
@@ -80,27 +78,7 @@ internal static class ExecCommand
 
     private static string[] Variables(string[] given, bool isTerminal)
     {
-        var variables = new List<string>();
-        if (isTerminal)
-        {
-            variables.Add($"TERM={Environment.GetEnvironmentVariable("TERM") ?? "linux"}");
-        }
-
-        foreach (string each in given)
-        {
-            (string name, string? value) = OptionText.Parse(each);
-            if (name.Length == 0)
-            {
-                throw new UsageException($"--env {each}: no name; write --env NAME=VALUE");
-            }
-
-            value ??= FileNames.Variable(name);
-            if (value is not null)
-            {
-                variables.Add($"{name}={value}");
-            }
-        }
-
-        return [.. variables];
+        IEnumerable<string> asked = GuestVariables.Read(given).Select(static each => $"{each.Name}={each.Value}");
+        return [.. isTerminal ? asked.Prepend($"TERM={GuestVariables.Term}") : asked];
     }
 }

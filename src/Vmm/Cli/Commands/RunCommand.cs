@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using Vmm.Backends.Console;
-using Vmm.Boot;
 using Vmm.Control;
 using Vmm.Host;
 using Vmm.Kernels;
@@ -328,22 +327,12 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
 
         if (result.GetValue(_tty))
         {
-            values["TERM"] = Environment.GetEnvironmentVariable("TERM") ?? "linux";
+            values["TERM"] = GuestVariables.Term;
         }
 
-        foreach (string each in BootCommand.All(result, _env))
+        foreach ((string name, string value) in GuestVariables.Read(BootCommand.All(result, _env)))
         {
-            (string name, string? value) = OptionText.Parse(each);
-            if (name.Length == 0)
-            {
-                throw new UsageException($"--env {each}: no name; write --env NAME=VALUE");
-            }
-
-            value ??= FileNames.Variable(name);
-            if (value is not null)
-            {
-                values[name] = value;
-            }
+            values[name] = value;
         }
 
         return [.. values.Select(pair => $"{pair.Key}={pair.Value}")];
