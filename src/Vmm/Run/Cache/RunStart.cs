@@ -30,8 +30,6 @@ internal static class RunStart
     public static EndedRun Go(RunOptions options, RunRecorder recorder, MachineSpec machine, RunObserver? observer, string version, Action<Machine>? up = null,
         Func<GuestRun, Machine, ControlServer?>? serve = null)
     {
-        int place;
-        string? why;
         var run = new GuestRun(options, recorder, up);
         if (options.Fork is { } fork)
         {
@@ -42,18 +40,22 @@ internal static class RunStart
             return Run(run, restored, serve);
         }
 
-        BootKey? key = options.IsCold || observer is not null ? null : BootKey.TryMake(options, machine, run.InitramfsSources, run.KernelWords);
+        BootKey? MakeKey() => BootKey.TryMake(options, machine, run.InitramfsSources, run.KernelWords);
+        BootKey? key = options.IsCold || observer is not null ? null : MakeKey();
         if (key is null)
         {
             return Run(run, Machine.Build(machine, observer, guest: run), serve);
         }
 
+        // Are the files of the key, which the machine has opened meanwhile, the same?
+        bool IsStill() => MakeKey() == key;
+        int place;
+        string? why;
         using (FoundBoot? boot = BootCache.Default.Find(key, options.CacheEntries, out place, out why))
         {
             if (boot is not null)
             {
-                GuestRun first = run;
-                if (TryGoOn(run, machine, boot.Snapshot, () => IsStill(key, options, machine, first), serve) is { } restored)
+                if (TryGoOn(run, machine, boot.Snapshot, IsStill, serve) is { } restored)
                 {
                     return restored;
                 }
@@ -68,20 +70,15 @@ internal static class RunStart
             Stderr.WriteLine($"vmm: this run boots: {why} (--cache-entries)");
         }
 
-        GuestRun cold = run;
         run.WhenBooted(booted =>
         {
-            if (IsStill(key, options, machine, cold))
+            if (IsStill())
             {
                 BootCache.Default.Add(key, place, booted, version);
             }
         });
         return Run(run, Machine.Build(machine, guest: run), serve);
     }
-
-    /// <summary>Are the files of the key, which the machine has opened meanwhile, the same?</summary>
-    private static bool IsStill(BootKey key, RunOptions options, MachineSpec machine, GuestRun run) =>
-        BootKey.TryMake(options, machine, run.InitramfsSources, run.KernelWords) == key;
 
     /// <summary>Runs a machine to its end.</summary>
     public static EndedRun Run(GuestRun run, Machine machine, Func<GuestRun, Machine, ControlServer?>? serve)
