@@ -93,12 +93,12 @@ internal static class KernelNames
                 kernel.Source == exact || kernel.Source.StartsWith($"kernel-core-{exact}.", StringComparison.Ordinal))
             : null;
 
-    /// <summary>The newest of those that firmware/kernel/build has in its cache.</summary>
+    /// <summary>The newest of those that firmware/kernel/build has in its cache (firmware/lib.sh).</summary>
     private static string? FindReference()
     {
         string cache = Environment.GetEnvironmentVariable("VMM_CACHE") is { Length: > 0 } chosen
             ? chosen
-            : Path.Combine(Environment.GetEnvironmentVariable("HOME") ?? "/", ".cache", "vmm");
+            : CacheDirectory.OfVmm;
         return Directory.Exists(cache)
             ? Directory.EnumerateDirectories(cache, "kernel-*")
                 .Select(static directory => Path.Combine(directory, "bzImage"))
