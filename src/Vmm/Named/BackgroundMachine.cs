@@ -27,13 +27,12 @@ internal sealed unsafe class BackgroundMachine : IDisposable
     private string? _verdict;
 
     /// <summary>A machine of this process in the foreground: what it says goes where it would go without a name.</summary>
-    private BackgroundMachine(string directory, FileDescriptor held)
+    private BackgroundMachine(string directory, MachineRecord record, FileDescriptor held)
     {
         _directory = FileDescriptor.Open(directory, LibC.O_RDONLY | LibC.O_DIRECTORY);
         _lock = held;
-        _record = MachineRecord.Read(Place) with { Pid = LibC.getpid(), Boot = MachineRecord.BootOfHost };
+        _record = record;
         MachineStart.PrepareRuntime(new MachineFolder(Current), _record);
-        Save();
     }
 
     private BackgroundMachine(string directory)
@@ -43,7 +42,7 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         _isWaitedFor = HostFile.TryStatus("/proc/self/fd/1", out Statx output) && (output.Mode & LibC.S_IFMT) == LibC.S_IFIFO;
         _ready = FileDescriptor.Duplicate(StandardOutput, Above);
         _log = LogWriter.OfThisProcess(Place);
-        _record = MachineRecord.Read(Place).Anew() with { Pid = LibC.getpid(), Boot = MachineRecord.BootOfHost };
+        _record = OfThisProcess(MachineRecord.Read(Place).Anew());
         EnterCgroups();
         PrivateFiles.MakeDirectory(new MachineFolder(Current).RuntimePath(_record));        // the life before took it away
         Save();
@@ -83,17 +82,21 @@ internal sealed unsafe class BackgroundMachine : IDisposable
     /// <summary>Was this process started for it, and not executed again for a restart?</summary>
     public bool IsFirst => _isWaitedFor;
 
+    /// <summary>The record of a machine that this process runs.</summary>
+    public static MachineRecord OfThisProcess(MachineRecord record) => record with { Pid = LibC.getpid(), Boot = MachineRecord.BootOfHost };
+
     /// <summary>Runs a machine here, in the foreground, where others find it by its name; nothing is left of it afterwards.</summary>
     /// <param name="folder">Just made.</param>
+    /// <param name="record">As it was written there: <see cref="OfThisProcess"/>.</param>
     /// <param name="held">Its lock; owned from now on.</param>
     /// <param name="run">Runs it to its end, and returns the exit code whatever happens.</param>
     /// <returns>That.</returns>
-    public static int RunHere(MachineStore store, MachineFolder folder, FileDescriptor held, Func<BackgroundMachine, int> run)
+    public static int RunHere(MachineStore store, MachineFolder folder, MachineRecord record, FileDescriptor held, Func<BackgroundMachine, int> run)
     {
         BackgroundMachine? machine = null;
         try
         {
-            machine = new BackgroundMachine(folder.Path, held);
+            machine = new BackgroundMachine(folder.Path, record, held);
             int code = run(machine);
             MachineFolder.WriteEnd(held, code);
             return code;

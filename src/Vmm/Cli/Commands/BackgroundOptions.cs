@@ -157,8 +157,9 @@ internal sealed class BackgroundOptions
         MachineStore store = MachineStore.Default;
         Func<string, MachineRecord> records = Records(
             store, spec, hasAgent, OwnCommandLine.Read().Arguments, RestartPolicy.Parse(RestartPolicy.NoText), MachineLimits.None);
-        (MachineFolder folder, FileDescriptor held) = Create(store, name, each => records(each) with { Foreground = true }).Made;
-        return BackgroundMachine.RunHere(store, folder, held, machine => Tell(
+        (MachineRecord record, (MachineFolder folder, FileDescriptor held)) =
+            Create(store, name, each => BackgroundMachine.OfThisProcess(records(each) with { Foreground = true }));
+        return BackgroundMachine.RunHere(store, folder, record, held, machine => Tell(
             machine, () => live(new NamedLife(machine, ForkName: null, Fork: null, IsForeground: true))));
     }
 
