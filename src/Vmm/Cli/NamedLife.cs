@@ -13,8 +13,7 @@ namespace Vmm.Cli;
 /// <param name="Fork">What it goes on from; null where it boots.</param>
 /// <param name="MostForks">How many forks its guest may ask for; null where there is no port for that. A fork has the port, and may ask for
 /// none: else one guest could fill the host.</param>
-/// <param name="IsForeground">It ends with the command that started it.</param>
-internal sealed record NamedLife(BackgroundMachine Life, string? ForkName, ForkImage? Fork, int? MostForks = null, bool IsForeground = false)
+internal sealed record NamedLife(BackgroundMachine Life, string? ForkName, ForkImage? Fork, int? MostForks = null)
 {
     /// <summary>The machine with what is its own. One that was forked has the command line of another one, with which it must share no
     /// name of the host: its sockets are beside its control socket, and no port of the host leads into it.</summary>
@@ -46,7 +45,7 @@ internal sealed record NamedLife(BackgroundMachine Life, string? ForkName, ForkI
 
     /// <inheritdoc cref="For(MachineSpec)"/>
     public RunOptions For(RunOptions options) => ForkName is null
-        ? options with { Machine = For(options.Machine), IsCold = options.IsCold || !IsForeground }
+        ? options with { Machine = For(options.Machine), IsCold = options.IsCold || !Life.IsForeground }
         : options with
         {
             Machine = For(options.Machine),

@@ -79,6 +79,9 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         }
     }
 
+    /// <summary>Does it end with the command that started it?</summary>
+    public bool IsForeground => _record.Foreground;
+
     /// <summary>Was this process started for it, and not executed again for a restart?</summary>
     public bool IsFirst => _isWaitedFor;
 

@@ -160,7 +160,7 @@ internal sealed class BackgroundOptions
         (MachineRecord record, (MachineFolder folder, FileDescriptor held)) =
             Create(store, name, each => BackgroundMachine.OfThisProcess(records(each) with { Foreground = true }));
         return BackgroundMachine.RunHere(store, folder, record, held, machine => Tell(
-            machine, () => live(new NamedLife(machine, ForkName: null, Fork: null, IsForeground: true))));
+            machine, () => live(new NamedLife(machine, ForkName: null, Fork: null))));
     }
 
     private static bool IsInEmulatedHost => Environment.GetEnvironmentVariable(EmulatedHost.InsideVariable) is "1";
