@@ -98,15 +98,7 @@ internal sealed record BootKey(string Text, string Origin)
     {
         const int Offset = 8, Length = 16;
         Span<byte> head = stackalloc byte[Length];
-        try
-        {
-            using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite, bufferSize: 0);
-            return file.ReadAtLeast(head, Length, throwOnEndOfStream: false) < Length || BinaryPrimitives.ReadUInt64BigEndian(head[Offset..]) != 0;
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            return true;
-        }
+        return FileHead.Read(path, head) < Length || BinaryPrimitives.ReadUInt64BigEndian(head[Offset..]) != 0;
     }
 
     private sealed class Parts

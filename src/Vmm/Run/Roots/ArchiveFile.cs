@@ -1,5 +1,3 @@
-using Vmm.Host;
-
 namespace Vmm.Run.Roots;
 
 /// <summary>Tells archives from disk images.</summary>
@@ -13,16 +11,8 @@ internal static class ArchiveFile
     public static bool Claims(string path)
     {
         Span<byte> head = stackalloc byte[Head];
-        try
-        {
-            using FileStream file = File.OpenRead(path);
-            int length = file.ReadAtLeast(head, Head, throwOnEndOfStream: false);
-            return IsArchive(head[..length]) || path.EndsWith(".tar", StringComparison.OrdinalIgnoreCase);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException)
-        {
-            return false;
-        }
+        int length = FileHead.Read(path, head);
+        return length >= 0 && (IsArchive(head[..length]) || path.EndsWith(".tar", StringComparison.OrdinalIgnoreCase));
     }
 
     /// <summary>POSIX 1003.1 pax, "ustar Interchange Format": the magic at 257. The others begin with theirs.</summary>

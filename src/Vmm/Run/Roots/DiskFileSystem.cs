@@ -13,13 +13,8 @@ internal static class DiskFileSystem
     public static void CheckMountable(string path)
     {
         Span<byte> head = stackalloc byte[2 * Sector];
-        int length;
-        try
-        {
-            using FileStream file = File.OpenRead(path);
-            length = file.ReadAtLeast(head, head.Length, throwOnEndOfStream: false);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException)
+        int length = FileHead.Read(path, head);
+        if (length < 0)
         {
             return;     // opening the disk says what is wrong
         }
@@ -45,17 +40,9 @@ internal static class DiskFileSystem
     /// <returns>The module's name; null for one that is not known here, or a file that cannot be read.</returns>
     public static string? Find(string path)
     {
-        const int Head = 0x10048;
-        byte[] head = new byte[Head];
-        try
-        {
-            using FileStream file = File.OpenRead(path);
-            return Identify(head.AsSpan(0, file.ReadAtLeast(head, Head, throwOnEndOfStream: false)));
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException)
-        {
-            return null;
-        }
+        byte[] head = new byte[0x10048];
+        int length = FileHead.Read(path, head);
+        return length < 0 ? null : Identify(head.AsSpan(0, length));
     }
 
     /// <summary>The magic numbers of superblocks (linux/magic.h).</summary>
