@@ -20,7 +20,7 @@ internal static class ForeignOptions
         string given = value is null or ['-', ..] ? "" : value;
         string? own = name.TrimStart('-') switch
         {
-            "kernel" => Own("--kernel", given, "FILE"),
+            "kernel" or "run" or "r" => Own("--kernel", given, "FILE"),
             "initrd" or "ramdisk" or "initramfs" => Own("--initrd", given, "FILE"),
             "append" or "kopt" or "params" or "kernel-cmdline" or "boot-args" => Own("--cmdline", given, "TEXT"),
             "smp" or "vcpus" or "cores" => Own("--cpus", CpuCount(given), "N"),
@@ -39,7 +39,6 @@ internal static class ForeignOptions
             "no-reboot" => "leave it out: vmm ends when the guest reboots",
             "bios" or "pflash" or "firmware" => Firmware,
             "daemonize" or "daemon" => "vmm stays in the foreground: put '&' behind it, or use systemd-run",
-            "run" or "r" => Own("--kernel", given, "FILE"),
             "rwdir" or "rodir" => Own("--share", Directory(given, name.EndsWith("rwdir", StringComparison.Ordinal)), "HOST:GUEST[,rw]"),
             "volume" => Own("--share", Volume(given), "HOST:GUEST[,rw]"),
             "mount" => Own("--share", Mount(given), "HOST:GUEST[,rw]"),
