@@ -57,13 +57,11 @@ internal static class RunHistory
         }
     }
 
-    private static IEnumerable<(DateTime Time, string Text)> Lines(string directory) =>
-        Lines(Path.Combine(directory, LogFormat.OldFileName), Path.Combine(directory, LogFormat.FileName));
-
-    private static IEnumerable<(DateTime Time, string Text)> Lines(params IEnumerable<string> paths)
+    private static IEnumerable<(DateTime Time, string Text)> Lines(string directory)
     {
-        foreach (byte[] all in paths.Select(Read))
+        foreach (string name in (string[])[LogFormat.OldFileName, LogFormat.FileName])
         {
+            byte[] all = Read(Path.Combine(directory, name));
             for (int at = 0; at < all.Length;)
             {
                 int length = all.AsSpan(at).IndexOf((byte)'\n') is >= 0 and var found ? found : all.Length - at;
