@@ -134,7 +134,7 @@ internal sealed class RestoreCommand(StartClock clock)
 
         using EndedRun ended = options.Fork is null
             ? SavedRun.Go(snapshot, with, options, recorder, setsClock, up, Serve)
-            : RunStart.Go(options, recorder, options.Machine, observer: null, VersionCommand.Version, up, Serve);
+            : RunStart.Go(options, recorder, options.Machine, observer: null, static () => VersionCommand.Version, up, Serve);
         return ended.Run.Complete(ended.End, (verdict, message) =>
         {
             life?.Life.Tell(message);

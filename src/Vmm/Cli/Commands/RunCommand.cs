@@ -221,7 +221,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
         bool boots = options.IsCold || (life is null && socket is not null);
         using EndedRun ended = RunStart.Go(
             options with { IsCold = boots }, recorder, packed is null ? asked : asked with { Disks = [packed.Disk, .. asked.Disks] },
-            told.Observer, VersionCommand.Version, life is null ? null : machine => life.Up(StartSteps.Of(clock, life, machine.FirstEntry, recorder.Marks)),
+            told.Observer, static () => VersionCommand.Version, life is null ? null : machine => life.Up(StartSteps.Of(clock, life, machine.FirstEntry, recorder.Marks)),
             (run, machine) => socket?.Serve(machine, VersionCommand.Version, run));
         bool isWhole = true;
         int code = ended.Run.Complete(ended.End, (verdict, message) =>

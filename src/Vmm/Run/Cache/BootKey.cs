@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Globalization;
-using System.Reflection;
 using System.Text;
 using Vmm.Backends.Disks;
 using Vmm.Backends.Networks;
@@ -66,12 +65,10 @@ internal sealed record BootKey(string Text, string Origin)
         return parts.Complete();
     }
 
-    /// <summary>vmm itself. (Processor, clocks and KVM are the same until the host is started anew, and what was not yet on the disk when
-    /// it went down is not used.)</summary>
+    /// <summary>vmm itself: one of another version is another file. (Processor, clocks and KVM are the same until the host is started
+    /// anew, and what was not yet on the disk when it went down is not used.)</summary>
     private static bool TryAddVmm(Parts parts)
     {
-        string version = typeof(BootKey).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "";
-        parts.Add("vmm", version);
         string library = Path.Combine(AppContext.BaseDirectory, "vmm.dll");        // where it is not one file
         return parts.TryAddFile("program", "/proc/self/exe", Environment.ProcessPath)
             && (!HostFile.TryStatus(library, out _) || parts.TryAddFile("library", library));

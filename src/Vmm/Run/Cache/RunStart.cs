@@ -23,11 +23,11 @@ internal static class RunStart
 {
     /// <param name="machine">With all that the run adds to what the user asked for.</param>
     /// <param name="observer">Who wants to be told of a boot; null for nobody.</param>
-    /// <param name="version">vmm's own.</param>
+    /// <param name="version">Gives vmm's own, which is asked for only where the machine is saved: that takes time.</param>
     /// <param name="up">As <see cref="GuestRun"/> takes it.</param>
     /// <param name="serve">Serves the control socket of a machine that is about to run.</param>
     /// <inheritdoc cref="Machine.Build"/>
-    public static EndedRun Go(RunOptions options, RunRecorder recorder, MachineSpec machine, RunObserver? observer, string version, Action<Machine>? up = null,
+    public static EndedRun Go(RunOptions options, RunRecorder recorder, MachineSpec machine, RunObserver? observer, Func<string> version, Action<Machine>? up = null,
         Func<GuestRun, Machine, ControlServer?>? serve = null)
     {
         var run = new GuestRun(options, recorder, up);
@@ -74,7 +74,7 @@ internal static class RunStart
         {
             if (IsStill())
             {
-                BootCache.Default.Add(key, place, booted, version);
+                BootCache.Default.Add(key, place, booted, version());
             }
         });
         return Run(run, Machine.Build(machine, guest: run), serve);
