@@ -76,7 +76,7 @@ soak-snapshots: publish guest
 check-timeline: publish guest
 	@scripts/check-timeline
 
-## check-page: vmmd's page in headless Chromium, with stand-ins for machines (a big install)
+## check-page: vmmd's page in headless Chromium (a big install): stand-ins for machines, and a real one where there is KVM
 check-page: deps
 	@scripts/check-page
 

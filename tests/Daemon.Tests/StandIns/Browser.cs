@@ -71,14 +71,51 @@ internal sealed class Browser : IAsyncDisposable
         return result?["result"]?["value"];
     }
 
-    public Task HoldsAsync(string condition) => Eventually.HoldsAsync(
-        async () => await RunAsync($"(() => {{ try {{ return {condition}; }} catch {{ return false; }} }})()") is { } value && (bool)value, condition);
+    public Task HoldsAsync(string condition, int seconds = 20) => Eventually.HoldsAsync(() => IsAsync(condition), condition, seconds);
 
-    public async Task KeyAsync(string key, string text)
+    /// <param name="text">What the key writes; empty for none.</param>
+    /// <param name="code">The key's place on the keyboard, for instance KeyX.</param>
+    /// <param name="modifiers">1 Alt, 2 Control, 4 Meta, 8 Shift, added up.</param>
+    public async Task KeyAsync(string key, string text, string code = "", int modifiers = 0)
     {
-        int code = key == "Enter" ? 13 : char.ToUpperInvariant(key[0]);
-        await SendAsync("Input.dispatchKeyEvent", new JsonObject { ["type"] = "keyDown", ["key"] = key, ["text"] = text, ["windowsVirtualKeyCode"] = code });
-        await SendAsync("Input.dispatchKeyEvent", new JsonObject { ["type"] = "keyUp", ["key"] = key, ["windowsVirtualKeyCode"] = code });
+        // Of a key that is no letter and no digit the number is not its character's: '-' would be Insert.
+        int number = key switch { "Enter" => 13, "Tab" => 9, " " => 32, [var one] when char.IsAsciiLetterOrDigit(one) => char.ToUpperInvariant(one), _ => 0 };
+        foreach (string type in (string[])[text.Length > 0 ? "keyDown" : "rawKeyDown", "keyUp"])
+        {
+            await SendAsync("Input.dispatchKeyEvent", new JsonObject
+            {
+                ["type"] = type,
+                ["key"] = key,
+                ["code"] = code,
+                ["text"] = type == "keyDown" ? text : "",
+                ["modifiers"] = modifiers,
+                ["windowsVirtualKeyCode"] = number,
+            });
+        }
+    }
+
+    /// <summary>Types a line and Enter.</summary>
+    public async Task TypeAsync(string line)
+    {
+        foreach (char key in line)
+        {
+            await KeyAsync(key.ToString(), key.ToString());
+        }
+
+        await KeyAsync("Enter", "\r");
+    }
+
+    /// <summary>Presses Tab until an element has the focus, then Enter.</summary>
+    public async Task TabAndEnterAsync(string selector)
+    {
+        string hasFocus = $"document.activeElement.matches('{selector}')";
+        for (int i = 0; !await IsAsync(hasFocus); i++)
+        {
+            Assert.True(i < 60, $"Tab does not lead to {selector}");
+            await KeyAsync("Tab", "");
+        }
+
+        await KeyAsync("Enter", "\r");
     }
 
     /// <param name="path">Null for none.</param>
@@ -98,6 +135,9 @@ internal sealed class Browser : IAsyncDisposable
         await _process.WaitForExitAsync();
         _process.Dispose();
     }
+
+    private async Task<bool> IsAsync(string condition) =>
+        await RunAsync($"(() => {{ try {{ return {condition}; }} catch {{ return false; }} }})()") is { } value && (bool)value;
 
     private async Task<JsonNode> ReceiveAsync()
     {

@@ -256,6 +256,7 @@ internal sealed class StandInMachine : IAsyncDisposable
                 _ = EndAsync(request.Command == "kill" ? 137 : 0);
                 break;
             case "exec" or "console":
+                session.Typed = request.Command == "console" ? new StringBuilder() : null;
                 await session.ReplyAsync(request, new ControlOpened(1, EchoWindow, 64 << 10), ControlJson.Default.ControlOpened);
                 break;
             case "input":
@@ -275,12 +276,18 @@ internal sealed class StandInMachine : IAsyncDisposable
         }
     }
 
-    /// <summary>A guest that gives back what it gets; at its end it says so on standard error.</summary>
-    private static async Task EchoAsync(Session session, byte[] data)
+    /// <summary>A guest that gives back what it gets, and on its console answers each line; at its end it says so on standard error.</summary>
+    private async Task EchoAsync(Session session, byte[] data)
     {
         if (data.Length > 0)
         {
             await session.OutputAsync(1, data);
+            if (session.Typed?.Append(Encoding.ASCII.GetString(data)).ToString() is { } line && line.EndsWith('\r'))
+            {
+                session.Typed.Clear();
+                await session.OutputAsync(1, Encoding.ASCII.GetBytes($"\n{Name} has heard {line.Length - 1} characters\r\n"));
+            }
+
             await session.SendAsync(new ControlEvent { Event = "credit", Stream = 1, Bytes = data.Length }, ControlJson.Default.ControlEvent);
             return;
         }
@@ -350,6 +357,9 @@ internal sealed class StandInMachine : IAsyncDisposable
         }
 
         public bool IsSubscribed { get; set; }
+
+        /// <summary>The line that is being typed, on a console; null elsewhere.</summary>
+        public StringBuilder? Typed { get; set; }
 
         public Task ReplyAsync<T>(ControlRequest request, T result, JsonTypeInfo<T> type) => SendAsync(
             new ControlReply { Id = request.Id, Result = JsonSerializer.SerializeToElement(result, type) }, ControlJson.Default.ControlReply);
