@@ -45,7 +45,7 @@ public sealed class ControlledMachineTests : IDisposable
         var heard = new List<string>();
         using var client = new ControlClient(path, "db") { Happened = heard.Add };
         Assert.Equal(("db", "1.2.3", Environment.ProcessId), (client.Greeting.Name, client.Greeting.Vmm, client.Greeting.Pid));
-        Wait(() => Count(machine) > 1000);
+        machine.WaitForNumber(Counter, 1001);
         Ask(client, "events");
 
         JsonElement status = Ask(client, "status");
@@ -63,7 +63,7 @@ public sealed class ControlledMachineTests : IDisposable
         Assert.Equal(still, Count(machine));
         JsonElement before = Ask(client, "stats");
         Ask(client, "resume");
-        Wait(() => Count(machine) > still + 1000);
+        machine.WaitForNumber(Counter, still + 1001);
         Assert.Equal("db: it is not paused", Assert.Throws<HostException>(() => client.Ask("resume")).Message);
 
         JsonElement after = Ask(client, "stats");
@@ -178,14 +178,4 @@ public sealed class ControlledMachineTests : IDisposable
     });
 
     private static ulong Count(Machine machine) => machine.Ram.Memory.Read<ulong>(new GuestAddress(Counter));
-
-    private static void Wait(Func<bool> condition)
-    {
-        long end = Environment.TickCount64 + 60_000;
-        while (!condition())
-        {
-            Assert.True(Environment.TickCount64 < end);
-            Thread.Sleep(1);
-        }
-    }
 }

@@ -2,7 +2,6 @@ using System.Text.Json;
 using Iced.Intel;
 using Vmm.Backends.Agent;
 using Vmm.Control;
-using Vmm.Devices.Memory;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Tests.Kvm;
@@ -119,11 +118,7 @@ public sealed class HeldGuestTests : IDisposable
 
         public ControlStand.Client Raw { get; }
 
-        public void WaitUntilItCounts()
-        {
-            ulong before = Count();
-            Assert.True(SpinWait.SpinUntil(() => Count() > before + 1000, TimeSpan.FromSeconds(60)));
-        }
+        public void WaitUntilItCounts() => _machine.WaitForMore(Counter, 1001);
 
         public void Dispose()
         {
@@ -135,8 +130,6 @@ public sealed class HeldGuestTests : IDisposable
             _machine.Dispose();
             _socket.Dispose();
         }
-
-        private ulong Count() => _machine.Ram.Memory.Read<ulong>(new GuestAddress(Counter));
     }
 
     private sealed class FakeGuest : IControlledGuest

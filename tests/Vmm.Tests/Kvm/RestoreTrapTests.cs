@@ -126,7 +126,7 @@ public sealed class RestoreTrapTests
             using (Machine first = Machine.Build(new MachineSpec { Kernel = guest.Path, Memory = 64UL << 20 }))
             {
                 using var begun = new RunningMachine(first);
-                Assert.True(SpinWait.SpinUntil(() => first.Ram.Memory.Read<ulong>(new GuestAddress(Ready)) != 0, Patience));
+                first.WaitForNumber(Ready, 1);
                 SnapshotWriter.Write(first, saved, "0.1.0", new SnapshotOptions { Ends = true });
                 begun.WaitForEnd();
             }
@@ -261,7 +261,7 @@ public sealed class RestoreTrapTests
         }
 
         using var run = new RunningMachine(machine);
-        Assert.True(SpinWait.SpinUntil(() => machine.Ram.Memory.Read<ulong>(new GuestAddress(Ready)) != 0, Patience));
+        machine.WaitForNumber(Ready, 1);
         if (run.Task.IsCompleted)
         {
             return false;

@@ -95,7 +95,7 @@ public sealed class SavedMachineTests
             }
 
             using var run = new RunningMachine(first);
-            Assert.True(SpinWait.SpinUntil(() => first.Ram.Memory.Read<ulong>(new GuestAddress(BspData)) != 0, Patience));
+            first.WaitForNumber(BspData, 1);
             while (!first.TryQuiesce(Patience))
             {
                 // until its loop runs

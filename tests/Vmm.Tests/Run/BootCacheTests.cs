@@ -1,5 +1,4 @@
 using Iced.Intel;
-using Vmm.Devices.Memory;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Run.Cache;
@@ -17,7 +16,6 @@ public sealed class BootCacheTests : IDisposable
     private const ulong Ready = 0x20_0000;
 
     private static readonly BootKey Key = new("kernel one\n", new BootOrigin().ToString());
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     private readonly string _folder = Directory.CreateTempSubdirectory("vmm-boots-").FullName;
     private readonly BootCache _cache;
@@ -43,7 +41,7 @@ public sealed class BootCacheTests : IDisposable
     {
         using Machine machine = Build();
         using var run = new RunningMachine(machine);
-        WaitUntilReady(machine);
+        machine.WaitForNumber(Ready, 1);
         var entries = new CacheEntries(1, Uses: 3);
         Assert.Null(_cache.Find(Key, entries, out int place, out string? why));
         Assert.Equal((0, null), (place, why));
@@ -78,7 +76,7 @@ public sealed class BootCacheTests : IDisposable
     {
         using Machine machine = Build();
         using var run = new RunningMachine(machine);
-        WaitUntilReady(machine);
+        machine.WaitForNumber(Ready, 1);
         var entries = new CacheEntries(2, Uses: 0);
         Assert.Null(_cache.Find(Key, entries, out int place, out _));
         _cache.Add(Key, place, machine, Version);
@@ -107,7 +105,7 @@ public sealed class BootCacheTests : IDisposable
     {
         using Machine machine = Build();
         using var run = new RunningMachine(machine);
-        WaitUntilReady(machine);
+        machine.WaitForNumber(Ready, 1);
         var entries = new CacheEntries(2, Uses: 2);
         int found = 0, damaged = 0, added = 0;
         bool isOver = false;
@@ -149,7 +147,7 @@ public sealed class BootCacheTests : IDisposable
     {
         using Machine machine = Build();
         using var run = new RunningMachine(machine);
-        WaitUntilReady(machine);
+        machine.WaitForNumber(Ready, 1);
         for (int place = 0; place < 4; place++)
         {
             _cache.Add(place == 1 ? Key with { Origin = "host another\n" } : Key, place, machine, Version);
@@ -185,7 +183,4 @@ public sealed class BootCacheTests : IDisposable
     }
 
     private Machine Build() => Machine.Build(new MachineSpec { Kernel = _guest.Path, Memory = 32UL << 20 });
-
-    private static void WaitUntilReady(Machine machine) =>
-        Assert.True(SpinWait.SpinUntil(() => machine.Ram.Memory.Read<ulong>(new GuestAddress(Ready)) != 0, Patience));
 }

@@ -22,8 +22,6 @@ public sealed class ForkTests : IDisposable
     private const int Forks = 8;
     private const ulong Counter = 0x20_0000, Number = Counter + 8;
 
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
-
     private readonly string _folder = Directory.CreateTempSubdirectory("vmm-fork-").FullName;
 
     /// <summary>Counts until it is given a number, and ends with that.</summary>
@@ -58,7 +56,7 @@ public sealed class ForkTests : IDisposable
         using Machine machine = Machine.Build(spec);
         using ControlServer server = socket.Serve(machine, "1.2.3");
         using var run = new RunningMachine(machine);
-        Wait(() => Count(machine) > 1000);
+        machine.WaitForNumber(Counter, 1001);
         using var client = new ControlClient(spec.Control, "db");
         ControlForkPlan plan = client.Ask("fork-plan").Deserialize(ControlJson.Default.ControlForkPlan)!;
         Assert.Equal(("db", 1, 1, false, 32UL << 20), (plan.Name, plan.Overlays, plan.Cpus, plan.Agent, plan.Memory));
@@ -94,7 +92,7 @@ public sealed class ForkTests : IDisposable
             Array.ForEach(forks, static fork => fork.Dispose());
         }
 
-        Wait(() => Count(machine) > before);        // it went on all the time
+        machine.WaitForNumber(Counter, before + 1);        // it went on all the time
         Parallel.For(0, 4, _ =>
         {
             using var other = new ControlClient(spec.Control, "db");        // one waits for the next
@@ -120,7 +118,7 @@ public sealed class ForkTests : IDisposable
         MachineSpec spec = Spec with { WantsSharedMemory = true };
         using Machine machine = Machine.Build(spec);
         using var run = new RunningMachine(machine);
-        Wait(() => Count(machine) > 1000);
+        machine.WaitForNumber(Counter, 1001);
         using ForkFiles files = ForkFiles.Create(overlays: 0);
         ForkWriter.Write(machine, files.Paths);
         using ForkImage image = Image(3, files);
@@ -170,14 +168,4 @@ public sealed class ForkTests : IDisposable
         new(new ForkNumber(number), [.. files.Paths.Select(static path => FileDescriptor.Open(path, LibC.O_RDONLY))]);
 
     private static ulong Count(Machine machine) => machine.Ram.Memory.Read<ulong>(new GuestAddress(Counter));
-
-    private static void Wait(Func<bool> isSo)
-    {
-        var limit = System.Diagnostics.Stopwatch.StartNew();
-        while (!isSo())
-        {
-            Assert.True(limit.Elapsed < Patience);
-            Thread.Sleep(1);
-        }
-    }
 }

@@ -52,7 +52,7 @@ public sealed class GenerationTests : IDisposable
             foreach (Machine machine in (Machine[])[one, other])
             {
                 using var run = new RunningMachine(machine);
-                WaitFor(machine, Events, 1);
+                machine.WaitForNumber(Events, 1);
                 Assert.True(numbers.Add(machine.Ram.Memory.Read<UInt128>(new GuestAddress(Seen))));
                 Assert.Equal(Number(machine), machine.Ram.Memory.Read<UInt128>(new GuestAddress(Seen)));
                 Assert.True(random.Add(machine.Ram.Memory.Read<ulong>(new GuestAddress(Random))), "a generator of the guest's own was not seeded again");
@@ -68,7 +68,7 @@ public sealed class GenerationTests : IDisposable
         using Snapshot second = Snapshot.Open($"{Saved}3");
         using Machine third = second.Restore(new Replacements());
         using var last = new RunningMachine(third);
-        WaitFor(third, Events, 2);
+        third.WaitForNumber(Events, 2);
         Assert.True(numbers.Add(third.Ram.Memory.Read<UInt128>(new GuestAddress(Seen))));
         EndGuest(third, last);
     }
@@ -118,7 +118,7 @@ public sealed class GenerationTests : IDisposable
     {
         using Machine machine = Machine.Build(new MachineSpec { Kernel = _guest.Path, Memory = 32UL << 20 });
         using var run = new RunningMachine(machine);
-        WaitFor(machine, Started, 1);
+        machine.WaitForNumber(Started, 1);
         UInt128 number = Number(machine);
         Assert.NotEqual(UInt128.Zero, number);
         SnapshotWriter.Write(machine, Saved, "0.1.0", new SnapshotOptions { Patience = Patience, Ends = true });
@@ -141,9 +141,6 @@ public sealed class GenerationTests : IDisposable
         head = string.Concat(head.AsSpan(0, 13), "00000000", head.AsSpan(21));
         File.WriteAllText(headPath, string.Concat(head.AsSpan(0, 13), $"{Crc32C.Of(Encoding.UTF8.GetBytes(head)):x8}", head.AsSpan(21)));
     }
-
-    private static void WaitFor(Machine machine, ulong address, ulong value) => Assert.True(
-        SpinWait.SpinUntil(() => machine.Ram.Memory.Read<ulong>(new GuestAddress(address)) >= value, Patience), $"0x{address:x} is not {value}");
 
     private static void EndGuest(Machine machine, RunningMachine run)
     {

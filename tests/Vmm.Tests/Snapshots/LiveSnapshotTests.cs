@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Diagnostics;
 using Iced.Intel;
 using Microsoft.Win32.SafeHandles;
 using Vmm.Devices.Memory;
@@ -20,6 +19,7 @@ public sealed class LiveSnapshotTests : IDisposable
     private const string Version = "0.1.0";
     private const ulong Low = 32 << 20, High = 1UL << 32, Pages = 512, Page = PageSet.PageBytes;
     private const ulong End = 0x20_0000, Directory = 0x30_0000;
+    private const ulong LastPage = High + ((Pages - 1) * Page);
     private const ulong Pdpt = 0xa000;          // Layout.PageTables, its second page
 
     private readonly string _folder = System.IO.Directory.CreateTempSubdirectory("vmm-live-").FullName;
@@ -165,18 +165,9 @@ public sealed class LiveSnapshotTests : IDisposable
         }
     }
 
-    internal static ulong Round(Machine machine) => machine.Ram.Memory.Read<ulong>(new GuestAddress(High + ((Pages - 1) * Page)));
+    internal static ulong Round(Machine machine) => machine.Ram.Memory.Read<ulong>(new GuestAddress(LastPage));
 
-    internal static void WaitForRounds(Machine machine, ulong count)
-    {
-        ulong before = Round(machine);
-        var limit = Stopwatch.StartNew();
-        while (Round(machine) < before + count)
-        {
-            Assert.True(limit.Elapsed < TimeSpan.FromSeconds(60), $"round {before} became {Round(machine)}");
-            Thread.Sleep(1);
-        }
-    }
+    internal static void WaitForRounds(Machine machine, ulong count) => machine.WaitForMore(LastPage, count);
 
     internal static void EndGuest(Machine machine, RunningMachine run)
     {

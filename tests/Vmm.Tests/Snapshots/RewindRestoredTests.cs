@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json;
 using Iced.Intel;
 using Vmm.Backends.Disks;
@@ -167,14 +166,14 @@ public sealed class RewindRestoredTests : IDisposable
     private static void Prepare(Machine machine)
     {
         machine.Ram.Memory.Write(new GuestAddress(Released), 24UL);
-        WaitForMore(machine);
+        machine.WaitForMore(Counter);
     }
 
     private static void GoesBack(Machine machine, WrittenSince since, ulong count)
     {
         for (int i = 0; i < 3; i++)
         {
-            WaitForMore(machine);
+            machine.WaitForMore(Counter);
             machine.Ram.Memory.Write(new GuestAddress(Written), 77UL);                                    // a device's write
             Assert.True(machine.Ram.Release(machine.Ram.HostStart + (nint)Released, 4096));               // the balloon's
             if (i == 2)
@@ -192,21 +191,10 @@ public sealed class RewindRestoredTests : IDisposable
 
         Assert.Equal(count, Count(machine));
         machine.Resume();
-        WaitForMore(machine);
+        machine.WaitForMore(Counter);
     }
 
     private static ulong Count(Machine machine) => machine.Ram.Memory.Read<ulong>(new GuestAddress(Counter));
-
-    private static void WaitForMore(Machine machine)
-    {
-        ulong before = Count(machine);
-        var limit = Stopwatch.StartNew();
-        while (Count(machine) == before)
-        {
-            Assert.True(limit.Elapsed < Patience);
-            Thread.Sleep(1);
-        }
-    }
 
     private static void EndGuest(Machine machine, RunningMachine run)
     {

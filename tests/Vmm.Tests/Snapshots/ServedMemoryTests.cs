@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Iced.Intel;
 using Vmm.Devices.Memory;
 using Vmm.Host;
@@ -233,13 +232,7 @@ public sealed class ServedMemoryTests : IDisposable
     private static ulong Ask(Machine machine)
     {
         machine.Ram.Memory.Write(new GuestAddress(Request), 1UL);
-        var limit = Stopwatch.StartNew();
-        while (machine.Ram.Memory.Read<ulong>(new GuestAddress(Request)) != 0)
-        {
-            Assert.True(limit.Elapsed < Patience);
-            Thread.Sleep(1);
-        }
-
+        Assert.True(SpinWait.SpinUntil(() => machine.Ram.Memory.Read<ulong>(new GuestAddress(Request)) == 0, Patience));
         return machine.Ram.Memory.Read<ulong>(new GuestAddress(Sum));
     }
 

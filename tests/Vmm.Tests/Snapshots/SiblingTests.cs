@@ -1,6 +1,5 @@
 using Iced.Intel;
 using Vmm.Backends.Disks;
-using Vmm.Devices.Memory;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Snapshots;
@@ -15,8 +14,6 @@ namespace Vmm.Tests.Snapshots;
 public sealed class SiblingTests : IDisposable
 {
     private const ulong Ready = 0x20_0000;
-
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     private readonly string _folder = Directory.CreateTempSubdirectory("vmm-sibling-").FullName;
     private readonly TestGuest _guest = new(static code =>
@@ -79,7 +76,7 @@ public sealed class SiblingTests : IDisposable
     {
         using Machine machine = Machine.Build(new MachineSpec { Kernel = _guest.Path, Memory = 32UL << 20, Disks = [DiskSpec.Parse(disk)] });
         using var run = new RunningMachine(machine);
-        Assert.True(SpinWait.SpinUntil(() => machine.Ram.Memory.Read<ulong>(new GuestAddress(Ready)) != 0, Patience));
+        machine.WaitForNumber(Ready, 1);
         SnapshotWriter.Write(machine, Saved, "0.1.0", new SnapshotOptions { Ends = true });
         run.WaitForEnd();
     }

@@ -313,16 +313,7 @@ public sealed class SnapshotTests : IDisposable
 
     private static ulong Count(Machine machine) => machine.Ram.Memory.Read<ulong>(new GuestAddress(Ticks));
 
-    private static void WaitForTicks(Machine machine, ulong count)
-    {
-        ulong before = Count(machine);
-        var limit = Stopwatch.StartNew();
-        while (Count(machine) < before + count)
-        {
-            Assert.True(limit.Elapsed < Patience, $"{before} ticks became {Count(machine)}");
-            Thread.Sleep(1);
-        }
-    }
+    private static void WaitForTicks(Machine machine, ulong count) => machine.WaitForMore(Ticks, count);
 
     private static void EndGuest(Machine machine, RunningMachine run)
     {
