@@ -49,8 +49,7 @@ internal sealed class BalloonRig : IDisposable
             BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(i * 4), pages[i]);
         }
 
-        ulong at = Driver.Allocate((ulong)bytes.Length);
-        Rig.Memory.Write(new GuestAddress(at), bytes);
+        ulong at = Driver.Place(bytes);
         return cut == 0
             ? [new Buffer(at, (uint)bytes.Length, false)]
             : [new Buffer(at, (uint)cut, false), new Buffer(at + (uint)cut, (uint)(bytes.Length - cut), false)];
@@ -83,8 +82,7 @@ internal sealed class BalloonRig : IDisposable
             BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan((i * 10) + 2), entries[i].Value);
         }
 
-        ulong at = Driver.Allocate((ulong)bytes.Length);
-        Rig.Memory.Write(new GuestAddress(at), bytes);
+        ulong at = Driver.Place(bytes);
         return new Buffer(at, (uint)bytes.Length, false);
     }
 

@@ -53,12 +53,12 @@ public sealed class BlockHostileTests
             using var rig = new BlockRig(variant, new BlockOptions { ReadOnly = !byBackend }, disk);
             Assert.NotEqual(0UL, rig.Driver.Features & (1 << 5));
             Assert.Equal(0UL, rig.Driver.Features & ((1 << 13) | (1 << 14)));
-            ulong data = rig.Place(Enumerable.Repeat((byte)7, 512).ToArray());
+            ulong data = rig.Driver.Place(Enumerable.Repeat((byte)7, 512).ToArray());
             byte[] range = new byte[16];
             range[8] = 1;
             Assert.Equal(1, rig.Do(BlockRig.Out, 0, data, 512));
-            Assert.Equal(1, rig.Do(BlockRig.Discard, 0, rig.Place(range), 16));
-            Assert.Equal(1, rig.Do(BlockRig.WriteZeroes, 0, rig.Place(range), 16));
+            Assert.Equal(1, rig.Do(BlockRig.Discard, 0, rig.Driver.Place(range), 16));
+            Assert.Equal(1, rig.Do(BlockRig.WriteZeroes, 0, rig.Driver.Place(range), 16));
             Assert.Empty(disk.Seen);
             Assert.Equal(0, rig.Do(BlockRig.In, 0, data, 512));
         }
@@ -71,7 +71,7 @@ public sealed class BlockHostileTests
         foreach (uint length in new uint[] { 1, 8, 15 })
         {
             using var rig = new BlockRig(variant);
-            rig.Queue.Add(new Buffer(rig.Place(new byte[16]), length, false), new Buffer(rig.Place([0]), 1, true));
+            rig.Queue.Add(new Buffer(rig.Driver.Place(new byte[16]), length, false), new Buffer(rig.Driver.Place([0]), 1, true));
             rig.Driver.Kick();
             Broken(rig, "header");
         }
@@ -87,7 +87,7 @@ public sealed class BlockHostileTests
     public void A_request_without_room_for_its_status_is_refused(Variant variant)
     {
         using var rig = new BlockRig(variant);
-        rig.Queue.Add(new Buffer(rig.Place(BlockRig.Header(BlockRig.Out, 0)), 16, false), new Buffer(rig.Driver.Allocate(512), 512, false));
+        rig.Queue.Add(new Buffer(rig.Driver.Place(BlockRig.Header(BlockRig.Out, 0)), 16, false), new Buffer(rig.Driver.Allocate(512), 512, false));
         rig.Driver.Kick();
         Broken(rig, "status");
         Assert.DoesNotContain(rig.Disk.Seen, static request => request.Operation == DiskOperation.Write);
@@ -101,8 +101,8 @@ public sealed class BlockHostileTests
         using var rig = new BlockRig(variant, disk: disk);
         byte[] range = new byte[16];
         range[8] = 1;
-        Assert.Equal(2, rig.Do(BlockRig.Discard, 0, rig.Place(range), 16));
-        Assert.Equal(2, rig.Do(BlockRig.WriteZeroes, 0, rig.Place(range), 16));
+        Assert.Equal(2, rig.Do(BlockRig.Discard, 0, rig.Driver.Place(range), 16));
+        Assert.Equal(2, rig.Do(BlockRig.WriteZeroes, 0, rig.Driver.Place(range), 16));
     }
 
     private static void Broken(BlockRig rig, string word)

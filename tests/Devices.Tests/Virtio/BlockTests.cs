@@ -49,25 +49,11 @@ internal sealed class BlockRig : IDisposable
         return header;
     }
 
-    public ulong Place(ReadOnlySpan<byte> bytes)
-    {
-        ulong at = Driver.Allocate((ulong)bytes.Length);
-        Rig.Memory.Write(new GuestAddress(at), bytes);
-        return at;
-    }
-
-    public byte[] Fetch(ulong address, int length)
-    {
-        var bytes = new byte[length];
-        Rig.Memory.Read(new GuestAddress(address), bytes);
-        return bytes;
-    }
-
     /// <summary>Adds a request of one header, one data and one status descriptor.</summary>
     public int Add(uint type, ulong sector, ulong data, uint length, out ulong status, int queue = 0)
     {
-        ulong header = Place(Header(type, sector));
-        status = Place([0xee]);
+        ulong header = Driver.Place(Header(type, sector));
+        status = Driver.Place([0xee]);
         LastStatus = status;
         bool toDevice = type is Out or Discard or WriteZeroes;
         return length == 0
@@ -116,14 +102,14 @@ public sealed class BlockTests
         using var rig = new BlockRig(variant);
         byte[] data = new byte[4096];
         new Random(1).NextBytes(data);
-        ulong from = rig.Place(data);
+        ulong from = rig.Driver.Place(data);
         ulong to = rig.Driver.Allocate(4096);
         Assert.Equal(0, rig.Do(BlockRig.Out, 16, from, 4096, out uint written));
         Assert.Equal(1u, written);
         Assert.Equal(data, rig.Disk.Bytes[8192..12288]);
         Assert.Equal(0, rig.Do(BlockRig.In, 16, to, 4096, out written));
         Assert.Equal(4097u, written);
-        Assert.Equal(data, rig.Fetch(to, 4096));
+        Assert.Equal(data, rig.Driver.Fetch(to, 4096));
     }
 
     [Theory]
@@ -134,8 +120,8 @@ public sealed class BlockTests
         byte[] data = new byte[1024];
         new Random(2).NextBytes(data);
         byte[] request = [.. BlockRig.Header(BlockRig.Out, 3), .. data];
-        ulong at = rig.Place(request);
-        ulong status = rig.Place([0xee]);
+        ulong at = rig.Driver.Place(request);
+        ulong status = rig.Driver.Place([0xee]);
         rig.Queue.Add(
             new Buffer(at, 7, false), new Buffer(at + 7, 0, false), new Buffer(at + 7, 100, false),
             new Buffer(at + 107, (uint)request.Length - 107, false), new Buffer(status, 1, true));
@@ -145,7 +131,7 @@ public sealed class BlockTests
         Assert.Equal(data, rig.Disk.Bytes[1536..2560]);
 
         // A read whose status is the last byte of the descriptor that holds data too, through an indirect table.
-        ulong header = rig.Place(BlockRig.Header(BlockRig.In, 3));
+        ulong header = rig.Driver.Place(BlockRig.Header(BlockRig.In, 3));
         ulong to = rig.Driver.Allocate(1025);
         ulong table = rig.Driver.Allocate(64);
         rig.Queue.AddIndirect(
@@ -154,7 +140,7 @@ public sealed class BlockTests
         rig.Driver.Kick();
         Assert.True(rig.Queue.TryTake(out _, out uint length));
         Assert.Equal(1025u, length);
-        Assert.Equal([.. data, 0], rig.Fetch(to, 1025));
+        Assert.Equal([.. data, 0], rig.Driver.Fetch(to, 1025));
     }
 
     [Theory]
@@ -162,10 +148,10 @@ public sealed class BlockTests
     public void The_serial_number_is_read(Variant variant)
     {
         using var rig = new BlockRig(variant, new BlockOptions { Serial = "disk-7" });
-        ulong to = rig.Place(Enumerable.Repeat((byte)0xcc, 20).ToArray());
+        ulong to = rig.Driver.Place(Enumerable.Repeat((byte)0xcc, 20).ToArray());
         Assert.Equal(0, rig.Do(BlockRig.GetId, 0, to, 20, out uint written));
         Assert.Equal(21u, written);
-        Assert.Equal("disk-7", Encoding.ASCII.GetString(rig.Fetch(to, 20)).TrimEnd('\0'));
+        Assert.Equal("disk-7", Encoding.ASCII.GetString(rig.Driver.Fetch(to, 20)).TrimEnd('\0'));
     }
 
     [Theory]
@@ -175,25 +161,25 @@ public sealed class BlockTests
         using var rig = new BlockRig(variant);
         Array.Fill(rig.Disk.Bytes, (byte)0x55);
         byte[] ranges = [.. Range(2, 4, 1), .. Range(100, 1, 0), .. Range(7, 0, 0)];
-        Assert.Equal(0, rig.Do(BlockRig.WriteZeroes, 0, rig.Place(ranges), (uint)ranges.Length));
+        Assert.Equal(0, rig.Do(BlockRig.WriteZeroes, 0, rig.Driver.Place(ranges), (uint)ranges.Length));
         Assert.Equal(2, rig.Disk.Seen.Count);
         Assert.Equal(DiskOptions.Unmap, rig.Disk.Seen[0].Options);
         Assert.Equal(DiskOptions.None, rig.Disk.Seen[1].Options);
         Assert.All(rig.Disk.Bytes[1024..3072], static b => Assert.Equal(0, b));
         Assert.Equal(0x55, rig.Disk.Bytes[1023]);
         Assert.Equal(0x55, rig.Disk.Bytes[3072]);
-        Assert.Equal(0, rig.Do(BlockRig.Discard, 0, rig.Place(Range(0, 2, 0)), 16));
+        Assert.Equal(0, rig.Do(BlockRig.Discard, 0, rig.Driver.Place(Range(0, 2, 0)), 16));
         Assert.Equal(DiskOperation.Discard, rig.Disk.Seen[^1].Operation);
 
-        Assert.Equal(2, rig.Do(BlockRig.Discard, 0, rig.Place(Range(0, 2, 1)), 16));          // unmap of a discard
-        Assert.Equal(2, rig.Do(BlockRig.WriteZeroes, 0, rig.Place(Range(0, 2, 2)), 16));      // unknown flag
-        Assert.Equal(1, rig.Do(BlockRig.WriteZeroes, 0, rig.Place(Range(2047, 2, 0)), 16));   // past the end
-        Assert.Equal(1, rig.Do(BlockRig.WriteZeroes, 0, rig.Place(Range(ulong.MaxValue, 2, 0)), 16));
-        Assert.Equal(1, rig.Do(BlockRig.WriteZeroes, 0, rig.Place(Range(1UL << 55, 2, 0)), 16));
-        Assert.Equal(1, rig.Do(BlockRig.Discard, 0, rig.Place(Range(0, uint.MaxValue, 0)), 16));
-        Assert.Equal(1, rig.Do(BlockRig.Discard, 0, rig.Place(new byte[15]), 15));
+        Assert.Equal(2, rig.Do(BlockRig.Discard, 0, rig.Driver.Place(Range(0, 2, 1)), 16));          // unmap of a discard
+        Assert.Equal(2, rig.Do(BlockRig.WriteZeroes, 0, rig.Driver.Place(Range(0, 2, 2)), 16));      // unknown flag
+        Assert.Equal(1, rig.Do(BlockRig.WriteZeroes, 0, rig.Driver.Place(Range(2047, 2, 0)), 16));   // past the end
+        Assert.Equal(1, rig.Do(BlockRig.WriteZeroes, 0, rig.Driver.Place(Range(ulong.MaxValue, 2, 0)), 16));
+        Assert.Equal(1, rig.Do(BlockRig.WriteZeroes, 0, rig.Driver.Place(Range(1UL << 55, 2, 0)), 16));
+        Assert.Equal(1, rig.Do(BlockRig.Discard, 0, rig.Driver.Place(Range(0, uint.MaxValue, 0)), 16));
+        Assert.Equal(1, rig.Do(BlockRig.Discard, 0, rig.Driver.Place(new byte[15]), 15));
         Assert.Equal(1, rig.Do(BlockRig.Discard, 0, 0, 0));
-        Assert.Equal(1, rig.Do(BlockRig.Discard, 0, rig.Place(new byte[17 * 16]), 17 * 16));
+        Assert.Equal(1, rig.Do(BlockRig.Discard, 0, rig.Driver.Place(new byte[17 * 16]), 17 * 16));
         Assert.Equal(3, rig.Disk.Seen.Count);
         Assert.Empty(rig.Rig.Log);
     }

@@ -98,8 +98,7 @@ internal sealed class ConsoleRig : IDisposable
         var messages = new List<(uint, ushort, ushort, string)>();
         while (Driver.Queues[ControlReceive].TryTake(out _, out uint length))
         {
-            byte[] bytes = new byte[length];
-            Rig.Memory.Read(new GuestAddress(_offered.Dequeue()), bytes);
+            byte[] bytes = Driver.Fetch(_offered.Dequeue(), (int)length);
             messages.Add((
                 BinaryPrimitives.ReadUInt32LittleEndian(bytes), BinaryPrimitives.ReadUInt16LittleEndian(bytes.AsSpan(4)),
                 BinaryPrimitives.ReadUInt16LittleEndian(bytes.AsSpan(6)), Encoding.Latin1.GetString(bytes.AsSpan(8))));
@@ -120,8 +119,7 @@ internal sealed class ConsoleRig : IDisposable
 
     public void Send(int queue, string text, int cut = 0)
     {
-        ulong at = Driver.Allocate((ulong)text.Length);
-        Rig.Memory.Write(new GuestAddress(at), Encoding.Latin1.GetBytes(text));
+        ulong at = Driver.Place(Encoding.Latin1.GetBytes(text));
         Driver.Queues[queue].Add(cut == 0
             ? [new Buffer(at, (uint)text.Length, false)]
             : [new Buffer(at, (uint)cut, false), new Buffer(at + (uint)cut, (uint)(text.Length - cut), false)]);
@@ -143,12 +141,7 @@ internal sealed class ConsoleRig : IDisposable
         return at;
     }
 
-    public string Fetch(ulong at, uint length)
-    {
-        byte[] bytes = new byte[length];
-        Rig.Memory.Read(new GuestAddress(at), bytes);
-        return Encoding.Latin1.GetString(bytes);
-    }
+    public string Fetch(ulong at, uint length) => Encoding.Latin1.GetString(Driver.Fetch(at, (int)length));
 
     public void Dispose() => Rig.Dispose();
 

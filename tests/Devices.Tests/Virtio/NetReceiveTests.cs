@@ -26,13 +26,13 @@ public sealed class NetReceiveTests
         {
             Assert.True(rig.Receive.TryTake(out _, out uint length));
             Assert.Equal(i < 3 ? 1000u : 512u, length);
-            got.AddRange(rig.Fetch(buffers[i], (int)length));
+            got.AddRange(rig.Driver.Fetch(buffers[i], (int)length));
         }
 
         Assert.Equal(frame, got);
         Assert.True(rig.Receive.TryTake(out _, out uint second));
         Assert.Equal(72u, second);
-        Assert.Equal(1, rig.Fetch(buffers[4], 72)[10]);
+        Assert.Equal(1, rig.Driver.Fetch(buffers[4], 72)[10]);
         Assert.False(rig.Receive.TryTake(out _, out _));
         Assert.Equal(0, rig.Card.ReceiveDropped);
     }
@@ -50,7 +50,7 @@ public sealed class NetReceiveTests
         rig.Driver.Kick();
         Assert.True(rig.Receive.TryTake(out _, out uint length));
         Assert.Equal(1000u, length);
-        Assert.Equal(1, rig.Fetch(buffers[0], 12)[10]);
+        Assert.Equal(1, rig.Driver.Fetch(buffers[0], 12)[10]);
         Assert.True(rig.Receive.TryTake(out _, out length));
         Assert.Equal(72u, length);
         Assert.False(rig.Receive.TryTake(out _, out _));

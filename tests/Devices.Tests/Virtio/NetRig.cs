@@ -45,24 +45,10 @@ internal sealed class NetRig : IDisposable
         return frame;
     }
 
-    public ulong Place(ReadOnlySpan<byte> bytes)
-    {
-        ulong at = Driver.Allocate((ulong)bytes.Length);
-        Rig.Memory.Write(new GuestAddress(at), bytes);
-        return at;
-    }
-
-    public byte[] Fetch(ulong address, int length)
-    {
-        var bytes = new byte[length];
-        Rig.Memory.Read(new GuestAddress(address), bytes);
-        return bytes;
-    }
-
     /// <summary>Sends one frame with its header; was it taken?</summary>
     public bool Send(ReadOnlySpan<byte> frame)
     {
-        ulong at = Place(frame);
+        ulong at = Driver.Place(frame);
         Transmit.Add(new Buffer(at, (uint)frame.Length, false));
         Driver.Kick(1);
         return Transmit.TryTake(out _, out _);

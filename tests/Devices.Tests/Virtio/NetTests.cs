@@ -40,7 +40,7 @@ public sealed class NetTests
     {
         using var rig = new NetRig(variant);
         byte[] frame = NetRig.Frame(1500);
-        ulong at = rig.Place(frame);
+        ulong at = rig.Driver.Place(frame);
         rig.Transmit.Add(new Buffer(at, (uint)frame.Length, false));
         rig.Transmit.Add(new Buffer(at, 12, false), new Buffer(at + 12, 1500, false));
         rig.Transmit.Add(new Buffer(at, 5, false), new Buffer(at + 5, 100, false), new Buffer(at + 105, 1407, false));
@@ -60,7 +60,7 @@ public sealed class NetTests
         for (int i = 0; i < 5; i++)
         {
             byte[] frame = NetRig.Frame(60, i);
-            rig.Transmit.Add(new Buffer(rig.Place(frame), (uint)frame.Length, false));
+            rig.Transmit.Add(new Buffer(rig.Driver.Place(frame), (uint)frame.Length, false));
         }
 
         rig.Driver.Kick(1);
@@ -215,7 +215,7 @@ public sealed class NetTests
         using var rig = new NetRig(variant, pairs: 2, offloads: NetRig.AllOffloads);
         Assert.Equal((NetRig.AllOffloads, 1), rig.Backend.Configured);
         byte[] frame = NetRig.Frame(60);
-        rig.Driver.Queues[3].Add(new Buffer(rig.Place(frame), 72, false));
+        rig.Driver.Queues[3].Add(new Buffer(rig.Driver.Place(frame), 72, false));
         rig.Driver.Kick(3);
         Assert.Empty(rig.Backend.Sent);
 
@@ -246,7 +246,7 @@ public sealed class NetTests
     public void A_control_command_without_room_for_its_answer_is_refused(Variant variant)
     {
         using var rig = new NetRig(variant, pairs: 2);
-        rig.Driver.Queues[4].Add(new Buffer(rig.Place([4, 0, 2, 0]), 4, false));
+        rig.Driver.Queues[4].Add(new Buffer(rig.Driver.Place([4, 0, 2, 0]), 4, false));
         rig.Driver.Kick(4);
         Assert.Contains("answer", Assert.Single(rig.Rig.Log), StringComparison.Ordinal);
     }
@@ -258,7 +258,7 @@ public sealed class NetTests
         var time = new ManualTime();
         using var rig = new NetRig(
             variant, options: new NetOptions { Mac = NetRig.Mac, SendLimit = 7200, ReceiveLimit = 7200 }, time: time);
-        ulong at = rig.Place(NetRig.Frame(60));
+        ulong at = rig.Driver.Place(NetRig.Frame(60));
         for (int i = 0; i < 100; i++)
         {
             rig.Transmit.Add(new Buffer(at, 72, false));
@@ -296,11 +296,11 @@ public sealed class NetTests
 
     private static byte Command(NetRig rig, byte[] command)
     {
-        ulong ack = rig.Place([0xee]);
-        rig.Driver.Queues[4].Add(new Buffer(rig.Place(command), (uint)command.Length, false), new Buffer(ack, 1, true));
+        ulong ack = rig.Driver.Place([0xee]);
+        rig.Driver.Queues[4].Add(new Buffer(rig.Driver.Place(command), (uint)command.Length, false), new Buffer(ack, 1, true));
         rig.Driver.Kick(4);
         Assert.True(rig.Driver.Queues[4].TryTake(out _, out uint length));
         Assert.Equal(1u, length);
-        return rig.Fetch(ack, 1)[0];
+        return rig.Driver.Fetch(ack, 1)[0];
     }
 }

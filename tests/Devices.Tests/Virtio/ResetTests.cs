@@ -99,7 +99,7 @@ public sealed class ResetTests
         Assert.Equal(8, rig.Disk.InFlight.Count);
         rig.Driver.Transport.TakeInterrupts();
         int interrupts = rig.Rig.Interrupts;
-        byte[] rings = rig.Fetch(TestDriver.RingStart, 0x4000);
+        byte[] rings = rig.Driver.Fetch(TestDriver.RingStart, 0x4000);
         ulong status = rig.LastStatus;
 
         rig.Driver.Transport.Status = 0;
@@ -113,7 +113,7 @@ public sealed class ResetTests
         }
 
         Assert.Equal(0u, rig.Driver.Transport.Status);
-        Assert.Equal(rings, rig.Fetch(TestDriver.RingStart, 0x4000));
+        Assert.Equal(rings, rig.Driver.Fetch(TestDriver.RingStart, 0x4000));
         Assert.Equal(0xee, rig.Queue.Read<byte>(status));
         Assert.Equal(interrupts, rig.Rig.Interrupts);
         rig.Disk.Immediate = true;
@@ -133,7 +133,7 @@ public sealed class ResetTests
         rig.Add(BlockRig.In, 2, data, 512, out _, queue: 1);
         rig.Driver.Kick(0);
         rig.Driver.Kick(1);
-        byte[] rings = rig.Fetch(TestDriver.RingStart, 0x4000);
+        byte[] rings = rig.Driver.Fetch(TestDriver.RingStart, 0x4000);
         rig.Driver.Transport.ResetQueue(0);
         Assert.True(rig.Driver.Transport.IsQueueResetting(0));
         rig.Disk.Complete(2);
@@ -142,7 +142,7 @@ public sealed class ResetTests
         Assert.True(rig.Driver.Transport.IsQueueResetting(0));
         rig.Disk.Complete(0);
         Assert.False(rig.Driver.Transport.IsQueueResetting(0));
-        Assert.Equal(rings, rig.Fetch(TestDriver.RingStart, 0x4000));
+        Assert.Equal(rings, rig.Driver.Fetch(TestDriver.RingStart, 0x4000));
         rig.Disk.Immediate = true;
         rig.Driver.SetUpQueue(0);
         Assert.Equal(0, rig.Do(BlockRig.In, 0, data, 512));
@@ -207,10 +207,10 @@ public sealed class ResetTests
         rig.Disk.Complete(0);
         vcpu.Join();
         Assert.Equal(0u, status);
-        byte[] after = rig.Fetch(0, (int)TestRig.LowMemory);
+        byte[] after = rig.Driver.Fetch(0, (int)TestRig.LowMemory);
         Assert.Empty(rig.Disk.InFlight);
         rig.Rig.RunLoop();
-        Assert.Equal(after, rig.Fetch(0, (int)TestRig.LowMemory));
+        Assert.Equal(after, rig.Driver.Fetch(0, (int)TestRig.LowMemory));
     }
 
     [Fact]

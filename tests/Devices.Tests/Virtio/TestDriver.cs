@@ -1,3 +1,4 @@
+using Vmm.Devices.Memory;
 using Vmm.Devices.Virtio;
 
 namespace Vmm.Devices.Tests.Virtio;
@@ -88,7 +89,7 @@ internal sealed class TestDriver
     {
         uint size = queueSize != 0 ? queueSize : Transport.QueueMaxSize(index);
         ulong start = RingBase + ((ulong)index * RingGap);
-        _rig.Memory.Write(new Devices.Memory.GuestAddress(start), new byte[(size * 32) + 256]);
+        _rig.Memory.Write(new GuestAddress(start), new byte[(size * 32) + 256]);
 
         bool eventIndex = (Features & VirtioFeatures.EventIndex) != 0;
         TestDriverQueue queue = (Features & VirtioFeatures.RingPacked) != 0
@@ -112,6 +113,21 @@ internal sealed class TestDriver
         _next += (bytes + 15) & ~15UL;
         Assert.True(_next <= TestRig.LowMemory);
         return at;
+    }
+
+    /// <summary>Puts data for the device somewhere; where.</summary>
+    public ulong Place(ReadOnlySpan<byte> bytes)
+    {
+        ulong at = Allocate((ulong)bytes.Length);
+        _rig.Memory.Write(new GuestAddress(at), bytes);
+        return at;
+    }
+
+    public byte[] Fetch(ulong address, int length)
+    {
+        byte[] bytes = new byte[length];
+        _rig.Memory.Read(new GuestAddress(address), bytes);
+        return bytes;
     }
 
     /// <summary>Notifies if the device wants it, and lets the loop run.</summary>
