@@ -99,11 +99,9 @@ internal static class KernelNames
         string cache = Environment.GetEnvironmentVariable("VMM_CACHE") is { Length: > 0 } chosen
             ? chosen
             : CacheDirectory.OfVmm;
-        return Directory.Exists(cache)
-            ? Directory.EnumerateDirectories(cache, "kernel-*")
-                .Select(static directory => Path.Combine(directory, "bzImage"))
-                .Where(File.Exists)
-                .MaxBy(File.GetLastWriteTimeUtc)
-            : null;
+        return Subdirectories.Of(cache, "kernel-*")
+            .Select(static directory => Path.Combine(directory, "bzImage"))
+            .Where(File.Exists)
+            .MaxBy(File.GetLastWriteTimeUtc);
     }
 }

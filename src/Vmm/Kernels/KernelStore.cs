@@ -14,23 +14,16 @@ internal sealed class KernelStore(string root)
     public string Root { get; } = root;
 
     /// <summary>All complete entries, the newest last.</summary>
-    public IReadOnlyList<StoredKernel> List()
-    {
-        if (!Directory.Exists(Root))
-        {
-            return [];
-        }
-
-        return
-        [
-            .. Directory.EnumerateDirectories(Root)
-                .Where(static path => !Path.GetFileName(path).StartsWith('.'))
-                .Select(StoredKernel.TryRead)
-                .OfType<StoredKernel>()
-                .Where(static kernel => File.Exists(kernel.KernelPath))
-                .OrderBy(static kernel => kernel.Added),
-        ];
-    }
+    /// <exception cref="HostException">The directory cannot be read.</exception>
+    public IReadOnlyList<StoredKernel> List() =>
+    [
+        .. Subdirectories.Of(Root)
+            .Where(static path => !Path.GetFileName(path).StartsWith('.'))
+            .Select(StoredKernel.TryRead)
+            .OfType<StoredKernel>()
+            .Where(static kernel => File.Exists(kernel.KernelPath))
+            .OrderBy(static kernel => kernel.Added),
+    ];
 
     public StoredKernel? Newest => List() is [.., var newest] ? newest : null;
 
@@ -129,7 +122,7 @@ internal sealed class KernelStore(string root)
     /// more.</summary>
     private void Sweep()
     {
-        foreach (string path in Directory.EnumerateDirectories(Root, ".*"))
+        foreach (string path in Subdirectories.Of(Root, ".*"))
         {
             string owner = Path.GetExtension(path).TrimStart('.');
             if (owner.All(char.IsAsciiDigit) && owner.Length > 0 && !Directory.Exists($"/proc/{owner}"))

@@ -40,27 +40,14 @@ internal sealed class MachineStore(string root, Func<string> runtime)
     public string Root { get; } = root;
 
     /// <summary>All machines by name, those with a damaged record, too.</summary>
-    public IReadOnlyList<MachineFolder> List()
-    {
-        try
-        {
-            return
-            [
-                .. Directory.EnumerateDirectories(Root)
-                    .Where(static path => MachineName.IsValid(Path.GetFileName(path)))
-                    .Order(StringComparer.Ordinal)
-                    .Select(static path => new MachineFolder(path)),
-            ];
-        }
-        catch (DirectoryNotFoundException)
-        {
-            return [];
-        }
-        catch (Exception error) when (FileErrors.Describe(error) is { } why)
-        {
-            throw new HostException($"{Root}: {why}");
-        }
-    }
+    /// <exception cref="HostException">The directory cannot be read.</exception>
+    public IReadOnlyList<MachineFolder> List() =>
+    [
+        .. Subdirectories.Of(Root)
+            .Where(static path => MachineName.IsValid(Path.GetFileName(path)))
+            .Order(StringComparer.Ordinal)
+            .Select(static path => new MachineFolder(path)),
+    ];
 
     /// <summary>The directory of a machine, whether it is there or not.</summary>
     /// <param name="name">A valid one.</param>
@@ -285,7 +272,7 @@ internal sealed class MachineStore(string root, Func<string> runtime)
     /// and is perhaps in another PID name space.</summary>
     private void Sweep()
     {
-        foreach (string path in Directory.EnumerateDirectories(Root, Hidden + "*"))
+        foreach (string path in Subdirectories.Of(Root, Hidden + "*"))
         {
             string owner = Path.GetExtension(path).TrimStart('.');
             if (owner.Length > 0 && owner.All(char.IsAsciiDigit) && !Directory.Exists($"/proc/{owner}") && !new MachineFolder(path).IsRunning)

@@ -39,6 +39,16 @@ public sealed class KernelStoreTests : IDisposable
         Assert.Null(_store.Owner("/boot/vmlinuz-6.1.0-1-test"));
     }
 
+    /// <summary>It is not said that there are none.</summary>
+    [Fact]
+    public void A_store_that_cannot_be_read_is_an_error_with_its_path()
+    {
+        Assert.Empty(_store.List());
+        File.CreateSymbolicLink(_store.Root, _store.Root);          // for root, too
+        HostException error = Assert.Throws<HostException>(_store.List);
+        Assert.StartsWith(_store.Root + ": ", error.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_run_loads_each_file_once_and_reports_first_what_the_kernel_lacks()
     {

@@ -96,7 +96,7 @@ internal sealed class BootCache(string root)
     public IReadOnlyList<CachedBoot> List()
     {
         var boots = new List<CachedBoot>();
-        foreach (string directory in Directories())
+        foreach (string directory in Subdirectories.Of(root))
         {
             try
             {
@@ -112,22 +112,6 @@ internal sealed class BootCache(string root)
         }
 
         return [.. boots.OrderByDescending(static boot => boot.Used)];
-    }
-
-    private string[] Directories()
-    {
-        try
-        {
-            return Directory.GetDirectories(root);
-        }
-        catch (DirectoryNotFoundException)
-        {
-            return [];
-        }
-        catch (Exception error) when (FileErrors.Describe(error) is { } why)
-        {
-            throw new HostException($"{root}: {why}");
-        }
     }
 
     /// <summary>Deletes those that no run can go on from any more, and then those that were not used for longest, until the rest takes no
