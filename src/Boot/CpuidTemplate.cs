@@ -1,4 +1,4 @@
-using System.Text;
+using System.Buffers.Binary;
 
 namespace Vmm.Boot;
 
@@ -138,7 +138,7 @@ public sealed class CpuidTemplate
     {
         // "KVMKVMKVM" and three zero bytes. Documentation/virt/kvm/x86/cpuid.rst.
         table.Put(
-            Hypervisor, options.TscKhz == 0 ? KvmFeatures : KvmTiming, FourLetters("KVMK"), FourLetters("VMKV"), 'M');
+            Hypervisor, options.TscKhz == 0 ? KvmFeatures : KvmTiming, FourLetters("KVMK"u8), FourLetters("VMKV"u8), 'M');
 
         CpuidEntry features = table.Get(KvmFeatures);
         uint eax = options.HideHypercalls ? features.Eax & ~HypercallFeatures : features.Eax;
@@ -189,11 +189,11 @@ public sealed class CpuidTemplate
     private static bool IsAmd(CpuidEntry vendor)
     {
         (uint, uint, uint) name = (vendor.Ebx, vendor.Edx, vendor.Ecx);
-        return name == (FourLetters("Auth"), FourLetters("enti"), FourLetters("cAMD"))
-            || name == (FourLetters("Hygo"), FourLetters("nGen"), FourLetters("uine"));
+        return name == (FourLetters("Auth"u8), FourLetters("enti"u8), FourLetters("cAMD"u8))
+            || name == (FourLetters("Hygo"u8), FourLetters("nGen"u8), FourLetters("uine"u8));
     }
 
-    private static uint FourLetters(string text) => BitConverter.ToUInt32(Encoding.ASCII.GetBytes(text));
+    private static uint FourLetters(ReadOnlySpan<byte> text) => BinaryPrimitives.ReadUInt32LittleEndian(text);
 
     /// <summary>The features that add instructions for programs. XSAVES is not one: it needs privilege level 0.</summary>
     private static CpuFeatureSet ForPrograms(CpuFeatureSet features) =>

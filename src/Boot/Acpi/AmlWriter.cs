@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Text;
 
 namespace Vmm.Boot.Acpi;
 
@@ -93,7 +92,7 @@ internal sealed class AmlWriter(TableWriter bytes)
     public void String(string text)
     {
         bytes.U8(StringPrefix);
-        bytes.Bytes(Encoding.ASCII.GetBytes(text));
+        bytes.Ascii(text, text.Length);
         bytes.U8(0);
     }
 

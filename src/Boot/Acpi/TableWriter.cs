@@ -1,5 +1,5 @@
+using System.Buffers;
 using System.Buffers.Binary;
-using System.Text;
 
 namespace Vmm.Boot.Acpi;
 
@@ -31,7 +31,10 @@ internal sealed class TableWriter
         ArgumentOutOfRangeException.ThrowIfGreaterThan(text.Length, width);
         Span<byte> field = Extend(width);
         field.Fill(pad);
-        Encoding.ASCII.GetBytes(text, field);
+        if (System.Text.Ascii.FromUtf16(text, field, out _) != OperationStatus.Done)
+        {
+            throw new ArgumentException("not ASCII", nameof(text));
+        }
     }
 
     public void SetU16(int at, int value) =>
