@@ -22,6 +22,17 @@ internal static unsafe partial class LibCAdditions
 
         public static int CLOCK_MONOTONIC => 1;
 
+        // Places of CPUID's leaves for __x86_get_cpuid_feature_leaf.
+        public static int CPUID_INDEX_1 => 0;
+
+        public static int CPUID_INDEX_7 => 1;
+
+        public static int CPUID_INDEX_80000001 => 2;
+
+        public static int CPUID_INDEX_D_ECX_1 => 3;
+
+        public static int CPUID_INDEX_7_ECX_1 => 6;
+
         [DllImport(Library, SetLastError = true)]
         public static extern int timerfd_create(int clock, int flags);
 
@@ -55,6 +66,11 @@ internal static unsafe partial class LibCAdditions
 
         [DllImport(Library)]
         public static extern void cfmakeraw(termios* settings);
+
+        /// <summary>The C library's answers of CPUID: EAX, EBX, ECX, EDX, then what of them can be used
+        /// (sys/platform/x86.h, since glibc 2.33).</summary>
+        [DllImport(Library)]
+        public static extern uint* __x86_get_cpuid_feature_leaf(uint place);
 
         /// <summary>poll(2). The package's leaves the last error alone.</summary>
         [DllImport(Library, EntryPoint = "poll", SetLastError = true)]
