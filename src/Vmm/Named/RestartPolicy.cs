@@ -62,7 +62,7 @@ internal readonly record struct RestartPolicy(RestartKind Kind, int? Most)
         }
 
         // 0.1, 0.2, 0.4 ... 60 s.
-        double delay = First.TotalSeconds * Math.Pow(2, Math.Min(restarts, 16));
+        double delay = Math.ScaleB(First.TotalSeconds, Math.Min(restarts, 16));
         return TimeSpan.FromSeconds(Math.Min(delay, Longest.TotalSeconds));
     }
 
