@@ -29,7 +29,7 @@ internal sealed class MachineForks(MachineStore store, ControlForkPlan plan, Mac
             int code = ExitCodes.Success;
             for (int number = 1; code == ExitCodes.Success && (number <= count || _starting.Count > 0);)
             {
-                if (number <= count && _starting.Count < Environment.ProcessorCount)
+                if (number <= count && _starting.Count < HostProcessors.Count)
                 {
                     _starting.Enqueue(Begin(number++, exact, prefix));
                     continue;

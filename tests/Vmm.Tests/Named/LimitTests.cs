@@ -131,6 +131,35 @@ public sealed class LimitTests : IDisposable
         Assert.Throws<UsageException>(() => MachineLimits.ParseMemory("1M"));
     }
 
+    [Fact]
+    public void The_processors_of_v2_are_those_of_the_narrowest_group()
+    {
+        string slice = Group("slice", "cpu", "cpu"), own = Group("slice/own", "", "");
+        Assert.Null(HostProcessors.Limit(V2(own)));
+        File.WriteAllText(Path.Combine(own, "cpu.max"), "800000 100000\n");
+        Assert.Equal(8, HostProcessors.Limit(V2(own)));
+        File.WriteAllText(Path.Combine(slice, "cpu.max"), "250000 100000\n");
+        Assert.Equal(3, HostProcessors.Limit(V2(own)));
+        File.WriteAllText(Path.Combine(slice, "cpu.max"), "50000 100000\n");
+        Assert.Equal(1, HostProcessors.Limit(V2(own)));
+        File.WriteAllText(Path.Combine(slice, "cpu.max"), "max 100000\n");
+        File.Delete(Path.Combine(own, "cpu.max"));
+        Assert.Null(HostProcessors.Limit(V2(own)));
+        Assert.InRange(HostProcessors.Count, 1, Environment.ProcessorCount);
+    }
+
+    [Fact]
+    public void The_processors_of_v1_are_those_of_the_own_group()
+    {
+        string own = Directory.CreateDirectory(Path.Combine(_root, "a")).FullName;
+        CgroupMounts mounts = CgroupMounts.Parse($"32 31 0:29 / {_root} rw,relatime - cgroup cgroup rw,cpu,cpuacct", "1:cpu,cpuacct:/a");
+        File.WriteAllText(Path.Combine(own, "cpu.cfs_period_us"), "100000\n");
+        File.WriteAllText(Path.Combine(own, "cpu.cfs_quota_us"), "-1\n");
+        Assert.Null(HostProcessors.Limit(mounts));
+        File.WriteAllText(Path.Combine(own, "cpu.cfs_quota_us"), "150000\n");
+        Assert.Equal(2, HostProcessors.Limit(mounts));
+    }
+
     private CgroupMounts V2(string own) => CgroupMounts.Parse(
         $"41 31 0:38 / {_root} rw,relatime - cgroup2 cgroup2 rw", $"0::{own[_root.Length..]}");
 

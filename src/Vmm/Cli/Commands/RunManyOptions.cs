@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Vmm.Cli.Targets;
 using Vmm.Host;
+using Vmm.Named.Limits;
 using Vmm.Run;
 using Vmm.Run.Many;
 using Vmm.Run.Many.Slurm;
@@ -167,7 +168,7 @@ internal sealed class RunManyOptions
         return new ManyOptions
         {
             Items = ofAll.Value(Shard) is { } shard ? RunItems.Take(items, static item => item.Name, RunItems.ParseShard(shard)) : items,
-            Parallel = ofAll.Value(Parallel) is { } parallel ? ParseParallel(parallel) : Math.Max(1, Environment.ProcessorCount / cpus),
+            Parallel = ofAll.Value(Parallel) is { } parallel ? ParseParallel(parallel) : Math.Max(1, HostProcessors.Count / cpus),
             IsParallelGiven = ofAll.Value(Parallel) is not null,
             Place = ofAll.Value(On) is { } place ? SlurmPlace.Parse(place) : null,
             FailFast = ofAll.Has(_failFast),
