@@ -16,7 +16,7 @@ namespace Vmm.Cli;
 internal sealed record NamedLife(BackgroundMachine Life, string? ForkName, ForkImage? Fork, int? MostForks = null)
 {
     /// <summary>The machine with what is its own. One that was forked has the command line of another one, with which it must share no
-    /// name of the host: its sockets are beside its control socket, and no port of the host leads into it.</summary>
+    /// name of the host: it writes to no file of that one, its sockets are beside its control socket, and no port of the host leads into it.</summary>
     public MachineSpec For(MachineSpec spec)
     {
         string control = Life.ControlPath;
@@ -37,6 +37,7 @@ internal sealed record NamedLife(BackgroundMachine Life, string? ForkName, ForkI
         return spec with
         {
             Name = ForkName,
+            Disks = ForkWriter.OfForks(spec).Disks,
             Vsock = spec.Vsock is null ? null : new VsockSpec(Path.Combine(directory, "vsock"), AnyCid()),
             Ports = [.. spec.Ports.Select(port => port with { Path = Path.Combine(directory, $"port-{port.Name}") })],
             Nets = [.. spec.Nets.Select(static net => net with { Mac = null, Published = [] })],

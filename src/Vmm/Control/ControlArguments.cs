@@ -22,7 +22,7 @@ internal sealed record BalloonArguments(ulong Bytes);
 [JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record SnapshotArguments(string Directory, bool Stop = false, bool Live = false, string? Diff = null);
 
-/// <param name="Files">Whole paths of empty files: for memory, for state, and for what was written to each ephemeral disk.</param>
+/// <param name="Files">Whole paths of empty files: for memory, for state, and for the overlay of each disk that has one.</param>
 /// <param name="Asked">The guest itself asked for it (<c>--fork-port</c>): it is told once it is done.</param>
 [JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed record ForkArguments(IReadOnlyList<string> Files, bool Asked = false);

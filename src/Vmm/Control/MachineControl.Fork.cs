@@ -60,7 +60,7 @@ internal sealed partial class MachineControl
             Cpus = _spec.Cpus,
             Agent = _guest is not null,
             StopTimeout = _machine.StopTimeout.TotalSeconds,
-            Overlays = Overlays.Of(_spec).Count,
+            Overlays = Overlays.Of(ForkWriter.OfForks(_spec)).Count,
         };
     }
 

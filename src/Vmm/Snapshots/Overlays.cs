@@ -1,3 +1,4 @@
+using Vmm.Backends.Disks;
 using Vmm.Host;
 using Vmm.Machines;
 
@@ -10,7 +11,15 @@ internal static class Overlays
     public static IReadOnlyList<int> Of(MachineSpec spec) =>
         [.. Enumerable.Range(0, spec.Disks.Count).Where(disk => spec.Disks[disk].Ephemeral)];
 
-    /// <summary>Opens that of a disk once more. While the machine is quiesced.</summary>
+    /// <summary>Opens that of a disk once more, when all that the guest has written is in it: its tables are written late. While the
+    /// machine is quiesced.</summary>
     /// <returns>Null where the disk has none after all.</returns>
-    public static FileDescriptor? Open(Machine machine, int disk) => (machine.Disks[disk].Disk.Backend.File as HostFile)?.Duplicate();
+    /// <exception cref="HostException">The host has no room for the tables.</exception>
+    public static FileDescriptor? Open(Machine machine, int disk)
+    {
+        DiskNode backend = machine.Disks[disk].Disk.Backend;
+        return backend.Flush()
+            ? (backend.File as HostFile)?.Duplicate()
+            : throw new HostException($"{backend.File.Path}: its tables cannot be written");
+    }
 }

@@ -131,7 +131,7 @@ internal sealed class BackgroundOptions
         return life.Finish(Tell(life, () =>
         {
             using ForkImage? fork = result.GetValue(_fork) is { } number
-                ? ForkImage.TakeOver(ForkNumber.Parse(number), Overlays.Of(spec).Count)
+                ? ForkImage.TakeOver(ForkNumber.Parse(number), Overlays.Of(ForkWriter.OfForks(spec)).Count)
                 : null;
             return live(new NamedLife(life, result.GetValue(_forkName), fork, ReadForks(result)));
         }));

@@ -5,7 +5,7 @@ using Vmm.Host;
 namespace Vmm.Snapshots.Forks;
 
 /// <summary>What the forks of a machine begin with, in files without names: they are gone when the last process that has them open is,
-/// however it ends. Memory first, then all other state, then the writes to each ephemeral disk.</summary>
+/// however it ends. Memory first, then all other state, then the overlay of each disk that has one.</summary>
 internal sealed class ForkFiles : IDisposable
 {
     private readonly List<FileDescriptor> _files = [];

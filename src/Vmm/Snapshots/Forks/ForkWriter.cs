@@ -24,10 +24,10 @@ internal static class ForkWriter
                     + "make one with 'vmm disk', and give that as root");
             }
 
-            if (!disk.Ephemeral && !disk.ReadOnly)
+            if (!disk.Ephemeral && !disk.ReadOnly && disk.Overlay is null)
             {
                 throw new UsageException($"disk {i}, {disk.Path}: the machine writes to it, and so would its forks; start it with "
-                    + $"--disk {disk.Path},ephemeral or ,readonly");
+                    + $"--disk {disk.Path},overlay=FILE, which keeps what it writes there, or with ,ephemeral or ,readonly");
             }
         }
 
@@ -40,6 +40,12 @@ internal static class ForkWriter
             }
         }
     }
+
+    /// <summary>What the machines that go on from there are: what they write to a disk is theirs, and gone with them.</summary>
+    public static MachineSpec OfForks(MachineSpec spec) => spec with
+    {
+        Disks = [.. spec.Disks.Select(static disk => disk.Overlay is null ? disk : disk with { Overlay = null, Ephemeral = true })],
+    };
 
     /// <param name="machine">It runs. Not from one of its vCPUs' threads or its loop's; one at a time.</param>
     /// <param name="paths">Of <see cref="ForkFiles"/>.</param>
@@ -70,10 +76,10 @@ internal static class ForkWriter
     /// <param name="files">As many as <see cref="ForkFiles"/> has, empty.</param>
     public static ForkReport Write(Machine machine, IReadOnlyList<FileDescriptor> files)
     {
-        IReadOnlyList<int> overlays = Overlays.Of(machine.Spec);
+        IReadOnlyList<int> overlays = Overlays.Of(OfForks(machine.Spec));
         if (files.Count != 2 + overlays.Count)
         {
-            throw new UsageException("arguments.files: takes a file for memory, one for state, and one for each ephemeral disk");
+            throw new UsageException("arguments.files: takes a file for memory, one for state, and one for each disk with an overlay");
         }
 
         machine.Ram.Server?.Complete();
