@@ -8,11 +8,12 @@ namespace Vmm.Guest.Tests;
 public sealed class BootCacheTests
 {
     // The last is how often the guest's kernel was told of a new generation ID (ACPI's event 5): those that go on from another wait for it.
-    private const string Script = "dmesg | grep -m1 'as init process'; cat /proc/sys/kernel/random/uuid; date +%s; hostname; echo $A; pwd; cat; "
+    private const string Script = "echo $(dmesg | grep -m1 'as init process') $(grep -m1 ' _text$' /proc/kallsyms); cat /proc/sys/kernel/random/uuid; date +%s; hostname; echo $A; pwd; cat; "
         + "echo; head -c 16 /dev/urandom | od -An -tx8; cd /sys/firmware/acpi/interrupts; "
         + "while read n rest < gpe05 && test $n -lt $F; do sleep 0.1; done; echo $n; exit 3";
 
-    /// <summary>A line of the kernel's log tells to the microsecond when process 1 began: two that are the same are of one boot.</summary>
+    /// <summary>A line of the kernel's log tells to the microsecond when process 1 began: two that are the same are of one boot. So is where
+    /// the kernel lies (KASLR): each entry has what its boot drew, which KernelUnpackerTests.Two_boots_differ shows to differ.</summary>
     [KvmFact]
     [NotInBochs(NotInBochsAttribute.TakesTooLong)]
     public void The_second_run_does_not_boot_and_has_its_own_clock_numbers_and_surroundings()
@@ -24,6 +25,7 @@ public sealed class BootCacheTests
         Assert.Equal(["one", "one", "/tmp", "hello"], first[3..7]);
         Assert.Equal(["two", "two", "/", "once more"], second[3..7]);
         Assert.Equal(["three", "three", "/root", "beside"], third[3..7]);
+        Assert.Matches("ffffffff[0-9a-f]{8} T _text$", first[0]);
         Assert.Equal([first[0], first[0]], [second[0], third[0]]);
         Assert.Equal(3, new[] { first[1], second[1], third[1] }.Distinct().Count());
         Assert.Equal(3, new[] { first[7], second[7], third[7] }.Distinct().Count());

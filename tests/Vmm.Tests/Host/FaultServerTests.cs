@@ -271,7 +271,8 @@ public sealed class FaultServerTests : IDisposable
     [DllImport("vmmnative")]
     private static extern unsafe uint vmm_checksum(byte* bytes, ulong count);
 
-    private sealed class Served(FileDescriptor file, uint[] checksums) : ISavedMachine
+    /// <summary>Memory that comes from a file as it is touched.</summary>
+    internal sealed class Served(FileDescriptor file, uint[] checksums) : ISavedMachine
     {
         private readonly MemoryFileTests.FileOnly _file = new(file);
 
