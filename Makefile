@@ -6,7 +6,7 @@ export DOTNET_NOLOGO = 1
 BUILD = dotnet build Vmm.sln -c Release --nologo -v quiet -clp:NoSummary
 SOURCES := $(shell find src -path src/Daemon -prune -o \( -name "*.cs" -o -name "*.csproj" -o -name "*.c" -o -name start.order \) -print) Directory.Build.props Directory.Packages.props global.json
 
-.PHONY: demo test test-distro build publish publish-daemon guest install deb check-package reference deps start-order bench-start bench-boot bench-run bench-machines soak-snapshots check-timeline check-page format check-format clean bench bench-allocations bench-peers bench-devices
+.PHONY: demo test test-distro build publish publish-daemon guest install deb check-package reference deps start-order bench-start bench-boot bench-run bench-machines bench-restore soak-snapshots check-timeline check-page format check-format clean bench bench-allocations bench-peers bench-devices
 
 ## demo: run a shell in a machine under Debian's own kernel (a few commands when standard input is no terminal)
 demo:
@@ -61,6 +61,10 @@ bench-boot: publish guest
 ## bench-run: what vmm run adds to a boot, its streams beside socat, its shares beside QEMU, eight at once
 bench-run: publish guest
 	@scripts/bench-run
+
+## bench-restore: a saved machine's way to its next instruction by each --lazy, beside a cold start, and what is read for it
+bench-restore: publish guest
+	@scripts/bench-restore
 
 ## bench-machines: what a name costs, vmm ps and vmmd with a hundred machines, starts through vmmd, vmm exec
 bench-machines: publish publish-daemon guest
