@@ -57,6 +57,8 @@ public sealed class ForkGuestTests : IDisposable
             WaitForLog(name, $"went on: {(name == "t" ? "vmm" : name)}");
         }
 
+        GoesBack("t-1", own[1]);
+
         // What runs when it asks goes on in all three, and each knows which one it is.
         Assert.Equal((1, ""), Said(Vmm("exec", "t-1", "--", "/run/vmm-fork", "1")));
         Assert.Equal((1, ""), Said(Vmm("exec", "t", "--", "/run/vmm-fork", $"{FromInside + 1}")));
@@ -73,6 +75,33 @@ public sealed class ForkGuestTests : IDisposable
         Assert.Equal(0, Vmm(["rm", "-f", "t", .. names, .. Enumerable.Range(Forks + 1, FromInside).Select(static i => $"t-{i}")]).Code);
         Assert.Empty(Directory.EnumerateFileSystemEntries(_folder["run/vmm"]));
         Assert.Empty(Directory.EnumerateFileSystemEntries(_folder[".local/state/vmm/machines"]));
+    }
+
+    /// <summary>A fork goes back to where it was forked. It is itself each time, what runs goes on from then, and what was started since is lost.
+    /// (three-machines.sh takes others back to snapshots.)</summary>
+    /// <param name="own">What <see cref="Own"/> said.</param>
+    private void GoesBack(string name, string[] own)
+    {
+        const string Identity = "hostname; cat /etc/machine-id; cat /sys/class/net/eth0/address", Random = "head -c 16 /dev/urandom | od -An -tx8";
+        var random = new HashSet<string>(StringComparer.Ordinal);
+        for (int i = 1; i <= 2; i++)
+        {
+            using VmmProcess started = Start(["exec", name, "--", "sh", "-c", "touch /mark; echo up; exec sleep 1000"]);
+            started.Output.WaitFor("up\n");
+            VmmProcess.Ended back = Vmm("rewind", name);
+            Assert.True(back.Code == 0, back.Error);
+            started.CloseInput();
+            VmmProcess.Ended lost = started.WaitForEnd();
+            Assert.Equal(125, lost.Code);
+            Assert.Contains("sh: the machine went back to its snapshot while it ran", lost.Error, StringComparison.Ordinal);
+            string[] now = Vmm("exec", name, "--", "sh", "-c", $"{Identity}; {Random}; ls -d /mark").Output.Split(
+                '\n', StringSplitOptions.RemoveEmptyEntries);
+            Assert.Equal(own[..3], now[..3]);
+            Assert.True(random.Add(now[3]), "random numbers came again");
+            Assert.Equal(4, now.Length);
+            Assert.Equal(0, Vmm("exec", name, "--", "sh", "-c", $"echo back {i} > /go").Code);
+            WaitForLog(name, $"went on: back {i}");
+        }
     }
 
     /// <summary>Two commands race for names, sockets and memory.</summary>

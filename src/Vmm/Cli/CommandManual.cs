@@ -174,8 +174,13 @@ internal sealed partial record CommandManual(string[] Synopsis, string[] Paragra
                     + "were written to since are put back, and its devices' state. So a test can begin from one state again and again, in milliseconds.",
                 "The first time after a 'vmm snapshot' without --live all memory is compared. Ephemeral disks go back, too; a machine "
                     + "that wrote to another disk since is refused, and goes on. The snapshot has to be whole, no diff. docs/snapshots.md tells more.",
+                "What runs in a machine of 'vmm run' goes on from then, and 'vmm exec' that were started since end with 125. Shared directories, the "
+                    + "host's files as root among them, cannot go back: use --root FILE or --root none.",
             ],
-            [new("vmm snapshot --live ./fuzz.sock start; while run_test; do vmm rewind ./fuzz.sock; done", "each test begins from the same state")]),
+            [
+                new("vmm snapshot fuzz warm; for t in a b c; do vmm exec fuzz -- \"./$t\"; vmm rewind fuzz; done", "each test begins from the same state"),
+                new("vmm snapshot --live ./vm.sock start; while run_test; do vmm rewind ./vm.sock; done", "a machine with its own control socket"),
+            ]),
         "vmm restore" => new(
             ["[OPTION...] DIR"],
             [

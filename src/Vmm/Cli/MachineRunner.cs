@@ -24,7 +24,7 @@ internal static class MachineRunner
                 using Machine machine = fork is null ? Machine.Build(options, before: next) : Machine.Restore(options.GoingOn(), fork, before: next);
                 if (fork is not null)
                 {
-                    machine.ForkPort?.Settle(ForkRequests.InFork(fork.Number.Number, fork.Number.IsAsked));
+                    fork.Settle(machine);
                 }
 
                 fork = null;

@@ -79,7 +79,7 @@ internal sealed record ControlEvent
     /// <summary>Of <c>credit</c>: so much more input may come. Of <c>lost</c>: so much was left out here.</summary>
     public long? Bytes { get; init; }
 
-    /// <summary>Of <c>exited</c>: <c>exit</c>, <c>signal</c>, <c>exec</c>, <c>directory</c>, <c>user</c>, <c>resources</c>.
+    /// <summary>Of <c>exited</c>: <c>exit</c>, <c>signal</c>, <c>exec</c>, <c>directory</c>, <c>user</c>, <c>resources</c>, <c>rewound</c>.
     /// </summary>
     public string? How { get; init; }
 

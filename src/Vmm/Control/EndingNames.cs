@@ -5,7 +5,8 @@ namespace Vmm.Control;
 /// <summary>What the control protocol calls the ends of a guest's processes: <c>how</c> of its event <c>exited</c>.</summary>
 internal static class EndingNames
 {
-    private const string Exit = "exit", Signal = "signal", Exec = "exec", Directory = "directory", User = "user", Resources = "resources";
+    private const string Exit = "exit", Signal = "signal", Exec = "exec", Directory = "directory", User = "user", Resources = "resources",
+        Rewound = "rewound";
 
     public static string NameOf(AgentEnding how) => how switch
     {
@@ -14,6 +15,7 @@ internal static class EndingNames
         AgentEnding.Exec => Exec,
         AgentEnding.Directory => Directory,
         AgentEnding.User => User,
+        AgentEnding.Rewound => Rewound,
         _ => Resources,
     };
 
@@ -25,6 +27,7 @@ internal static class EndingNames
         Exec => AgentEnding.Exec,
         Directory => AgentEnding.Directory,
         User => AgentEnding.User,
+        Rewound => AgentEnding.Rewound,
         _ => AgentEnding.Resources,
     };
 }

@@ -25,6 +25,20 @@ internal interface IControlledGuest
     /// <summary>Can it connect to another vmm? It cannot by a serial line.</summary>
     bool CanHold { get; }
 
+    /// <summary>What it went on from when it started, if it did, was a machine of somebody's that was saved or forked: it may go back there.
+    /// </summary>
+    bool HasOrigin { get; }
+
+    /// <summary>The machine's state is what it was when it was saved: processes that run for others are lost, and its agent has to be heard
+    /// anew. While the machine stands still and the loop is held.</summary>
+    /// <param name="toOrigin">It was saved or forked as another machine, from which this one went on.</param>
+    /// <exception cref="Vmm.Host.ErrnoException">The host cannot.</exception>
+    void WentBack(bool toOrigin);
+
+    /// <summary>After <see cref="WentBack"/>, when it runs.</summary>
+    /// <param name="back">Called once its agent has answered and its processes go on. Not called where the machine ends instead.</param>
+    void WhenBack(Action back);
+
     /// <summary>Lets them go on.</summary>
     /// <param name="hasAsked">The guest asked for the forks, which there are now.</param>
     void LetGo(bool hasAsked);

@@ -11,10 +11,10 @@ internal sealed partial class MachineControl
     private void GoBack(ControlAnswer answer)
     {
         CheckMayBegin();
-        if (_guest is not null)
+        CheckGuestHolds();
+        if (_guest is not null && _isPaused)
         {
-            throw new ControlException("failed", "a machine of 'vmm run' cannot go back: what its agent and this host know of each other would not fit "
-                + "any more; 'vmm restore' makes another from its snapshot");
+            throw new ControlException("not-now", "it is paused: resume it first, so that its agent can have its programs go on");
         }
 
         if (_spec.HasOtherPrograms)
@@ -23,19 +23,42 @@ internal sealed partial class MachineControl
                 + "it runs; 'vmm restore' makes another machine from its snapshot");
         }
 
-        Try(() => SnapshotWriter.CheckKind(_machine));
-        (bool wasPaused, _isSaving) = (_isPaused, true);
-        Begin("vmm-rewind", () => Rewind.Run(_machine, _since, RewindPatience, wasPaused), (report, failure) =>
+        bool toOrigin = _since.IsOrigin;
+        if (toOrigin && _guest is { HasOrigin: false })
         {
-            _isSaving = false;
-            if (report is not null)
+            throw new ControlException("failed", Rewind.NoSnapshot);
+        }
+
+        (bool wasPaused, _isSaving, _isGoingBack) = (_isPaused, true, true);
+        _isHeld = _guest is not null;
+        Begin(
+            "vmm-rewind",
+            () => Rewind.Run(_machine, _since, RewindPatience, wasPaused, () => _guest?.WentBack(toOrigin)),
+            (report, failure) =>
             {
-                answer.Done(new ControlRewound(Seconds(report.Pause), report.MemoryBytes), ControlJson.Default.ControlRewound);
-            }
-            else
-            {
-                answer.Fail("failed", Explain(failure!));
-            }
-        });
+                if (report is null || _guest is null)
+                {
+                    WentBack(report, failure, answer);
+                }
+                else
+                {
+                    _guest.WhenBack(() => WentBack(report, null, answer));
+                }
+            });
+    }
+
+    private void WentBack(RewindReport? report, Exception? failure, ControlAnswer answer)
+    {
+        _isSaving = _isGoingBack = _isHeld = false;
+        if (report is not null)
+        {
+            answer.Done(new ControlRewound(Seconds(report.Pause), report.MemoryBytes), ControlJson.Default.ControlRewound);
+        }
+        else
+        {
+            answer.Fail("failed", Explain(failure!));
+        }
+
+        DoWaiting();
     }
 }

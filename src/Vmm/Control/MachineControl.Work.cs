@@ -15,7 +15,7 @@ internal sealed partial class MachineControl
     {
         if (_isSaving)
         {
-            throw new ControlException("not-now", "it is being saved");
+            throw new ControlException("not-now", _isGoingBack ? "it goes back to its snapshot" : "it is being saved");
         }
 
         if (_isForking)

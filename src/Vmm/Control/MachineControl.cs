@@ -18,7 +18,7 @@ internal sealed partial class MachineControl : IControlTarget
     private HostThread? _pausing, _saving;
     private LoopTimer? _stopTimer;
     private readonly List<Action> _waiting = [];     // until the guest's command runs, or it was forked; as many as clients may have in flight
-    private bool _isPaused, _isPausing, _isStopping, _isSaving, _isForking;
+    private bool _isPaused, _isPausing, _isStopping, _isSaving, _isGoingBack, _isForking;
 
     /// <param name="version">Of vmm.</param>
     /// <param name="guest">Null where no agent runs in it.</param>

@@ -24,8 +24,8 @@ internal sealed record FreshIdentity
     /// <summary>Null where it stays.</summary>
     public string? Hostname { get; init; }
 
-    /// <summary>Write another /etc/machine-id, where the guest has one.</summary>
-    public bool RenewsMachineId { get; init; }
+    /// <summary>32 hexadecimal digits for /etc/machine-id, where the guest has one. Null where it stays.</summary>
+    public string? MachineId { get; init; }
 
     /// <summary>Addresses of network cards that the guest knows, and those that they get.</summary>
     public IReadOnlyList<(ReadOnlyMemory<byte> From, ReadOnlyMemory<byte> To)> Cards { get; init; } = [];
@@ -33,12 +33,17 @@ internal sealed record FreshIdentity
     /// <summary>For a guest that goes on under a name of its own.</summary>
     /// <param name="name">Of the machine; also the guest's host name.</param>
     /// <param name="cards">All of the machine, after the state was loaded.</param>
-    public static FreshIdentity Named(string name, IEnumerable<VirtioNet> cards) => new()
+    public static FreshIdentity Named(string name, IEnumerable<VirtioNet> cards)
     {
-        Hostname = name.Replace('_', '-')[..Math.Min(name.Length, MostHostname)],
-        RenewsMachineId = true,
-        Cards = [.. cards.Where(static card => !card.FormerMac.IsEmpty).Select(static card => (card.FormerMac, card.Mac))],
-    };
+        Span<byte> random = stackalloc byte[MachineIdBytes];
+        SystemRandom.Fill(random);
+        return new FreshIdentity
+        {
+            Hostname = name.Replace('_', '-')[..Math.Min(name.Length, MostHostname)],
+            MachineId = Convert.ToHexStringLower(random),
+            Cards = [.. cards.Where(static card => !card.FormerMac.IsEmpty).Select(static card => (card.FormerMac, card.Mac))],
+        };
+    }
 
     /// <summary>Sets the guest's time of day to the host's: a kernel without a driver for the RTC would be in 1970.</summary>
     public static void SendClock(AgentSession session)
@@ -66,10 +71,9 @@ internal sealed record FreshIdentity
             session.Tell(AgentFrameType.Hostname, Encoding.UTF8.GetBytes(Hostname));
         }
 
-        if (RenewsMachineId)
+        if (MachineId is not null)
         {
-            SystemRandom.Fill(random);
-            session.Tell(AgentFrameType.MachineId, Encoding.ASCII.GetBytes(Convert.ToHexStringLower(random[..MachineIdBytes])));
+            session.Tell(AgentFrameType.MachineId, Encoding.ASCII.GetBytes(MachineId));
         }
 
         foreach ((ReadOnlyMemory<byte> from, ReadOnlyMemory<byte> to) in Cards)

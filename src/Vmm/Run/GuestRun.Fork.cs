@@ -18,6 +18,7 @@ internal sealed partial class GuestRun
     private bool _isTold;
     private bool _isSame;
     private bool _setsClock = true;
+    private FreshIdentity? _identity;
 
     /// <inheritdoc/>
     public string Record => _phase == RunPhase.Running ? Encoding.UTF8.GetString(StateWriter.Save(new RunRecord(_options))) : "";
@@ -99,7 +100,7 @@ internal sealed partial class GuestRun
             return;
         }
 
-        FreshIdentity identity = _isSame ? FreshIdentity.Same : FreshIdentity.Named(_options.Hostname, _machine.Nets);
+        FreshIdentity identity = _isSame ? FreshIdentity.Same : _identity ??= FreshIdentity.Named(_options.Hostname, _machine.Nets);
         (identity with { SetsClock = _setsClock }).Send(_session);
         RunSetup.LetGo(_session, (uint)fork.Number, fork.IsAsked);
         Stay();

@@ -55,6 +55,9 @@ internal sealed partial class GuestRun
                 _phase = RunPhase.TimedOut;
                 _timer.Set(Patience);
                 break;
+            case RunPhase.Running when _isGoingBack:
+                _timer.Set(LookAgain);
+                break;
             case RunPhase.Running when _options.Timeout is null || _process is null:
                 break;      // an event of the boot's timer
             case RunPhase.Running:

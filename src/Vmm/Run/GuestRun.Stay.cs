@@ -16,7 +16,21 @@ internal sealed partial class GuestRun
 
         if (_fork is { } fork && !_isTold)
         {
-            BeginFork(fork);
+            if (_isGoingBack)
+            {
+                GoOnFromThere(fork);
+            }
+            else
+            {
+                BeginFork(fork);
+            }
+
+            return;
+        }
+
+        if (_isGoingBack)
+        {
+            Back();
             return;
         }
 

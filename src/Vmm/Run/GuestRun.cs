@@ -38,6 +38,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     private RunSignals _signals = null!;
     private StreamOutput _output = null!, _error = null!;
     private StreamInput? _input;
+    private AgentSockets _sockets = null!;
     private AgentProcess? _process;
     private RunPhase _phase;
     private RunVerdict? _verdict;
@@ -131,7 +132,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     public IVsockHost Sockets(IVsockHost? others)
     {
         ErrnoException.Check(LibC.fcntl(_socketEnd.Number, LibC.F_SETFL, LibC.O_RDWR | LibC.O_NONBLOCK), "fcntl");
-        return Own(new AgentSockets(_loop, others, _socketEnd));
+        return _sockets = Own(new AgentSockets(_loop, others, _socketEnd));
     }
 
     public void Starting()
@@ -183,7 +184,11 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
 
     void IAgentOwner.Arrived(string kernel)
     {
-        _recorder.Arrived(kernel);
+        if (!_isGoingBack)
+        {
+            _recorder.Arrived(kernel);
+        }
+
         if (_fork is not null)
         {
             return;     // what runs in it comes next
@@ -336,7 +341,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
 
     private bool Forward(int signal)
     {
-        if (_phase != RunPhase.Running)
+        if (_phase != RunPhase.Running || _isGoingBack)
         {
             return false;
         }

@@ -51,6 +51,7 @@ internal sealed record RunVerdict(RunOutcome Outcome, int Code, string? Message 
             AgentEnding.Directory => NotStarted($"--workdir {directory}: {why} in the guest"),
             AgentEnding.User => NotStarted(
                 exit.Value == 3 ? $"--user {user}: no such user or group in the guest" : $"--user {user}: {why}"),
+            AgentEnding.Rewound => Failed($"{command}: the machine went back to its snapshot while it ran"),
             _ => NotStarted($"{command}: the guest could not start it: {why}"),
         };
     }

@@ -41,6 +41,9 @@ internal sealed class StreamOutput : IDisposable
     /// <inheritdoc cref="WriterThread.Flush"/>
     public bool Flush(TimeSpan patience, int interrupt = -1) => _writer.Flush(patience, interrupt);
 
+    /// <summary>What was written so far is not reported any more: its sender is gone. Nothing is pending.</summary>
+    public void Forget() => Interlocked.Exchange(ref _unreported, 0);
+
     public void Dispose() => _writer.Dispose();
 
     /// <summary>On the writer's thread. The guest gets its credit in larger pieces.</summary>

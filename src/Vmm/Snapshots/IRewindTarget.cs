@@ -13,6 +13,12 @@ internal interface IRewindTarget : ISavedMachine
     /// <exception cref="HostException">The host cannot copy them.</exception>
     NextLife CopyOverlays(MachineSpec spec);
 
+    /// <summary>Answers what the guest had asked vmm for, and waits for, in what was saved.</summary>
+    /// <param name="machine">Has taken the state over, and does not run yet.</param>
+    void Settle(Machine machine)
+    {
+    }
+
     /// <summary>Puts memory back as it was, by comparing it.</summary>
     /// <param name="written">Pages that may differ; null where all may.</param>
     /// <returns>Pages that were put back.</returns>

@@ -14,13 +14,16 @@ internal sealed record RewindReport(TimeSpan Pause, ulong MemoryBytes);
 /// <summary>Takes a machine back to its last snapshot in place: only pages that were written to since are put back.</summary>
 internal static class Rewind
 {
+    public const string NoSnapshot = "the machine has no snapshot to go back to: 'vmm snapshot' makes one";
+
     /// <param name="machine">Running. Not from one of its vCPUs' threads or its loop's; not while it is saved.</param>
     /// <param name="since">Its last snapshot, or what it went on from.</param>
     /// <param name="isPaused">The user had paused it: it stays so.</param>
+    /// <param name="wentBack">Called once its state is that of then, while it stands still.</param>
     /// <exception cref="UsageException">There is no snapshot, it is damaged, or a disk was written to: the machine goes on as it
     /// was.</exception>
     /// <exception cref="HostException">The host cannot; where that shows late, the machine ends.</exception>
-    public static RewindReport Run(Machine machine, WrittenSince since, TimeSpan patience, bool isPaused)
+    public static RewindReport Run(Machine machine, WrittenSince since, TimeSpan patience, bool isPaused, Action? wentBack = null)
     {
         using Snapshot? saved = since.Fork is null ? Open(since) : null;
         IRewindTarget to = saved ?? since.Fork!;
@@ -29,7 +32,7 @@ internal static class Rewind
         using var still = new Standstill(machine, patience, isPaused);
         still.Begin();
         CheckDisks(since.Disks ?? saved?.Head.Machine.Disks ?? []);
-        ulong pages = GoBack(machine, to, since, overlays);
+        ulong pages = GoBack(machine, to, since, overlays, wentBack);
         still.End();
         return new RewindReport(still.Total, pages * PageSet.PageBytes);
     }
@@ -39,7 +42,7 @@ internal static class Rewind
         if (since.Id.Length == 0)
         {
             throw new UsageException(since.Directory.Length == 0
-                ? "the machine has no snapshot to go back to: 'vmm snapshot' makes one"
+                ? NoSnapshot
                 : $"{since.Directory}: was written by an older vmm, which did not give snapshots a number: make another with 'vmm snapshot'");
         }
 
@@ -53,7 +56,7 @@ internal static class Rewind
         throw new UsageException($"{to.Directory}: is not the snapshot any more that was made of this machine, or that it was restored from");
     }
 
-    private static ulong GoBack(Machine machine, IRewindTarget to, WrittenSince since, NextLife overlays)
+    private static ulong GoBack(Machine machine, IRewindTarget to, WrittenSince since, NextLife overlays, Action? wentBack)
     {
         try
         {
@@ -66,6 +69,8 @@ internal static class Rewind
             since.BeginAgain(machine.Ram.IsTracked);
             machine.ReplaceOverlays(overlays);
             StateReader.Load(to.State, "machine", machine.State);
+            to.Settle(machine);
+            wentBack?.Invoke();
             return pages;
         }
         catch (Exception error) when (error is UsageException or StateException or HostException or ErrnoException or IOException)

@@ -19,6 +19,7 @@ internal sealed class WrittenSince(GuestRam ram)
             since.HasOtherDisks = from.HasOtherDisks;
         }
 
+        since.IsOrigin = machine.Origin is not null;
         since.IsMapped = machine.Ram.Content is not null;
         return since;
     }
@@ -31,6 +32,9 @@ internal sealed class WrittenSince(GuestRam ram)
 
     /// <summary>What the machine was forked from, if no snapshot of it was made since.</summary>
     public IRewindTarget? Fork { get; private set; }
+
+    /// <summary>No snapshot of it was made since it went on from where another one was saved or forked.</summary>
+    public bool IsOrigin { get; private set; }
 
     /// <summary>It is what the memory is mapped from.</summary>
     public bool IsMapped { get; private set; }
@@ -65,7 +69,7 @@ internal sealed class WrittenSince(GuestRam ram)
     /// </summary>
     public void Begin(string id, string directory, bool isTracked)
     {
-        (Id, Directory, Fork, IsMapped, Disks, HasOtherDisks) = (id, directory, null, false, null, false);
+        (Id, Directory, Fork, IsOrigin, IsMapped, Disks, HasOtherDisks) = (id, directory, null, false, false, null, false);
         BeginAgain(isTracked);
     }
 

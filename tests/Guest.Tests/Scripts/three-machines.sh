@@ -148,6 +148,8 @@ t 64 '^vmm: --clock soon: there are real and continue' vmm restore saved --clock
 t 64 '^vmm: --clock real: this machine is none of' vmm restore plain --clock real
 t 0 '^copy$' vmm restore saved --name copy --detach
 t 0 $'^copy\nkept\n[0-9a-f]{32}$' vmm exec copy -- sh -c 'hostname; cat /tmp/word /etc/machine-id'
+t 0 '^copy: .* of memory put back' vmm rewind copy
+t 0 $'^copy\nkept\n[0-9a-f]{32}$' vmm exec copy -- sh -c 'hostname; cat /tmp/word /etc/machine-id'
 vmm restore saved --name here >/dev/null 2>&1 &
 t 0 - until_state here running
 t 0 $'^here\nkept$' bash -c "for i in \$(seq 60); do '$here/vmm' exec here -- sh -c 'hostname; cat /tmp/word' && exit; sleep 1; done 2>/dev/null"
@@ -158,6 +160,18 @@ t 0 '^copy$' vmm rm -f copy
 t 0 '^twin$' vmm restore plain --name twin --detach
 t 0 'twin +running +idle.elf +32M' vmm ps
 t 0 '^twin$' vmm rm -f twin
+
+# Back to where it was saved, as often as wanted. What was started since is lost, and says so.
+for _ in 1 2; do
+    rm -f up
+    vmm exec db -- sh -c 'echo changed >/tmp/word; rm /etc/machine-id; echo up; exec sleep 1000' >up 2>lost &
+    until grep -q up up 2>/dev/null; do sleep 0.1; done
+    t 0 '^db: .* of memory put back' vmm rewind db
+    wait $!
+    t 125 'db: sh: the machine went back to its snapshot while it ran' bash -c "cat lost; exit $?"
+    t 0 $'^kept\n0123$' vmm exec db -- cat /tmp/word /etc/machine-id
+done
+t 69 'no such machine' vmm rewind none
 rm -r saved plain
 
 # Stop, wait, start.

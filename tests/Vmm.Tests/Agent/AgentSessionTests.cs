@@ -12,6 +12,7 @@ public sealed class AgentSessionTests : IAgentOwner, IAgentProcessOwner, IDispos
     private ushort _sequence;
     private string? _kernel, _failure;
     private int _notes, _wrote, _ended, _started;
+    private AgentEnding _how;
 
     public AgentSessionTests() => (_session, _guest) = Open();
 
@@ -84,6 +85,34 @@ public sealed class AgentSessionTests : IAgentOwner, IAgentProcessOwner, IDispos
     }
 
     [Fact]
+    public void A_machine_that_goes_back_loses_its_processes_and_its_agent_connects_again()
+    {
+        Hello();
+        AgentProcess lost = Start();
+        (FileDescriptor ours, FileDescriptor theirs) = UnixSocket.CreatePair();
+        AgentProcess[] processes = [.. _session.BeginAgain(_loop, ours)];
+        Assert.Equal([lost], processes);
+        Assert.True(lost.HasEnded);
+        Assert.True(lost.ReserveInput().IsEmpty);
+        lost.Signal(15);
+        lost.PutInput(0);
+        processes[0].TellLost();
+        Assert.Equal((1, AgentEnding.Rewound), (_ended, _how));
+        Assert.False(_session.HasArrived);
+
+        _guest.Dispose();       // what its old connection says or how that ends is nobody's business
+        (_guest, _sequence, _kernel, _started) = (theirs, 0, null, 0);
+        _session.Adopt = _ => this;
+        Hello();
+        Say(AgentFrameType.Started, lost.Id, [9, 0, 0, 0]);
+        Say(AgentFrameType.Output, lost.Id, "x"u8);
+        Assert.Equal(("Linux 6.1 x86_64", 1, 1, null), (_kernel, _started, _wrote, _failure));
+        Say(AgentFrameType.Exited, lost.Id, [6, .. new byte[31]]);      // only vmm itself says that
+        Assert.Equal(1, _ended);
+        Assert.NotNull(_failure);
+    }
+
+    [Fact]
     public void A_guests_text_has_no_control_characters()
     {
         Say(AgentFrameType.Hello, 0, [1, 0, 0, 0, 0, 0, 1, 0, .. "\x1b[2Jx\r\n"u8]);
@@ -145,7 +174,7 @@ public sealed class AgentSessionTests : IAgentOwner, IAgentProcessOwner, IDispos
     {
     }
 
-    void IAgentProcessOwner.Ended(AgentProcess process, in AgentExit exit) => _ended++;
+    void IAgentProcessOwner.Ended(AgentProcess process, in AgentExit exit) => (_ended, _how) = (_ended + 1, exit.How);
 
     private AgentProcess Start()
     {

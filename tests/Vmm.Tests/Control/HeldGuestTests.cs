@@ -2,6 +2,7 @@ using System.Text.Json;
 using Iced.Intel;
 using Vmm.Backends.Agent;
 using Vmm.Control;
+using Vmm.Devices.Memory;
 using Vmm.Host;
 using Vmm.Machines;
 using Vmm.Tests.Kvm;
@@ -78,6 +79,35 @@ public sealed class HeldGuestTests : IDisposable
         }
     }
 
+    [KvmFact]
+    [NotInBochs(NotInBochsAttribute.TakesTooLong)]
+    public void It_goes_back_to_its_snapshot_and_is_there_when_its_agent_has_answered()
+    {
+        const ulong Written = 20 << 20;
+        var guest = new FakeGuest();
+        using var stand = new Stand(this, guest);
+        Assert.Contains("no snapshot", Assert.Throws<HostException>(() => stand.Client.Ask("rewind")).Message, StringComparison.Ordinal);
+        stand.Client.Ask("snapshot", JsonElement.Parse($$"""{"directory":"{{Saved}}"}"""));
+        for (int i = 0; i < 3; i++)
+        {
+            guest.Heard.Clear();
+            stand.Write(Written, 7);
+            Task<JsonElement> back = Task.Run(() => stand.Client.Ask("rewind"));
+            Assert.True(SpinWait.SpinUntil(() => guest.Heard.Contains("when back"), TimeSpan.FromSeconds(60)));
+            Assert.False(back.IsCompleted);
+            Assert.Contains("goes back to its snapshot", stand.Raw.Ask("""{"id":2,"command":"stop"}"""), StringComparison.Ordinal);
+            guest.WhenItIs!();
+            ControlSchema.Check("result-rewind", back.Result.GetRawText());
+            Assert.Equal(["went back", "when back"], guest.Heard);
+            Assert.Equal(0UL, stand.Read(Written));
+            stand.WaitUntilItCounts();
+        }
+
+        stand.Client.Ask("pause");
+        Assert.Contains("paused", Assert.Throws<HostException>(() => stand.Client.Ask("rewind")).Message, StringComparison.Ordinal);
+        stand.Client.Ask("resume");
+    }
+
     /// <summary>Whoever saves it must not wait for an answer then.</summary>
     [KvmFact]
     [NotInBochs(NotInBochsAttribute.TakesTooLong)]
@@ -130,6 +160,10 @@ public sealed class HeldGuestTests : IDisposable
             _machine.Dispose();
             _socket.Dispose();
         }
+
+        public ulong Read(ulong address) => _machine.Ram.Memory.Read<ulong>(new GuestAddress(address));
+
+        public void Write(ulong address, ulong value) => _machine.Ram.Memory.Write(new GuestAddress(address), value);
     }
 
     private sealed class FakeGuest : IControlledGuest
@@ -164,6 +198,19 @@ public sealed class HeldGuestTests : IDisposable
                 held(Holds());
             }
         }
+
+        public bool HasOrigin => false;
+
+        public void WentBack(bool toOrigin) => Heard.Add("went back");
+
+        public void WhenBack(Action back)
+        {
+            Heard.Add("when back");
+            WhenItIs = back;
+        }
+
+        /// <summary>What it is to call once it is back.</summary>
+        public Action? WhenItIs { get; private set; }
 
         public void LetGo(bool hasAsked) => Heard.Add("go");
 

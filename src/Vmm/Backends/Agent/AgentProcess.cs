@@ -62,6 +62,11 @@ internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner o
     /// <inheritdoc/>
     public void PutInput(int length)
     {
+        if (HasEnded)
+        {
+            return;
+        }
+
         link.Put(AgentFrameType.Input, Id, length);
         InputCredit -= (uint)length;
         link.Flush();
@@ -116,6 +121,9 @@ internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner o
         }
     }
 
+    /// <summary>Its machine went back to where it was saved: nothing comes of it any more, and nothing goes to it.</summary>
+    public void Lose() => (HasEnded, InputCredit) = (true, 0);
+
     /// <summary>A frame about it.</summary>
     /// <returns>False where it breaks the protocol.</returns>
     public bool Take(AgentFrameType type, ReadOnlySpan<byte> content)
@@ -143,14 +151,17 @@ internal sealed class AgentProcess(AgentLink link, uint id, IAgentProcessOwner o
             case AgentFrameType.InputClosed:
                 owner.ClosedInput(this);
                 return true;
-            case AgentFrameType.Exited when content.Length == ExitLength:
+            case AgentFrameType.Exited when content.Length == ExitLength && ReadExit(content) is { How: < AgentEnding.Rewound } exit:
                 HasEnded = true;
-                owner.Ended(this, ReadExit(content));
+                owner.Ended(this, exit);
                 return true;
             default:
                 return false;
         }
     }
+
+    /// <summary>Tells its owner that it was lost.</summary>
+    public void TellLost() => owner.Ended(this, new AgentExit(AgentEnding.Rewound, 0, default, default, 0));
 
     private bool TakeOutput(ReadOnlySpan<byte> content, bool isError, ref uint room)
     {

@@ -120,4 +120,7 @@ internal enum AgentEnding : uint
 
     /// <summary>No pipe, no process, no terminal: the errno.</summary>
     Resources = 5,
+
+    /// <summary>It is gone: its machine went back to where it was saved (<c>vmm rewind</c>). No agent says that.</summary>
+    Rewound = 6,
 }

@@ -62,6 +62,21 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
     public void Listen(EventLoop loop, FileDescriptor socket, bool isSerial) =>
         _candidates.Add(new AgentLink(loop, socket, isSerial, this));
 
+    /// <summary>The machine went back to where it was saved, so its agent connects once more, and says what runs then (<see cref="Adopt"/>).
+    /// While the loop is held.</summary>
+    /// <param name="socket">For its new connection; owned from now on; does not block.</param>
+    /// <returns>The processes that it had: their owners are to be told (<see cref="AgentProcess.TellLost"/>).</returns>
+    public IReadOnlyList<AgentProcess> BeginAgain(EventLoop loop, FileDescriptor socket)
+    {
+        AgentProcess[] lost = [.. _processes.Values];
+        _processes.Clear();
+        Array.ForEach(lost, static process => process.Lose());
+        _link?.Dispose();
+        (_link, _lastProcess) = (null, 0);
+        Listen(loop, socket, isSerial: false);
+        return lost;
+    }
+
     /// <summary>Adds a message about the machine; <see cref="Flush"/> sends it.</summary>
     public void Tell(AgentFrameType type, ReadOnlySpan<byte> content = default) => _link!.Send(type, 0, content);
 

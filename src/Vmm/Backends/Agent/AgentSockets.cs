@@ -15,6 +15,14 @@ internal sealed class AgentSockets(EventLoop loop, IVsockHost? others, FileDescr
     private FileDescriptor? _waiting = agent;
     private VsockSocket? _open;
 
+    /// <summary>The guest's connections are gone, and its agent connects again. While the loop is held.</summary>
+    /// <param name="next">As the first one.</param>
+    public void BeginAgain(FileDescriptor next)
+    {
+        _open?.Dispose();
+        Interlocked.Exchange(ref _waiting, next)?.Dispose();
+    }
+
     public void Attach(IVsockDevice device) => others?.Attach(device);
 
     public IVsockPeer? Connect(uint port)

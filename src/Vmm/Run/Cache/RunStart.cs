@@ -36,7 +36,7 @@ internal static class RunStart
             run.GoesOnAsFork(fork.Number);
             using NextLife overlays = fork.CopyOverlays(machine);
             Machine restored = Machine.Restore(machine.GoingOn(), fork, observer, overlays, run);
-            restored.ForkPort?.Settle(ForkRequests.InFork(fork.Number.Number, fork.Number.IsAsked));
+            fork.Settle(restored);
             return Run(run, restored, serve);
         }
 

@@ -82,6 +82,9 @@ internal sealed class ForkImage : IRewindTarget, IDisposable
     public void ReadMemory(nint start, ulong length) => MemoryFile.Read(_files[0], "memory", start, length);
 
     /// <inheritdoc/>
+    public void Settle(Machine machine) => machine.ForkPort?.Settle(ForkRequests.InFork(Number.Number, Number.IsAsked));
+
+    /// <inheritdoc/>
     public ulong PutBack(GuestRam ram, PageSet? written)
     {
         using Microsoft.Win32.SafeHandles.SafeFileHandle file = _files[0].Borrow();
