@@ -17,11 +17,7 @@ public sealed class CpioArchive(int capacity = 0) : IDisposable
     /// <summary>A file that may be executed.</summary>
     public CpioArchive Program(string path, ReadOnlySpan<byte> content) => Add(path, RegularFile | Executable, content);
 
-    /// <inheritdoc cref="Program(string, ReadOnlySpan{byte})"/>
-    public CpioArchive Program(string path, string script) =>
-        Program(path, Encoding.UTF8.GetBytes(script.ReplaceLineEndings("\n")));
-
-    /// <summary>The same, from a file: from where it is read to its end, without a copy in between.</summary>
+    /// <summary>An executable file whose content is the rest of a stream, read without a copy in between.</summary>
     public CpioArchive Program(string path, Stream content) => Add(path, RegularFile | Executable, content);
 
     /// <inheritdoc cref="Program(string, Stream)"/>

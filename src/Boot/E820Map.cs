@@ -68,7 +68,7 @@ public static class E820Map
         }
     }
 
-    private static int ByStart(E820Range a, E820Range b) => a.Start.CompareTo(b.Start);
+    private static int ByStart(E820Range a, E820Range b) => a.Start.Value.CompareTo(b.Start.Value);
 
     private static E820Range Reserved(ulong start, ulong length) =>
         new(new GuestAddress(start), length, E820Type.Reserved);

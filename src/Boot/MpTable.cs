@@ -26,7 +26,7 @@ public static class MpTable
     /// <summary>Most processors that fit: ids 0 to 253; 254 is left for the IOAPIC, 255 is the broadcast id.</summary>
     public const int MaxCpus = 254;
 
-    private const int PointerLength = 16, HeaderLength = 44;
+    private const int PointerLength = 16;
     private const byte IsaBus = 0, PciBus = 1;
     private const byte Processor = 0, Bus = 1, IoApic = 2, IoInterrupt = 3, LocalInterrupt = 4;
     private const byte Int = 0, Nmi = 1, ExtInt = 3;

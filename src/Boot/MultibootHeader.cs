@@ -4,10 +4,9 @@ namespace Vmm.Boot;
 
 /// <summary>The multiboot header of a kernel (Multiboot 0.6.96, 3.1): 4-byte aligned within the first 8192 bytes of
 /// the file.</summary>
-/// <param name="Flags">What the kernel asks for (3.1.2).</param>
 /// <param name="Flat">What the address fields (3.1.3, the "a.out kludge") want loaded, whatever else the file is: one
 /// segment; or null if they are not there.</param>
-public sealed record MultibootHeader(uint Flags, ElfImage? Flat)
+public sealed record MultibootHeader(ElfImage? Flat)
 {
     /// <summary>Flag: modules are to be page-aligned. They always are.</summary>
     public const uint PageAlign = 1 << 0;
@@ -89,7 +88,7 @@ public sealed record MultibootHeader(uint Flags, ElfImage? Flat)
             }
         }
 
-        header = new MultibootHeader(flags, flat);
+        header = new MultibootHeader(flat);
         return null;
     }
 

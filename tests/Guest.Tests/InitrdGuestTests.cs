@@ -76,7 +76,7 @@ public sealed class InitrdGuestTests : IDisposable
         archive.Directory("bin").Directory("dev").Directory("proc").Directory("sys")
             .Device("dev/console", 5, 1)
             .Program("bin/busybox", File.ReadAllBytes(Busybox()))
-            .Program("init", Init + GuestScript.CountRequests + "poweroff -f\n");
+            .Program("init", Encoding.UTF8.GetBytes(Init + GuestScript.CountRequests + "poweroff -f\n"));
         return archive.Finish().ToArray();
     }
 

@@ -4,7 +4,7 @@ namespace Vmm.Devices.Memory;
 
 /// <summary>A guest-physical address, in bytes. A type of its own so that it is never mixed up with an offset,
 /// a length or an address of the host.</summary>
-public readonly record struct GuestAddress(ulong Value) : IComparable<GuestAddress>
+public readonly record struct GuestAddress(ulong Value)
 {
     /// <summary>The address <paramref name="offset"/> bytes further on; wraps at 2^64, so check the sum's range with
     /// <see cref="GuestMemory.Contains"/> and never by comparing sums.</summary>
@@ -15,13 +15,6 @@ public readonly record struct GuestAddress(ulong Value) : IComparable<GuestAddre
 
     public static bool operator <(GuestAddress left, GuestAddress right) => left.Value < right.Value;
     public static bool operator >(GuestAddress left, GuestAddress right) => left.Value > right.Value;
-    public static bool operator <=(GuestAddress left, GuestAddress right) => left.Value <= right.Value;
-    public static bool operator >=(GuestAddress left, GuestAddress right) => left.Value >= right.Value;
-
-    public static GuestAddress Add(GuestAddress left, ulong right) => left + right;
-    public static ulong Subtract(GuestAddress left, GuestAddress right) => left - right;
-
-    public int CompareTo(GuestAddress other) => Value.CompareTo(other.Value);
 
     public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"0x{Value:x}");
 }

@@ -99,7 +99,7 @@ public sealed class StateReader
 
     public uint UInt32(string name, uint most = uint.MaxValue) => (uint)UInt64(name, 0, most);
 
-    public ushort UInt16(string name, ushort most = ushort.MaxValue) => (ushort)UInt64(name, 0, most);
+    public ushort UInt16(string name) => (ushort)UInt64(name, 0, ushort.MaxValue);
 
     public byte UInt8(string name, byte most = byte.MaxValue) => (byte)UInt64(name, 0, most);
 

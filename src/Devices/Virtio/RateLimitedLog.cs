@@ -1,29 +1,21 @@
 namespace Vmm.Devices.Virtio;
 
-/// <summary>Limits the lines that a guest can cause in the log: a few at once, then one a second. The next line says how many
+/// <summary>Limits the lines that a guest can cause in the log: ten at once, then one a second. The next line says how many
 /// were left out.</summary>
 /// <param name="inner">Where lines go.</param>
-/// <param name="bucket">The limit, for all devices together.</param>
-public sealed class RateLimitedLog(IDeviceLog inner, TokenBucket bucket) : IDeviceLog
+/// <param name="time">The clock. All devices share the limit.</param>
+public sealed class RateLimitedLog(IDeviceLog inner, TimeProvider time) : IDeviceLog
 {
     private readonly Lock _gate = new();
+    private readonly TokenBucket _bucket = new(time, tokensPerSecond: 1, burst: 10);
     private long _suppressed;
-
-    /// <summary>Ten lines at once, then one every second.</summary>
-    public RateLimitedLog(IDeviceLog inner, TimeProvider time)
-        : this(inner, new TokenBucket(time, 1, 10))
-    {
-    }
-
-    /// <summary>Lines left out since the last line that was written.</summary>
-    public long Suppressed => Interlocked.Read(ref _suppressed);
 
     /// <inheritdoc/>
     public void Warn(string device, string message)
     {
         lock (_gate)
         {
-            if (!bucket.TryTake(1))
+            if (!_bucket.TryTake(1))
             {
                 _suppressed++;
                 return;

@@ -80,7 +80,6 @@ public abstract unsafe class Virtqueue
 
     /// <summary>Gives a buffer back, in any order. The driver sees it after <see cref="Publish"/>. On a queue that was
     /// stopped meanwhile it touches nothing of the guest's.</summary>
-    /// <param name="chain">As it was popped.</param>
     /// <param name="written">Bytes written, from the start of the writable part.</param>
     public void Complete(in DescriptorChain chain, uint written)
     {
@@ -114,9 +113,8 @@ public abstract unsafe class Virtqueue
     /// <summary>A request that is malformed beyond what its status could tell: shorter than its header, or without
     /// room for its answer. It is never completed (a driver that polls would take what its buffers held before for
     /// an answer); the device asks for its reset, and the VM goes on.</summary>
-    /// <param name="chain">As it was popped.</param>
     /// <param name="fault">For the log.</param>
-    public void Refuse(in DescriptorChain chain, string fault)
+    public void Refuse(string fault)
     {
         Outstanding--;
         Break(fault);

@@ -7,7 +7,7 @@ namespace Vmm.Assist;
 /// <param name="Address">The faulting linear address of #PF, for CR2.</param>
 internal readonly record struct GuestFault(byte Vector, bool HasErrorCode, uint ErrorCode, ulong Address = 0)
 {
-    public const byte De = 0, Db = 1, Bp = 3, Of = 4, Ud = 6, Nm = 7, Np = 11, SsVector = 12, GpVector = 13, PfVector = 14,
+    public const byte Db = 1, Bp = 3, Of = 4, Ud = 6, Nm = 7, Np = 11, SsVector = 12, GpVector = 13, PfVector = 14,
         Mf = 16, Xm = 19;
 
     /// <summary>An exception that pushes no error code.</summary>
@@ -15,7 +15,7 @@ internal readonly record struct GuestFault(byte Vector, bool HasErrorCode, uint 
 
     public static GuestFault Gp(uint errorCode = 0) => new(GpVector, true, errorCode);
 
-    public static GuestFault Ss(uint errorCode = 0) => new(SsVector, true, errorCode);
+    public static GuestFault Ss() => new(SsVector, true, 0);
 
     public static GuestFault PageFault(uint errorCode, ulong address) => new(PfVector, true, errorCode, address);
 }

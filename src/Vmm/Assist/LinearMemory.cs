@@ -43,10 +43,10 @@ internal sealed unsafe class LinearMemory(IAssistCpu cpu)
 
     /// <summary>Copies into the guest.</summary>
     [SkipLocalsInit]
-    public AccessResult Write(ulong linear, ReadOnlySpan<byte> source, Access access = Access.Write)
+    public AccessResult Write(ulong linear, ReadOnlySpan<byte> source)
     {
         byte** pages = stackalloc byte*[MaxPages];
-        AccessResult result = Find(linear, source.Length, access | Access.Write, pages);
+        AccessResult result = Find(linear, source.Length, Access.Write, pages);
         if (result != AccessResult.Ok)
         {
             return result;

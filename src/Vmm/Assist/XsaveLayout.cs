@@ -15,7 +15,7 @@ internal sealed class XsaveLayout
 
     /// <summary>Offsets in the legacy region and the header.</summary>
     public const int MxcsrOffset = 24, MxcsrMaskOffset = 28, X87RegistersOffset = 32, XmmOffset = 160,
-        HeaderOffset = 512, XcompBvOffset = 520, ExtendedOffset = 576;
+        HeaderOffset = 512, ExtendedOffset = 576;
 
     public const ulong Compacted = 1UL << 63;
 

@@ -23,8 +23,6 @@ internal static unsafe class EmulatedHost
     /// that the command leaves in the background run on.</summary>
     public const string InsideVariable = "VMM_KVM_EMULATED";
 
-    public const string Stays = "stays";
-
     private const string Script = "kvm-host/run";
 
     /// <summary>Replaces this process with the same command line there, if it asks for that.</summary>

@@ -15,7 +15,6 @@ internal sealed class ErrnoException : Exception
     public const int ENXIO = 6;
     public const int E2BIG = 7;
     public const int EAGAIN = 11;
-    public const int ENOMEM = 12;
     public const int EACCES = 13;
     public const int EBUSY = 16;
     public const int EEXIST = 17;

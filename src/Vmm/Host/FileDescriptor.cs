@@ -13,8 +13,8 @@ internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
     public int Number => (int)handle;
 
     /// <exception cref="ErrnoException">The file cannot be opened.</exception>
-    public static FileDescriptor Open(string path, int flags, string? remedy = null) =>
-        new(ErrnoException.Check(LibC.open(path, flags | LibC.O_CLOEXEC, 0), path, remedy));
+    public static FileDescriptor Open(string path, int flags) =>
+        new(ErrnoException.Check(LibC.open(path, flags | LibC.O_CLOEXEC, 0), path));
 
     /// <summary>Another descriptor of the same file, which no program that is started from here gets.</summary>
     /// <param name="least">Its number is this one or a higher one.</param>

@@ -62,7 +62,7 @@ internal sealed class ForkRequests(EventLoop loop, string control, int most) : I
     {
         Forget();
         ChildProcess.Wait(pid);
-        Settle(ForkPort.Refused | InputOutput);     // it has said why on standard error
+        Settle(ForkPort.Refused | InputOutput);     // its message is on standard error
     }
 
     /// <summary>Answers whoever waits for that.</summary>

@@ -17,7 +17,7 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
 
     private readonly AnonymousMemory _mapping;
     private WriteTracker? _tracker;
-    private PageSet? _released;     // of memory that is mapped from a file, what does not show it any more
+    private PageSet? _released;     // pages given back to the host, where memory is mapped from a file
     private bool _isGivenAway;
 
     /// <param name="size">Bytes, as --mem gives it.</param>

@@ -300,7 +300,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         _host.CloseBootFiles();
         _host.Preparation?.Finish();
         _host.Backends.WaitUntilReady();
-        LoadSaved();            // what other programs offer is known now
+        LoadSaved();            // the features of programs that serve devices are known now
         Done("vCPUs");
     }
 

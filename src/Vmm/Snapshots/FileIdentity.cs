@@ -13,10 +13,6 @@ internal sealed record FileIdentity(string Path, uint DeviceMajor, uint DeviceMi
     public static FileIdentity Of(string path) =>
         HostFile.TryStatus(path, out Statx status) ? From(path, status) : throw new ErrnoException(path, ErrnoException.ENOENT);
 
-    /// <returns>Null where there is no such file, or none that has a content of its own, as a device.</returns>
-    public static FileIdentity? TryOfRegular(string path) =>
-        HostFile.TryStatus(path, out Statx status) && (status.Mode & LibC.S_IFMT) == LibC.S_IFREG ? From(path, status) : null;
-
     /// <summary>Does the file exist, unchanged?</summary>
     public bool IsUnchanged => HostFile.TryStatus(Path, out Statx status) && From(Path, status) == this;
 

@@ -104,8 +104,7 @@ internal sealed partial class Snapshot : IRewindTarget, IDisposable
     /// <exception cref="UsageException">The snapshot is damaged, or does not fit to what was given or to this host; with the
     /// field.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
-    public Machine Restore(
-        Replacements with, Func<MachineSpec, MachineSpec>? adjust = null, RunObserver? observer = null, IMachineGuest? guest = null)
+    public Machine Restore(Replacements with, Func<MachineSpec, MachineSpec>? adjust = null, IMachineGuest? guest = null)
     {
         MachineSpec spec = Head.Machine.ToSpec(with);
         CheckNames(with);
@@ -113,7 +112,7 @@ internal sealed partial class Snapshot : IRewindTarget, IDisposable
         using NextLife overlays = HasOtherDisks ? new NextLife() : CopyOverlays(spec);
         try
         {
-            return Machine.Restore(adjust?.Invoke(spec) ?? spec, this, observer, overlays, guest);
+            return Machine.Restore(adjust?.Invoke(spec) ?? spec, this, before: overlays, guest: guest);
         }
         catch (StateException error)
         {

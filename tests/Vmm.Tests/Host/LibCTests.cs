@@ -112,7 +112,7 @@ public sealed partial class LibCTests
     public void Error_numbers_are_those_of_the_package()
     {
         FieldInfo[] numbers = [.. typeof(ErrnoException).GetFields().Where(field => field.IsLiteral)];
-        Assert.InRange(numbers.Length, 30, 130);
+        Assert.InRange(numbers.Length, 20, 130);
         Assert.All(numbers, field => Assert.Equal(ValueOf(field.Name), field.GetRawConstantValue()));
     }
 
@@ -138,8 +138,8 @@ public sealed partial class LibCTests
     [Fact]
     public void An_error_names_the_call_the_error_and_the_remedy()
     {
-        var error = new ErrnoException("KVM_CREATE_VM", ErrnoException.ENOMEM, "give less --mem");
-        Assert.Equal("KVM_CREATE_VM: Cannot allocate memory: give less --mem", error.Message);
+        var error = new ErrnoException("KVM_CREATE_VM", ErrnoException.EIO, "give less --mem");
+        Assert.Equal("KVM_CREATE_VM: Input/output error: give less --mem", error.Message);
     }
 
     private static string EntryPoint(MethodInfo method) =>

@@ -71,7 +71,7 @@ public sealed partial class VirtioBalloon
         {
             if (_isHeld || !TryReadStatistics(chain))
             {
-                queue.Refuse(chain, _isHeld ? TwoAnswers : NoEntries);
+                queue.Refuse(_isHeld ? TwoAnswers : NoEntries);
                 return;
             }
 

@@ -31,7 +31,7 @@ public sealed partial class VirtioBalloon
             {
                 if (TakePages(queue.Index == InflateQueue, chain, out ulong bytes) is { } fault)
                 {
-                    queue.Refuse(chain, fault);
+                    queue.Refuse(fault);
                     break;
                 }
 
@@ -65,7 +65,7 @@ public sealed partial class VirtioBalloon
             {
                 if (chain.WritableBytes == 0)
                 {
-                    queue.Refuse(chain, NothingReported);
+                    queue.Refuse(NothingReported);
                     break;
                 }
 

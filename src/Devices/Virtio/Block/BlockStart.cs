@@ -39,7 +39,7 @@ public sealed partial class VirtioBlock
         if (chain.WritableBytes == 0 || VirtqueueBuffers.CopyFrom(readable, header) != HeaderBytes)
         {
             _free[_freeCount++] = slot;
-            queue.Refuse(chain, chain.WritableBytes == 0 ? NoStatus : NoHeader);
+            queue.Refuse(chain.WritableBytes == 0 ? NoStatus : NoHeader);
             return;
         }
 

@@ -51,7 +51,7 @@ public sealed partial class VirtioConsole
             {
                 if (VirtqueueBuffers.CopyFrom(_buffers.AsSpan(0, chain.Readable), message) != MessageBytes)
                 {
-                    queue.Refuse(chain, ShortMessage);
+                    queue.Refuse(ShortMessage);
                     break;
                 }
 
@@ -146,7 +146,7 @@ public sealed partial class VirtioConsole
                 int length = Write(port, next, message);
                 if (chain.WritableBytes < (ulong)length)
                 {
-                    queue.Refuse(chain, NoRoomForMessage);
+                    queue.Refuse(NoRoomForMessage);
                     break;
                 }
 

@@ -179,7 +179,7 @@ public sealed partial class VirtioConsole : VirtioDevice
                     {
                         if (chain.WritableBytes == 0)
                         {
-                            queue.Refuse(chain, NoRoom);
+                            queue.Refuse(NoRoom);
                             break;
                         }
 
@@ -247,7 +247,7 @@ public sealed partial class VirtioConsole : VirtioDevice
             {
                 if (chain.ReadableBytes == 0)
                 {
-                    queue.Refuse(chain, NothingToSend);
+                    queue.Refuse(NothingToSend);
                     break;
                 }
 

@@ -21,7 +21,7 @@ public sealed partial class VirtioNet
             {
                 if (chain.WritableBytes == 0)
                 {
-                    queue.Refuse(chain, NoAck);
+                    queue.Refuse(NoAck);
                     break;
                 }
 

@@ -103,7 +103,7 @@ public sealed partial class VirtioNet
 
             if (chain.WritableBytes < HeaderBytes)
             {
-                queue.Refuse(chain, ShortBuffer);
+                queue.Refuse(ShortBuffer);
                 break;
             }
 

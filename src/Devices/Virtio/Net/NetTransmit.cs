@@ -35,7 +35,7 @@ public sealed partial class VirtioNet
             {
                 if (chain.ReadableBytes < HeaderBytes)
                 {
-                    queue.Refuse(chain, ShortFrame);
+                    queue.Refuse(ShortFrame);
                     break;
                 }
 

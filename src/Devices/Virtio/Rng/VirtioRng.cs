@@ -46,7 +46,7 @@ public sealed class VirtioRng : VirtioDevice
             {
                 if (chain.WritableBytes == 0)
                 {
-                    queue.Refuse(chain, NoRoom);        // section 5.4.6.2: one byte at least has to be placed
+                    queue.Refuse(NoRoom);        // section 5.4.6.2: one byte at least has to be placed
                     break;
                 }
 

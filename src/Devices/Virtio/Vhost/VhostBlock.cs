@@ -34,7 +34,7 @@ public sealed class VhostBlock(string name, IVhostBackend backend) : VhostDevice
     {
         if (chain.WritableBytes == 0)
         {
-            queue.Refuse(chain, "a request has no room for its status");
+            queue.Refuse("a request has no room for its status");
             return;
         }
 

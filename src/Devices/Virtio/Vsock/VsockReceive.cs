@@ -171,7 +171,7 @@ public sealed partial class VirtioVsock
                 budget--;
                 if (chain.WritableBytes < VsockHeader.Length)
                 {
-                    queue.Refuse(chain, ShortBuffer);
+                    queue.Refuse(ShortBuffer);
                     break;
                 }
 

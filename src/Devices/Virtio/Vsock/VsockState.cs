@@ -64,7 +64,7 @@ public sealed partial class VirtioVsock
             {
                 if (chain.WritableBytes < EventBytes)
                 {
-                    queue.Refuse(chain, ShortEventBuffer);
+                    queue.Refuse(ShortEventBuffer);
                     return;
                 }
 

@@ -20,7 +20,7 @@ public sealed partial class VirtioVsock
             {
                 if (!TryTake(_vectors.AsSpan(0, chain.Readable), chain.ReadableBytes, out string fault))
                 {
-                    queue.Refuse(chain, fault);
+                    queue.Refuse(fault);
                     break;
                 }
 

@@ -10,7 +10,7 @@ internal sealed class ConsoleTape(EventLoop loop) : IConsoleTap
     private const int Capacity = 64 << 10;
 
     private readonly Lock _lock = new();
-    private byte[] _ring = [];      // until something is said
+    private byte[] _ring = [];      // allocated with the first output
     private readonly List<Action> _readers = [];
     private long _total;
     private volatile int _readerCount;

@@ -11,14 +11,13 @@ namespace Vmm.Backends.Disks;
 internal sealed record OpenDisk(DiskNode Backend, BlockOptions Options);
 
 /// <summary>Opens what <c>--disk</c> names, and closes all of it at the machine's end.</summary>
-internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool allowIoUring = true) : IDisposable
+internal sealed class DiskHost(EventLoop loop, bool allowIoUring = true) : IDisposable
 {
     private readonly FileEngine _engine = new(loop, allowIoUring);
 
     /// <summary>Errors of the host under any of the disks.</summary>
     public HostErrorLog Errors => _engine.Errors;
 
-    private readonly TimeProvider _time = time ?? TimeProvider.System;
     private readonly List<DiskNode> _disks = [];
 
     /// <summary>Opens and locks the image. Before the loop starts, or on its thread.</summary>
@@ -31,12 +30,12 @@ internal sealed class DiskHost(EventLoop loop, TimeProvider? time = null, bool a
         {
             if (spec.Iops != 0 || spec.Bandwidth != 0)
             {
-                disk = new ThrottledDisk(disk, spec.Iops, spec.Bandwidth, _time, Timer);
+                disk = new ThrottledDisk(disk, spec.Iops, spec.Bandwidth, TimeProvider.System, Timer);
             }
 
             if (spec.Faults.Any)
             {
-                disk = new FaultyDisk(disk, spec.Faults, _time, Timer);
+                disk = new FaultyDisk(disk, spec.Faults, TimeProvider.System, Timer);
             }
 
             BlockOptions options = Options(spec, disk, alignment);

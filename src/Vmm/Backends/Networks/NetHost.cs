@@ -11,9 +11,8 @@ internal sealed record OpenNet(INetBackend Backend, NetOptions Options);
 
 /// <summary>Opens what <c>--net</c> names, and closes all of it at the machine's end.</summary>
 /// <param name="machine">The machine's name, which MAC addresses are derived from.</param>
-internal sealed class NetHost(EventLoop loop, string machine, IDeviceLog log, TimeProvider? time = null) : IDisposable
+internal sealed class NetHost(EventLoop loop, string machine, IDeviceLog log) : IDisposable
 {
-    private readonly TimeProvider _time = time ?? TimeProvider.System;
     private readonly List<IDisposable> _owned = [];
     private readonly List<PasstNet> _starting = [];
     private int _count;
@@ -33,7 +32,7 @@ internal sealed class NetHost(EventLoop loop, string machine, IDeviceLog log, Ti
         };
         if (spec.Faults.Any)
         {
-            backend = new FaultyNet(backend, spec.Faults, _time, elapsed => new LoopTimer(loop, elapsed));
+            backend = new FaultyNet(backend, spec.Faults, TimeProvider.System, elapsed => new LoopTimer(loop, elapsed));
         }
 
         _owned.Add((IDisposable)backend);

@@ -25,7 +25,7 @@ internal sealed class ShareHost : IDisposable
         _look = new LoopTimer(loop, Look);
     }
 
-    private sealed record Share(string Name, ShareSpec Spec, string Directory, Virtiofsd Program, VhostUserBackend Backend)
+    private sealed record Share(string Name, ShareSpec Spec, Virtiofsd Program, VhostUserBackend Backend)
     {
         public StallWatch Stall { get; } = new(BetweenLooks);
     }
@@ -43,7 +43,7 @@ internal sealed class ShareHost : IDisposable
             program.Kill();         // in case it still runs and only does not answer
             _log.Warn(name, $"virtiofsd: {fault}; the guest gets I/O errors from {spec.HostPath}");
         });
-        _shares.Add(new Share(name, spec, directory, program, backend));
+        _shares.Add(new Share(name, spec, program, backend));
         return new FileSystem(name, spec.Tag!, backend);
     }
 

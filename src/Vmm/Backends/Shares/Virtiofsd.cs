@@ -57,9 +57,6 @@ internal sealed class Virtiofsd : IDisposable
     /// <summary>The front end's end of the connection. Owned by the caller.</summary>
     public FileDescriptor Socket { get; }
 
-    /// <summary>The process.</summary>
-    public int ProcessId => _pid;
-
     /// <summary>Starts it. It is ready when it answers.</summary>
     /// <param name="directory">The tree; an absolute path.</param>
     /// <param name="share">What the guest may do there.</param>

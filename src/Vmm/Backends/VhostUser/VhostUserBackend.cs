@@ -154,7 +154,7 @@ internal sealed partial class VhostUserBackend : IVhostBackend, IDisposable
 
             if (started.Next != 0)
             {
-                _calls[started.Queue].Signal();     // what was used before it stood still may have interrupted nobody
+                _calls[started.Queue].Signal();     // an interrupt from before the pause may have been lost
             }
 
             lock (_ringsTurn)

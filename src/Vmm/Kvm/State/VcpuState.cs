@@ -86,7 +86,7 @@ internal sealed class VcpuState(Vcpu vcpu, ISavedAssist? assist, uint[] msrs, bo
         Read(state, "xsave", KvmRequest.KVM_SET_XSAVE, xsaveBytes);
         Read(state, "debugRegs", KvmRequest.KVM_SET_DEBUGREGS, DebugBytes);
         StateReader[] list = state.List("msrs", 0, MostMsrs);
-        LoadMsrs(list, late: false);
+        LoadMsrs(list, late: false, timerFired: false);
         Read(state, "lapic", KvmRequest.KVM_SET_LAPIC, LapicBytes);
         LoadMsrs(list, late: true, LapicTimer.MayHaveFired(state.Bytes("lapic", LapicBytes, LapicBytes)));
         Read(state, "events", KvmRequest.KVM_SET_VCPU_EVENTS, EventsBytes);
@@ -172,9 +172,9 @@ internal sealed class VcpuState(Vcpu vcpu, ISavedAssist? assist, uint[] msrs, bo
         }
     }
 
-    /// <param name="late">Those that need the timer's mode and the counter; else all others.</param>
-    /// <param name="timerFired">A deadline of 0 is one that is over.</param>
-    private void LoadMsrs(StateReader[] list, bool late, bool timerFired = false)
+    /// <param name="late">Load only IA32_TSC_DEADLINE, which needs the timer's mode and the counter; else all others.</param>
+    /// <param name="timerFired">Load a deadline of 0 as 1, so that the timer fires (<see cref="LapicTimer.MayHaveFired"/>).</param>
+    private void LoadMsrs(StateReader[] list, bool late, bool timerFired)
     {
         foreach (StateReader msr in list)
         {

@@ -26,9 +26,9 @@ internal static class Qcow2Image
     }
 
     /// <summary>Makes an empty file an image.</summary>
-    public static void Create(BlockFile file, ulong size, string? backing = null, DiskFormat backingFormat = DiskFormat.Raw)
+    public static void Create(BlockFile file, ulong size)
     {
-        if (!file.TryWrite(0, Build(file.Path, size, backing, backingFormat)))
+        if (!file.TryWrite(0, Build(file.Path, size, backing: null, DiskFormat.Raw)))
         {
             throw new HostException($"{file.Path}: cannot be written; is the file system full?");
         }
