@@ -118,7 +118,7 @@ internal static class CpuFeatureNames
         (string? best, int least) = (null, Math.Max(1, name.Length / 3) + 1);
         foreach (string known in All.Order(StringComparer.Ordinal))
         {
-            int distance = Distance(name, known);
+            int distance = EditDistance.Between(name, known);
             if (distance < least)
             {
                 (best, least) = (known, distance);
@@ -140,28 +140,5 @@ internal static class CpuFeatureNames
         }
 
         return plain;
-    }
-
-    /// <summary>Levenshtein's distance: letters to add, drop or change.</summary>
-    private static int Distance(string a, string b)
-    {
-        Span<int> row = stackalloc int[b.Length + 1];
-        for (int j = 0; j < row.Length; j++)
-        {
-            row[j] = j;
-        }
-
-        for (int i = 1; i <= a.Length; i++)
-        {
-            (int diagonal, row[0]) = (row[0], i);
-            for (int j = 1; j <= b.Length; j++)
-            {
-                int change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-                diagonal = row[j];
-                row[j] = Math.Min(change, Math.Min(row[j], row[j - 1]) + 1);
-            }
-        }
-
-        return row[b.Length];
     }
 }

@@ -27,7 +27,7 @@ public sealed partial class ArchitectureTests(ITestOutputHelper output)
         ["Assist"] = ["Kvm", "Host", "Devices", "Boot"],
         ["Kvm"] = ["Host", "Devices", "Boot"],
         ["Kernels"] = ["Text", "Host", "Boot"],
-        ["Text"] = ["Host"],
+        ["Text"] = ["Host", "Boot"],
         ["Host"] = ["Devices", "Boot"],
         ["Boot"] = ["Devices"],
         ["Devices"] = [],

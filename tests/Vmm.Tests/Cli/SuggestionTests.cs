@@ -1,3 +1,4 @@
+using Vmm.Boot;
 using Vmm.Text;
 
 namespace Vmm.Tests.Cli;
@@ -28,7 +29,7 @@ public sealed class SuggestionTests
     [InlineData("kitten", "sitting", 3)]
     public void Distances_count_letters_changed(string from, string to, int expected)
     {
-        Assert.Equal(expected, Suggestion.Distance(from, to));
-        Assert.Equal(expected, Suggestion.Distance(to, from));
+        Assert.Equal(expected, EditDistance.Between(from, to));
+        Assert.Equal(expected, EditDistance.Between(to, from));
     }
 }
