@@ -10,7 +10,7 @@ public static class CommandLine
     /// vmm; and a panic that ends it at once.</summary>
     public const string Default = $"console=ttyS0 {Ends}";
 
-    /// <summary>The same with the console of virtio-console.</summary>
+    /// <summary>The default where the console is virtio-console.</summary>
     public const string WithVirtioConsole = $"console=hvc0 {Ends}";
 
     private const string Ends = "reboot=k panic=-1";

@@ -6,7 +6,7 @@ internal readonly record struct CpuFeature
     private CpuFeature(ushort first, ushort second) => (First, Second) = (first, second);
 
     /// <param name="word">A word of <see cref="CpuFeatureNames"/>.</param>
-    /// <param name="bit">Of its 32.</param>
+    /// <param name="bit">0 to 31.</param>
     public CpuFeature(int word, int bit)
         : this((ushort)(word << 5 | bit), (ushort)(word << 5 | bit))
     {

@@ -51,7 +51,7 @@ public sealed class ElfImage
     /// <summary>What the note segments say.</summary>
     public ElfNotes Notes { get; }
 
-    /// <summary>The like of an ELF32 image for a file that is none.</summary>
+    /// <summary>An image of one segment, as of an ELF32 file, for a file in another format.</summary>
     internal static ElfImage OfOneSegment(in ElfSegment segment, ulong entry) =>
         new(is64Bit: false, entry, [segment], default);
 

@@ -28,7 +28,7 @@ public static class FileErrors
         _ => null,
     };
 
-    /// <summary>The same for the number of an error.</summary>
+    /// <summary>The message for an errno.</summary>
     public static string Describe(int errno) =>
         errno == LibC.ENOENT ? "no such file or directory"
         : errno == LibC.EPERM || errno == LibC.EACCES ? PermissionDenied
@@ -41,7 +41,7 @@ public static class FileErrors
         errno == LibC.EIO || errno == LibC.ENOMEM || errno == LibC.ENFILE || errno == LibC.EMFILE || errno == LibC.ENOSPC
         || errno == LibC.EDQUOT;
 
-    /// <summary>The same of an exception about a file.</summary>
+    /// <inheritdoc cref="IsHostsFault(int)"/>
     public static bool IsHostsFault(Exception error) => error is IOException { HResult: var errno } && IsHostsFault(errno);
 
     /// <summary>What to do about it, to follow the description; empty for nothing.</summary>

@@ -4,7 +4,7 @@ using Vmm.Devices.Memory;
 namespace Vmm.Boot;
 
 /// <summary>The GDT at <see cref="Layout.Gdt"/> and the segments that are loaded from it. The selectors are those
-/// of the Linux boot protocol, which the other protocols do not mind.</summary>
+/// of the Linux boot protocol; the other protocols allow any.</summary>
 internal static class GlobalDescriptorTable
 {
     // boot.rst, "64-bit Boot Protocol": __BOOT_CS and __BOOT_DS.

@@ -1,6 +1,6 @@
 namespace Vmm.Boot;
 
-/// <summary>Messages about kernels that boot in another way than usual.</summary>
+/// <summary>Messages about kernels that vmm cannot unpack.</summary>
 public static class KernelNotes
 {
     /// <param name="name">The kernel's file.</param>

@@ -14,7 +14,7 @@ public static class LibCOfBoot
 
         public static int LOCK_NB => 4;
 
-        /// <summary>Of madvise(2), since Linux 5.14; older ones answer EINVAL.</summary>
+        /// <summary>Advice of madvise(2), since Linux 5.14; older kernels return EINVAL.</summary>
         public static int MADV_POPULATE_WRITE => 23;
 
         public static int flock(int fd, int operation) => Flock(fd, operation);

@@ -10,7 +10,7 @@ internal static unsafe class OpenedFile
 {
     /// <param name="length">Bytes; 0 for a regular file without a length, as those in /proc.</param>
     /// <param name="reason">Why it cannot be used.</param>
-    /// <param name="errno">Of open(2), if that is why; else 0.</param>
+    /// <param name="errno">The errno if open(2) failed; else 0.</param>
     /// <returns>Null: it cannot be used.</returns>
     public static SafeFileHandle? TryOpen(string path, out long length, out string? reason, out int errno)
     {

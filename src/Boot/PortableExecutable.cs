@@ -42,7 +42,7 @@ internal static class PortableExecutable
             : $"is a Windows program{For(machine)}: give a bzImage or a vmlinux";
     }
 
-    /// <summary>What systemd's ukify and its kin put the kernel into (UAPI.5, "Unified Kernel Image").</summary>
+    /// <summary>Has it the section of a unified kernel image (UAPI.5) that holds the kernel?</summary>
     private static bool HasLinuxSection(ImageSource source, long table, int count)
     {
         Span<byte> name = stackalloc byte[NameLength];

@@ -4,22 +4,21 @@ using Vmm.Devices.Virtio.Rng;
 
 namespace Vmm.Devices.Acpi;
 
-/// <summary>The VM generation ID ("Virtual Machine Generation ID", Microsoft, 2012): a random number in guest memory that is another
-/// one whenever the guest goes on from a saved state, and an ACPI event that tells so. The guest's kernel then makes its random
-/// numbers anew, so that two guests from one state do not have the same.</summary>
-/// <remarks>Loading a state is what makes the number a new one, so that no way of going on can forget it. The memory is loaded before;
-/// the power-management registers are, too.</remarks>
-/// <param name="memory">The guest's.</param>
+/// <summary>The VM generation ID ("Virtual Machine Generation ID", Microsoft, 2012): a random number in guest memory that changes
+/// whenever a saved state is loaded, and an ACPI event that notifies the guest. Its kernel then reseeds its random generator, so
+/// that two guests from one state do not generate the same numbers.</summary>
+/// <remarks><see cref="Load"/> writes the new number. Memory and power-management registers must be loaded before.</remarks>
+/// <param name="memory">The guest's memory.</param>
 /// <param name="address">Where the number is: a multiple of 8, in memory that the guest's map calls reserved.</param>
-/// <param name="random">Of the host.</param>
-/// <param name="power">Raises the event.</param>
+/// <param name="random">The host's random numbers.</param>
+/// <param name="power">Raises the ACPI event.</param>
 public sealed class GenerationId(GuestMemory memory, GuestAddress address, IEntropySource random, PowerManagement power) : ILaterState
 {
     /// <summary>The device's own id, which the specification leaves to each monitor.</summary>
     public const string AcpiId = "VMMG0001";
 
-    /// <summary>The id by which drivers find it. (A list with VMGENCTR, the shorter one that Hyper-V has beside it, is no help: Linux
-    /// takes this one since it has the driver, and ACPICA loses some bytes of memory over a list.)</summary>
+    /// <summary>The id by which drivers find it. Linux has always known this one, so Hyper-V's second id, VMGENCTR, is not needed
+    /// (and ACPICA leaks some bytes for a list of ids).</summary>
     public const string CompatibleId = "VM_Gen_Counter";
 
     /// <summary>Bytes of the number.</summary>
@@ -29,7 +28,7 @@ public sealed class GenerationId(GuestMemory memory, GuestAddress address, IEntr
 
     private GuestAddress? _address = address;
 
-    /// <summary>For a guest that starts, and is told of the number by its tables.</summary>
+    /// <summary>Writes the first number, for a guest that is booted.</summary>
     public void Begin() => Write();
 
     /// <inheritdoc/>

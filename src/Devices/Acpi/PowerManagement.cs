@@ -90,7 +90,7 @@ public sealed class PowerManagement : IBusDevice, ISavedState
         }
     }
 
-    /// <summary>Tells the guest that its generation ID is another one: it reads it again.</summary>
+    /// <summary>Notifies the guest that its generation ID has changed.</summary>
     public void TellNewGeneration()
     {
         lock (_lock)

@@ -9,7 +9,7 @@ public sealed class AddressBus(string name)
     private volatile BusRange[] _ranges = [];
     private volatile int _changes;
 
-    /// <summary>For people: <c>port</c>, <c>mmio</c>.</summary>
+    /// <summary>The name in messages: <c>port</c>, <c>mmio</c>.</summary>
     public string Name { get; } = name;
 
     /// <summary>All ranges, sorted by start, as they are now.</summary>

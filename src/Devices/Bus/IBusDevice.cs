@@ -6,7 +6,7 @@ namespace Vmm.Devices.Bus;
 /// the range). Nothing here throws for what a guest did, blocks, or allocates.</remarks>
 public interface IBusDevice
 {
-    /// <summary>For people: <c>COM1</c>, <c>virtio-blk0</c>.</summary>
+    /// <summary>The name in messages and statistics: <c>COM1</c>, <c>virtio-blk0</c>.</summary>
     string Name { get; }
 
     /// <summary>Fills <paramref name="data"/>; little-endian. It arrives filled with ones, which is what a bus reads as where

@@ -13,7 +13,7 @@ public sealed class DebugExit(IPowerControl power) : IBusDevice
     {
     }
 
-    /// <summary>Of a wider write the low byte counts.</summary>
+    /// <summary>A wider write gives its low byte.</summary>
     public void Write(ulong offset, ReadOnlySpan<byte> data)
     {
         if (offset == 0 && !data.IsEmpty)

@@ -4,11 +4,11 @@ using Vmm.Devices.State;
 
 namespace Vmm.Devices.Legacy;
 
-/// <summary>Ports 0x6f4 to 0x6f7: a guest asks for forks of its machine, and learns which of them it is (docs/snapshots.md). No PC has
-/// anything there.</summary>
-/// <remarks>Four bytes written: so many forks are wanted. Four bytes read: <see cref="Pending"/> until it is settled; then 0 in the
-/// machine that asked and 1 and more in its forks, or <see cref="Refused"/> with an errno of Linux.</remarks>
-/// <param name="asked">Hears how many are wanted; not again before <see cref="Settle"/>. On a vCPU's thread.</param>
+/// <summary>Ports 0x6f4 to 0x6f7: a guest asks for forks of its machine, and reads which of them it is (docs/snapshots.md). PCs have
+/// no device there.</summary>
+/// <remarks>A write of 32 bits asks for that many forks. A read of 32 bits gives <see cref="Pending"/> until the request is answered;
+/// then 0 in the machine that asked, the fork's number from 1 in forks, or <see cref="Refused"/> with an errno of Linux.</remarks>
+/// <param name="asked">Called with the number of forks, on a vCPU's thread; not again before <see cref="Settle"/>.</param>
 public sealed class ForkPort(Action<uint> asked) : IBusDevice, ISavedState
 {
     public const ushort Port = 0x6f4;
@@ -36,7 +36,7 @@ public sealed class ForkPort(Action<uint> asked) : IBusDevice, ISavedState
         }
     }
 
-    /// <summary>The answer to what is pending; nothing where nothing is. Any thread.</summary>
+    /// <summary>Answers the pending request, if there is one. Any thread.</summary>
     public void Settle(uint result) => Interlocked.CompareExchange(ref _result, result, Pending);
 
     /// <inheritdoc/>

@@ -67,7 +67,7 @@ public sealed partial class Serial16550 : ISerialInput, IBusDevice, IBankedRegis
     private bool _polled, _senderWaits;
     private int _polls;
 
-    /// <param name="name">For people: <c>COM1</c>.</param>
+    /// <param name="name">The name in messages and statistics: <c>COM1</c>.</param>
     /// <param name="output">Where the guest's bytes go.</param>
     /// <param name="interrupt">Held up while an interrupt is pending.</param>
     public Serial16550(string name, ISerialOutput output, IInterruptLine interrupt)

@@ -161,7 +161,7 @@ public sealed partial class Msix : ISavedState
         }
     }
 
-    /// <summary>Passes a vector's new programming on, and sends its pending interrupt.</summary>
+    /// <summary>Updates a vector after a write of the guest, and sends its pending interrupt if it is unmasked.</summary>
     private void Tell(int vector)
     {
         ReadOnlySpan<byte> entry = _table.AsSpan(vector * EntryLength, EntryLength);

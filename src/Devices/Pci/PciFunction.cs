@@ -9,7 +9,7 @@ public abstract class PciFunction(string name, PciIdentity identity) : ISavedSta
 {
     private readonly List<PciBar> _bars = [];
 
-    /// <summary>For people: <c>virtio-blk0</c>.</summary>
+    /// <summary>The name in messages and statistics: <c>virtio-blk0</c>.</summary>
     public string Name { get; } = name;
 
     /// <summary>In order of their index.</summary>

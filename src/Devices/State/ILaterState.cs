@@ -1,8 +1,8 @@
 namespace Vmm.Devices.State;
 
-/// <summary>A part that machines of an older vmm do not have: what they saved lacks it.</summary>
+/// <summary>A part that older versions of vmm do not have, so that their saved states lack it.</summary>
 public interface ILaterState : ISavedState
 {
-    /// <summary>What was saved has no such part: the guest does not know of it, and it stays without effect.</summary>
+    /// <summary>The loaded state has no such part: the guest does not know the device, which has to stay without effect.</summary>
     void LoadNone();
 }

@@ -16,7 +16,7 @@ public abstract class VirtioDevice
     private CommonConfiguration? _configuration;
     private DelayedKick? _delayed;
 
-    /// <param name="name">For people: <c>virtio-blk0</c>.</param>
+    /// <param name="name">The name in messages and statistics: <c>virtio-blk0</c>.</param>
     /// <param name="deviceId">virtio 1.2, section 5: 1 network, 2 block, 4 entropy.</param>
     /// <param name="features">Device-specific features offered (bits 0 to 23 and 50 to 127 as far as they fit).</param>
     /// <param name="queueSizes">The largest size of each queue, a power of two up to 32768.</param>
@@ -36,7 +36,7 @@ public abstract class VirtioDevice
         _queueSizes = queueSizes.ToArray();
     }
 
-    /// <summary>For people: <c>virtio-blk0</c>.</summary>
+    /// <summary>The name in messages and statistics: <c>virtio-blk0</c>.</summary>
     public string Name { get; }
 
     /// <summary>The virtio device id.</summary>

@@ -164,7 +164,7 @@ internal static class NativeAllowList
         is Mnemonic.Sha1nexte or Mnemonic.Sha1msg1 or Mnemonic.Sha1msg2 or Mnemonic.Sha1rnds4
         or Mnemonic.Sha256rnds2 or Mnemonic.Sha256msg1 or Mnemonic.Sha256msg2;
 
-    /// <summary>Of the basic instruction set: arithmetic that cannot fault. Not DIV and IDIV, and not the bit tests,
+    /// <summary>Arithmetic of the basic instruction set that cannot fault. Not DIV and IDIV, and not the bit tests,
     /// whose register offset reaches beyond the operand.</summary>
     private static bool IsPlainInteger(Mnemonic mnemonic) => mnemonic
         is Mnemonic.Add or Mnemonic.Adc or Mnemonic.Sub or Mnemonic.Sbb or Mnemonic.Cmp or Mnemonic.Neg

@@ -19,7 +19,7 @@ internal static unsafe class EmulatedHost
     public const string Description =
         "Run this command in an emulated host that has KVM: slower, but everywhere (also VMM_EMULATED=1)";
 
-    /// <summary>Set by the emulated host for programs in it: "1" where it ends with the command, <see cref="Stays"/> where machines
+    /// <summary>Set by the emulated host for programs in it: "1" where it ends with the command, "stays" where machines
     /// that the command leaves in the background run on.</summary>
     public const string InsideVariable = "VMM_KVM_EMULATED";
 

@@ -105,7 +105,7 @@ internal sealed unsafe class AnonymousMemory : SafeHandle
     }
 
     /// <summary>Gives this process's copies of a file's pages back to the host: they read as the file does from then on.</summary>
-    /// <param name="offset">Of the first byte; a multiple of the page size, as is the length.</param>
+    /// <param name="offset">Offset of the first byte; like the length a multiple of the page size.</param>
     /// <param name="wasDiscarded">There may be pages among them that do not show the file since <see cref="Discard"/>.</param>
     /// <exception cref="ErrnoException">The host refused.</exception>
     public void Revert(ulong offset, ulong length, bool wasDiscarded)

@@ -11,9 +11,9 @@ internal sealed class BackgroundTask : IDisposable
     private ExceptionDispatchInfo? _error;
     private Action? _next;
 
-    /// <param name="name">Of the thread.</param>
-    /// <param name="stackSize">Of the thread, in bytes.</param>
-    /// <param name="work">Runs once, at once.</param>
+    /// <param name="name">The thread's name.</param>
+    /// <param name="stackSize">Bytes of the thread's stack.</param>
+    /// <param name="work">Runs once, immediately.</param>
     public BackgroundTask(string name, int stackSize, Action work)
     {
         Thread = HostThread.Start(name, stackSize, () => Run(work));

@@ -7,7 +7,7 @@ namespace Vmm.Host;
 /// reused.</summary>
 internal sealed unsafe class BounceBuffer : IFileIoOwner, IDisposable
 {
-    /// <summary>Of the file, in one piece.</summary>
+    /// <summary>Bytes of the file that one piece has at most.</summary>
     public const uint Bytes = 64 * 1024;
 
     private readonly DirectFile _file;

@@ -8,7 +8,7 @@ internal static class Crc32C
 {
     public static uint Of(ReadOnlySpan<byte> data) => ~Add(uint.MaxValue, data);
 
-    /// <summary>Of one after the other.</summary>
+    /// <summary>The CRC of both, one after the other.</summary>
     public static uint Of(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second) => ~Add(Add(uint.MaxValue, first), second);
 
     private static uint Add(uint crc, ReadOnlySpan<byte> data)

@@ -5,7 +5,7 @@ using Vmm.Boot;
 namespace Vmm.Host;
 
 /// <summary>Serves the page faults of memory that comes from a file, with userfaultfd(2), and reads the rest of it meanwhile. Each chunk is
-/// checked before anybody sees it. The thread is Native/faults.c's, which says why.</summary>
+/// checked before it becomes visible. The serving thread is written in C (Native/faults.c says why).</summary>
 internal sealed unsafe class FaultServer : IDisposable
 {
     // Native/faults.c; bound by the linker, as the C library is.
@@ -21,10 +21,10 @@ internal sealed unsafe class FaultServer : IDisposable
     private FaultServer(FileDescriptor faults, FileDescriptor file, nint start, string remedy) =>
         (_faults, _file, _start, _remedy) = (faults, file, start, remedy);
 
-    /// <summary>Opens what tells page faults, those of the kernel, too: KVM's, and those of system calls. Any user may have those of user
-    /// mode (UFFD_USER_MODE_ONLY), but then KVM_RUN and read(2) fail where a page is missing.</summary>
+    /// <summary>Opens a userfaultfd that reports faults of user mode and of the kernel (KVM and system calls). Any user may open one for user
+    /// mode alone (UFFD_USER_MODE_ONLY), but then KVM_RUN and read(2) fail at a missing page.</summary>
     /// <param name="obstacle">Why the host does not allow it, for the user.</param>
-    /// <returns>Null where it does not.</returns>
+    /// <returns>The userfaultfd; null where the host does not allow it.</returns>
     public static FileDescriptor? TryOpen(out string obstacle)
     {
         obstacle = "";
@@ -47,12 +47,12 @@ internal sealed unsafe class FaultServer : IDisposable
 
     /// <param name="faults">As <see cref="TryOpen"/> gave it; taken over.</param>
     /// <param name="file">As long as the memory; taken over.</param>
-    /// <param name="name">Of the file, for messages.</param>
-    /// <param name="start">Of private anonymous memory that nobody has touched; page-aligned.</param>
+    /// <param name="name">The file's name, for messages.</param>
+    /// <param name="start">Start of private anonymous memory that was never accessed; page-aligned.</param>
     /// <param name="length">Bytes; a multiple of the page size.</param>
     /// <param name="checksums">CRC-32C of each 64 KiB; 0 for those that are all zeros.</param>
     /// <param name="remedy">For the error: what the user can do.</param>
-    /// <exception cref="HostException">The host cannot.</exception>
+    /// <exception cref="HostException">The host does not allow it.</exception>
     public static FaultServer Start(
         FileDescriptor faults, FileDescriptor file, string name, nint start, ulong length, ReadOnlySpan<uint> checksums, string remedy)
     {
@@ -85,14 +85,14 @@ internal sealed unsafe class FaultServer : IDisposable
         }
     }
 
-    /// <summary>Readable once it does not serve any more.</summary>
+    /// <summary>Descriptor that becomes readable when serving has ended.</summary>
     public int Done => vmm_faults_done(_server);
 
-    /// <summary>Reads what nobody has asked for, too, at half of a processor at most.</summary>
+    /// <summary>Also reads memory that was not accessed yet, with at most half of a processor.</summary>
     public void ReadOn() => vmm_faults_read_on(_server, 0);
 
-    /// <summary>Waits until all of the memory is there. It is memory as any other then.</summary>
-    /// <exception cref="HostException">It never will be.</exception>
+    /// <summary>Waits until all of the memory is there; page faults are not served by this process any more then.</summary>
+    /// <exception cref="HostException">The file is damaged or cannot be read.</exception>
     public void Complete()
     {
         vmm_faults_read_on(_server, 1);
@@ -102,8 +102,8 @@ internal sealed unsafe class FaultServer : IDisposable
         }
     }
 
-    /// <summary>Waits until it does not serve any more, and tells why all of the memory never came; null where it did. Who waits for such a
-    /// page waits until vmm ends.</summary>
+    /// <summary>Waits until serving has ended. Null if all memory was read, else why not; threads that then wait for a missing page wait
+    /// until vmm ends.</summary>
     public string? Failure => vmm_faults_wait(_server) == Failed ? Marshal.PtrToStringUTF8((nint)vmm_faults_why(_server)) : null;
 
     /// <summary>Gives pages back to the host; they read as zeros from then on.</summary>
@@ -111,7 +111,7 @@ internal sealed unsafe class FaultServer : IDisposable
     /// <returns>False when the host refused.</returns>
     public bool Discard(nint address, nuint length) => vmm_faults_release(_server, (ulong)(address - _start), length) == 0;
 
-    /// <summary>Before the memory is unmapped, and when nobody uses it any more: a page that is missing reads as zeros.</summary>
+    /// <summary>Ends serving. Call it before the memory is unmapped, when nothing uses it any more: missing pages read as zeros.</summary>
     public void Dispose()
     {
         if (_server is not null)

@@ -18,12 +18,12 @@ internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
 
     /// <summary>Another descriptor of the same file, which no program that is started from here gets.</summary>
     /// <param name="least">Its number is this one or a higher one.</param>
-    /// <param name="name">Of the file, for the error.</param>
+    /// <param name="name">The file's name, for the error.</param>
     /// <exception cref="ErrnoException">The process has too many.</exception>
     public static FileDescriptor Duplicate(int number, int least = 3, string name = "fcntl") =>
         new(ErrnoException.Check(LibC.fcntl(number, LibC.F_DUPFD_CLOEXEC, least), name));
 
-    /// <summary>The same, instead of a number that this process was started with, which is closed.</summary>
+    /// <summary>Duplicates a descriptor that this process was started with, and closes the original.</summary>
     /// <inheritdoc cref="Duplicate"/>
     public static FileDescriptor TakeOver(int number, int least)
     {
@@ -32,7 +32,7 @@ internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
         return taken;
     }
 
-    /// <summary>The same number for .NET's methods, for as long as this is open.</summary>
+    /// <summary>A handle for .NET's methods; valid while this object is open.</summary>
     public SafeFileHandle Borrow() => new(handle, ownsHandle: false);
 
     protected override bool ReleaseHandle() => LibC.close((int)handle) == 0;

@@ -12,11 +12,11 @@ internal static unsafe class FileLock
     public static bool TryTake(FileDescriptor fd, bool shared) =>
         Set(fd, shared ? LibC.F_RDLCK : LibC.F_WRLCK) is not (ErrnoException.EAGAIN or ErrnoException.EACCES);
 
-    /// <summary>The same for one byte of the file, which need not be there, against everybody else.</summary>
+    /// <summary>Takes an exclusive lock on one byte of the file, which may lie past the file's end.</summary>
     public static bool TryTakeByte(FileDescriptor fd, long at) =>
         Set(fd, LibC.F_WRLCK, at, 1) is not (ErrnoException.EAGAIN or ErrnoException.EACCES);
 
-    /// <summary>Does somebody have that byte? Whoever asks takes nothing.</summary>
+    /// <summary>Does another open file have that byte locked? Takes no lock.</summary>
     public static bool IsByteTaken(FileDescriptor fd, long at)
     {
         var request = new flock { l_type = (short)LibC.F_WRLCK, l_whence = (short)LibC.SEEK_SET, l_start = at, l_len = 1 };

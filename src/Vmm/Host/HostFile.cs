@@ -237,7 +237,8 @@ internal class HostFile : BlockFile
         return status;
     }
 
-    /// <summary>The same for a path; false where it leads to nothing.</summary>
+    /// <summary>statx(2) of a path.</summary>
+    /// <returns>False when there is no such file.</returns>
     public static unsafe bool TryStatus(string path, out Statx status, int flags = 0)
     {
         Statx found = default;

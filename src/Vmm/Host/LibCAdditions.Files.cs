@@ -39,7 +39,7 @@ internal static unsafe partial class LibCAdditions
         public static uint IORING_CQ_EVENTFD_DISABLED => 1;
 
         /// <summary>open(2) of a name as <see cref="FileNames"/> has it, as all that take a string here.</summary>
-        /// <param name="mode">Of a new file, below 0x10000.</param>
+        /// <param name="mode">Mode of a new file, below 0x10000.</param>
         public static int open(string path, int flags, uint mode)
         {
             using var name = new FileNameBytes(path, stackalloc byte[FileNameBytes.OnStack]);
@@ -163,7 +163,7 @@ internal struct Statx
     [FieldOffset(40)]
     public ulong Size;
 
-    /// <summary>Of 512 bytes, that it takes on its file system.</summary>
+    /// <summary>Blocks of 512 bytes that its file system has allocated.</summary>
     [FieldOffset(48)]
     public ulong Blocks;
 

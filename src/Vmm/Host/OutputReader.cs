@@ -29,8 +29,8 @@ internal static unsafe class OutputReader
 
     /// <summary>Waits until a descriptor is ready.</summary>
     /// <param name="fd">-1 for none.</param>
-    /// <param name="events">Of poll(2).</param>
-    /// <param name="time">At most; <see cref="Timeout.InfiniteTimeSpan"/> for as long as it takes.</param>
+    /// <param name="events">Events of poll(2).</param>
+    /// <param name="time">The longest wait; <see cref="Timeout.InfiniteTimeSpan"/> for no limit.</param>
     /// <exception cref="ErrnoException">EPIPE: the reader of standard output has gone.</exception>
     public static void Wait(int fd, short events, TimeSpan time)
     {

@@ -12,9 +12,9 @@ internal static class PageMap
     private const ulong PageBytes = 4096;
     private const int EntriesAtOnce = 8192;
 
-    /// <param name="start">Of the mapping; page-aligned.</param>
+    /// <param name="start">Start of the mapping; page-aligned.</param>
     /// <param name="pages">How many it has.</param>
-    /// <param name="ownOnly">Of a private mapping of a file only those pages that were written to, of which there is a copy.</param>
+    /// <param name="ownOnly">Report only pages that this process has a copy of, because they were written to (private mappings of files).</param>
     /// <param name="found">Called for each page that is there, by its number in the mapping.</param>
     /// <returns>False where the host does not tell.</returns>
     public static bool TryFind(nint start, ulong pages, bool ownOnly, Action<ulong> found)

@@ -9,7 +9,7 @@ internal static class WorkingDirectory
     public static string Path => HostFile.RealPath(".")
         ?? throw new HostException("the working directory was removed; change to one that is there");
 
-    /// <summary>The same, to be kept as text.</summary>
+    /// <summary>The path, where it has to be kept as text.</summary>
     /// <exception cref="UsageException">It is not UTF-8.</exception>
     public static string Text => Path is var path && FileNames.IsText(path)
         ? path

@@ -7,7 +7,7 @@ namespace Vmm.Kernels;
 /// <summary>Kernels of distributions, fetched as packages by the host's own package manager and not installed.</summary>
 internal static class DistributionKernels
 {
-    /// <summary>For people.</summary>
+    /// <summary>The names, for messages.</summary>
     public const string Names = "debian, debian-rt, debian-amd64, fedora, each with @VERSION if a certain one is wanted";
 
     /// <summary>$1 the directory for it, $2 the package that stands for the newest one, $3 a certain package, or nothing.</summary>
@@ -30,7 +30,7 @@ internal static class DistributionKernels
         printf '%s\n' "$package" >package
         """;
 
-    /// <summary>The same by dnf. Before Fedora 38 and RHEL 9.2 there was no kernel-modules-core: its modules were in kernel-core.</summary>
+    /// <summary>The script for dnf. Before Fedora 38 and RHEL 9.2 there was no kernel-modules-core: its modules were in kernel-core.</summary>
     private const string FedoraScript = """
         set -e
         cd -- "$1"

@@ -51,7 +51,7 @@ internal static class GuestModules
     /// <summary>Checks before the boot that a kernel has what a run needs, where the file is in its build tree or has its
     /// configuration beside it. A configuration that is newer than the kernel is ignored.</summary>
     /// <param name="file">The kernel.</param>
-    /// <param name="needs">Of <see cref="Wanted"/>.</param>
+    /// <param name="needs">Names of <see cref="Wanted"/>.</param>
     /// <param name="mayLoad">Is there an initramfs of the user's, which may load modules?</param>
     /// <exception cref="UsageException">It lacks something.</exception>
     public static void CheckBuiltIn(string file, IEnumerable<string> needs, bool mayLoad)
@@ -88,7 +88,7 @@ internal static class GuestModules
         .Select(static name => (name, Consequences[name]));
 
     /// <summary>The files to load for a run, in order.</summary>
-    /// <param name="needs">Of <see cref="Wanted"/>; the required ones are checked.</param>
+    /// <param name="needs">Names of <see cref="Wanted"/>; the required ones are checked.</param>
     /// <exception cref="UsageException">The kernel has one of them neither built in nor as a module.</exception>
     public static IReadOnlyList<string> FilesFor(StoredKernel kernel, IEnumerable<string> needs)
     {

@@ -58,7 +58,7 @@ internal static class KernelNames
     /// <summary>Is this host's own kernel the default?</summary>
     public static bool IsHostDefault(HostKernel? host) => host is { CannotBeRead: null };
 
-    /// <summary>For who is used to give a kernel's source tree.</summary>
+    /// <summary>What to do instead, where a kernel's source tree was given.</summary>
     private static string DirectoryAdvice(string path)
     {
         string built = Path.Combine(path, "arch/x86/boot/bzImage");

@@ -47,7 +47,7 @@ internal sealed class KernelStore(string root)
     /// <param name="file">The kernel.</param>
     /// <param name="release">The kernel's release: <see cref="ReleaseOf"/>.</param>
     /// <param name="modules">Its modules; null for none.</param>
-    /// <param name="source">For people: where it is from.</param>
+    /// <param name="source">Where it is from, as lists show it.</param>
     public StoredKernel Add(string name, string file, string release, ModuleTree? modules, string source)
     {
         Directory.CreateDirectory(Root);

@@ -20,7 +20,7 @@ internal sealed record StoredKernel
     /// <summary>The name by which it was asked for: <c>debian</c>, <c>host</c>, or what <c>--name</c> said.</summary>
     public required string Name { get; init; }
 
-    /// <summary>For people: the package or the file that it is from.</summary>
+    /// <summary>The package or file that it is from, as lists show it.</summary>
     public required string Source { get; init; }
 
     public required DateTimeOffset Added { get; init; }

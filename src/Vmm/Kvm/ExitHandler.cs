@@ -3,8 +3,7 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Kvm;
 
-/// <summary>Decides what to do about one exit of one vCPU. Works on the shared page alone, so that tests can pass it made-up
-/// exits.</summary>
+/// <summary>Decides what to do about one exit of one vCPU. Works on the shared page alone, so that tests need no KVM.</summary>
 /// <remarks>Nothing is allocated here unless the machine ends. Called on the vCPU's thread only.</remarks>
 /// <param name="posted">Posted port writes, which are delivered before each exit is handled; null where KVM posts none.</param>
 internal sealed unsafe class ExitHandler(
@@ -17,10 +16,10 @@ internal sealed unsafe class ExitHandler(
 
     private readonly long[] _counts = new long[ReasonCount];
 
-    /// <summary>How many exits of each reason there were, by number of the reason.</summary>
+    /// <summary>Number of exits, indexed by exit reason.</summary>
     public ReadOnlySpan<long> Counts => _counts;
 
-    /// <summary>All of them together.</summary>
+    /// <summary>Number of all exits.</summary>
     public long Total
     {
         get
@@ -36,7 +35,7 @@ internal sealed unsafe class ExitHandler(
     }
 
     /// <summary>Handles the exit that the page describes.</summary>
-    /// <returns>Null to go on; else why the guest stopped.</returns>
+    /// <returns>Null to continue with KVM_RUN; else why the guest stopped.</returns>
     public GuestStop? Handle()
     {
         posted?.Deliver();

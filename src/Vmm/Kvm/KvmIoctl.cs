@@ -6,7 +6,7 @@ namespace Vmm.Kvm;
 
 internal static unsafe class KvmIoctl
 {
-    /// <returns>What the kernel says; below zero the last error says why.</returns>
+    /// <returns>The ioctl's result; below zero the last error has the errno.</returns>
     public static int Try(int fd, KvmRequest request, nint argument = 0) => LibC.ioctl(fd, (int)request, (void*)argument);
 
     /// <summary>An ioctl on a KVM descriptor that is expected to work.</summary>

@@ -12,7 +12,7 @@ internal static unsafe class KvmStatistics
     private const uint TypeLinearHistogram = 3;         // KVM_STATS_TYPE_LINEAR_HIST; 4 is a histogram too
     private const int MostDescriptors = 4096, LongestName = 1024;
 
-    /// <param name="fd">Of a vCPU or a VM.</param>
+    /// <param name="fd">Descriptor of a vCPU or a VM.</param>
     /// <returns>Counters by name, without the histograms; empty where this KVM has none.</returns>
     /// <exception cref="ErrnoException">They cannot be read.</exception>
     public static IReadOnlyDictionary<string, ulong> Read(int fd)

@@ -39,7 +39,7 @@ internal sealed unsafe class KvmSystem : IDisposable
             : throw new HostException($"{DevicePath}: API version {version}, vmm needs {ApiVersion}", "update the kernel");
     }
 
-    /// <summary>The result of KVM_CHECK_EXTENSION: 0 is no; for some capabilities it is a number.</summary>
+    /// <summary>The result of KVM_CHECK_EXTENSION: 0 for unsupported; a number for some capabilities.</summary>
     public int Check(KvmCapability capability) => Ioctl(KvmRequest.KVM_CHECK_EXTENSION, (nint)capability);
 
     /// <summary>Bytes to map for each vCPU's struct kvm_run and what lies behind it.</summary>

@@ -96,7 +96,7 @@ internal sealed unsafe class KvmVm : IDisposable
     /// <summary>A write to <paramref name="eventFd"/> becomes an edge on <paramref name="gsi"/>, inside the kernel.</summary>
     public void AddIrqFd(EventFd eventFd, uint gsi) => ChangeIrqFd(eventFd, gsi, flags: 0);
 
-    /// <summary>Undoes <see cref="AddIrqFd"/>: when this returns, nothing comes of the eventfd any more.</summary>
+    /// <summary>Undoes <see cref="AddIrqFd"/>: after it returns, the eventfd raises no interrupt.</summary>
     public void RemoveIrqFd(EventFd eventFd, uint gsi) => ChangeIrqFd(eventFd, gsi, KvmIrqfd.KVM_IRQFD_FLAG_DEASSIGN);
 
     /// <summary>A guest's write of <paramref name="value"/> (any value where null) to an address becomes a signal on
@@ -130,7 +130,7 @@ internal sealed unsafe class KvmVm : IDisposable
         }
     }
 
-    /// <summary>Does KVM have KVM_GET_SREGS2, which tells the PDPTRs too?</summary>
+    /// <summary>Does KVM have KVM_GET_SREGS2, which includes the PDPTRs?</summary>
     public bool HasSregs2 => Check(KvmCapability.KVM_CAP_SREGS2) > 0;
 
     /// <inheritdoc cref="Vcpu.Transfer"/>

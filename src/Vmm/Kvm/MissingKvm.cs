@@ -13,10 +13,10 @@ internal static class MissingKvm
         (uint)X86Base.CpuId(unchecked((int)0x8000_0000), 0).Eax >= 0x8000_0001
         && (X86Base.CpuId(unchecked((int)0x8000_0001), 0).Ecx & 1 << 2) != 0;
 
-    /// <summary>What works everywhere.</summary>
+    /// <summary>The remedy that works on every host.</summary>
     public const string Otherwise = "or 'vmm --emulated ...' in a host that is emulated, slowly";
 
-    /// <summary>What to do, in a line.</summary>
+    /// <summary>The remedy, in one line.</summary>
     /// <param name="modules">The kernel's modules, also those that are built in.</param>
     public static string Remedy(bool hasVtX, bool hasAmdV, string modules = "/sys/module")
     {

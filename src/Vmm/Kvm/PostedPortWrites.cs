@@ -35,7 +35,7 @@ internal sealed unsafe class PostedPortWrites : IDisposable
     private bool _refused;
     private int _quiet;
 
-    /// <param name="vcpu">Any: all share one ring.</param>
+    /// <param name="vcpu">Any vCPU: all share one ring.</param>
     /// <param name="page"><see cref="KvmVm.PostedWritesPage"/>.</param>
     /// <param name="ports">Where the writes go.</param>
     public PostedPortWrites(KvmVm vm, Vcpu vcpu, int page, EventLoop loop, AddressBus ports)
@@ -43,9 +43,9 @@ internal sealed unsafe class PostedPortWrites : IDisposable
     {
     }
 
-    /// <param name="ring">KVM's.</param>
+    /// <param name="ring">The ring that KVM writes to.</param>
     /// <param name="ports">Where the writes go.</param>
-    /// <param name="post">Has KVM begin or stop to post writes to so many ports.</param>
+    /// <param name="post">Starts or stops posting of a range of ports.</param>
     internal PostedPortWrites(
         KvmCoalescedMmioRing* ring, AddressBus ports, Action<ushort, uint, bool> post, Func<Action, ILoopTimer> createTimer)
     {

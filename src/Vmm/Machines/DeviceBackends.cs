@@ -48,7 +48,7 @@ internal sealed class DeviceBackends : IDisposable
 
     /// <summary>Opens everything, in the order in which the guest finds it. Before the loop starts.</summary>
     /// <param name="ram">Mapped by the programs that serve devices.</param>
-    /// <param name="before">What the machine left that this one replaces (overlays); null for none.</param>
+    /// <param name="before">State of the machine that this one replaces (its overlays); null for none.</param>
     /// <param name="guest">Has sockets with the guest; null for none.</param>
     /// <exception cref="UsageException">A file or an option does not fit.</exception>
     /// <exception cref="HostException">The host lacks something.</exception>
@@ -74,7 +74,7 @@ internal sealed class DeviceBackends : IDisposable
     }
 
     /// <summary>Waits for helper programs to be ready, just before the machine runs.</summary>
-    /// <exception cref="HostException">It does not start.</exception>
+    /// <exception cref="HostException">A program does not start.</exception>
     public void WaitUntilReady()
     {
         _netHost?.WaitUntilReady();
@@ -83,14 +83,14 @@ internal sealed class DeviceBackends : IDisposable
     }
 
     /// <inheritdoc cref="DiskHost.Replace"/>
-    /// <param name="index">Of the disk.</param>
+    /// <param name="index">Index of the disk.</param>
     public OpenDisk ReplaceDisk(int index, DiskSpec spec, FileDescriptor? overlay, Action<DiskNode> replace) =>
         _disks[index] = _diskHost!.Replace(_disks[index], spec, overlay, replace);
 
     /// <inheritdoc cref="DiskHost.Close"/>
     public void Close() => _diskHost?.Close();
 
-    /// <summary>Any number of times.</summary>
+    /// <summary>Closes everything; may be called again.</summary>
     public void Dispose()
     {
         for (int i = _owned.Count - 1; i >= 0; i--)

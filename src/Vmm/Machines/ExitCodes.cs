@@ -36,7 +36,7 @@ internal static class ExitCodes
     public const int SignalBase = 128;
 
     /// <summary>For help and manual pages; each code above has its row.</summary>
-    /// <param name="boots">Of a command that boots a machine.</param>
+    /// <param name="boots">The codes of commands that boot a machine, else of all others.</param>
     public static IReadOnlyList<ManualRow> Of(bool boots) => boots ? Machine : Commands;
 
     private static ManualRow[] Machine =>

@@ -21,7 +21,7 @@ internal sealed class FirmwareTables
     }
 
     /// <summary>For a machine with these devices; a PCI bus gets its windows now.</summary>
-    /// <param name="processor">Says how wide physical addresses are.</param>
+    /// <param name="processor">CPUID, for the width of physical addresses.</param>
     public static FirmwareTables For(int cpus, IVirtioSlots slots, GuestMemory memory, ReadOnlySpan<CpuidEntry> processor)
     {
         if (slots is not PciSlots pci)
@@ -47,7 +47,7 @@ internal sealed class FirmwareTables
     public static GuestAddress Generation => new(Layout.GenerationId);
 
     /// <summary>Writes both kinds of tables.</summary>
-    /// <returns>Memory that the guest must not use besides what <see cref="E820Map"/> always keeps.</returns>
+    /// <returns>Further ranges to reserve in <see cref="E820Map"/>.</returns>
     public IReadOnlyList<E820Range> Write(GuestMemory memory)
     {
         MpTable.Write(memory, new GuestAddress(Layout.MpTable), (int)Layout.MpTableRoom, _mp);

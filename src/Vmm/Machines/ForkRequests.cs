@@ -4,10 +4,10 @@ using Vmm.Host;
 
 namespace Vmm.Machines;
 
-/// <summary>Forks that the guest asks for, by the port or through the agent: another process of vmm makes them, as it would if the
-/// user had typed 'vmm fork'. One request at a time. On the event loop's thread.</summary>
+/// <summary>Handles forks that the guest asks for, by the port or through the agent: starts a process 'vmm fork' for them. One request
+/// at a time. On the event loop's thread.</summary>
 /// <param name="control">Path of the machine's control socket.</param>
-/// <param name="most">So many in all; 0 for none.</param>
+/// <param name="most">How many forks the guest may ask for in all; 0 for none.</param>
 internal sealed class ForkRequests(EventLoop loop, string control, int most) : IDisposable
 {
     private const int NotPermitted = 1, InputOutput = 5, TryAgain = 11, Busy = 16, Invalid = 22;
@@ -18,8 +18,8 @@ internal sealed class ForkRequests(EventLoop loop, string control, int most) : I
     private readonly bool _isForbidden = most == 0;
     private int _left = most;
 
-    /// <param name="settle">Called once: with 0 when there is a copy of the machine, from which the forks will go on, else with an error as
-    /// <see cref="ForkPort"/> has it.</param>
+    /// <param name="settle">Called once: with 0 when the machine was copied for its forks, else with an error code of
+    /// <see cref="ForkPort"/>.</param>
     public void Ask(uint count, Action<uint> settle)
     {
         uint error = _isForbidden ? NotPermitted : _process is not null ? Busy : count == 0 ? Invalid : count > (uint)_left ? TryAgain : 0u;
@@ -51,8 +51,8 @@ internal sealed class ForkRequests(EventLoop loop, string control, int most) : I
     /// <summary>The machine was copied for the forks that were asked for.</summary>
     public void Copied() => Settle(0);
 
-    /// <summary>What a fork finds that went on while something was pending.</summary>
-    /// <param name="number">Of the fork, from 1.</param>
+    /// <summary>The answer that a fork reads, if the request was pending when the machine was copied.</summary>
+    /// <param name="number">The fork's number, from 1.</param>
     /// <param name="isAsked">Did the guest ask for this one?</param>
     public static uint InFork(int number, bool isAsked) => isAsked ? (uint)number : ForkPort.Refused | TryAgain;
 
@@ -65,7 +65,7 @@ internal sealed class ForkRequests(EventLoop loop, string control, int most) : I
         Settle(ForkPort.Refused | InputOutput);     // its message is on standard error
     }
 
-    /// <summary>Answers whoever waits for that.</summary>
+    /// <summary>Answers the pending request.</summary>
     private void Settle(uint result)
     {
         Action<uint>? settle = _settle;

@@ -31,7 +31,7 @@ internal sealed class GuestConsole : IDisposable
     // A terminal normally takes the rest at once; if it does not, its settings are restored first, so that Ctrl-C works.
     private static readonly TimeSpan BeforeRestore = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>What the serial port with the kernel's console is called.</summary>
+    /// <summary>The name of the serial port with the kernel's console.</summary>
     public const string FirstPort = "COM1";
 
     private readonly EventLoop _loop;
@@ -52,7 +52,7 @@ internal sealed class GuestConsole : IDisposable
         _look = _terminal is null ? null : new LoopTimer(loop, TakeTerminal);
     }
 
-    /// <summary>COM1; where there is <see cref="VirtioPort"/> it only says what comes before that.</summary>
+    /// <summary>COM1; with <see cref="VirtioPort"/> only for early messages of the kernel.</summary>
     public Serial16550 Port { get; private set; } = null!;
 
     /// <summary>The port of virtio-console that has the input; null where <see cref="Port"/> has it.</summary>
@@ -63,7 +63,7 @@ internal sealed class GuestConsole : IDisposable
     public long BytesIn => _input.TotalBytes;
 
     /// <summary>Makes the serial port between the streams and the guest. Once.</summary>
-    /// <param name="machine">Is ended when the output is closed, or by the user at the console.</param>
+    /// <param name="machine">The machine, which ends when the output is closed or the user asks for it at the console.</param>
     /// <param name="watch">Gets the guest's output.</param>
     /// <param name="virtio">The guest's console is hvc0.</param>
     public void Connect(ISignalled machine, IInterruptLine interrupt, IConsoleTap watch, bool virtio = false)
@@ -85,7 +85,7 @@ internal sealed class GuestConsole : IDisposable
     }
 
     /// <summary>Before the vCPUs run.</summary>
-    /// <param name="unread">Standard input that a machine before this one read and its guest did not take.</param>
+    /// <param name="unread">Standard input that the machine before this one read and its guest did not take.</param>
     public void Start(ReadOnlySpan<byte> unread)
     {
         _input.Queue(unread);
@@ -93,7 +93,7 @@ internal sealed class GuestConsole : IDisposable
         _loop.Post(_input.Start);
     }
 
-    /// <summary>How large the terminal is; zeros where there is none.</summary>
+    /// <summary>The terminal's size; zeros where there is none.</summary>
     public (ushort Rows, ushort Columns) Size => _terminal is null ? default : Terminal.SizeOf(StandardInput);
 
     /// <summary>Sets the terminal to raw mode if vmm is in the foreground; else checks again from time to time.</summary>
@@ -129,7 +129,7 @@ internal sealed class GuestConsole : IDisposable
 
     /// <summary>Writes the rest of the guest's output and restores the terminal. The event loop has ended.</summary>
     /// <param name="end">How the guest ended.</param>
-    /// <param name="signals">End the wait for a reader that does not read; null for none.</param>
+    /// <param name="signals">Signals that end the wait for a slow reader; null for none.</param>
     /// <returns>The end, changed if the guest's output could not be written.</returns>
     public MachineEnd Finish(MachineEnd end, StopSignals? signals)
     {

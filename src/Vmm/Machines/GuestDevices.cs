@@ -108,7 +108,7 @@ internal sealed class GuestDevices(
         }
     }
 
-    /// <summary>After the backends were closed: what the guest wrote to ephemeral overlays.</summary>
+    /// <summary>Keeps the ephemeral overlays for the machine that replaces this one. After the backends were closed.</summary>
     public void LeaveTo(NextLife next)
     {
         for (int i = 0; i < _disks.Count; i++)

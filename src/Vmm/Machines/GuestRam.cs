@@ -11,8 +11,8 @@ namespace Vmm.Machines;
 /// <summary>The guest's memory: one mapping of this process, shown to the guest below and above the hole.</summary>
 internal sealed class GuestRam : IBalloonMemory, IDisposable
 {
-    // Below it lie the firmware's tables, what a loader hands over, guests of a few KiB, and what Linux keeps back for
-    // DMA; a kernel is linked to run at it, or put above. With huge pages each of the former would cost 2 MiB of zeros.
+    // Bytes from address 0 on without huge pages: firmware tables, boot parameters and small guests lie there, few bytes in
+    // each 2 MiB. Linux is linked to run at 16 MiB, or loaded above.
     private const ulong SmallPages = 16 << 20;
 
     private readonly AnonymousMemory _mapping;
@@ -21,8 +21,8 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     private bool _isGivenAway;
 
     /// <param name="size">Bytes, as --mem gives it.</param>
-    /// <param name="shared">Other programs map it, too.</param>
-    /// <param name="saved">What it begins with; null for zeros.</param>
+    /// <param name="shared">Other processes can map it.</param>
+    /// <param name="saved">Gives the memory's content; null for zeros.</param>
     /// <exception cref="HostException">The host does not have so much.</exception>
     /// <exception cref="UsageException">What was saved is damaged.</exception>
     public GuestRam(ulong size, bool shared = false, ISavedMachine? saved = null)
@@ -47,23 +47,23 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
 
     public GuestMemory Memory { get; }
 
-    /// <summary>For programs that serve devices, which write to it from now on; only where it is shared.</summary>
+    /// <summary>The memory as programs that serve devices map it. Only for shared memory. They may write to it from now on.</summary>
     public MemoryTable GiveAway()
     {
         _isGivenAway = true;
         return new(Memory, _mapping.Shared ?? throw new InvalidOperationException("the guest's memory is not shared"), _mapping.Start);
     }
 
-    /// <summary>The memory as a file; null where it is only this process's.</summary>
+    /// <summary>The memory as a file; null where it is private to this process.</summary>
     public FileDescriptor? Shared => _mapping.Shared;
 
-    /// <summary>The file that it began with, and has where nobody wrote; null where that were zeros.</summary>
+    /// <summary>The file with the initial content, which pages that were never written still show; null for zeros.</summary>
     public FileDescriptor? Content => _mapping.Content;
 
-    /// <summary>Who brings what was saved, page by page; null where it is there, or mapped.</summary>
+    /// <summary>Loads saved memory page by page; null where all of it was read, or is mapped from the file.</summary>
     public FaultServer? Server { get; private set; }
 
-    /// <summary>Where the mapping lies in this process, for telling its resident part from vmm's own.</summary>
+    /// <summary>Start of the mapping in this process.</summary>
     public nint HostStart => _mapping.Start;
 
     /// <summary>Is it recorded which pages are written to?</summary>
@@ -71,7 +71,7 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
 
     /// <summary>Begins to record which pages are written to; each costs a page fault the first time. While the machine is quiesced.
     /// </summary>
-    /// <returns>Why the host cannot, for the user; null where it can, or does already.</returns>
+    /// <returns>Null on success, also if it was recorded already; else why the host cannot, for the user.</returns>
     public string? TrackWrites()
     {
         if (_isGivenAway)
@@ -87,10 +87,10 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     /// <inheritdoc cref="WriteTracker.Collect"/>
     public void CollectWritten(PageSet pages) => _tracker!.Collect(pages);
 
-    /// <summary>Makes all memory show <see cref="Content"/> again. Only what was written to or given back is touched, and nothing is read.
-    /// While the machine is quiesced.</summary>
-    /// <returns>How many pages were put back; null where the host does not tell which: nothing was changed.</returns>
-    /// <exception cref="ErrnoException">The host cannot; some are put back.</exception>
+    /// <summary>Resets all memory to <see cref="Content"/>, by dropping pages that were written to or given back. While the machine is
+    /// quiesced.</summary>
+    /// <returns>How many pages were reset; null, with nothing changed, where the host does not report which.</returns>
+    /// <exception cref="ErrnoException">The host refused; some pages were reset.</exception>
     public ulong? Revert()
     {
         var own = new PageSet(Memory.Size);

@@ -6,7 +6,7 @@ using Vmm.Kvm.Abi;
 
 namespace Vmm.Machines;
 
-/// <summary>All that the host gives to one machine: files, sockets, network cards, programs, memory, threads, and KVM's VM.
+/// <summary>The host's resources of one machine: files, sockets, network cards, programs, memory, threads, and KVM's VM.
 /// </summary>
 /// <remarks>
 /// After <see cref="Open"/> nothing is opened by a name any more, so a machine could be confined then. Assembling makes only
@@ -30,26 +30,26 @@ internal sealed class HostResources : IDisposable
     {
     }
 
-    /// <summary>The kernel's file. Until <see cref="CloseBootFiles"/>; null where <see cref="Saved"/> goes on.</summary>
+    /// <summary>The kernel's file. Valid until <see cref="CloseBootFiles"/>; null if <see cref="Saved"/> is restored.</summary>
     public KernelImage? Kernel { get; private set; }
 
     /// <summary>The initramfs's files. Until <see cref="CloseBootFiles"/>; null where <see cref="Saved"/> goes on.</summary>
     public InitialRamDisk? Initrd { get; private set; }
 
-    /// <summary>The machine that was saved and goes on; null where a kernel starts.</summary>
+    /// <summary>The saved machine to restore; null where a kernel is booted.</summary>
     public ISavedMachine? Saved { get; private init; }
 
     /// <summary>/dev/kvm.</summary>
     public KvmSystem Kvm { get; private set; } = null!;
 
-    /// <summary>With the guest's memory and interrupt controllers, and without vCPUs.</summary>
+    /// <summary>The VM, with memory and interrupt controllers, and still without vCPUs.</summary>
     public KvmVm Vm { get; private set; } = null!;
 
     public HostKind Kind { get; } = HostKinds.Detect();
 
     public GuestRam Ram { get; private set; } = null!;
 
-    /// <summary>Not started.</summary>
+    /// <summary>The event loop, not started yet.</summary>
     public EventLoop Loop { get; private set; } = null!;
 
     /// <summary>Prepares the VM in the background, and then runs the loop; null where there is nothing to prepare.</summary>
@@ -58,19 +58,19 @@ internal sealed class HostResources : IDisposable
     /// <summary>The console on standard input and output; null where <see cref="Guest"/> has it.</summary>
     public GuestConsole? Console { get; private set; }
 
-    /// <summary>Communicates with the guest in the user's place (vmm run); null for a user at the console.</summary>
+    /// <summary>Communicates with the guest instead of the user (vmm run); null for a user at the console.</summary>
     public IMachineGuest? Guest { get; private set; }
 
     public DeviceBackends Backends { get; private set; } = null!;
 
     /// <summary>Opens everything, or nothing: where a step fails, what was opened is closed again.</summary>
     /// <param name="observer">Null for none, which costs nothing.</param>
-    /// <param name="before">What the machine left that this one replaces; null for none.</param>
+    /// <param name="before">State of the machine that this one replaces; null for none.</param>
     /// <param name="guest">Owned from now on; null for the user at the console.</param>
-    /// <param name="saved">Goes on, instead of a kernel that starts; null for none.</param>
+    /// <param name="saved">A saved machine to restore instead of booting a kernel; null for none.</param>
     /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
-    /// <exception cref="BootException">The kernel or initramfs is.</exception>
-    /// <exception cref="HostException">The host cannot.</exception>
+    /// <exception cref="BootException">The kernel or initramfs is wrong.</exception>
+    /// <exception cref="HostException">The host lacks something.</exception>
     public static HostResources Open(
         MachineSpec spec, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null, ISavedMachine? saved = null)
     {
@@ -87,7 +87,7 @@ internal sealed class HostResources : IDisposable
         }
     }
 
-    /// <summary>Guest memory holds what the files did, and all vCPUs are made.</summary>
+    /// <summary>Closes kernel and initramfs, once they are loaded and all vCPUs exist.</summary>
     public void CloseBootFiles()
     {
         Kernel?.Dispose();

@@ -10,7 +10,7 @@ namespace Vmm.Machines;
 /// without one has its console on standard input and output.</summary>
 internal interface IMachineGuest : IDisposable
 {
-    /// <summary>Behind the user's own initramfs files; empty for none.</summary>
+    /// <summary>An archive to append to the user's initramfs files; empty for none.</summary>
     ReadOnlyMemory<byte> Initramfs { get; }
 
     /// <summary>Words for the kernel's command line, before the user's own.</summary>
@@ -19,10 +19,10 @@ internal interface IMachineGuest : IDisposable
     /// <summary>Bytes that the kernel has written to its console so far.</summary>
     long ConsoleBytes { get; }
 
-    /// <summary>Opens what it needs of the host. Once, before there is a machine.</summary>
+    /// <summary>Opens what it needs on the host. Called once, before the machine is assembled.</summary>
     void Open(EventLoop loop);
 
-    /// <summary>The machine, which has no devices yet. Once.</summary>
+    /// <summary>Sets the machine, which has no devices yet. Called once.</summary>
     void Attach(Machine machine);
 
     /// <summary>The host's end of the guest's sockets.</summary>
@@ -39,6 +39,6 @@ internal interface IMachineGuest : IDisposable
     /// <summary>All vCPUs are about to run. On the thread of the first.</summary>
     void Starting();
 
-    /// <summary>What it has to know to go on with a machine that was saved; empty before the guest has been told what to do.</summary>
+    /// <summary>Its own state, to be saved with the machine; empty before the guest was given its command.</summary>
     string Record { get; }
 }

@@ -4,36 +4,36 @@ using Vmm.Kvm;
 
 namespace Vmm.Machines;
 
-/// <summary>A machine that was saved, for one that goes on from there: it gets memory and state instead of a kernel.</summary>
+/// <summary>A saved machine, from which a new one is restored: it gets this memory and state instead of a kernel.</summary>
 internal interface ISavedMachine
 {
     /// <summary>The state of <see cref="MachineParts"/>, as it was written.</summary>
     ReadOnlyMemory<byte> State { get; }
 
-    /// <summary>The memory as a file to be mapped: exactly as long as the machine's memory. The caller's from now on; null where it
-    /// is to be read instead.</summary>
+    /// <summary>Opens the memory as a file to be mapped, exactly as long as the machine's memory; null where <see cref="ReadMemory"/> is to be
+    /// used instead.</summary>
     FileDescriptor? MapMemory();
 
-    /// <summary>Opens what tells page faults, where memory is to be served by a thread.</summary>
+    /// <summary>Opens a userfaultfd, where memory is to be loaded by a thread on page faults.</summary>
     /// <param name="shared">Other programs map the memory.</param>
-    /// <returns>Null where it is not, or cannot be, which the user has been told then.</returns>
+    /// <returns>Null where memory is loaded otherwise; if the host does not allow it, the user was told.</returns>
     FileDescriptor? OpenFaults(bool shared) => null;
 
-    /// <summary>Serves memory as it is touched, and reads the rest of it when it is told to.</summary>
+    /// <summary>Starts to load memory on page faults.</summary>
     /// <param name="faults">As <see cref="OpenFaults"/> gave it; taken over.</param>
-    /// <param name="start">Memory of this process that nobody has touched.</param>
+    /// <param name="start">Memory of this process that was never accessed.</param>
     /// <param name="length">Bytes; all of the machine's memory.</param>
-    /// <exception cref="HostException">The host cannot.</exception>
+    /// <exception cref="HostException">The host does not allow it.</exception>
     FaultServer Serve(FileDescriptor faults, nint start, ulong length) => throw new NotSupportedException();
 
     /// <summary>Reads all of the memory.</summary>
     /// <param name="start">Zeroed memory of this process.</param>
     /// <param name="length">Bytes; all of the machine's memory.</param>
-    /// <exception cref="UsageException">It is damaged.</exception>
+    /// <exception cref="UsageException">The saved memory is damaged.</exception>
     void ReadMemory(nint start, ulong length);
 
-    /// <summary>Can the guest go on here?</summary>
-    /// <param name="vcpu">The first of a machine that was made here to take the state over.</param>
-    /// <exception cref="StateException">The host lacks something, which is named.</exception>
+    /// <summary>Checks that this host can run the guest.</summary>
+    /// <param name="vcpu">The first vCPU of the new machine.</param>
+    /// <exception cref="StateException">The host lacks something; the message names it.</exception>
     void CheckHost(Vcpu vcpu, KvmSystem kvm);
 }

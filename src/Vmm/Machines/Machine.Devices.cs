@@ -19,14 +19,14 @@ internal sealed partial class Machine
     /// <inheritdoc cref="GuestDevices.Programs"/>
     public IEnumerable<VhostDevice> Programs => _devices.Programs;
 
-    /// <summary>What the console said last; null where there is no control socket.</summary>
+    /// <summary>The last output of the console; null where there is no control socket.</summary>
     public ConsoleTape? ConsoleTape { get; private set; }
 
     /// <summary>The port at which the guest's console takes input.</summary>
     public ISerialInput ConsoleInput { get; private set; } = null!;
 
-    /// <summary>Asks the guest to make do with less memory, or lets it have more again. It gives what it can, and takes back
-    /// what it needs before it would kill programs for lack of memory.</summary>
+    /// <summary>Sets how much memory the guest is to use, by the balloon. The guest gives what it can, and takes pages back before it
+    /// would kill programs for lack of memory.</summary>
     /// <param name="bytes">Memory that the guest is to have; a multiple of 4096, at most what the machine was given.</param>
     /// <exception cref="UsageException">There is no balloon, or the size is wrong.</exception>
     public void SetBalloonTarget(ulong bytes)
@@ -54,7 +54,7 @@ internal sealed partial class Machine
 
     /// <summary>Makes a disk longer, and tells the guest. On the event loop's thread; waits until the host has made the change
     /// durable.</summary>
-    /// <param name="index">Of <see cref="Disks"/>.</param>
+    /// <param name="index">Index in <see cref="Disks"/>.</param>
     /// <param name="bytes">More than it has now; a multiple of its block size.</param>
     /// <exception cref="UsageException">There is no such disk, it cannot grow, or the size is wrong.</exception>
     public void ResizeDisk(int index, ulong bytes)
@@ -109,7 +109,7 @@ internal sealed partial class Machine
     /// <summary>Forks that the guest asks for; null where it may ask for none.</summary>
     public ForkRequests? ForkRequests { get; private set; }
 
-    /// <summary>Null as <see cref="ForkRequests"/>.</summary>
+    /// <summary>The port for them; null where <see cref="ForkRequests"/> is.</summary>
     public ForkPort? ForkPort { get; private set; }
 
     private void AddForkPort()

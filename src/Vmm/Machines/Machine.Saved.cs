@@ -4,37 +4,37 @@ using Vmm.Kvm;
 
 namespace Vmm.Machines;
 
-/// <summary>A machine that stands still, is saved, and goes on elsewhere.</summary>
+/// <summary>Pausing a machine, and saving and restoring its state.</summary>
 internal sealed partial class Machine
 {
     private bool _isQuiet;
 
-    /// <summary>All but guest memory, once <see cref="TryQuiesce"/> has it stand still; or to be taken over by a machine
-    /// that was built from the same specification and memory has been loaded for, before it runs.</summary>
+    /// <summary>The state of all parts, without guest memory. Save it after <see cref="TryQuiesce"/>. Load it into a machine of the same
+    /// specification whose memory is loaded and that has not run yet.</summary>
     public MachineParts State { get; } = new();
 
     /// <summary>/dev/kvm.</summary>
     public KvmSystem Kvm => _host.Kvm;
 
-    /// <summary>What it went on from; null where a kernel was started.</summary>
+    /// <summary>The saved machine that this one was restored from; null where a kernel was booted.</summary>
     public ISavedMachine? Origin => _host.Saved;
 
-    /// <summary>Makes a machine that goes on where another was saved.</summary>
-    /// <param name="spec">As that one's, but for names of the host.</param>
-    /// <param name="before">Has the ephemeral overlays that were saved; null for none.</param>
-    /// <exception cref="StateException">What was saved is not a machine of this kind, or cannot go on here.</exception>
+    /// <summary>Makes a machine that continues from a saved state.</summary>
+    /// <param name="spec">The saved machine's specification; paths of the host may differ.</param>
+    /// <param name="before">The saved ephemeral overlays; null for none.</param>
+    /// <exception cref="StateException">The saved state does not fit the specification or this host.</exception>
     public static Machine Restore(
         MachineSpec spec, ISavedMachine saved, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null) =>
         Assemble(spec, HostResources.Open(spec, observer, before, guest, saved), observer, before);
 
-    /// <summary>Brings all vCPUs out of the guest and holds them there; the devices go on. Not from a vCPU's thread.</summary>
+    /// <summary>Stops all vCPUs; devices continue. Not from a vCPU's thread.</summary>
     public void Pause() => _vcpus!.TryPause(Timeout.InfiniteTimeSpan);
 
-    /// <summary>Brings the whole machine to a standstill: no vCPU runs and KVM has nothing to complete for any, posted
-    /// writes have reached their devices, what the guest asked the host for is done, and the event loop is held, with all
-    /// timers and limits. Then its state can be saved. Not from a vCPU's thread or the loop's.</summary>
+    /// <summary>Stops the whole machine, so that its state can be saved: no vCPU runs or has anything for KVM to complete, posted
+    /// writes are delivered, requests to the host are finished, and the event loop is held, with all timers and limits. Not from a
+    /// vCPU's thread or the loop's.</summary>
     /// <param name="patience">For how long the host may take to finish requests in flight.</param>
-    /// <returns>False when it took longer, or the machine has ended: all goes on as before.</returns>
+    /// <returns>False when it took longer, or the machine has ended; the machine then continues.</returns>
     public bool TryQuiesce(TimeSpan patience)
     {
         if (_vcpus!.TryPause(patience))
@@ -65,12 +65,12 @@ internal sealed partial class Machine
         _vcpus!.Resume();
     }
 
-    /// <summary>Ephemeral disks have these changes from now on, instead of their own. While it stands still.</summary>
-    /// <param name="overlays">Taken over; a disk for which there is none begins anew.</param>
+    /// <summary>Replaces the overlays of ephemeral disks. While the machine is quiesced.</summary>
+    /// <param name="overlays">Owned from now on; a disk without one gets an empty overlay.</param>
     /// <exception cref="UsageException">A disk cannot be opened again.</exception>
     public void ReplaceOverlays(NextLife overlays) => _devices.ReplaceOverlays(overlays);
 
-    /// <summary>Takes over what was saved, where that is asked for; before the guest runs.</summary>
+    /// <summary>Loads the saved state, if there is one; before the guest runs.</summary>
     private void LoadSaved()
     {
         if (_host.Saved is { } saved)
@@ -82,7 +82,7 @@ internal sealed partial class Machine
         }
     }
 
-    /// <summary>While the guest runs.</summary>
+    /// <summary>Loads the rest of memory while the guest runs.</summary>
     private void ReadOn(FaultServer server)
     {
         Interest? done = null;

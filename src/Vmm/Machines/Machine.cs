@@ -51,7 +51,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         _panic = new PanicWatch(_complaints);
     }
 
-    /// <summary>What it was made to be.</summary>
+    /// <summary>Its specification.</summary>
     public MachineSpec Spec => _spec;
 
     /// <summary>Null for none.</summary>
@@ -82,7 +82,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     /// <summary>The console on standard input and output; null where <see cref="Guest"/> has it.</summary>
     public GuestConsole? Console => _host.Console;
 
-    /// <summary>Communicates with the guest in the user's place (vmm run); null for a user at the console.</summary>
+    /// <summary>Communicates with the guest instead of the user (vmm run); null for a user at the console.</summary>
     public IMachineGuest? Guest => _host.Guest;
 
     /// <summary>Port writes of the guest that were delivered without an exit.</summary>
@@ -90,7 +90,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 
     public PowerManagement Power => _platform.Power;
 
-    /// <summary>What the boot loader did; null where a saved machine goes on.</summary>
+    /// <summary>The result of loading the kernel; null for a restored machine.</summary>
     public LoadedGuest? Loaded { get; private set; }
 
     /// <summary>How long the firmware's tables took.</summary>
@@ -100,7 +100,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     /// --stats.</summary>
     public long PeakBeforeEntry { get; private set; }
 
-    /// <summary>The power button was pressed: the user wants it to end.</summary>
+    /// <summary>Was the power button pressed?</summary>
     public bool IsButtonPressed => Volatile.Read(ref _buttonPressed) != 0;
 
     /// <summary>Errors of the host under the disks, one line for each file; none where all went well.</summary>
@@ -112,7 +112,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     /// <summary>When all vCPUs had ended, as a Stopwatch timestamp; 0 before.</summary>
     public long Ended { get; private set; }
 
-    /// <summary>As the user gave it.</summary>
+    /// <summary>How long the guest may take to shut down once its power button was pressed.</summary>
     public TimeSpan StopTimeout => _spec.StopTimeout;
 
     /// <summary>Opens what the machine needs of the host, and assembles it.</summary>
@@ -120,7 +120,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     /// <param name="before">What the machine left that this one replaces; null for none.</param>
     /// <param name="guest">Owned from now on; null for the user at the console.</param>
     /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
-    /// <exception cref="BootException">The kernel, initrd or command line is.</exception>
+    /// <exception cref="BootException">The kernel, initrd or command line is wrong.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
     public static Machine Build(
         MachineSpec spec, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null) =>
@@ -167,7 +167,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         Console?.Start(_before?.Input);
         if (_host.Saved is not null)
         {
-            // What waited for the output when the machine was saved waits for nobody now.
+            // Output that was pending when the machine was saved: its event cannot come any more.
             Loop.Post(DrainConsole);
         }
 
@@ -184,7 +184,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 
         FirstEntry = Stopwatch.GetTimestamp();
 
-        // Whatever ends the machine stops all vCPUs (End).
+        // Returns once End has stopped all vCPUs.
         _vcpus!.Run();
         Ended = Stopwatch.GetTimestamp();
         Loop.Stop();
@@ -219,7 +219,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 
         _slots?.StopWaiting();
 
-        // At once, so that a guest that asked for its end does not run beyond this exit.
+        // Here, so that a guest that asked for its end does not run beyond this exit.
         _vcpus?.RequestStop();
     }
 
@@ -248,7 +248,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         }
     }
 
-    /// <summary>What a machine that replaces this one takes over. Once, after the run.</summary>
+    /// <summary>Takes the state that a machine that replaces this one continues with. Once, after the run.</summary>
     public NextLife Leave()
     {
         var next = new NextLife { Input = Console?.TakeUnread() ?? [] };

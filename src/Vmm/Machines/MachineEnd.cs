@@ -44,7 +44,7 @@ internal sealed record MachineEnd(MachineEndKind Kind, int ExitCode, string? Mes
     /// <summary>The user asked for it at the console (Ctrl-A x).</summary>
     public static MachineEnd Quit { get; } = new(MachineEndKind.Stopped, ExitCodes.Success, null);
 
-    /// <summary>It was saved, to go on another time.</summary>
+    /// <summary>The machine was saved, and then stopped.</summary>
     public static MachineEnd Saved { get; } = new(MachineEndKind.Stopped, ExitCodes.Success, "stopped: it is saved");
 
     /// <summary>The machine's end when a vCPU has stopped.</summary>

@@ -61,7 +61,7 @@ internal sealed record MachineSpec
     /// <summary>Other programs can map the guest's memory: the user wants it, or a device needs it.</summary>
     public bool SharesMemory => WantsSharedMemory || HasOtherPrograms;
 
-    /// <summary>As one that goes on where it was saved.</summary>
+    /// <summary>The specification for restoring a machine that was saved.</summary>
     public MachineSpec GoingOn() => this with { Shares = [.. Shares.Select(static share => share with { GoesOn = true })] };
 
     /// <summary>Do other programs serve some of its devices, and have part of their state?</summary>
@@ -73,10 +73,10 @@ internal sealed record MachineSpec
     /// <summary>The machine's name; null for none.</summary>
     public string? Name { get; init; }
 
-    /// <summary>Where programs of its owner can ask things of the machine while it runs: a Unix socket; null for nowhere.</summary>
+    /// <summary>Path of the control socket; null for none.</summary>
     public string? Control { get; init; }
 
-    /// <summary>How many forks of the machine its guest may ask for in all; null where there is no port for that. With <see
+    /// <summary>How many forks the guest may ask for in all; null for no <see cref="Vmm.Devices.Legacy.ForkPort"/>. Needs <see
     /// cref="Control"/>.</summary>
     public int? MostForks { get; init; }
 

@@ -52,7 +52,7 @@ internal sealed class PageSet(ulong memory)
         }
     }
 
-    /// <param name="other">Of a memory of the same size.</param>
+    /// <param name="other">A set for memory of the same size.</param>
     public void Add(PageSet other)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(other.Pages, Pages);
@@ -99,7 +99,7 @@ internal sealed class PageSet(ulong memory)
         }
     }
 
-    /// <summary>Sixteen pages at once: bit n is page 16 * <paramref name="index"/> + n.</summary>
+    /// <summary>Sixteen pages: bit n is page 16 * <paramref name="index"/> + n.</summary>
     public ushort Sixteen(int index) => (ushort)(_bits[index / 4] >> (index % 4 * 16));
 
     /// <summary>Bit n of byte m is page 8 * m + n.</summary>

@@ -41,7 +41,7 @@ internal sealed class PanicWatch
     }
 
     /// <summary>How the machine ended, if the guest's kernel panicked before.</summary>
-    /// <param name="end">How it ended without a regard to panics.</param>
+    /// <param name="end">How it ended, apart from panics.</param>
     public MachineEnd Judge(MachineEnd end)
     {
         lock (_lock)
@@ -95,8 +95,7 @@ internal sealed class PanicWatch
         }
     }
 
-    /// <summary>True when an earlier line tells the cause: an oops, or a complaint that is set to panic (panic_on_warn and the
-    /// like).
+    /// <summary>True when an earlier line has the cause: an oops, or a complaint that panics by configuration (panic_on_warn).
     /// </summary>
     private static bool SaysLittle(string panic) =>
         panic.StartsWith("Fatal exception", StringComparison.Ordinal)

@@ -38,7 +38,7 @@ internal sealed class RunObserver : ILoopObserver
         }
     }
 
-    /// <summary>For each vCPU, in order of their numbers.</summary>
+    /// <summary>The probe of one vCPU. Called once for each, in order.</summary>
     public unsafe RecordingProbe ProbeFor(Vcpu vcpu, AddressBus ports, AddressBus mmio, IExitDetail detail)
     {
         var recorder = new ExitRecorder(vcpu.Run, ports, mmio, detail, Trace?.AddTrack($"vCPU {vcpu.Id}"));

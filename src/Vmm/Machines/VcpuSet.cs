@@ -28,9 +28,9 @@ internal sealed class VcpuSet : IDisposable
     /// <summary>Posted port writes; null where KVM has none.</summary>
     public PostedPortWrites? Posted { get; private set; }
 
-    /// <param name="entry">Where the first one begins; null where a saved state will say.</param>
+    /// <param name="entry">Initial registers of the first vCPU; null if a saved state will be loaded.</param>
     /// <param name="processor">CPUID as KVM supports it for guests.</param>
-    /// <param name="end">The guest stopped, in one of the threads.</param>
+    /// <param name="end">Called when a vCPU has stopped, on its thread.</param>
     public static VcpuSet Create(
         MachineSpec spec,
         HostResources host,
@@ -86,8 +86,8 @@ internal sealed class VcpuSet : IDisposable
         return _threads.TrueForAll(vcpu => vcpu.WaitUntilParked(patience));
     }
 
-    /// <summary>Tells guests with KVM's clock that they stood still, so that their watchdogs do not count the time. All are held, or
-    /// have not run yet.</summary>
+    /// <summary>KVM_KVMCLOCK_CTRL for all vCPUs: watchdogs of guests with kvmclock then ignore the pause. All are paused, or have not run
+    /// yet.</summary>
     public void TellPaused() => _threads.ForEach(static vcpu => vcpu.Vcpu.TellPaused());
 
     /// <summary>Ends <see cref="TryPause"/>.</summary>

@@ -4,8 +4,8 @@ using Vmm.Host;
 
 namespace Vmm.Machines;
 
-/// <summary>Tells which pages of a guest's memory were written to, whoever wrote: the guest, KVM, a device in this process, or the
-/// kernel for a device (io_uring).</summary>
+/// <summary>Records which pages of guest memory were written to: by the guest, by KVM, by a device in this process, or by the kernel for
+/// a device (io_uring).</summary>
 /// <remarks>
 /// By userfaultfd's asynchronous write protection and PAGEMAP_SCAN, both of Linux 6.7 (Documentation/admin-guide/mm/userfaultfd.rst,
 /// "Write Protect Notifications", and pagemap.rst). They work on this process's page tables, which all of these write through; no
@@ -38,11 +38,11 @@ internal sealed unsafe class WriteTracker : IDisposable
         _discarded = new PageSet(length);
     }
 
-    /// <summary>Begins. While the machine is quiesced.</summary>
-    /// <param name="start">Of the mapping, which is page-aligned.</param>
+    /// <summary>Starts recording. While the machine is quiesced.</summary>
+    /// <param name="start">Start of the mapping; page-aligned.</param>
     /// <param name="length">Bytes; a multiple of the page size.</param>
     /// <param name="obstacle">Why the kernel cannot, for the user.</param>
-    /// <returns>Null where the kernel cannot.</returns>
+    /// <returns>Null where the kernel does not support it.</returns>
     public static WriteTracker? TryStart(nint start, ulong length, out string obstacle)
     {
         // Only faults of user mode would be reported, which any user may ask for, and none is reported in this mode.
@@ -99,7 +99,7 @@ internal sealed unsafe class WriteTracker : IDisposable
         _ = length == 0 || TryRegister(address, length);      // where that fails, so does the next scan
     }
 
-    /// <summary>Ends it: writes cost nothing any more.</summary>
+    /// <summary>Ends recording.</summary>
     public void Dispose()
     {
         _faults.Dispose();

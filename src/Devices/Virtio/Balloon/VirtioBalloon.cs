@@ -24,8 +24,8 @@ public sealed partial class VirtioBalloon : VirtioDevice
     private readonly byte[] _config = new byte[BalloonConfig.Length];
     private readonly uint _memoryPages;
 
-    /// <param name="name">For people: <c>virtio-balloon0</c>.</param>
-    /// <param name="memory">All of the guest's.</param>
+    /// <param name="name">The name in messages and statistics: <c>virtio-balloon0</c>.</param>
+    /// <param name="memory">The guest's memory.</param>
     /// <param name="host">Takes pages.</param>
     /// <param name="time">For the age of statistics.</param>
     public VirtioBalloon(string name, GuestMemory memory, IBalloonMemory host, TimeProvider? time = null)
@@ -172,7 +172,7 @@ public sealed partial class VirtioBalloon : VirtioDevice
 public interface IBalloonMemory
 {
     /// <summary>The pages go back to the host now; what reads them later finds zeros. Called on the event loop's thread.</summary>
-    /// <param name="address">Of this process, within one region of the guest's memory; a multiple of 4096.</param>
+    /// <param name="address">Address in this process, within one region of guest memory; a multiple of 4096.</param>
     /// <param name="length">Bytes; a multiple of 4096, at least that.</param>
     /// <returns>False when the host refused: the pages keep their content.</returns>
     bool Release(nint address, nuint length);

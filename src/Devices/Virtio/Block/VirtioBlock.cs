@@ -32,7 +32,7 @@ public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
     private bool _processing;
     private bool _anyWaiting;
 
-    /// <param name="name">For people: <c>virtio-blk0</c>.</param>
+    /// <param name="name">The name in messages and statistics: <c>virtio-blk0</c>.</param>
     /// <param name="backend">Where the bytes are.</param>
     /// <param name="options">What the guest sees.</param>
     /// <exception cref="ArgumentException">The options do not fit the backend; the message is for the user.</exception>
@@ -103,7 +103,7 @@ public sealed partial class VirtioBlock : VirtioDevice, IDiskCompletions
 
     /// <summary>Another backend takes the place of the one it has, with what may be other content. While no request is in flight and the
     /// machine stands still.</summary>
-    /// <param name="backend">Of the same kind.</param>
+    /// <param name="backend">A backend with the same length and abilities.</param>
     /// <exception cref="InvalidOperationException">Requests are in flight.</exception>
     public void Replace(IDiskBackend backend)
     {

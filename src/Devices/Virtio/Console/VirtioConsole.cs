@@ -26,7 +26,7 @@ public sealed partial class VirtioConsole : VirtioDevice
     private ushort _columns;
     private ushort _rows;
 
-    /// <param name="name">For people: <c>virtio-console0</c>.</param>
+    /// <param name="name">The name in messages and statistics: <c>virtio-console0</c>.</param>
     /// <param name="ports">Port 0 is the console, null where there is none: drivers without VIRTIO_CONSOLE_F_MULTIPORT know
     /// only that one. The others are never null.</param>
     public VirtioConsole(string name, params ReadOnlySpan<ConsolePort?> ports)

@@ -16,7 +16,7 @@ public enum NetOffloads
     /// <summary>TCP over IPv6 longer than the MTU.</summary>
     Tso6 = 4,
 
-    /// <summary>The same with explicit congestion notification.</summary>
+    /// <summary>TCP longer than the MTU, with explicit congestion notification.</summary>
     Ecn = 8,
 
     /// <summary>UDP longer than the MTU.</summary>

@@ -39,7 +39,7 @@ internal sealed class ReceiveQueue
     /// <summary>Where they lie.</summary>
     public ReadOnlySpan<IoVector> Vectors => _vectors.AsSpan(_firstVector, _vectorCount);
 
-    /// <summary>The same with one more at the end.</summary>
+    /// <summary>The held vectors, and one more behind them.</summary>
     public ReadOnlySpan<IoVector> VectorsAnd(IoVector last)
     {
         _vectors[_firstVector + _vectorCount] = last;

@@ -47,7 +47,7 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
     private ulong _receiveBytes;                    // of the longest frame that may come, with header
 
     /// <exception cref="ArgumentException">The options cannot be; the message is for the user.</exception>
-    /// <param name="name">For people: <c>virtio-net0</c>.</param>
+    /// <param name="name">The name in messages and statistics: <c>virtio-net0</c>.</param>
     /// <param name="backend">Where frames go.</param>
     /// <param name="options">What the guest sees.</param>
     /// <param name="time">The clock that limits go by.</param>
@@ -173,10 +173,10 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
         }
     }
 
-    /// <summary>Its address.</summary>
+    /// <summary>The card's MAC address, six bytes.</summary>
     public ReadOnlyMemory<byte> Mac => _config.AsMemory(0, MacBytes);
 
-    /// <summary>The one that it had in the state that was loaded; empty where it is the same, and where none was.</summary>
+    /// <summary>The MAC address in the loaded state, if it was another one; else empty.</summary>
     public ReadOnlyMemory<byte> FormerMac { get; private set; }
 
     /// <inheritdoc/>
@@ -196,7 +196,7 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
         bool linkChanged = link != _config[StatusOffset];
         config[StatusOffset] ^= (byte)(linkChanged ? 1 : 0);
 
-        // The driver has read this one: whoever gives the card another one tells the guest by other means.
+        // The driver has read the old address and does not read the new one: the agent has to set it in the guest.
         FormerMac = config.AsSpan(0, MacBytes).SequenceEqual(_config.AsSpan(0, MacBytes)) ? default : config.AsMemory(0, MacBytes);
         if (!config.AsSpan(MacBytes).SequenceEqual(_config.AsSpan(MacBytes)))
         {

@@ -15,8 +15,8 @@ public sealed class VirtioRng : VirtioDevice
     private readonly TokenBucket? _limit;
     private readonly IoVector[] _buffers = new IoVector[QueueLength];
 
-    /// <param name="name">For people: <c>virtio-rng0</c>.</param>
-    /// <param name="source">Of the bytes.</param>
+    /// <param name="name">The name in messages and statistics: <c>virtio-rng0</c>.</param>
+    /// <param name="source">Gives the random bytes.</param>
     /// <param name="bytesPerSecond">The guest gets no more; zero for no limit.</param>
     /// <param name="time">The clock that the limit goes by.</param>
     public VirtioRng(string name, IEntropySource source, ulong bytesPerSecond = 0, TimeProvider? time = null)

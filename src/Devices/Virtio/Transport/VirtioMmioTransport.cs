@@ -29,7 +29,7 @@ public sealed class VirtioMmioTransport : IBusDevice, IVirtioInterrupts, ISavedS
     private int _interruptStatus;
 
     /// <param name="device">Not plugged in anywhere else.</param>
-    /// <param name="memory">The guest's.</param>
+    /// <param name="memory">The guest's memory.</param>
     /// <param name="interrupt">An edge per notification.</param>
     /// <param name="notifier">Takes notifications that no ioeventfd caught to the event-loop thread.</param>
     /// <param name="log">Where faults of the driver are reported.</param>

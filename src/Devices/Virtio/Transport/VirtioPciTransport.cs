@@ -47,7 +47,7 @@ public sealed class VirtioPciTransport : PciFunction, IBusDevice, IVirtioInterru
     private readonly int _msixCapability, _pciCfg;
 
     /// <param name="device">Not plugged in anywhere else.</param>
-    /// <param name="memory">The guest's.</param>
+    /// <param name="memory">The guest's memory.</param>
     /// <param name="vectors">1 to 256. With one more than the device has queues, Linux gives each its own.</param>
     /// <param name="interruptPin">INTA#, for guests without MSI-X.</param>
     /// <param name="interruptLine">What the Interrupt Line register says at first: the IRQ for guests without ACPI.</param>

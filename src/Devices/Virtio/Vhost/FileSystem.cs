@@ -25,7 +25,7 @@ public sealed class FileSystem : VhostDevice
 
     private readonly byte[] _config = new byte[MostTagBytes + sizeof(uint)];
 
-    /// <param name="name">For people: <c>virtio-fs0</c>.</param>
+    /// <param name="name">The name in messages and statistics: <c>virtio-fs0</c>.</param>
     /// <param name="tag">By which the guest mounts it; 1 to <see cref="MostTagBytes"/> bytes of UTF-8.</param>
     /// <param name="backend">The program that serves it.</param>
     public FileSystem(string name, string tag, IVhostBackend backend)

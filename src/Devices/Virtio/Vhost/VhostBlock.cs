@@ -1,7 +1,7 @@
 namespace Vmm.Devices.Virtio.Vhost;
 
 /// <summary>A block device (virtio 1.2, section 5.2) that another program serves, with one queue.</summary>
-/// <param name="name">For people: <c>vhost-blk0</c>.</param>
+/// <param name="name">The name in messages and statistics: <c>vhost-blk0</c>.</param>
 /// <param name="backend">The program.</param>
 public sealed class VhostBlock(string name, IVhostBackend backend) : VhostDevice(name, DeviceIdBlock, Offered, backend, QueueLength)
 {

@@ -4,7 +4,7 @@ namespace Vmm.Devices.Virtio.Vhost;
 
 /// <summary>A device whose queues are served by another program. This class has the registers that the guest sees, and
 /// completes every request with an error when the program is lost.</summary>
-/// <param name="name">For people: <c>virtio-fs0</c>.</param>
+/// <param name="name">The name in messages and statistics: <c>virtio-fs0</c>.</param>
 /// <param name="deviceId">virtio 1.2, section 5.</param>
 /// <param name="features">Device-specific features that may be offered, if the back end has them.</param>
 /// <param name="backend">The program.</param>

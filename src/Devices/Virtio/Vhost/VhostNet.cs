@@ -22,7 +22,7 @@ public sealed class VhostNet : VhostDevice
 
     private readonly byte[] _config = new byte[StatusOffset + sizeof(ushort)];
 
-    /// <param name="name">For people: <c>vhost-net0</c>.</param>
+    /// <param name="name">The name in messages and statistics: <c>vhost-net0</c>.</param>
     /// <param name="mac">Its address, six bytes.</param>
     /// <param name="backend">The program.</param>
     public VhostNet(string name, ReadOnlySpan<byte> mac, IVhostBackend backend)

@@ -30,7 +30,7 @@ public sealed partial class VirtioVsock : VirtioDevice, IVsockDevice
     private readonly Queue<VsockConnection> _ready = new();     // those with packets pending for the guest
     private readonly IoVector[] _vectors = new IoVector[QueueLength];
 
-    /// <param name="name">For people: <c>virtio-vsock0</c>.</param>
+    /// <param name="name">The name in messages and statistics: <c>virtio-vsock0</c>.</param>
     /// <param name="host">Where connections lead.</param>
     /// <param name="guestCid">The guest's address, 3 to 0xfffffffe.</param>
     /// <exception cref="ArgumentException">It cannot be that address.</exception>

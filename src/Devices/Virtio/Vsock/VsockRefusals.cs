@@ -18,7 +18,7 @@ internal sealed class VsockRefusals
         Enumerable.Range(0, Count).Select(i => _list[(_first + i) % Most]);
 
     /// <summary>Must not be full.</summary>
-    /// <param name="type">Of the socket, as the guest wrote it: the answer has the same.</param>
+    /// <param name="type">The packet's socket type, which the answer repeats.</param>
     public void Add(uint guestPort, uint hostPort, ushort type) =>
         _list[(_first + Count++) % Most] = (guestPort, hostPort, type);
 

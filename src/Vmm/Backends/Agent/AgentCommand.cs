@@ -17,7 +17,7 @@ internal sealed record AgentCommand
 
     public AgentStartFlags Flags { get; init; }
 
-    /// <summary>Of its terminal, if it has one.</summary>
+    /// <summary>The size of its terminal, if it has one.</summary>
     public ushort Rows { get; init; }
 
     public ushort Columns { get; init; }

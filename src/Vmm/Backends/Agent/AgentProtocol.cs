@@ -8,7 +8,7 @@ internal static class AgentProtocol
 {
     public const ushort Version = 1;
 
-    /// <summary>Of vsock, at the host's CID.</summary>
+    /// <summary>The vsock port at the host's CID.</summary>
     public const uint Port = 7766;
 
     /// <summary>Bytes of content that a frame has at most.</summary>

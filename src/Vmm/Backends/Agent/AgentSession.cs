@@ -18,7 +18,7 @@ internal interface IAgentOwner
     /// <summary>The machine cannot be set up as asked, or the agent is lost: no more events come.</summary>
     void Failed(string why);
 
-    /// <summary>It answers a ping: all that it was told before is done.</summary>
+    /// <summary>It answered a ping: all earlier messages are processed.</summary>
     void Answered()
     {
     }
@@ -53,8 +53,8 @@ internal sealed class AgentSession(IAgentOwner owner) : IAgentLinkOwner, IDispos
     /// <summary>Is it connected by a serial line, for lack of vsock?</summary>
     public bool IsSerial => _link?.IsSerial ?? false;
 
-    /// <summary>Hears of each process that runs already when the agent connects: the machine is a fork. Returns who is to own it; null
-    /// where no process may.</summary>
+    /// <summary>Called for each process that already runs when the agent of a forked machine connects; returns its owner. Null where no
+    /// process may run then.</summary>
     public Func<uint, IAgentProcessOwner>? Adopt { get; set; }
 
     /// <summary>Adds a connection on which the agent may greet. The first on which it does is used.</summary>

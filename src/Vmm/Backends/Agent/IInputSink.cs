@@ -1,6 +1,6 @@
 namespace Vmm.Backends.Agent;
 
-/// <summary>Whoever reads input in a guest, as far as there is room. On the event loop's thread.</summary>
+/// <summary>Takes input for a program in the guest, as far as there is room. On the event loop's thread.</summary>
 internal interface IInputSink
 {
     /// <summary>Bytes of input that it has room for.</summary>

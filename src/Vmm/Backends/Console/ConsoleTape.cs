@@ -3,8 +3,8 @@ using Vmm.Host;
 
 namespace Vmm.Backends.Console;
 
-/// <summary>The last 64 KiB that a console said, for any number of readers, each at its own pace. The guest waits for none of
-/// them.</summary>
+/// <summary>The last 64 KiB of a console's output, for any number of readers, each at its own position. The guest never waits for
+/// a reader.</summary>
 internal sealed class ConsoleTape(EventLoop loop) : IConsoleTap
 {
     private const int Capacity = 64 << 10;
@@ -16,7 +16,7 @@ internal sealed class ConsoleTape(EventLoop loop) : IConsoleTap
     private volatile int _readerCount;
     private int _isTold;
 
-    /// <summary>Bytes that were said so far.</summary>
+    /// <summary>Bytes of output so far.</summary>
     public long Total
     {
         get
@@ -28,10 +28,10 @@ internal sealed class ConsoleTape(EventLoop loop) : IConsoleTap
         }
     }
 
-    /// <summary>Where the oldest byte is that is still there.</summary>
+    /// <summary>Position of the oldest byte that is kept.</summary>
     public long Oldest => Math.Max(0, Total - Capacity);
 
-    /// <summary>From now on somebody is told when there is more. On the loop's thread.</summary>
+    /// <summary>Calls a reader whenever there is more output. On the loop's thread.</summary>
     public void Add(Action reader)
     {
         _readers.Add(reader);
@@ -68,9 +68,9 @@ internal sealed class ConsoleTape(EventLoop loop) : IConsoleTap
         }
     }
 
-    /// <summary>Copies what was said from a position on.</summary>
-    /// <param name="position">Moves on, past what is not there any more, too.</param>
-    /// <param name="lost">Bytes that are not there any more.</param>
+    /// <summary>Copies output from a position on.</summary>
+    /// <param name="position">Advanced by the bytes copied and lost.</param>
+    /// <param name="lost">Bytes from the position on that were overwritten.</param>
     /// <returns>Bytes copied; 0 where there is nothing.</returns>
     public int Read(ref long position, Span<byte> into, out long lost)
     {

@@ -7,7 +7,7 @@ namespace Vmm.Backends.Console;
 
 /// <summary>One <c>--port</c>: a stream of bytes between programs of the guest and of the host.</summary>
 /// <param name="Name">What the guest finds it by: /sys/class/virtio-ports/*/name, and with udev /dev/virtio-ports/NAME.</param>
-/// <param name="Path">Of the Unix socket at which vmm listens on the host.</param>
+/// <param name="Path">Path of the Unix socket at which vmm listens on the host.</param>
 internal sealed record PortSpec(string Name, string Path)
 {
     /// <exception cref="UsageException">It is no NAME=PATH.</exception>

@@ -4,7 +4,7 @@ using Vmm.Text;
 namespace Vmm.Backends.Networks;
 
 /// <summary>A port of the host that leads to one of the guest, TCP and UDP: <c>publish=[ADDRESS:]PORT[:GUESTPORT]</c>.</summary>
-/// <param name="Address">Of the host, IPv4 or IPv6; null for all of them.</param>
+/// <param name="Address">The host's IPv4 or IPv6 address; null for all of them.</param>
 /// <param name="Port">On the host.</param>
 /// <param name="GuestPort">In the guest.</param>
 internal sealed record PublishedPort(string? Address, int Port, int GuestPort)

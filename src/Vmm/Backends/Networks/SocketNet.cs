@@ -22,7 +22,7 @@ internal sealed class SocketNet : StreamNet
     private bool _saidClash;
     private bool _saidThird;
 
-    /// <param name="path">Of the socket.</param>
+    /// <param name="path">Path of the Unix socket.</param>
     /// <param name="mac">The card's own, six bytes.</param>
     /// <exception cref="UsageException">The path cannot be used.</exception>
     public SocketNet(EventLoop loop, string path, byte[] mac, IDeviceLog log)

@@ -13,7 +13,7 @@ namespace Vmm.Backends.Shares;
 /// <param name="Tag">By which the guest mounts it; null for one by its position.</param>
 internal sealed record ShareSpec(string HostPath, string GuestPath, bool IsWritable, string? Tag)
 {
-    /// <summary>The guest has it in use: the machine was saved so.</summary>
+    /// <summary>The machine is restored, and its guest has the share mounted.</summary>
     public bool GoesOn { get; init; }
 
     /// <exception cref="UsageException">An option is unknown or wrong, or a path cannot be one.</exception>

@@ -8,7 +8,7 @@ namespace Vmm.Backends.Sockets;
 
 /// <summary><c>--vsock PATH[,cid=N]</c>, checked as far as that goes without looking at the host. A comma in the path is
 /// written twice.</summary>
-/// <param name="Path">Of the socket at which programs of the host ask for a port of the guest.</param>
+/// <param name="Path">Path of the Unix socket at which programs of the host ask for a port of the guest.</param>
 /// <param name="Cid">The guest's address.</param>
 internal sealed record VsockSpec(string Path, uint Cid)
 {

@@ -4,13 +4,13 @@ using Vmm.Host;
 
 namespace Vmm.Backends.VhostUser;
 
-/// <summary>What the program knows of the guest, from one process of it to another (QEMU, docs/interop/vhost-user.rst, "Migrating
+/// <summary>Saves and loads the back end's own state (QEMU, docs/interop/vhost-user.rst, "Migrating
 /// back-end state").</summary>
 internal sealed partial class VhostUserBackend
 {
     private const uint Saving = 0, Loading = 1, Stopped = 0;
 
-    /// <summary>Of the answer to SET_DEVICE_STATE_FD: an error, and that it uses the descriptor that it was given.</summary>
+    /// <summary>Bits of the answer to SET_DEVICE_STATE_FD: an error; the back end uses the descriptor that it was given.</summary>
     private const ulong ErrorMask = 0xff, TakesOurs = 1 << 8;
 
     /// <inheritdoc/>

@@ -1,6 +1,6 @@
 namespace Vmm.Backends.VhostUser;
 
-/// <summary>What a front end asks for (QEMU, docs/interop/vhost-user.rst, "Front-end message types").</summary>
+/// <summary>Requests of the front end (QEMU, docs/interop/vhost-user.rst, "Front-end message types").</summary>
 internal enum VhostUserRequest
 {
     GetFeatures = 1,

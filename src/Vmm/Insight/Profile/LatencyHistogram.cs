@@ -27,7 +27,7 @@ internal sealed class LatencyHistogram
 
     public long Count { get; private set; }
 
-    /// <summary>Of all values, in nanoseconds.</summary>
+    /// <summary>Sum of all values, in nanoseconds.</summary>
     public long Sum { get; private set; }
 
     /// <summary>0 if there is none.</summary>

@@ -104,7 +104,7 @@ internal sealed unsafe class ExitRecorder
         }
     }
 
-    /// <param name="errno">Of KVM_RUN.</param>
+    /// <param name="errno">The errno of KVM_RUN.</param>
     public void Interrupted(int errno)
     {
         bool isSignal = errno == ErrnoException.EINTR && _run->ExitReason == KvmExitReason.KVM_EXIT_INTR;

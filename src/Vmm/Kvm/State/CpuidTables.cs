@@ -3,7 +3,7 @@ using Vmm.Boot;
 namespace Vmm.Kvm.State;
 
 /// <summary>Compares tables of KVM_SET_CPUID2 without what KVM changes in them as the guest sets its registers: since Linux 5.16
-/// it refuses a table once the vCPU has run, unless it finds the same one.</summary>
+/// it refuses another table once the vCPU has run.</summary>
 internal static class CpuidTables
 {
     private const uint Osxsave = 1 << 27, Monitor = 1 << 3, Apic = 1 << 9, Ospke = 1 << 4, PvUnhalt = 1 << 7;

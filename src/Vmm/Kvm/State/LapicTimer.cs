@@ -8,9 +8,9 @@ internal static class LapicTimer
     private const int Isr = 0x100, Irr = 0x200, LvtTimer = 0x320;
     private const uint Masked = 1 << 16, ModeMask = 3 << 17, TscDeadlineMode = 2 << 17;
 
-    /// <summary>With a deadline of 0, which says that the timer is off: can it also be that it fired, and that its interrupt was on
-    /// its way inside KVM, which is part of no state? A guest that waits for it would wait for ever. One that comes for nothing does
-    /// no harm: a deadline that passes while it is taken back does the same.</summary>
+    /// <summary>A saved IA32_TSC_DEADLINE of 0 means that the timer is off, or that it has fired and its interrupt is pending inside KVM,
+    /// in no saved state. May the second be the case? Then the timer must fire after loading, or the guest could wait for ever. A
+    /// spurious interrupt is harmless: real hardware has them when a deadline passes while it is disarmed.</summary>
     public static bool MayHaveFired(ReadOnlySpan<byte> lapic)
     {
         uint timer = BinaryPrimitives.ReadUInt32LittleEndian(lapic[LvtTimer..]);

@@ -9,9 +9,9 @@ namespace Vmm.Kvm.State;
 /// <summary>The saved state of one vCPU, in KVM's own structs (KVM API section 4). The vCPU is outside of KVM_RUN, with nothing
 /// left to complete (<see cref="VcpuThread"/> parks like that).</summary>
 /// <remarks>Not saved: nested virtualization, which vmm shows to no guest.</remarks>
-/// <param name="vcpu">The one to read, or a fresh one.</param>
-/// <param name="assist">What finishes its instructions; null where nothing does. It has a value of MSR_LSTAR of its own;
-/// the state has the guest's.</param>
+/// <param name="vcpu">The vCPU to save, or a new one to load into.</param>
+/// <param name="assist">The instruction assist; null without. MSR_LSTAR then has the assist's value; the state has the
+/// guest's.</param>
 /// <param name="msrs"><see cref="KvmSystem.GetMsrIndexes"/>.</param>
 /// <param name="hasSregs2"><see cref="KvmVm.HasSregs2"/>.</param>
 /// <param name="xsaveBytes"><see cref="KvmVm.XsaveSize"/>, or 4096.</param>

@@ -3,17 +3,17 @@ using Vmm.Kvm;
 
 namespace Vmm.Machines.Slots;
 
-/// <summary>Interrupts of a device that another program serves: from its eventfds to the guest by KVM alone, as long as a queue has a
-/// vector that the guest lets through. Else they come to the event loop.</summary>
+/// <summary>Interrupts of a device that another program serves: KVM delivers them from its eventfds by irqfd while the queue's vector is
+/// unmasked. Otherwise the event loop handles them.</summary>
 /// <param name="calls">One for each queue.</param>
-/// <param name="vectors">The function's.</param>
-/// <param name="vectorOf">Which of them a queue has now.</param>
+/// <param name="vectors">The function's MSI-X vectors.</param>
+/// <param name="vectorOf">The index of a queue's vector; null for none.</param>
 internal sealed class DirectInterrupts(IReadOnlyList<EventFd> calls, MsiVector[] vectors, Func<int, int?> vectorOf)
 {
     private readonly Lock _turn = new();
     private readonly MsiVector?[] _connected = new MsiVector?[calls.Count];
 
-    /// <summary>A queue has another vector, or none.</summary>
+    /// <summary>A queue's vector has changed.</summary>
     public void Follow(int queue)
     {
         lock (_turn)

@@ -17,8 +17,8 @@ namespace Vmm.Machines.Slots;
 internal sealed class MmioSlots(KvmVm vm, EventLoop loop, AddressBus bus, GuestMemory memory, IDeviceLog log)
     : IVirtioSlots
 {
-    // Without 0 timer, 1 keyboard, 2 cascade, 3 and 4 serial, 8 clock, 9 ACPI, 13 coprocessor. 12 is what a mouse had,
-    // and 6 a floppy drive: Linux may still look for them, so they come last.
+    // Without 0 timer, 1 keyboard, 2 cascade, 3 and 4 serial, 8 clock, 9 ACPI, 13 coprocessor. 12 is a PS/2 mouse's,
+    // 6 a floppy drive's: Linux may probe for them, so they come last.
     private static readonly uint[] Pins = [5, 7, 10, 11, 14, 15, 6, 12];
 
     private readonly List<IDisposable> _owned = [];

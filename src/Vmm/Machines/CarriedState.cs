@@ -2,8 +2,8 @@ using Vmm.Host;
 
 namespace Vmm.Machines;
 
-/// <summary>What is kept when a machine restarts (--on-reboot restart): what a real machine keeps over a reset too. Everything
-/// else is made again.</summary>
+/// <summary>The state that a new machine continues with: after a reset (--on-reboot restart) what a PC keeps over one, for a restored
+/// machine its saved overlays. Everything else is made again.</summary>
 internal sealed class NextLife : IDisposable
 {
     /// <summary>Ephemeral overlays by number of the disk: the guest finds what it wrote.</summary>
