@@ -48,8 +48,8 @@ public sealed class CpuidTemplate
 
         new CpuTopology(options.Cpus).Apply(table, amd);
         ClearUnused(table);
-        TellHypervisor(table, options);
-        TellFrequency(table, options.TscKhz, amd);
+        SetHypervisor(table, options);
+        SetFrequency(table, options.TscKhz, amd);
         _common = table.ToArray();
     }
 
@@ -134,7 +134,7 @@ public sealed class CpuidTemplate
         }
     }
 
-    private static void TellHypervisor(CpuidTable table, CpuidOptions options)
+    private static void SetHypervisor(CpuidTable table, CpuidOptions options)
     {
         // "KVMKVMKVM" and three zero bytes. Documentation/virt/kvm/x86/cpuid.rst.
         table.Put(
@@ -152,7 +152,7 @@ public sealed class CpuidTemplate
     }
 
     /// <summary>Intel's leaves 0x15 and 0x16, where the table reaches that far.</summary>
-    private static void TellFrequency(CpuidTable table, uint tscKhz, bool amd)
+    private static void SetFrequency(CpuidTable table, uint tscKhz, bool amd)
     {
         if (amd || tscKhz == 0 || table.Get(0).Eax < 0x16)
         {

@@ -122,7 +122,7 @@ public sealed class KernelImage : IDisposable
 
         if (multiboot is null)
         {
-            return WhatElse(source);
+            return DescribeMistake(source);
         }
 
         if (multiboot.Flat is null)
@@ -135,7 +135,7 @@ public sealed class KernelImage : IDisposable
     }
 
     /// <summary>Recognises files that users give by mistake.</summary>
-    private static string WhatElse(ImageSource source)
+    private static string DescribeMistake(ImageSource source)
     {
         if (source.TryRead(0, out ushort gzip) && gzip == 0x8b1f)
         {

@@ -33,7 +33,7 @@ internal sealed unsafe class Bzip2Codec : Codec
         {
             BZ_OK => length == (uint)destination.Length ? null : TooShort,
             BZ_OUTBUFF_FULL => TooLong,
-            BZ_MEM_ERROR => Hungry,
+            BZ_MEM_ERROR => OutOfMemory,
             _ => Damaged,
         };
     }

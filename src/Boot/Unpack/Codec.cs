@@ -6,7 +6,7 @@ internal abstract class Codec
     protected const string Damaged = "is damaged or cut short: fetch or build the kernel again";
     protected const string TooLong = "unpacks to more than the size that it declares: fetch or build the kernel again";
     protected const string TooShort = "unpacks to less than the size that it declares: fetch or build the kernel again";
-    protected const string Hungry = "needs more memory to unpack than vmm allows it or the host has";
+    protected const string OutOfMemory = "needs more memory to unpack than vmm allows it or the host has";
 
     /// <summary>Bytes at the end of the payload that are no part of the compressed stream: the unpacked size, which
     /// the kernel's build appends (scripts/Makefile.lib, size_append) to all formats that do not end in it.</summary>

@@ -80,7 +80,7 @@ internal sealed unsafe class LzmaCodec : Codec
             {
                 _ when length > (ulong)destination.Length => TooLong,
                 LZMA_STREAM_END => length == (ulong)destination.Length ? null : TooShort,
-                LZMA_MEM_ERROR or LZMA_MEMLIMIT_ERROR => Hungry,
+                LZMA_MEM_ERROR or LZMA_MEMLIMIT_ERROR => OutOfMemory,
                 _ => Damaged,
             };
         }

@@ -21,7 +21,7 @@ internal sealed class ZstdCodec : Codec
             Zstd.Result.Ok => null,
             Zstd.Result.TooShort => TooShort,
             Zstd.Result.TooLong => TooLong,
-            null or Zstd.Result.NoMemory => Hungry,
+            null or Zstd.Result.NoMemory => OutOfMemory,
             _ => Damaged,
         };
     }

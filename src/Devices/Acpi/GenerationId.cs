@@ -56,7 +56,7 @@ public sealed class GenerationId(GuestMemory memory, GuestAddress address, IEntr
 
         _address = at;
         Write();
-        power.TellNewGeneration();
+        power.NotifyNewGeneration();
     }
 
     /// <inheritdoc/>

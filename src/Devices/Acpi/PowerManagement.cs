@@ -91,7 +91,7 @@ public sealed class PowerManagement : IBusDevice, ISavedState
     }
 
     /// <summary>Notifies the guest that its generation ID has changed.</summary>
-    public void TellNewGeneration()
+    public void NotifyNewGeneration()
     {
         lock (_lock)
         {

@@ -20,7 +20,7 @@ internal readonly struct NativeOperands
     public int Pointer { get; private init; }
 
     /// <summary>Number of the register that replaces RSP, or -1.</summary>
-    public int StackStandIn { get; private init; }
+    public int StackReplacement { get; private init; }
 
     public static NativeOperands Choose(in Instruction instruction, in InstructionInfo info)
     {
@@ -51,14 +51,14 @@ internal readonly struct NativeOperands
 
         int pointer = memory >= 0 ? Take(ref used) : -1;
         int standIn = usesStackPointer ? Take(ref used) : -1;
-        return new NativeOperands { MemoryOperand = memory, Pointer = pointer, StackStandIn = standIn };
+        return new NativeOperands { MemoryOperand = memory, Pointer = pointer, StackReplacement = standIn };
     }
 
     public Instruction Rewrite(in Instruction original)
     {
         Instruction instruction = original;
         instruction.SegmentPrefix = Register.None;
-        for (int i = 0; i < instruction.OpCount && StackStandIn >= 0; i++)
+        for (int i = 0; i < instruction.OpCount && StackReplacement >= 0; i++)
         {
             if (instruction.GetOpKind(i) != OpKind.Register)
             {
@@ -70,10 +70,10 @@ internal readonly struct NativeOperands
             {
                 instruction.SetOpRegister(i, register switch
                 {
-                    Register.SPL => LowByte(StackStandIn),
-                    Register.SP => Register.AX + StackStandIn,
-                    Register.ESP => Register.EAX + StackStandIn,
-                    _ => Register.RAX + StackStandIn,
+                    Register.SPL => LowByte(StackReplacement),
+                    Register.SP => Register.AX + StackReplacement,
+                    Register.ESP => Register.EAX + StackReplacement,
+                    _ => Register.RAX + StackReplacement,
                 });
             }
         }

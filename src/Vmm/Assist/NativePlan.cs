@@ -46,7 +46,7 @@ internal sealed class NativePlan
     public int Pointer { get; private init; } = -1;
 
     /// <summary>Number of the general register that replaces RSP; -1 if RSP is no operand.</summary>
-    public int StackStandIn { get; private init; } = -1;
+    public int StackReplacement { get; private init; } = -1;
 
     /// <summary>Bytes of the memory operand.</summary>
     public int Size { get; private init; }
@@ -117,7 +117,7 @@ internal sealed class NativePlan
             Code = code,
             Units = units,
             Pointer = operands.Pointer,
-            StackStandIn = operands.StackStandIn,
+            StackReplacement = operands.StackReplacement,
             Size = memory >= 0 ? size.GetSize() : 0,
             Alignment = memory >= 0 ? NativeAllowList.Alignment(in instruction, units) : 1,
             IsAlignedMove = NativeAllowList.IsAlignedMove(instruction.Mnemonic),

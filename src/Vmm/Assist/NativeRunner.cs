@@ -185,9 +185,9 @@ internal sealed unsafe class NativeRunner : IDisposable
             state->General[plan.Pointer] = (ulong)operand;
         }
 
-        if (plan.StackStandIn >= 0)
+        if (plan.StackReplacement >= 0)
         {
-            state->General[plan.StackStandIn] = regs.Rsp;
+            state->General[plan.StackReplacement] = regs.Rsp;
         }
 
         // Bit 1 is always set; no TF, AC, DF or IOPL of the guest's.
@@ -199,15 +199,15 @@ internal sealed unsafe class NativeRunner : IDisposable
         ref KvmRegs regs = ref _context.Cpu.Regs;
         for (int i = 0; i < GuestRegisters.Count; i++)
         {
-            if (i != GuestRegisters.Rsp && i != plan.Pointer && i != plan.StackStandIn)
+            if (i != GuestRegisters.Rsp && i != plan.Pointer && i != plan.StackReplacement)
             {
                 GuestRegisters.At(ref regs, i) = state->General[i];
             }
         }
 
-        if (plan.StackStandIn >= 0)
+        if (plan.StackReplacement >= 0)
         {
-            regs.Rsp = state->General[plan.StackStandIn];
+            regs.Rsp = state->General[plan.StackReplacement];
         }
 
         _context.SetStatusFlags(Bits.StatusFlags, state->Flags & Bits.StatusFlags);

@@ -16,12 +16,12 @@ internal static class MachineRunner
     public static int Run(MachineSpec options, StartClock clock, BackgroundMachine? life, ForkImage? fork = null)
     {
         using ControlSocket? socket = ControlSocket.Open(options);
-        NextLife? next = fork?.CopyOverlays(options);
+        CarriedState? next = fork?.CopyOverlays(options);
         try
         {
             while (true)
             {
-                using Machine machine = fork is null ? Machine.Build(options, before: next) : Machine.Restore(options.GoingOn(), fork, before: next);
+                using Machine machine = fork is null ? Machine.Build(options, carried: next) : Machine.Restore(options.ForRestore(), fork, carried: next);
                 if (fork is not null)
                 {
                     fork.Settle(machine);
@@ -37,7 +37,7 @@ internal static class MachineRunner
                 }
 
                 next?.Dispose();
-                next = machine.Leave();
+                next = machine.TakeCarriedState();
                 clock = StartClock.Now;
             }
         }

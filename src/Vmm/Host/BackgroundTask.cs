@@ -30,7 +30,7 @@ internal sealed class BackgroundTask : IDisposable
 
     /// <summary>Runs this on the thread afterwards; the thread ends with it.</summary>
     /// <param name="next">Must not throw.</param>
-    public void GoOn(Action next)
+    public void RunNext(Action next)
     {
         _next = next;
         _resumed.Signal();

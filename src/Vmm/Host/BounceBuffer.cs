@@ -53,7 +53,7 @@ internal sealed unsafe class BounceBuffer : IFileIoOwner, IDisposable
         FileIo original = _original!;
         if (io.Errno != 0)
         {
-            EndOrGoOn(original.Advance(-io.Errno));
+            EndOrContinue(original.Advance(-io.Errno));
             return;
         }
 
@@ -64,13 +64,13 @@ internal sealed unsafe class BounceBuffer : IFileIoOwner, IDisposable
             case Step.Read:
                 // SAFETY: _length bytes from _from on lie within the buffer (NextPiece).
                 IoVectors.Fill(vectors, count, new ReadOnlySpan<byte>((void*)buffer, (int)_length));
-                EndOrGoOn(original.Advance((long)_length));
+                EndOrContinue(original.Advance((long)_length));
                 break;
             case Step.Fill:
                 WritePiece();
                 break;
             default:
-                EndOrGoOn(original.Advance((long)_length));
+                EndOrContinue(original.Advance((long)_length));
                 break;
         }
     }
@@ -81,7 +81,7 @@ internal sealed unsafe class BounceBuffer : IFileIoOwner, IDisposable
 
     public void Dispose() => _memory.Dispose();
 
-    private void EndOrGoOn(bool isOver)
+    private void EndOrContinue(bool isOver)
     {
         if (!isOver)
         {

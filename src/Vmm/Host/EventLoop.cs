@@ -202,7 +202,7 @@ internal sealed unsafe class EventLoop : IDisposable
         if (early is not null)
         {
             _thread = early.Thread;
-            early.GoOn(Run);
+            early.RunNext(Run);
             return;
         }
 

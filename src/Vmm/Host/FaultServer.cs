@@ -89,7 +89,7 @@ internal sealed unsafe class FaultServer : IDisposable
     public int Done => vmm_faults_done(_server);
 
     /// <summary>Also reads memory that was not accessed yet, with at most half of a processor.</summary>
-    public void ReadOn() => vmm_faults_read_on(_server, 0);
+    public void LoadRest() => vmm_faults_read_on(_server, 0);
 
     /// <summary>Waits until all of the memory is there; page faults are not served by this process any more then.</summary>
     /// <exception cref="HostException">The file is damaged or cannot be read.</exception>

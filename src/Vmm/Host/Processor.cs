@@ -21,7 +21,7 @@ internal static class Processor
     public static CpuidEntry Cpuid(uint leaf, uint subleaf = 0) => Cpuid(leaf, subleaf, Last(leaf));
 
     /// <summary>Adds the processor's name (leaves 0x80000002 to 0x80000004) to a table that has none.</summary>
-    public static void TellName(Span<CpuidEntry> table)
+    public static void AddName(Span<CpuidEntry> table)
     {
         foreach (CpuidEntry entry in table)
         {

@@ -237,7 +237,7 @@ internal sealed unsafe class WriterThread : IDisposable
             long written = LibC.write(_fd, _ring + first, length);
             if (written < 0)
             {
-                Overcome(Marshal.GetLastPInvokeError());
+                HandleError(Marshal.GetLastPInvokeError());
                 continue;
             }
 
@@ -255,7 +255,7 @@ internal sealed unsafe class WriterThread : IDisposable
         }
     }
 
-    private void Overcome(int errno)
+    private void HandleError(int errno)
     {
         if (errno == ErrnoException.EAGAIN)
         {

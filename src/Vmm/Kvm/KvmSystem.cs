@@ -31,7 +31,7 @@ internal sealed unsafe class KvmSystem : IDisposable
         {
             system.Dispose();
             throw new HostException(
-                $"{DevicePath}: is not KVM's device", $"'mknod {DevicePath} c 10 232' makes it; {MissingKvm.Otherwise}");
+                $"{DevicePath}: is not KVM's device", $"'mknod {DevicePath} c 10 232' makes it; {MissingKvm.EmulatedRemedy}");
         }
 
         return version == ApiVersion
@@ -87,10 +87,10 @@ internal sealed unsafe class KvmSystem : IDisposable
     private static HostException OpenFailed(int errno) => errno switch
     {
         ErrnoException.ENOENT => new HostException(
-            $"{DevicePath}: not there", $"{MissingKvm.Remedy(MissingKvm.HasVtX, MissingKvm.HasAmdV)}; {MissingKvm.Otherwise}"),
+            $"{DevicePath}: not there", $"{MissingKvm.Remedy(MissingKvm.HasVtX, MissingKvm.HasAmdV)}; {MissingKvm.EmulatedRemedy}"),
         ErrnoException.EACCES or ErrnoException.EPERM => new HostException(
             $"{DevicePath}: permission denied",
-            $"add yourself to group kvm (sudo usermod -aG kvm $USER) and log in again; {MissingKvm.Otherwise}"),
+            $"add yourself to group kvm (sudo usermod -aG kvm $USER) and log in again; {MissingKvm.EmulatedRemedy}"),
         _ => new HostException(new ErrnoException(DevicePath, errno).Message),
     };
 

@@ -14,7 +14,7 @@ internal static class MissingKvm
         && (X86Base.CpuId(unchecked((int)0x8000_0001), 0).Ecx & 1 << 2) != 0;
 
     /// <summary>The remedy that works on every host.</summary>
-    public const string Otherwise = "or 'vmm --emulated ...' in a host that is emulated, slowly";
+    public const string EmulatedRemedy = "or 'vmm --emulated ...' in a host that is emulated, slowly";
 
     /// <summary>The remedy, in one line.</summary>
     /// <param name="modules">The kernel's modules, also those that are built in.</param>

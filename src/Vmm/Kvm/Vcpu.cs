@@ -92,7 +92,7 @@ internal sealed unsafe class Vcpu : IDisposable
 
     /// <summary>Sets PVCLOCK_GUEST_STOPPED in the guest's clock page (KVM API 4.70). A guest without that clock has nothing to be
     /// told (EINVAL).</summary>
-    public void TellPaused() => _ = KvmIoctl.Try(_fd.Number, KvmRequest.KVM_KVMCLOCK_CTRL);
+    public void NotifyPaused() => _ = KvmIoctl.Try(_fd.Number, KvmRequest.KVM_KVMCLOCK_CTRL);
 
     /// <returns>False where KVM cannot have the counter run at that frequency.</returns>
     public bool TrySetTscKhz(uint khz) => KvmIoctl.Try(_fd.Number, KvmRequest.KVM_SET_TSC_KHZ, (nint)khz) == 0;

@@ -4,7 +4,7 @@ namespace Vmm.Machines;
 
 /// <summary>The state that a new machine continues with: after a reset (--on-reboot restart) what a PC keeps over one, for a restored
 /// machine its saved overlays. Everything else is made again.</summary>
-internal sealed class NextLife : IDisposable
+internal sealed class CarriedState : IDisposable
 {
     /// <summary>Ephemeral overlays by number of the disk: the guest finds what it wrote.</summary>
     public Dictionary<int, FileDescriptor> Overlays { get; } = [];

@@ -48,17 +48,17 @@ internal sealed class DeviceBackends : IDisposable
 
     /// <summary>Opens everything, in the order in which the guest finds it. Before the loop starts.</summary>
     /// <param name="ram">Mapped by the programs that serve devices.</param>
-    /// <param name="before">State of the machine that this one replaces (its overlays); null for none.</param>
+    /// <param name="carried">State of the machine that this one replaces (its overlays); null for none.</param>
     /// <param name="guest">Has sockets with the guest; null for none.</param>
     /// <exception cref="UsageException">A file or an option does not fit.</exception>
     /// <exception cref="HostException">The host lacks something.</exception>
     public static DeviceBackends Open(
-        MachineSpec spec, EventLoop loop, GuestRam ram, NextLife? before = null, IMachineGuest? guest = null)
+        MachineSpec spec, EventLoop loop, GuestRam ram, CarriedState? carried = null, IMachineGuest? guest = null)
     {
         var backends = new DeviceBackends();
         try
         {
-            backends.OpenDisks(spec, loop, before);
+            backends.OpenDisks(spec, loop, carried);
             backends.OpenNets(spec, loop);
             backends.OpenSockets(spec, loop, guest);
             backends.OpenPorts(spec, loop);
@@ -103,7 +103,7 @@ internal sealed class DeviceBackends : IDisposable
 
     private static RateLimitedLog Log() => new(new DeviceLog(), TimeProvider.System);
 
-    private void OpenDisks(MachineSpec spec, EventLoop loop, NextLife? before)
+    private void OpenDisks(MachineSpec spec, EventLoop loop, CarriedState? carried)
     {
         if (spec.Disks.Count == 0)
         {
@@ -113,7 +113,7 @@ internal sealed class DeviceBackends : IDisposable
         _diskHost = Own(new DiskHost(loop));
         for (int i = 0; i < spec.Disks.Count; i++)
         {
-            _disks.Add(_diskHost.Open(spec.Disks[i], before?.TakeOverlay(i)));
+            _disks.Add(_diskHost.Open(spec.Disks[i], carried?.TakeOverlay(i)));
         }
     }
 
@@ -152,7 +152,7 @@ internal sealed class DeviceBackends : IDisposable
             return;
         }
 
-        _shareHost = Own(new ShareHost(loop, ram.GiveAway(), Log()));
+        _shareHost = Own(new ShareHost(loop, ram.ToMemoryTable(), Log()));
         foreach (ShareSpec share in spec.Shares)
         {
             _served.Add(_shareHost.Open(share));
@@ -166,7 +166,7 @@ internal sealed class DeviceBackends : IDisposable
             return;
         }
 
-        _servedDevices = Own(new ServedDevices(loop, ram.GiveAway(), Log()));
+        _servedDevices = Own(new ServedDevices(loop, ram.ToMemoryTable(), Log()));
         foreach (string path in spec.ServedDisks)
         {
             _served.Add(_servedDevices.OpenDisk(path));

@@ -23,10 +23,10 @@ internal sealed class GuestConsole : IDisposable
         """;
 
     // How often a vmm in the background checks for the foreground: bash sends no SIGCONT to a running job when it brings it there.
-    private static readonly TimeSpan BackgroundLook = TimeSpan.FromMilliseconds(200);
+    private static readonly TimeSpan BackgroundCheck = TimeSpan.FromMilliseconds(200);
 
     // How long a busy reader is waited for once a signal asks vmm to end.
-    private static readonly TimeSpan Hurried = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan SignalPatience = TimeSpan.FromSeconds(1);
 
     // A terminal normally takes the rest at once; if it does not, its settings are restored first, so that Ctrl-C works.
     private static readonly TimeSpan BeforeRestore = TimeSpan.FromMilliseconds(100);
@@ -111,7 +111,7 @@ internal sealed class GuestConsole : IDisposable
         }
 
         _input.Hold();
-        _look!.Set(BackgroundLook);
+        _look!.Set(BackgroundCheck);
     }
 
     /// <summary>Restores the terminal's settings until <see cref="TakeTerminal"/>.</summary>
@@ -137,11 +137,11 @@ internal sealed class GuestConsole : IDisposable
         _terminal?.Restore();
         if (!done && end.Kind == MachineEndKind.Stopped)
         {
-            done = _output.Flush(Hurried);
+            done = _output.Flush(SignalPatience);
         }
         else if (!done)
         {
-            end = FlushUntilTold(end, signals);
+            end = FlushUntilSignal(end, signals);
         }
 
         return _output.Failure is { } error && end.ExitCode == ExitCodes.Success && end.Kind != MachineEndKind.Stopped
@@ -162,7 +162,7 @@ internal sealed class GuestConsole : IDisposable
     }
 
     /// <summary>Waits as long as the reader needs: it may be a pager. A signal ends the wait.</summary>
-    private MachineEnd FlushUntilTold(MachineEnd end, StopSignals? signals)
+    private MachineEnd FlushUntilSignal(MachineEnd end, StopSignals? signals)
     {
         while (!_output.Flush(Timeout.InfiniteTimeSpan, signals?.Number ?? -1))
         {

@@ -109,7 +109,7 @@ internal sealed class GuestDevices(
     }
 
     /// <summary>Keeps the ephemeral overlays for the machine that replaces this one. After the backends were closed.</summary>
-    public void LeaveTo(NextLife next)
+    public void KeepOverlays(CarriedState next)
     {
         for (int i = 0; i < _disks.Count; i++)
         {
@@ -121,7 +121,7 @@ internal sealed class GuestDevices(
     }
 
     /// <inheritdoc cref="Machine.ReplaceOverlays"/>
-    public void ReplaceOverlays(NextLife overlays)
+    public void ReplaceOverlays(CarriedState overlays)
     {
         for (int i = 0; i < _disks.Count; i++)
         {

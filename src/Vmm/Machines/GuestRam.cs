@@ -48,7 +48,7 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     public GuestMemory Memory { get; }
 
     /// <summary>The memory as programs that serve devices map it. Only for shared memory. They may write to it from now on.</summary>
-    public MemoryTable GiveAway()
+    public MemoryTable ToMemoryTable()
     {
         _isGivenAway = true;
         return new(Memory, _mapping.Shared ?? throw new InvalidOperationException("the guest's memory is not shared"), _mapping.Start);

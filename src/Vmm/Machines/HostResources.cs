@@ -65,19 +65,19 @@ internal sealed class HostResources : IDisposable
 
     /// <summary>Opens everything, or nothing: where a step fails, what was opened is closed again.</summary>
     /// <param name="observer">Null for none, which costs nothing.</param>
-    /// <param name="before">State of the machine that this one replaces; null for none.</param>
+    /// <param name="carried">State of the machine that this one replaces; null for none.</param>
     /// <param name="guest">Owned from now on; null for the user at the console.</param>
     /// <param name="saved">A saved machine to restore instead of booting a kernel; null for none.</param>
     /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
     /// <exception cref="BootException">The kernel or initramfs is wrong.</exception>
     /// <exception cref="HostException">The host lacks something.</exception>
     public static HostResources Open(
-        MachineSpec spec, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null, ISavedMachine? saved = null)
+        MachineSpec spec, RunObserver? observer = null, CarriedState? carried = null, IMachineGuest? guest = null, ISavedMachine? saved = null)
     {
         var resources = new HostResources { Guest = guest, Saved = saved };
         try
         {
-            resources.OpenAll(spec, observer, before);
+            resources.OpenAll(spec, observer, carried);
             return resources;
         }
         catch
@@ -103,7 +103,7 @@ internal sealed class HostResources : IDisposable
         }
     }
 
-    private void OpenAll(MachineSpec spec, RunObserver? observer, NextLife? before)
+    private void OpenAll(MachineSpec spec, RunObserver? observer, CarriedState? carried)
     {
         Loop = Own(new EventLoop());
         if (Guest is not null)
@@ -137,7 +137,7 @@ internal sealed class HostResources : IDisposable
         observer?.Phases?.Done("interrupt controllers");
         Guest?.Open(Loop);
         Console = Guest is null ? Own(new GuestConsole(Loop)) : null;
-        Backends = Own(DeviceBackends.Open(spec, Loop, Ram, before, Guest));
+        Backends = Own(DeviceBackends.Open(spec, Loop, Ram, carried, Guest));
         observer?.Phases?.Done("open devices");
     }
 

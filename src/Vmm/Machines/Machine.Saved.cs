@@ -21,11 +21,11 @@ internal sealed partial class Machine
 
     /// <summary>Makes a machine that continues from a saved state.</summary>
     /// <param name="spec">The saved machine's specification; paths of the host may differ.</param>
-    /// <param name="before">The saved ephemeral overlays; null for none.</param>
+    /// <param name="carried">The saved ephemeral overlays; null for none.</param>
     /// <exception cref="StateException">The saved state does not fit the specification or this host.</exception>
     public static Machine Restore(
-        MachineSpec spec, ISavedMachine saved, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null) =>
-        Assemble(spec, HostResources.Open(spec, observer, before, guest, saved), observer, before);
+        MachineSpec spec, ISavedMachine saved, RunObserver? observer = null, CarriedState? carried = null, IMachineGuest? guest = null) =>
+        Assemble(spec, HostResources.Open(spec, observer, carried, guest, saved), observer, carried);
 
     /// <summary>Stops all vCPUs; devices continue. Not from a vCPU's thread.</summary>
     public void Pause() => _vcpus!.TryPause(Timeout.InfiniteTimeSpan);
@@ -57,7 +57,7 @@ internal sealed partial class Machine
         if (_isQuiet)
         {
             _isQuiet = false;
-            _vcpus!.TellPaused();
+            _vcpus!.NotifyPaused();
         }
 
         _devices.ReleasePrograms();
@@ -68,7 +68,7 @@ internal sealed partial class Machine
     /// <summary>Replaces the overlays of ephemeral disks. While the machine is quiesced.</summary>
     /// <param name="overlays">Owned from now on; a disk without one gets an empty overlay.</param>
     /// <exception cref="UsageException">A disk cannot be opened again.</exception>
-    public void ReplaceOverlays(NextLife overlays) => _devices.ReplaceOverlays(overlays);
+    public void ReplaceOverlays(CarriedState overlays) => _devices.ReplaceOverlays(overlays);
 
     /// <summary>Loads the saved state, if there is one; before the guest runs.</summary>
     private void LoadSaved()
@@ -77,13 +77,13 @@ internal sealed partial class Machine
         {
             saved.CheckHost(Vcpus[0].Vcpu, _host.Kvm);
             StateReader.Load(saved.State, "machine", State);
-            _vcpus!.TellPaused();
+            _vcpus!.NotifyPaused();
             Done("saved state");
         }
     }
 
     /// <summary>Loads the rest of memory while the guest runs.</summary>
-    private void ReadOn(FaultServer server)
+    private void LoadRest(FaultServer server)
     {
         Interest? done = null;
         done = Own(new Interest(Loop, server.Done, LibC.EPOLLIN, _ =>
@@ -94,7 +94,7 @@ internal sealed partial class Machine
                 End(MachineEnd.HostFailed($"{why}; the machine cannot go on without it"));
             }
         }));
-        server.ReadOn();
+        server.LoadRest();
     }
 
     private void DrainConsole()

@@ -32,7 +32,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     private readonly MachineSpec _spec;
     private readonly HostResources _host;
     private readonly RunObserver? _observer;
-    private readonly NextLife? _before;
+    private readonly CarriedState? _carried;
     private readonly List<IDisposable> _owned = [];
     private readonly Lock _ending = new();
     private readonly ComplaintWatch _complaints = new();
@@ -45,9 +45,9 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     private IVirtioSlots? _slots;
     private VcpuSet? _vcpus;
 
-    private Machine(MachineSpec spec, HostResources host, RunObserver? observer, NextLife? before)
+    private Machine(MachineSpec spec, HostResources host, RunObserver? observer, CarriedState? carried)
     {
-        (_spec, _host, _observer, _before) = (spec, host, observer, before);
+        (_spec, _host, _observer, _carried) = (spec, host, observer, carried);
         _panic = new PanicWatch(_complaints);
     }
 
@@ -117,26 +117,26 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 
     /// <summary>Opens what the machine needs of the host, and assembles it.</summary>
     /// <param name="observer">Null for none, which costs nothing.</param>
-    /// <param name="before">What the machine left that this one replaces; null for none.</param>
+    /// <param name="carried">What the machine left that this one replaces; null for none.</param>
     /// <param name="guest">Owned from now on; null for the user at the console.</param>
     /// <exception cref="UsageException">A file or a number that the user gave is wrong.</exception>
     /// <exception cref="BootException">The kernel, initrd or command line is wrong.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
     public static Machine Build(
-        MachineSpec spec, RunObserver? observer = null, NextLife? before = null, IMachineGuest? guest = null) =>
-        Assemble(spec, HostResources.Open(spec, observer, before, guest), observer, before);
+        MachineSpec spec, RunObserver? observer = null, CarriedState? carried = null, IMachineGuest? guest = null) =>
+        Assemble(spec, HostResources.Open(spec, observer, carried, guest), observer, carried);
 
     /// <summary>Assembles a machine out of what was opened.</summary>
     /// <param name="host">Opened for this specification; owned from now on.</param>
     /// <param name="observer">Null for none, which costs nothing.</param>
-    /// <param name="before">What the machine left that this one replaces; null for none.</param>
+    /// <param name="carried">What the machine left that this one replaces; null for none.</param>
     /// <exception cref="UsageException">There are more devices than fit.</exception>
     /// <exception cref="BootException">The kernel, initrd or command line is wrong.</exception>
     /// <exception cref="HostException">The host cannot.</exception>
     public static Machine Assemble(
-        MachineSpec spec, HostResources host, RunObserver? observer = null, NextLife? before = null)
+        MachineSpec spec, HostResources host, RunObserver? observer = null, CarriedState? carried = null)
     {
-        var machine = new Machine(spec, host, observer, before);
+        var machine = new Machine(spec, host, observer, carried);
         try
         {
             machine.Assemble();
@@ -164,7 +164,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     public MachineEnd Run(StopSignals? signals)
     {
         Loop.Start(_host.Preparation);
-        Console?.Start(_before?.Input);
+        Console?.Start(_carried?.Input);
         if (_host.Saved is not null)
         {
             // Output that was pending when the machine was saved: its event cannot come any more.
@@ -173,7 +173,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
 
         if (Ram.Server is { } server)
         {
-            ReadOn(server);
+            LoadRest(server);
         }
 
         Guest?.Starting();
@@ -214,7 +214,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
             }
 
             bool isUnwanted = end == MachineEnd.Reset && _spec.OnReboot == RebootAction.Fail;
-            _end = _panic.Judge(isUnwanted ? MachineEnd.UnwantedReset : end);
+            _end = _panic.Resolve(isUnwanted ? MachineEnd.UnwantedReset : end);
         }
 
         _slots?.StopWaiting();
@@ -249,10 +249,10 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
     }
 
     /// <summary>Takes the state that a machine that replaces this one continues with. Once, after the run.</summary>
-    public NextLife Leave()
+    public CarriedState TakeCarriedState()
     {
-        var next = new NextLife { Input = Console?.TakeUnread() ?? [] };
-        _devices.LeaveTo(next);
+        var next = new CarriedState { Input = Console?.TakeUnread() ?? [] };
+        _devices.KeepOverlays(next);
         return next;
     }
 
@@ -282,7 +282,7 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         TakeTerminalSize();
         Done("devices");
         CpuidEntry[] processor = _host.Kvm.GetSupportedCpuid();
-        Processor.TellName(processor);
+        Processor.AddName(processor);
         if (_host.Saved is not null)
         {
             (_slots as PciSlots)?.AssignWindows();

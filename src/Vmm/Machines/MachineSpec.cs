@@ -62,7 +62,7 @@ internal sealed record MachineSpec
     public bool SharesMemory => WantsSharedMemory || HasOtherPrograms;
 
     /// <summary>The specification for restoring a machine that was saved.</summary>
-    public MachineSpec GoingOn() => this with { Shares = [.. Shares.Select(static share => share with { GoesOn = true })] };
+    public MachineSpec ForRestore() => this with { Shares = [.. Shares.Select(static share => share with { IsRestored = true })] };
 
     /// <summary>Do other programs serve some of its devices, and have part of their state?</summary>
     public bool HasOtherPrograms => Shares.Count > 0 || ServedDisks.Count > 0 || ServedNets.Count > 0;

@@ -42,7 +42,7 @@ internal sealed class PanicWatch
 
     /// <summary>How the machine ended, if the guest's kernel panicked before.</summary>
     /// <param name="end">How it ended, apart from panics.</param>
-    public MachineEnd Judge(MachineEnd end)
+    public MachineEnd Resolve(MachineEnd end)
     {
         lock (_lock)
         {
@@ -56,7 +56,7 @@ internal sealed class PanicWatch
         }
     }
 
-    /// <summary>As <see cref="Judge"/>, for a guest that reported a panic by pvpanic and then hung.</summary>
+    /// <summary>As <see cref="Resolve"/>, for a guest that reported a panic by pvpanic and then hung.</summary>
     public MachineEnd Stuck()
     {
         lock (_lock)
@@ -91,13 +91,13 @@ internal sealed class PanicWatch
             _said = complaint.Text.StartsWith(Prefix, StringComparison.Ordinal)
                 ? complaint.Text[Prefix.Length..]
                 : complaint.Text;
-            _before = SaysLittle(_said) ? _before : null;
+            _before = IsConsequence(_said) ? _before : null;
         }
     }
 
     /// <summary>True when an earlier line has the cause: an oops, or a complaint that panics by configuration (panic_on_warn).
     /// </summary>
-    private static bool SaysLittle(string panic) =>
+    private static bool IsConsequence(string panic) =>
         panic.StartsWith("Fatal exception", StringComparison.Ordinal)
         || panic.Contains("panic_on_warn", StringComparison.Ordinal)
         || panic.StartsWith("hung_task", StringComparison.Ordinal)

@@ -88,7 +88,7 @@ internal sealed class VcpuSet : IDisposable
 
     /// <summary>KVM_KVMCLOCK_CTRL for all vCPUs: watchdogs of guests with kvmclock then ignore the pause. All are paused, or have not run
     /// yet.</summary>
-    public void TellPaused() => _threads.ForEach(static vcpu => vcpu.Vcpu.TellPaused());
+    public void NotifyPaused() => _threads.ForEach(static vcpu => vcpu.Vcpu.NotifyPaused());
 
     /// <summary>Ends <see cref="TryPause"/>.</summary>
     public void Resume()

@@ -41,7 +41,7 @@ internal sealed record FreshIdentity
         {
             Hostname = name.Replace('_', '-')[..Math.Min(name.Length, MostHostname)],
             MachineId = Convert.ToHexStringLower(random),
-            Cards = [.. cards.Where(static card => !card.FormerMac.IsEmpty).Select(static card => (card.FormerMac, card.Mac))],
+            Cards = [.. cards.Where(static card => !card.SavedMac.IsEmpty).Select(static card => (card.SavedMac, card.Mac))],
         };
     }
 

@@ -82,7 +82,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
     public void WhenBooted(Action<Machine> save) => _whenBooted = save;
 
     /// <summary>The machine is one that was saved when it had booted. Before it runs.</summary>
-    public void GoesOn() => _isRestored = true;
+    public void SetRestored() => _isRestored = true;
 
     public void Attach(Machine machine)
     {

@@ -11,7 +11,7 @@ internal interface IRewindTarget : ISavedMachine
 
     /// <summary>Copies of what ephemeral disks had.</summary>
     /// <exception cref="HostException">The host cannot copy them.</exception>
-    NextLife CopyOverlays(MachineSpec spec);
+    CarriedState CopyOverlays(MachineSpec spec);
 
     /// <summary>Answers what the guest had asked vmm for, and waits for, in what was saved.</summary>
     /// <param name="machine">Has taken the state over, and does not run yet.</param>

@@ -27,7 +27,7 @@ internal static class Rewind
     {
         using Snapshot? saved = since.Fork is null ? Open(since) : null;
         IRewindTarget to = saved ?? since.Fork!;
-        using NextLife overlays = since.HasOtherDisks ? new NextLife() : to.CopyOverlays(machine.Spec);
+        using CarriedState overlays = since.HasOtherDisks ? new CarriedState() : to.CopyOverlays(machine.Spec);
         machine.Ram.Server?.Complete();
         using var still = new Standstill(machine, patience, isPaused);
         still.Begin();
@@ -56,7 +56,7 @@ internal static class Rewind
         throw new UsageException($"{to.Directory}: is not the snapshot any more that was made of this machine, or that it was restored from");
     }
 
-    private static ulong GoBack(Machine machine, IRewindTarget to, WrittenSince since, NextLife overlays, Action? wentBack)
+    private static ulong GoBack(Machine machine, IRewindTarget to, WrittenSince since, CarriedState overlays, Action? wentBack)
     {
         try
         {

@@ -211,7 +211,7 @@ internal sealed record SavedConfiguration
     /// <summary>Which one is replaced is told by its place in the guest, which is what the user knows of it.</summary>
     private ShareSpec[] ReplacedShares(IReadOnlyList<ShareSpec> given)
     {
-        ShareSpec[] shares = [.. Shares.Select(static option => ShareSpec.Parse(option) with { GoesOn = true })];
+        ShareSpec[] shares = [.. Shares.Select(static option => ShareSpec.Parse(option) with { IsRestored = true })];
         foreach (ShareSpec share in given)
         {
             int at = Array.FindIndex(shares, saved => saved.GuestPath == share.GuestPath);

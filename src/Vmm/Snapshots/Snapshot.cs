@@ -109,10 +109,10 @@ internal sealed partial class Snapshot : IRewindTarget, IDisposable
         MachineSpec spec = Head.Machine.ToSpec(with);
         CheckNames(with);
         HasOtherDisks = with.Disks.Count > 0;
-        using NextLife overlays = HasOtherDisks ? new NextLife() : CopyOverlays(spec);
+        using CarriedState overlays = HasOtherDisks ? new CarriedState() : CopyOverlays(spec);
         try
         {
-            return Machine.Restore(adjust?.Invoke(spec) ?? spec, this, before: overlays, guest: guest);
+            return Machine.Restore(adjust?.Invoke(spec) ?? spec, this, carried: overlays, guest: guest);
         }
         catch (StateException error)
         {
@@ -157,9 +157,9 @@ internal sealed partial class Snapshot : IRewindTarget, IDisposable
     }
 
     /// <inheritdoc/>
-    public NextLife CopyOverlays(MachineSpec spec)
+    public CarriedState CopyOverlays(MachineSpec spec)
     {
-        var overlays = new NextLife();
+        var overlays = new CarriedState();
         try
         {
             for (int i = 0; i < Head.Machine.Disks.Count; i++)

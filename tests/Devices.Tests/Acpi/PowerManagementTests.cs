@@ -91,7 +91,7 @@ public sealed class PowerManagementTests
     public void A_new_generation_raises_SCI_once_it_is_enabled_until_its_status_is_cleared()
     {
         const ulong Bit = 1 << PowerManagement.GenerationEvent;
-        _pm.TellNewGeneration();
+        _pm.NotifyNewGeneration();
         Assert.False(_sci.Level);
         Assert.Equal(Bit, _pm.Read(16, 2));
         _pm.Write(18, 0xffff & ~Bit, 2);

@@ -233,7 +233,7 @@ public sealed class LegacyStateTests
                 case 1 when _management is not null:
                     return [_management.PressPowerButton() ? (byte)1 : (byte)0];
                 case 2 when _management is not null:
-                    _management.TellNewGeneration();
+                    _management.NotifyNewGeneration();
                     return null;
                 case < 8:
                     var read = new byte[data.Length];

@@ -165,12 +165,12 @@ public sealed class VirtioStateTests
         using var same = new NetRig(Variant.Default, start: false);
         same.Rig.Test.CopyFrom(rig.Rig.Test);
         StateReader.Load(state, "m", same.Driver.Transport.State);
-        Assert.True(same.Card.FormerMac.IsEmpty);
+        Assert.True(same.Card.SavedMac.IsEmpty);
         using var other = new NetRig(Variant.Default, options: new NetOptions { Mac = address }, start: false);
         other.Rig.Test.CopyFrom(rig.Rig.Test);
         StateReader.Load(state, "m", other.Driver.Transport.State);
         Assert.Equal((Convert.ToHexString(NetRig.Mac), Convert.ToHexString(address)),
-            (Convert.ToHexString(other.Card.FormerMac.Span), Convert.ToHexString(other.Card.Mac.Span)));
+            (Convert.ToHexString(other.Card.SavedMac.Span), Convert.ToHexString(other.Card.Mac.Span)));
     }
 
     /// <summary>A device, and one that took over its state.</summary>

@@ -49,7 +49,7 @@ public sealed class BackgroundTaskTests
             work.Finish();
             Assert.Equal(0, second);
             thread = work.Thread;
-            work.GoOn(() => (second, isCurrent) = (Environment.CurrentManagedThreadId, thread.IsCurrent));
+            work.RunNext(() => (second, isCurrent) = (Environment.CurrentManagedThreadId, thread.IsCurrent));
         }
 
         Assert.False(thread.IsAlive);

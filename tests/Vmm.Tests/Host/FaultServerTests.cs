@@ -187,7 +187,7 @@ public sealed class FaultServerTests : IDisposable
                 RandomAccess.Write(file, [1], (12 << 20) + 4095);
             }
 
-            ram.Server!.ReadOn();
+            ram.Server!.LoadRest();
             HostException error = Assert.Throws<HostException>(ram.Server.Complete);
             Assert.StartsWith(why, error.Message, StringComparison.Ordinal);
             Assert.Equal(why, ram.Server.Failure);
@@ -217,7 +217,7 @@ public sealed class FaultServerTests : IDisposable
         {
             if (i % 2 == 0)
             {
-                ram.Server!.ReadOn();
+                ram.Server!.LoadRest();
             }
 
             ram.Dispose();

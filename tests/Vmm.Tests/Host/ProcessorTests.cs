@@ -18,7 +18,7 @@ public sealed class ProcessorTests
     public void A_table_without_the_processors_name_gets_it()
     {
         CpuidEntry[] table = [new() { Function = 0x8000_0002 }, new() { Function = 0x8000_0003 }, new() { Function = 0x8000_0004 }];
-        Processor.TellName(table);
+        Processor.AddName(table);
         Assert.All(table, entry => Assert.Equal(Processor.Cpuid(entry.Function).Eax, entry.Eax));
         Assert.NotEqual(0u, table[0].Eax);
     }
@@ -27,7 +27,7 @@ public sealed class ProcessorTests
     public void A_short_name_stays()
     {
         CpuidEntry[] table = [new() { Function = 0x8000_0002, Eax = 0x41 }, new() { Function = 0x8000_0003 }, new() { Function = 0x8000_0004 }];
-        Processor.TellName(table);
+        Processor.AddName(table);
         Assert.Equal((0x41u, 0u, 0u), (table[0].Eax, table[1].Eax, table[2].Eax));
     }
 }

@@ -16,13 +16,13 @@ public sealed class PanicWatchTests
     [Fact]
     public void A_panic_is_what_the_console_says_and_a_reset_confirms()
     {
-        Assert.Same(MachineEnd.Reset, _panic.Judge(MachineEnd.Reset));
+        Assert.Same(MachineEnd.Reset, _panic.Resolve(MachineEnd.Reset));
         Say(InitDied, "[    2.000001] CPU: 0 PID: 1 Comm: false Not tainted 6.1.0 #1", "[    2.000002] Kernel Offset: disabled");
-        MachineEnd end = _panic.Judge(MachineEnd.Reset);
+        MachineEnd end = _panic.Resolve(MachineEnd.Reset);
         Assert.Equal((MachineEndKind.GuestPanicked, ExitCodes.GuestPanicked), (end.Kind, end.ExitCode));
         Assert.Equal("the guest's kernel panicked: Attempted to kill init! exitcode=0x00000100", end.Message);
-        Assert.Equal(end, _panic.Judge(MachineEnd.UnwantedReset));
-        Assert.Equal(end, _panic.Judge(MachineEnd.Crashed("triple fault")));     // reboot=t
+        Assert.Equal(end, _panic.Resolve(MachineEnd.UnwantedReset));
+        Assert.Equal(end, _panic.Resolve(MachineEnd.Crashed("triple fault")));     // reboot=t
     }
 
     [Theory]
@@ -32,9 +32,9 @@ public sealed class PanicWatchTests
     public void Output_of_a_program_is_no_panic_when_the_kernel_restarts_in_good_order(string orderly)
     {
         Say(InitDied, orderly);
-        Assert.Same(MachineEnd.Reset, _panic.Judge(MachineEnd.Reset));
+        Assert.Same(MachineEnd.Reset, _panic.Resolve(MachineEnd.Reset));
         Say("[    1.000000] Kernel panic - not syncing: VFS: no root");
-        Assert.Equal("the guest's kernel panicked: VFS: no root", _panic.Judge(MachineEnd.Reset).Message);
+        Assert.Equal("the guest's kernel panicked: VFS: no root", _panic.Resolve(MachineEnd.Reset).Message);
     }
 
     [Fact]
@@ -47,7 +47,7 @@ public sealed class PanicWatchTests
                 MachineEnd.HostFailed("x"), MachineEnd.OutputClosed("x"), MachineEnd.Reached("init"),
             })
         {
-            Assert.Same(end, _panic.Judge(end));
+            Assert.Same(end, _panic.Resolve(end));
         }
     }
 
@@ -55,11 +55,11 @@ public sealed class PanicWatchTests
     public void Pvpanic_needs_no_second_witness()
     {
         _panic.Report(handledByGuest: false);
-        Assert.Contains("pvpanic", _panic.Judge(MachineEnd.PoweredOff).Message, StringComparison.Ordinal);
+        Assert.Contains("pvpanic", _panic.Resolve(MachineEnd.PoweredOff).Message, StringComparison.Ordinal);
         Say(InitDied);
-        Assert.Equal(_panic.Stuck(), _panic.Judge(MachineEnd.Reset));
+        Assert.Equal(_panic.Stuck(), _panic.Resolve(MachineEnd.Reset));
         Assert.EndsWith("exitcode=0x00000100", _panic.Stuck().Message, StringComparison.Ordinal);
-        Assert.Same(MachineEnd.Quit, _panic.Judge(MachineEnd.Quit));
+        Assert.Same(MachineEnd.Quit, _panic.Resolve(MachineEnd.Quit));
     }
 
     [Fact]
@@ -67,7 +67,7 @@ public sealed class PanicWatchTests
     {
         Say(InitDied);
         _panic.Report(handledByGuest: true);
-        Assert.EndsWith("its own crash kernel took over", _panic.Judge(MachineEnd.PoweredOff).Message, StringComparison.Ordinal);
+        Assert.EndsWith("its own crash kernel took over", _panic.Resolve(MachineEnd.PoweredOff).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -80,14 +80,14 @@ public sealed class PanicWatchTests
             "[    2.000002] Kernel panic - not syncing: Fatal exception in interrupt");
         Assert.Equal(
             "the guest's kernel panicked: Fatal exception in interrupt (kernel BUG at lib/list_debug.c:29!)",
-            _panic.Judge(MachineEnd.Reset).Message);
+            _panic.Resolve(MachineEnd.Reset).Message);
     }
 
     [Fact]
     public void A_panic_with_a_reason_is_reported_without_earlier_lines()
     {
         Say("[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2", InitDied);
-        Assert.EndsWith("exitcode=0x00000100", _panic.Judge(MachineEnd.Reset).Message, StringComparison.Ordinal);
+        Assert.EndsWith("exitcode=0x00000100", _panic.Resolve(MachineEnd.Reset).Message, StringComparison.Ordinal);
     }
 
     private void Say(params string[] lines) =>

@@ -70,8 +70,8 @@ public sealed class ForkTests : IDisposable
         Machine[] forks = [.. Enumerable.Range(1, Forks).Select(_ =>
         {
             using ForkImage image = Image(1, files);
-            using NextLife overlays = image.CopyOverlays(ofForks);
-            return Machine.Restore(ofForks, image, before: overlays);
+            using CarriedState overlays = image.CopyOverlays(ofForks);
+            return Machine.Restore(ofForks, image, carried: overlays);
         })];
         try
         {
@@ -136,8 +136,8 @@ public sealed class ForkTests : IDisposable
         for (byte fork = 3; fork <= 4; fork++)
         {
             using ForkImage image = Image(1, files);
-            using NextLife overlays = image.CopyOverlays(ofForks);
-            using Machine other = Machine.Restore(ofForks, image, before: overlays);
+            using CarriedState overlays = image.CopyOverlays(ofForks);
+            using Machine other = Machine.Restore(ofForks, image, carried: overlays);
             using var runs = new RunningMachine(other);
             Assert.Equal(Block(1), DiskUser.Read(other, Before, 4096));
             Assert.Equal(Block(0xaa), DiskUser.Read(other, After, 4096));

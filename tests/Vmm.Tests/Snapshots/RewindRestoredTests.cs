@@ -90,8 +90,8 @@ public sealed class RewindRestoredTests : IDisposable
         }
 
         using var image = new ForkImage(new ForkNumber(1), [.. files.Paths.Select(static path => FileDescriptor.Open(path, LibC.O_RDONLY))]);
-        using NextLife overlays = image.CopyOverlays(spec);
-        using Machine fork = Machine.Restore(spec, image, before: overlays);
+        using CarriedState overlays = image.CopyOverlays(spec);
+        using Machine fork = Machine.Restore(spec, image, carried: overlays);
         ulong count = Count(fork);
         WrittenSince since = WrittenSince.Of(fork);
         using var run = new RunningMachine(fork);

@@ -43,7 +43,7 @@ public sealed class ProgramStateTests
         Assert.Equal(" of the ", ReadFile(rig, 0, 5, node, handle, 8));       // it goes on
 
         SharedTree there = isElsewhere ? other : place;
-        using Virtiofsd second = Virtiofsd.Start(there.Path, Share(there) with { GoesOn = true }, "namespace", program);
+        using Virtiofsd second = Virtiofsd.Start(there.Path, Share(there) with { IsRestored = true }, "namespace", program);
         using VhostRig next = RigFor(second);
         next.FillMemory(memory);
         next.Backend.Greet(queues: 2);

@@ -25,7 +25,7 @@ internal sealed class VhostRig : IVirtioInterrupts, IDeviceLog, IDisposable
         Func<EventLoop, MemoryTable, Action<string>, VhostUserBackend> open, Func<VhostUserBackend, VhostDevice>? device = null)
     {
         _ram = new GuestRam(MachineSpec.MinimumMemory, shared: true);
-        Backend = open(Loop, _ram.GiveAway(), Told.Add);
+        Backend = open(Loop, _ram.ToMemoryTable(), Told.Add);
         Served = device?.Invoke(Backend) ?? new FileSystem("virtio-fs0", "tag", Backend);
         _events = new QueueEvents(Loop, Served);
         Device = new CommonConfiguration(Served, Memory, this, _events, this);

@@ -93,9 +93,9 @@ public sealed class VhostUserTests
     public void The_memory_table_has_both_sides_of_the_hole_and_one_sealed_file()
     {
         using var ram = new GuestRam(5UL << 30, shared: true);
-        byte[] payload = ram.GiveAway().ToPayload();
+        byte[] payload = ram.ToMemoryTable().ToPayload();
         Assert.Equal(8 + (2 * 32), payload.Length);
-        Assert.Equal(2, ram.GiveAway().Descriptors.Length);
+        Assert.Equal(2, ram.ToMemoryTable().Descriptors.Length);
         Assert.Equal(2u, BinaryPrimitives.ReadUInt32LittleEndian(payload));
         ulong low = Number(payload.AsSpan(16));
         Assert.Equal(0u, Number(payload.AsSpan(8)));
@@ -104,7 +104,7 @@ public sealed class VhostUserTests
         Assert.Equal((5UL << 30) - low, Number(payload.AsSpan(48)));
         Assert.Equal(low, Number(payload.AsSpan(64)));
         Assert.Equal((ulong)ram.HostStart + low, Number(payload.AsSpan(56)));
-        Assert.Equal(-1, LibC.ftruncate(ram.GiveAway().Descriptors[0], 4096));
+        Assert.Equal(-1, LibC.ftruncate(ram.ToMemoryTable().Descriptors[0], 4096));
     }
 
     [Fact]

@@ -88,11 +88,11 @@ public sealed partial class VirtioBalloon
         {
             _wanted = false;
             _asked = true;
-            GiveBackHeld(queue);
+            ReturnHeldBuffer(queue);
         }
     }
 
-    private void GiveBackHeld(Virtqueue queue)
+    private void ReturnHeldBuffer(Virtqueue queue)
     {
         if (_isHeld)
         {

@@ -97,7 +97,7 @@ public sealed partial class VirtioBalloon : VirtioDevice
     {
         if (queue.Index == StatisticsQueue)
         {
-            GiveBackHeld(queue);
+            ReturnHeldBuffer(queue);
         }
     }
 

@@ -32,7 +32,7 @@ public sealed partial class VirtioConsole
         lock (Gate)
         {
             port.IsConnected = connected;
-            if (port.IsReady && port.IsToldConnected != connected)
+            if (port.IsReady && port.HasSentConnected != connected)
             {
                 port.Pending |= PortMessages.Open;
                 SendControl();
@@ -111,7 +111,7 @@ public sealed partial class VirtioConsole
     }
 
     /// <summary>The size changed: for drivers of one port in the configuration space, for others by a message, too.</summary>
-    private void TellSize()
+    private void SendSize()
     {
         if ((NegotiatedFeatures & SizeFeature) != 0)
         {
@@ -189,7 +189,7 @@ public sealed partial class VirtioConsole
         switch (kind)
         {
             case Event.PortOpen:
-                port.IsToldConnected = value;
+                port.HasSentConnected = value;
                 break;
             case Event.PortName:
                 return MessageBytes + Encoding.ASCII.GetBytes(port.Name, message[MessageBytes..]);

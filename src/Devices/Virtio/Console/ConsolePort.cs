@@ -48,7 +48,7 @@ public sealed class ConsolePort : ISerialInput
     internal bool IsConnected { get; set; }
 
     /// <summary>The guest was told that it is connected.</summary>
-    internal bool IsToldConnected { get; set; }
+    internal bool HasSentConnected { get; set; }
 
     /// <summary>Messages that the guest is to get.</summary>
     internal PortMessages Pending { get; set; }
@@ -97,7 +97,7 @@ public sealed class ConsolePort : ISerialInput
     /// <summary>Back to the state before a driver starts.</summary>
     internal void Reset()
     {
-        IsReady = IsGuestOpen = IsToldConnected = IsOutputFull = false;
+        IsReady = IsGuestOpen = HasSentConnected = IsOutputFull = false;
         Pending = PortMessages.None;
         Sent = 0;
     }

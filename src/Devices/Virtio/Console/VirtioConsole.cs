@@ -55,7 +55,7 @@ public sealed partial class VirtioConsole : VirtioDevice
             }
 
             (_columns, _rows) = (columns, rows);
-            TellSize();
+            SendSize();
             SendControl();
         }
     }
@@ -100,7 +100,7 @@ public sealed partial class VirtioConsole : VirtioDevice
             fields.Write("name", port!.Name);
             fields.Write("ready", port.IsReady);
             fields.Write("open", port.IsGuestOpen);
-            fields.Write("connected", port.IsToldConnected);
+            fields.Write("connected", port.HasSentConnected);
             fields.Write("pending", (uint)port.Pending);
             fields.Write("sent", port.Sent);
         });
@@ -124,13 +124,13 @@ public sealed partial class VirtioConsole : VirtioDevice
 
             port.IsReady = fields.Boolean("ready");
             port.IsGuestOpen = fields.Boolean("open");
-            port.IsToldConnected = fields.Boolean("connected");
+            port.HasSentConnected = fields.Boolean("connected");
             port.Pending = (PortMessages)fields.Bits("pending", (uint)PortMessages.All);
             port.Sent = fields.UInt64("sent");
             fields.End();
 
             // Which ports are connected, and the terminal's size, come from this host and not from the saved state.
-            if (port.IsReady && port.IsToldConnected != port.IsConnected)
+            if (port.IsReady && port.HasSentConnected != port.IsConnected)
             {
                 port.Pending |= PortMessages.Open;
             }
@@ -138,7 +138,7 @@ public sealed partial class VirtioConsole : VirtioDevice
 
         if (told != (_columns, _rows))
         {
-            TellSize();
+            SendSize();
         }
     }
 

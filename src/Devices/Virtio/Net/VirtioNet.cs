@@ -177,7 +177,7 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
     public ReadOnlyMemory<byte> Mac => _config.AsMemory(0, MacBytes);
 
     /// <summary>The MAC address in the loaded state, if it was another one; else empty.</summary>
-    public ReadOnlyMemory<byte> FormerMac { get; private set; }
+    public ReadOnlyMemory<byte> SavedMac { get; private set; }
 
     /// <inheritdoc/>
     protected internal override void Save(StateWriter state)
@@ -197,7 +197,7 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
         config[StatusOffset] ^= (byte)(linkChanged ? 1 : 0);
 
         // The driver has read the old address and does not read the new one: the agent has to set it in the guest.
-        FormerMac = config.AsSpan(0, MacBytes).SequenceEqual(_config.AsSpan(0, MacBytes)) ? default : config.AsMemory(0, MacBytes);
+        SavedMac = config.AsSpan(0, MacBytes).SequenceEqual(_config.AsSpan(0, MacBytes)) ? default : config.AsMemory(0, MacBytes);
         if (!config.AsSpan(MacBytes).SequenceEqual(_config.AsSpan(MacBytes)))
         {
             throw state.Refuse("config", "describes another card (MTU or number of queues)");

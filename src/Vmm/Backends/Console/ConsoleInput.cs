@@ -21,7 +21,7 @@ internal sealed class ConsoleInput : IDisposable
     private const int MostAhead = 64 * 1024;
     private static readonly TimeSpan FirstRepeat = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan LongestRepeat = TimeSpan.FromMinutes(1);
-    private static readonly TimeSpan DeafAfter = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan IgnoredAfter = TimeSpan.FromSeconds(1);
 
     private readonly EventLoop _loop;
     private readonly InputDescriptor _source;
@@ -35,7 +35,7 @@ internal sealed class ConsoleInput : IDisposable
     private bool _alwaysReady;
     private bool _held;
     private bool _ended;
-    private bool _saidEnd;
+    private bool _hasSentEnd;
     private int _first;
     private int _count;
     private long _total;
@@ -95,7 +95,7 @@ internal sealed class ConsoleInput : IDisposable
 
     /// <summary>Input that was read and the guest has not taken, without the Ctrl-D at its end: the next machine finds the end
     /// itself. The event loop has ended.</summary>
-    public byte[] TakeUnread() => _saidEnd ? [] : _queue.AsSpan(_first, _count).ToArray();
+    public byte[] TakeUnread() => _hasSentEnd ? [] : _queue.AsSpan(_first, _count).ToArray();
 
     /// <summary>Stops reading until <see cref="Release"/>: the terminal is another program's.</summary>
     public void Hold()
@@ -174,15 +174,15 @@ internal sealed class ConsoleInput : IDisposable
 
         if (_count == 0)
         {
-            SayEnd();
+            SendEnd();
         }
 
         _repeat.Set(_repeatAfter);
     }
 
-    private void SayEnd()
+    private void SendEnd()
     {
-        _saidEnd = true;
+        _hasSentEnd = true;
         _first = 0;
         _queue[0] = EndOfTransmission;
         _count = 1;
@@ -193,7 +193,7 @@ internal sealed class ConsoleInput : IDisposable
         long output = _output.TotalBytes;
         if (_count == 0 && output == _outputBefore)
         {
-            SayEnd();
+            SendEnd();
             TimeSpan twice = 2 * _repeatAfter;
             _repeatAfter = twice < LongestRepeat ? twice : LongestRepeat;
             Pump();
@@ -263,7 +263,7 @@ internal sealed class ConsoleInput : IDisposable
             return;
         }
 
-        if (!_held && (_terminal is null ? _count == 0 : HasRoom || GuestIsDeaf()))
+        if (!_held && (_terminal is null ? _count == 0 : HasRoom || GuestIgnoresInput()))
         {
             _loop.Resume(_readable, LibC.EPOLLIN);
         }
@@ -276,9 +276,9 @@ internal sealed class ConsoleInput : IDisposable
     private bool HasRoom => _count < MostAhead;
 
     /// <summary>Has the guest taken nothing for a while? If not, asks again later.</summary>
-    private bool GuestIsDeaf()
+    private bool GuestIgnoresInput()
     {
-        long left = (long)DeafAfter.TotalMilliseconds - (Environment.TickCount64 - _lastTaken);
+        long left = (long)IgnoredAfter.TotalMilliseconds - (Environment.TickCount64 - _lastTaken);
         if (left <= 0)
         {
             return true;

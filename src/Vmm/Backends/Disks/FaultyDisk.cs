@@ -25,7 +25,7 @@ internal sealed class FaultyDisk : DiskFilter
 #pragma warning restore CA5394
         _time = time;
         _latency = TimeSpan.FromMilliseconds(faults.LatencyMilliseconds);
-        _timer = faults.LatencyMilliseconds == 0 ? null : createTimer(PassLate);
+        _timer = faults.LatencyMilliseconds == 0 ? null : createTimer(CompleteDue);
     }
 
     public override void Enqueue(in DiskRequest request)
@@ -96,7 +96,7 @@ internal sealed class FaultyDisk : DiskFilter
         }
     }
 
-    private void PassLate()
+    private void CompleteDue()
     {
         while (_late.TryPeek(out var late))
         {

@@ -14,7 +14,7 @@ namespace Vmm.Backends.Shares;
 internal sealed record ShareSpec(string HostPath, string GuestPath, bool IsWritable, string? Tag)
 {
     /// <summary>The machine is restored, and its guest has the share mounted.</summary>
-    public bool GoesOn { get; init; }
+    public bool IsRestored { get; init; }
 
     /// <exception cref="UsageException">An option is unknown or wrong, or a path cannot be one.</exception>
     public static ShareSpec Parse(string text)

@@ -126,7 +126,7 @@ internal sealed class Virtiofsd : IDisposable
         string options = IsOldProgram(program)
             ? $"-f {fd} --rlimit-nofile=0 -o source=$stage -o sandbox={sandbox} -o cache=auto -o log_level=err"
             : $"{fd} --rlimit-nofile=0 --shared-dir $stage --sandbox {sandbox} --cache auto --log-level error --no-announce-submounts";
-        if (share.GoesOn)
+        if (share.IsRestored)
         {
             // What the guest had open and is gone gives errors to the guest, not to the whole machine.
             options += " --migration-on-error guest-error";

@@ -8,7 +8,7 @@ namespace Vmm.Insight.Timeline;
 internal static class TimelineComparison
 {
     private const string Faster = "32", Slower = "31";
-    private const double Telling = 0.05;
+    private const double NotableChange = 0.05;
     private static readonly CultureInfo Culture = CultureInfo.InvariantCulture;
 
     /// <summary>What a step took in each; null where one has no such step.</summary>
@@ -52,7 +52,7 @@ internal static class TimelineComparison
         text.Append(rows[0]).Append('\n');
         for (int i = 0; i < lines.Count; i++)
         {
-            string colour = lines[i].Ratio is double ratio && Math.Abs(ratio - 1) > Telling ? (ratio < 1 ? Faster : Slower) : "";
+            string colour = lines[i].Ratio is double ratio && Math.Abs(ratio - 1) > NotableChange ? (ratio < 1 ? Faster : Slower) : "";
             text.Append(colour.Length == 0 ? rows[i + 1] : style.Paint(rows[i + 1], colour)).Append('\n');
         }
 

@@ -34,8 +34,8 @@ internal static class RunStart
         if (options.Fork is { } fork)
         {
             run.GoesOnAsFork(fork.Number);
-            using NextLife overlays = fork.CopyOverlays(machine);
-            Machine restored = Machine.Restore(machine.GoingOn(), fork, observer, overlays, run);
+            using CarriedState overlays = fork.CopyOverlays(machine);
+            Machine restored = Machine.Restore(machine.ForRestore(), fork, observer, overlays, run);
             fork.Settle(restored);
             return Run(run, restored, serve);
         }
@@ -106,11 +106,11 @@ internal static class RunStart
         GuestRun run, MachineSpec spec, Snapshot snapshot, Func<bool> isRight, Func<GuestRun, Machine, ControlServer?>? serve)
     {
         Machine machine;
-        run.GoesOn();
+        run.SetRestored();
         try
         {
-            using NextLife overlays = snapshot.CopyOverlays(spec);
-            machine = Machine.Restore(spec, snapshot, before: overlays, guest: run);
+            using CarriedState overlays = snapshot.CopyOverlays(spec);
+            machine = Machine.Restore(spec, snapshot, carried: overlays, guest: run);
         }
         catch (Exception error) when (error is StateException || (error is UsageException or HostException && spec.Disks.Count > 0))
         {

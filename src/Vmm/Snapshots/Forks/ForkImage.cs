@@ -54,9 +54,9 @@ internal sealed class ForkImage : IRewindTarget, IDisposable
 
     /// <summary>This machine's own: all forks have the same files open.</summary>
     /// <inheritdoc/>
-    public NextLife CopyOverlays(MachineSpec spec)
+    public CarriedState CopyOverlays(MachineSpec spec)
     {
-        var copies = new NextLife();
+        var copies = new CarriedState();
         try
         {
             IReadOnlyList<int> disks = Overlays.Of(spec);

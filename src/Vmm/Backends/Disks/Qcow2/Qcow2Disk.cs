@@ -135,7 +135,7 @@ internal sealed partial class Qcow2Disk : DiskNode, IFileIoOwner, IDiskCompletio
     {
         if (io.Tag == FlushTag)
         {
-            GoOnFlushing(io.Errno);
+            ContinueFlush(io.Errno);
         }
         else if (io.Tag == ScanTag)
         {

@@ -78,7 +78,7 @@ internal sealed partial class Qcow2Disk
     {
         if (_file.IgnoresFlush)
         {
-            GoOnFlushing(errno: 0);
+            ContinueFlush(errno: 0);
             return;
         }
 
@@ -86,7 +86,7 @@ internal sealed partial class Qcow2Disk
         _file.Start(_flushIo);
     }
 
-    private void GoOnFlushing(int errno)
+    private void ContinueFlush(int errno)
     {
         if (errno != 0)
         {

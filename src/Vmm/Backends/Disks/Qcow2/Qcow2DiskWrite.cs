@@ -90,7 +90,7 @@ internal sealed partial class Qcow2Disk
         bool mayCopy = request.Position != start || limit < (run << _clusterBits) - (request.Position - start);
         if ((mayCopy && !TryTakeBounce(request)) || !TryLock(request, cluster, cluster + run - 1, exclusive: true))
         {
-            GiveBackBounce(request);
+            ReleaseBounce(request);
             return Outcome.Park;
         }
 
@@ -127,7 +127,7 @@ internal sealed partial class Qcow2Disk
         return Outcome.Go;
     }
 
-    private void GiveBackBounce(Qcow2Request request)
+    private void ReleaseBounce(Qcow2Request request)
     {
         if (request.Bounce is { } bounce)
         {

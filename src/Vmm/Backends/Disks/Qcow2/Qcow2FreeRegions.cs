@@ -39,7 +39,7 @@ internal sealed class Qcow2FreeRegions
     }
 
     /// <summary>A cluster's count is not zero any more.</summary>
-    public void Took(ulong cluster)
+    public void Allocated(ulong cluster)
     {
         ulong region = cluster >> _bits;
         if (IsKnown(region) && _free[region] > 0)

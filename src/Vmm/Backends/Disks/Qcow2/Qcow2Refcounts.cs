@@ -114,7 +114,7 @@ internal sealed partial class Qcow2Refcounts
             _scan.Changed(cluster >> _regionBits);
             if (before == 0 && count != 0)
             {
-                _regions.Took(cluster);
+                _regions.Allocated(cluster);
             }
             else if (before != 0 && count == 0)
             {
