@@ -1,3 +1,4 @@
+using System.IO.Compression;
 using Vmm.Boot.Unpack;
 using Vmm.Host;
 
@@ -9,7 +10,6 @@ internal sealed class Qcow2Decompressor : IDisposable
     private readonly BlockFile _file;
     private readonly int _clusterBits;
     private readonly Zstd? _zstd;
-    private readonly Inflate? _inflate;
     private byte[]? _input;
     private byte[]? _cluster;
     private ulong _entry;
@@ -23,10 +23,6 @@ internal sealed class Qcow2Decompressor : IDisposable
         {
             _zstd = Zstd.TryLoad()
                 ?? throw new HostException("zstd-compressed clusters need libzstd; install it (Debian: libzstd1)");
-        }
-        else
-        {
-            _inflate = new Inflate();
         }
     }
 
@@ -51,7 +47,7 @@ internal sealed class Qcow2Decompressor : IDisposable
         _entry = 0;     // no compressed cluster's entry
         Span<byte> input = _input.AsSpan(0, (int)length);
         if (!_file.TryRead(offset, input)
-            || !(_zstd is not null ? _zstd.Decompress(input, _cluster) == Zstd.Result.Ok : _inflate!.TryDecompress(input, _cluster)))
+            || !(_zstd is not null ? _zstd.Decompress(input, _cluster) == Zstd.Result.Ok : TryInflate(input, _cluster)))
         {
             return false;
         }
@@ -71,4 +67,33 @@ internal sealed class Qcow2Decompressor : IDisposable
     }
 
     public void Dispose() => _zstd?.Dispose();
+
+    /// <summary>Raw deflate (RFC 1951), by .NET's own zlib. Its stream cannot be reset, so each cluster allocates a few small objects,
+    /// less than 512 bytes for 64 KiB of data.</summary>
+    /// <param name="input">What follows the end of the compressed data is ignored.</param>
+    /// <returns>False: the input is damaged, or is not exactly the length of <paramref name="output"/>.</returns>
+    internal static unsafe bool TryInflate(ReadOnlySpan<byte> input, Span<byte> output)
+    {
+        if (input.IsEmpty)
+        {
+            return false;
+        }
+
+        // SAFETY: the stream reads only input.Length bytes, and only while they are pinned here.
+        fixed (byte* from = input)
+        {
+            using var memory = new UnmanagedMemoryStream(from, input.Length);
+            using var deflate = new DeflateStream(memory, CompressionMode.Decompress);
+            try
+            {
+                Span<byte> more = stackalloc byte[1];
+                return deflate.ReadAtLeast(output, output.Length, throwOnEndOfStream: false) == output.Length
+                    && deflate.Read(more) == 0;
+            }
+            catch (InvalidDataException)
+            {
+                return false;
+            }
+        }
+    }
 }
