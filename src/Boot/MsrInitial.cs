@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace Vmm.Boot;
 
 /// <summary>The MSRs as a PC's firmware leaves them when it starts a boot loader.</summary>
@@ -45,4 +47,13 @@ public static class MsrInitial
         // Last, and at nearly the same time on all vCPUs: KVM takes equal writes as a request to synchronize the counters.
         new(Tsc, 0),
     ];
+}
+
+/// <summary>A model-specific register and its value: struct kvm_msr_entry of &lt;asm/kvm.h&gt;, 16 bytes.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct MsrEntry(uint index, ulong data)
+{
+    public uint Index = index;
+    public uint Reserved;
+    public ulong Data = data;
 }

@@ -90,8 +90,8 @@ internal sealed unsafe class Vcpu : IDisposable
         }
     }
 
-    /// <summary>Sets PVCLOCK_GUEST_STOPPED in the guest's clock page (KVM API 4.70). A guest without that clock has nothing to be
-    /// told (EINVAL).</summary>
+    /// <summary>Sets PVCLOCK_GUEST_STOPPED in the guest's clock page (KVM API 4.70). A guest without that clock needs no notice
+    /// (EINVAL).</summary>
     public void NotifyPaused() => _ = KvmIoctl.Try(_fd.Number, KvmRequest.KVM_KVMCLOCK_CTRL);
 
     /// <returns>False where KVM cannot have the counter run at that frequency.</returns>
@@ -115,7 +115,7 @@ internal sealed unsafe class Vcpu : IDisposable
 
     public void SetSregs(KvmSregs sregs) => Call(KvmRequest.KVM_SET_SREGS, &sregs);
 
-    /// <summary>Does it run, wait, or was it never started?</summary>
+    /// <summary>KVM_GET_MP_STATE: does it run, wait, or was it never started?</summary>
     public KvmMpState MpState
     {
         get
@@ -155,7 +155,7 @@ internal sealed unsafe class Vcpu : IDisposable
     /// <returns>False where KVM does not know this MSR.</returns>
     public bool TryGetMsr(uint index, out ulong value)
     {
-        MsrTable table = new() { Count = 1, Entry = new KvmMsrEntry { Index = index } };
+        MsrTable table = new() { Count = 1, Entry = new MsrEntry(index, 0) };
         bool known = KvmIoctl.Call(_fd.Number, KvmRequest.KVM_GET_MSRS, (nint)(&table)) == 1;
         value = table.Entry.Data;
         return known;
@@ -164,7 +164,7 @@ internal sealed unsafe class Vcpu : IDisposable
     /// <returns>False where KVM does not know this MSR or refuses the value.</returns>
     public bool TrySetMsr(uint index, ulong value)
     {
-        MsrTable table = new() { Count = 1, Entry = new KvmMsrEntry { Index = index, Data = value } };
+        MsrTable table = new() { Count = 1, Entry = new MsrEntry(index, value) };
         return KvmIoctl.Call(_fd.Number, KvmRequest.KVM_SET_MSRS, (nint)(&table)) == 1;
     }
 
@@ -212,6 +212,6 @@ internal sealed unsafe class Vcpu : IDisposable
     {
         public uint Count;
         public uint Padding;
-        public KvmMsrEntry Entry;
+        public MsrEntry Entry;
     }
 }

@@ -1,3 +1,4 @@
+using Vmm.Boot;
 using Vmm.Kvm.Abi;
 using Vmm.Tests.Shared;
 
@@ -21,7 +22,7 @@ public sealed class AbiTests
             .Struct<KvmEnableCap>("struct kvm_enable_cap")
             .Struct<KvmStatsHeader>("struct kvm_stats_header")
             .Struct<KvmStatsDesc>("struct kvm_stats_desc")
-            .Struct<KvmMsrEntry>("struct kvm_msr_entry")
+            .Struct<MsrEntry>("struct kvm_msr_entry")
             .Struct<KvmMsrFilterRange>("struct kvm_msr_filter_range")
             .Struct<KvmMsrFilter>("struct kvm_msr_filter", ("First", "ranges[0]"))
             .Struct<KvmXcrs>("struct kvm_xcrs", ("FirstXcr", "xcrs[0].xcr"), ("FirstValue", "xcrs[0].value"))

@@ -123,15 +123,6 @@ internal unsafe struct KvmEnableCap
     public fixed ulong Args[4];
 }
 
-/// <summary>struct kvm_msr_entry (KVM API 4.18).</summary>
-[StructLayout(LayoutKind.Sequential)]
-internal struct KvmMsrEntry
-{
-    public uint Index;
-    public uint Reserved;
-    public ulong Data;
-}
-
 /// <summary>struct kvm_msr_filter_range (KVM API 4.97).</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct KvmMsrFilterRange
