@@ -97,10 +97,22 @@ internal static class CpuFeatureNames
     }
 
     /// <summary>What a name stands for, as people write it.</summary>
-    public static bool TryFind(string name, out CpuFeature feature) => CpuFeatureIndex.TryFind(Normalise(name), out feature);
+    public static bool TryFind(string name, out CpuFeature feature) => CpuFeatureIndex.TryFind(Canonical(name), out feature);
 
     /// <summary>How a name that <see cref="TryFind"/> found is spelled here.</summary>
-    public static string Canonical(string name) => Normalise(name);
+    public static string Canonical(string name)
+    {
+        string plain = name.Trim().ToLowerInvariant().Replace('.', '_').Replace('-', '_');
+        foreach ((string alias, string real) in Aliases)
+        {
+            if (plain == alias)
+            {
+                return real;
+            }
+        }
+
+        return plain;
+    }
 
     /// <summary>As <see cref="TryFind"/> for names in this program's own text.</summary>
     public static CpuFeature Find(ReadOnlySpan<char> name) =>
@@ -109,7 +121,7 @@ internal static class CpuFeatureNames
     /// <summary>The known name closest to a wrong one; null if none is similar.</summary>
     public static string? Nearest(string wrong)
     {
-        string name = Normalise(wrong);
+        string name = Canonical(wrong);
         if (name.Length is 0 or > 32)
         {
             return null;
@@ -126,19 +138,5 @@ internal static class CpuFeatureNames
         }
 
         return best;
-    }
-
-    private static string Normalise(string name)
-    {
-        string plain = name.Trim().ToLowerInvariant().Replace('.', '_').Replace('-', '_');
-        foreach ((string alias, string real) in Aliases)
-        {
-            if (plain == alias)
-            {
-                return real;
-            }
-        }
-
-        return plain;
     }
 }

@@ -367,7 +367,8 @@ internal sealed partial class Machine : IPowerControl, ISignalled, IDisposable
         });
         if (loaded.Unpacked?.Obstacle is { } obstacle)
         {
-            Stderr.WriteLine($"vmm: {KernelNotes.UnpacksItself(kernel.Name, obstacle)}");
+            Stderr.WriteLine($"vmm: kernel {kernel.Name}: {obstacle}: it is booted anyway and unpacks itself in the guest, which takes longer "
+                + "(--no-unpack: the same without this line)");
         }
 
         Done(loaded.Unpacked switch
