@@ -9,7 +9,7 @@ public static class VirtioFeatures
     /// <summary>VIRTIO_F_EVENT_IDX.</summary>
     public const ulong EventIndex = 1UL << 29;
 
-    /// <summary>VIRTIO_F_VERSION_1: no driver is accepted without.</summary>
+    /// <summary>VIRTIO_F_VERSION_1: required of every driver.</summary>
     public const ulong Version1 = 1UL << 32;
 
     /// <summary>VIRTIO_F_RING_PACKED.</summary>
@@ -18,6 +18,6 @@ public static class VirtioFeatures
     /// <summary>VIRTIO_F_RING_RESET.</summary>
     public const ulong RingReset = 1UL << 40;
 
-    /// <summary>What a device offers unless told otherwise.</summary>
+    /// <summary>What a device offers by default.</summary>
     public const ulong Default = IndirectDescriptors | EventIndex | Version1 | RingReset;
 }

@@ -11,9 +11,9 @@ internal static class Descriptor
     private const int CodeBit = 8, ConformingBit = 4, ReadableBit = 2, WritableBit = 2;
 
     /// <summary>Fetches a descriptor.</summary>
-    /// <param name="context">Whose tables.</param>
-    /// <param name="selector">Which.</param>
-    /// <param name="bytes">Eight.</param>
+    /// <param name="context">The vCPU, whose tables are read.</param>
+    /// <param name="selector">Selects the descriptor.</param>
+    /// <param name="bytes">Room for eight bytes.</param>
     /// <param name="exists">false for the null selector and outside the table's limit.</param>
     public static Step Read(AssistContext context, ushort selector, Span<byte> bytes, out bool exists)
     {

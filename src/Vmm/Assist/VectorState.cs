@@ -6,7 +6,7 @@ namespace Vmm.Assist;
 /// volume 3, table 2-2 and 14.1.)</summary>
 internal static class VectorState
 {
-    /// <summary>The methods' result if it has.</summary>
+    /// <summary>Result of the methods: no fault.</summary>
     public const byte Usable = 0xFF;
 
     private const ulong AvxBits = 0b110, Avx512Bits = 0b1110_0110;

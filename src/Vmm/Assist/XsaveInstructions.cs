@@ -27,7 +27,7 @@ internal sealed partial class XsaveInstructions(AssistContext context, Layout la
     private readonly byte[] _legacy = new byte[LegacyLength];
 
     /// <summary>XSAVE and its relatives; RFBM's upper half is EDX, its lower EAX.</summary>
-    /// <param name="kind">Which.</param>
+    /// <param name="kind">Which of the instructions.</param>
     /// <param name="isWide">With REX.W: instruction and data pointer have 64 bits.</param>
     public Step Save(SaveKind kind, bool isWide)
     {

@@ -44,7 +44,7 @@ internal sealed class XsaveLayout
         }
     }
 
-    /// <summary>This processor's.</summary>
+    /// <summary>The layout of this processor.</summary>
     public static XsaveLayout Host { get; } = new(subleaf =>
     {
         (int eax, int ebx, int ecx, int edx) = X86Base.CpuId(0xD, subleaf);

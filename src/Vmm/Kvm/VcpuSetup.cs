@@ -4,15 +4,15 @@ using Vmm.Kvm.Abi;
 namespace Vmm.Kvm;
 
 /// <summary>Sets vCPUs to the state in which a PC's firmware starts a boot loader or kernel.</summary>
-/// <param name="cpuid">What they show.</param>
-/// <param name="cpus">How many there are.</param>
+/// <param name="cpuid">Their CPUID.</param>
+/// <param name="cpus">Number of vCPUs.</param>
 internal sealed class VcpuSetup(CpuidTemplate cpuid, int cpus)
 {
     private readonly bool _vmx = cpuid.Features.Contains("vmx");
     private readonly bool _x2apic = cpus > CpuLapic.FirstLongId && cpuid.Features.Contains("x2apic");
     private readonly byte[] _lapic = new byte[CpuLapic.StateSize];
 
-    /// <param name="vcpu">As KVM made it.</param>
+    /// <param name="vcpu">A new vCPU.</param>
     /// <param name="entry">The first instruction, for the vCPU that boots; null for the others, which wait for INIT
     /// and SIPI inside KVM.</param>
     public void Apply(Vcpu vcpu, EntryState? entry)

@@ -44,7 +44,7 @@ internal abstract unsafe class VcpuThread : IDisposable
     public Vcpu Vcpu => _vcpu;
 
     /// <summary>Runs the vCPU on a thread of its own.</summary>
-    /// <param name="begin">It waits for that: all threads are there when the first guest instruction runs.</param>
+    /// <param name="begin">The thread enters the guest once this is set, when all threads exist.</param>
     public void Start(ManualResetEventSlim begin)
     {
         _thread = HostThread.Start($"vmm-vcpu{_vcpu.Id}", StackSize, () =>
@@ -66,7 +66,7 @@ internal abstract unsafe class VcpuThread : IDisposable
         Kick();
     }
 
-    /// <summary>Waits for the end of a thread that was started; at once where there is none.</summary>
+    /// <summary>Waits for the end of the thread, if it was started.</summary>
     public void Join() => _thread?.Join();
 
     /// <summary>Asks the thread to wait outside the guest; <see cref="WaitUntilParked"/> says when it does.</summary>

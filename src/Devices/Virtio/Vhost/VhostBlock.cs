@@ -21,7 +21,7 @@ public sealed class VhostBlock(string name, IVhostBackend backend) : VhostDevice
     /// <inheritdoc/>
     public override int ConfigLength => ConfigBytes;
 
-    /// <summary>What the program says of the disk, before the guest runs.</summary>
+    /// <summary>Sets the configuration space that the program reported, before the guest runs.</summary>
     /// <param name="config"><see cref="ConfigBytes"/> long.</param>
     public void SetConfig(ReadOnlySpan<byte> config) => config.CopyTo(_config);
 

@@ -22,7 +22,7 @@ public abstract class VhostDevice(
     private readonly bool[] _takenBack = new bool[queueSizes.Length];
     private bool _isHeld;
 
-    /// <summary>Is the program gone for good? With the gate held.</summary>
+    /// <summary>Has the program ended, or broken the protocol? With the gate held.</summary>
     protected bool IsLost { get; private set; }
 
     /// <summary>The program.</summary>
@@ -74,10 +74,10 @@ public abstract class VhostDevice(
     /// <inheritdoc/>
     protected internal override void StopQueue(Virtqueue queue) => Backend.StopQueue(queue.Index);
 
-    /// <summary>Has the program stand still: what it took is given back, and it takes no more until <see cref="Release"/>. While no vCPU
-    /// runs. Once more changes nothing: of a machine that is paused, or is to end, it stays so.</summary>
+    /// <summary>Stops the program: it returns the buffers that it has taken, and takes no more until <see cref="Release"/>. While no vCPU
+    /// runs. Does nothing if it is stopped already.</summary>
     /// <param name="patience">How long it may take.</param>
-    /// <returns>False where it took longer; it goes on then.</returns>
+    /// <returns>False where it took longer; it then continues.</returns>
     public bool TryHold(TimeSpan patience)
     {
         lock (Gate)
@@ -128,22 +128,22 @@ public abstract class VhostDevice(
                 if (TryGetRunning(i, out Virtqueue? queue))
                 {
                     StartQueue(queue);
-                    Configuration.Kick(i);      // for what the guest made available and no vCPU has told yet
+                    Configuration.Kick(i);      // buffers that were made available without a notification yet
                 }
             }
         }
     }
 
-    /// <summary>Has the guest asked for anything since it started the device?</summary>
+    /// <summary>Has the guest made a buffer available since it started the device?</summary>
     private bool IsUsed => Enumerable.Range(0, QueueSizes.Length)
         .Any(i => TryGetQueue(i, out Virtqueue? queue) && !Configuration.IsUntouched(queue));
 
-    /// <summary>Are all buffers that the program took back with the guest? By the used rings, which it writes.</summary>
+    /// <summary>Has the program returned all buffers that it took? According to the used rings.</summary>
     private bool HasGivenBack() => Enumerable.Range(0, QueueSizes.Length)
         .All(i => !TryGetRunning(i, out Virtqueue? queue) || Configuration.HasUsed(queue, queue.Next));
 
-    /// <summary>With what the program knows, once the guest has asked for anything; it is held.</summary>
-    /// <exception cref="NotSupportedException">The program does not tell.</exception>
+    /// <summary>Includes the program's own state once the guest has used the device. The program is stopped (<see cref="TryHold"/>).</summary>
+    /// <exception cref="NotSupportedException">The program does not give its state.</exception>
     protected internal override void Save(StateWriter state)
     {
         base.Save(state);

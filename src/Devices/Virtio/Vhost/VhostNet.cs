@@ -32,7 +32,7 @@ public sealed class VhostNet : VhostDevice
         BinaryPrimitives.WriteUInt16LittleEndian(_config.AsSpan(StatusOffset), LinkUp);
     }
 
-    /// <summary>The address and the link are this side's, whatever the program has.</summary>
+    /// <summary>MAC address and link status are always offered: this class has them, not the program.</summary>
     public override ulong OfferedFeatures => base.OfferedFeatures | NetFeatures.Mac | NetFeatures.Status;
 
     /// <inheritdoc/>
@@ -59,6 +59,6 @@ public sealed class VhostNet : VhostDevice
         }
     }
 
-    /// <summary>A frame that is sent is lost, as frames may be.</summary>
+    /// <summary>Drops a frame that is to be sent.</summary>
     protected override void FailRequest(Virtqueue queue, in DescriptorChain chain) => queue.Complete(chain, 0);
 }

@@ -7,7 +7,7 @@ namespace Vmm.Kvm.State;
 
 /// <summary>The saved state of a VM without its memory: the interrupt controllers and the timer in the kernel, the
 /// paravirtual clock, and the vCPUs. MSI routes are not in it: they follow from the devices' state.</summary>
-/// <param name="vm">With interrupt controllers and vCPUs, none of which runs.</param>
+/// <param name="vm">The VM, none of whose vCPUs runs.</param>
 /// <param name="makeVcpus">All, by id. Called when the state is saved or loaded for the first time: finding out what belongs to
 /// it would cost time at each start, and few machines are saved.</param>
 internal sealed class VmState(KvmVm vm, Func<IReadOnlyList<VcpuState>> makeVcpus) : ISavedState
@@ -20,7 +20,7 @@ internal sealed class VmState(KvmVm vm, Func<IReadOnlyList<VcpuState>> makeVcpus
     private readonly Lazy<IReadOnlyList<VcpuState>> _vcpus = new(makeVcpus);
 
     /// <summary>For a machine's vCPUs.</summary>
-    /// <param name="kvm">Stays open as long as the machine is.</param>
+    /// <param name="kvm">Must stay open as long as the machine exists.</param>
     public static VmState Of(KvmSystem kvm, KvmVm vm, IEnumerable<(Vcpu Vcpu, ISavedAssist? Assist)> vcpus) => new(vm, () =>
     {
         uint[] msrs = kvm.GetMsrIndexes();
