@@ -15,3 +15,19 @@ public interface ISavedState
     /// <exception cref="StateException">A field is missing or invalid. The part must not be used then.</exception>
     void Load(StateReader state);
 }
+
+/// <summary>A part that older versions of vmm do not have, so that their saved states lack it.</summary>
+public interface ILaterState : ISavedState
+{
+    /// <summary>The loaded state has no such part: the guest does not know the device, which has to stay without effect.</summary>
+    void LoadNone();
+}
+
+/// <summary>A saved state cannot be loaded.</summary>
+/// <param name="field">Where, from the outside to the inside: <c>pci.slot3.common.queues[1].size</c>.</param>
+/// <param name="problem">What is wrong with the field.</param>
+public sealed class StateException(string field, string problem) : Exception($"{field}: {problem}")
+{
+    /// <summary>Where, from the outside to the inside.</summary>
+    public string Field { get; } = field;
+}

@@ -46,7 +46,7 @@ public abstract class VirtioDevice
     /// is always offered.</summary>
     public ulong RingFeatures { get; init; } = VirtioFeatures.Default;
 
-    /// <summary>The clock that limits go by.</summary>
+    /// <summary>The clock of rate limits.</summary>
     protected TimeProvider Time { get; init; } = TimeProvider.System;
 
     /// <summary>Everything that is offered to the driver.</summary>
@@ -134,8 +134,8 @@ public abstract class VirtioDevice
     {
     }
 
-    /// <summary>Puts buffers that were taken and are only waiting (for a frame, say) back into their queues, in front;
-    /// before the state is saved. The device goes on as if it had not taken them yet.</summary>
+    /// <summary>Returns buffers that were taken but not used yet (those for received frames) to the front of their queues, before the
+    /// state is saved.</summary>
     protected internal virtual void ReturnBuffers()
     {
     }
@@ -147,8 +147,8 @@ public abstract class VirtioDevice
         state.Write("id", DeviceId);
     }
 
-    /// <summary>Takes over what <see cref="Save"/> wrote. What the driver negotiated is in force already; the queues come
-    /// to run afterwards, with <see cref="Activate"/>, if they ran before.</summary>
+    /// <summary>Loads the device's own state. Negotiated features apply already; queues that ran are started afterwards
+    /// (<see cref="Activate"/>).</summary>
     protected internal virtual void Load(StateReader state)
     {
         state.Version(1);
@@ -209,4 +209,26 @@ public abstract class VirtioDevice
     /// <summary>The configuration space changed: new generation, and an interrupt. Does nothing before the device is plugged
     /// in.</summary>
     protected void ConfigChanged() => _configuration?.ConfigChanged();
+}
+
+/// <summary>How a transport interrupts the driver. Called with the device's gate held, on any thread.</summary>
+public interface IVirtioInterrupts
+{
+    /// <summary>A used buffer notification for this queue.</summary>
+    void NotifyQueue(int queue);
+
+    /// <summary>A configuration change notification.</summary>
+    void NotifyConfiguration();
+
+    /// <summary>The device was reset: no interrupt is pending any more, and vectors are unmapped.</summary>
+    void Reset();
+}
+
+/// <summary>How a queue is handed to the event-loop thread.</summary>
+public interface IQueueNotifier
+{
+    /// <summary>Has <see cref="VirtioDevice.Notify"/> called for this queue on the event-loop thread, soon. Called on
+    /// any thread, also on the loop's own, with or without the device's gate held: neither blocks nor calls back.
+    /// Kicks for a queue that is kicked already may merge.</summary>
+    void Kick(VirtioDevice device, int queue);
 }

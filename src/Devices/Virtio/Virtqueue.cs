@@ -62,7 +62,7 @@ public abstract unsafe class Virtqueue
         return false;
     }
 
-    /// <summary>Continues with rings that another program served until it ended.</summary>
+    /// <summary>Continues with rings that another program served before it ended.</summary>
     /// <returns>Buffers that it took and did not give back, by their first descriptors; none where that cannot be told
     /// from the rings alone.</returns>
     internal virtual IReadOnlyList<ushort> TakeBack() => [];
@@ -163,7 +163,7 @@ public abstract unsafe class Virtqueue
     /// <summary>No popping until the device is reset; buffers in flight are still completed.</summary>
     internal void Pause() => IsRunning = false;
 
-    /// <summary>Lets go of the rings for good.</summary>
+    /// <summary>Drops the rings: nothing is written to them any more.</summary>
     internal void Stop()
     {
         IsRunning = false;
@@ -206,4 +206,17 @@ public abstract unsafe class Virtqueue
     [DoesNotReturn]
     private protected static void ThrowTooFewBuffers() =>
         throw new ArgumentException("TryPop needs room for as many vectors as the queue has descriptors");
+}
+
+/// <summary>Receives a queue's events. Called with the device's gate held.</summary>
+internal interface IVirtqueueOwner
+{
+    /// <summary>The driver is to be interrupted for this queue.</summary>
+    void Interrupt(Virtqueue queue);
+
+    /// <summary>The driver broke the rules; the queue pops nothing more until a reset.</summary>
+    void Broken(Virtqueue queue, string fault);
+
+    /// <summary>The last buffer of a queue that was stopped came back.</summary>
+    void Drained(Virtqueue queue);
 }

@@ -12,3 +12,13 @@ internal sealed class TappedOutput(ISerialOutput output, IConsoleTap tap) : ISer
         return taken;
     }
 }
+
+/// <summary>Passes the console's output to two taps.</summary>
+internal sealed class ConsoleTaps(IConsoleTap first, IConsoleTap second) : IConsoleTap
+{
+    public void Sent(ReadOnlySpan<byte> bytes)
+    {
+        first.Sent(bytes);
+        second.Sent(bytes);
+    }
+}

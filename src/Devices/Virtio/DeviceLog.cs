@@ -1,5 +1,13 @@
 namespace Vmm.Devices.Virtio;
 
+/// <summary>Where devices report what a guest did wrong. A guest can provoke it: implementations limit the rate.</summary>
+public interface IDeviceLog
+{
+    /// <param name="device">The device's name.</param>
+    /// <param name="message">One line.</param>
+    void Warn(string device, string message);
+}
+
 /// <summary>Limits the lines that a guest can cause in the log: ten at once, then one a second. The next line says how many
 /// were left out.</summary>
 /// <param name="inner">Where lines go.</param>
