@@ -49,6 +49,23 @@ internal sealed class ControlClient : IDisposable
     /// <summary>Hears each event that comes while something else is waited for; it is dropped where nobody does.</summary>
     public Action<string>? Happened { get; set; }
 
+    /// <summary>The same for what may take long to answer: whatever listens there has to answer something at once first.</summary>
+    /// <exception cref="HostException">Nobody is there, it does not answer, it is no machine of vmm's, or it is another user's.</exception>
+    public static ControlClient ForLongWork(string path, string name)
+    {
+        var client = new ControlClient(path, name);
+        try
+        {
+            client.Ask("status");
+            return client;
+        }
+        catch
+        {
+            client.Dispose();
+            throw;
+        }
+    }
+
     /// <summary>Connects a socket that does not block.</summary>
     /// <exception cref="HostException">Nobody is there.</exception>
     public static FileDescriptor Connect(string path, string name, TimeSpan patience)
@@ -125,6 +142,22 @@ internal sealed class ControlClient : IDisposable
             {
                 throw new HostException($"{_name}: the machine does not answer");
             }
+        }
+    }
+
+    /// <summary>Asks, and waits for an answer of a certain kind.</summary>
+    /// <param name="type">Of the answer; another one is none of vmm's.</param>
+    public T Ask<T>(string command, JsonElement? arguments, JsonTypeInfo<T> type, TimeSpan? patience = null)
+        where T : class
+    {
+        JsonElement result = Ask(command, arguments, patience);
+        try
+        {
+            return result.Deserialize(type) ?? throw Nonsense(_name);
+        }
+        catch (JsonException)
+        {
+            throw Nonsense(_name);
         }
     }
 
@@ -238,5 +271,8 @@ internal sealed class ControlClient : IDisposable
 
     private HostException Gone() => new($"{_name}: the machine has ended");
 
-    public static HostException Nonsense(string name) => new($"{name}: what listens there is no machine of vmm's");
+    /// <summary>For who asked and got an answer that no machine gives.</summary>
+    public HostException IsNoMachine() => Nonsense(_name);
+
+    private static HostException Nonsense(string name) => new($"{name}: what listens there is no machine of vmm's");
 }

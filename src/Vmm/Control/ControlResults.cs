@@ -80,10 +80,10 @@ internal sealed record ControlStopping(bool Told);
 /// <param name="Pause">Seconds that the guest stood still, all together.</param>
 /// <param name="Stops">How often it did.</param>
 /// <param name="LongestPause">Seconds of the longest time.</param>
-/// <param name="Held">Seconds that its programs were stopped by vmm's agent; null where there is none.</param>
 /// <param name="Memory">Bytes of its memory that were written; the rest is zero.</param>
+/// <param name="Held">Seconds that its programs were stopped by vmm's agent; null where there is none.</param>
 /// <param name="Note">What could not be done as asked; null for nothing.</param>
-internal sealed record ControlSaved(double Pause, int Stops, double LongestPause, double? Held, ulong Memory, string? Note);
+internal sealed record ControlSaved(double Pause, int Stops, double LongestPause, ulong Memory, double? Held = null, string? Note = null);
 
 /// <param name="Pause">Seconds that the guest stood still.</param>
 /// <param name="Memory">Bytes of its memory that were put back.</param>
@@ -92,7 +92,11 @@ internal sealed record ControlRewound(double Pause, ulong Memory);
 /// <param name="Stream">Its number on this connection.</param>
 /// <param name="InputWindow">Bytes of input that may come without credit.</param>
 /// <param name="OutputWindow">Bytes of each output that come without credit.</param>
-internal sealed record ControlOpened(uint Stream, uint InputWindow, uint OutputWindow);
+internal sealed record ControlOpened(uint Stream, uint InputWindow, uint OutputWindow)
+{
+    /// <summary>Can a machine have said it?</summary>
+    public bool IsPossible() => Stream > 0 && OutputWindow > 0;
+}
 
 /// <summary>What makes another machine like it, which goes on from a copy of its memory.</summary>
 internal sealed record ControlForkPlan

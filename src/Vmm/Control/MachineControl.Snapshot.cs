@@ -57,7 +57,7 @@ internal sealed partial class MachineControl
         {
             answer.Done(
                 new ControlSaved(
-                    Seconds(report.Pause), report.Stops, Seconds(report.LongestPause), _guest is null ? null : Seconds(report.Held), report.MemoryBytes,
+                    Seconds(report.Pause), report.Stops, Seconds(report.LongestPause), report.MemoryBytes, _guest is null ? null : Seconds(report.Held),
                     report.Note),
                 ControlJson.Default.ControlSaved);
             if (asked.Stop)

@@ -162,7 +162,7 @@ internal static unsafe class MachinePoll
 
             double? uptime = NumberOf(status, "uptime");
             long? exits = _statistics is { } told && told.TryGetProperty("exits", out JsonElement counts) && counts.ValueKind == JsonValueKind.Array
-                ? counts.EnumerateArray().Sum(static count => count.TryGetInt64(out long number) ? number : 0)
+                ? counts.EnumerateArray().Aggregate(0L, static (sum, count) => unchecked(sum + WholeOf(count)))
                 : null;
             return view with
             {
@@ -188,7 +188,10 @@ internal static unsafe class MachinePoll
             : MachineStateName.Silent;
 
         private static double? NumberOf(JsonElement from, string name) =>
-            from.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.Number ? value.GetDouble() : null;
+            from.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.Number && value.GetDouble() is var number
+                && double.IsFinite(number) ? number : null;
+
+        private static long WholeOf(JsonElement value) => value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out long number) ? number : 0;
 
         private void Take(ReadOnlyMemory<byte> line)
         {

@@ -19,13 +19,15 @@ internal sealed class PretendMachine : IDisposable
         _listening.Listen();
     }
 
-    /// <summary>Lets the command in, and greets it.</summary>
+    /// <summary>Lets the command in, greets it, and answers what it asks first.</summary>
     public void Accept()
     {
         _client = _listening.Accept();
         _client.ReceiveTimeout = (int)Product.Patience.TotalMilliseconds;
         _reader = new StreamReader(new NetworkStream(_client), Encoding.UTF8);
         Say(new ControlGreeting { Protocol = 1, Vmm = "0.0.0", Pid = 1, Name = "pretend" }, ControlJson.Default.ControlGreeting);
+        ControlRequest first = JsonSerializer.Deserialize(_reader.ReadLine()!, ControlJson.Default.ControlRequest)!;
+        Say(new ControlReply { Id = first.Id, Result = JsonElement.Parse("{}") }, ControlJson.Default.ControlReply);
     }
 
     /// <summary>The next request of that kind; others that come before it are passed over.</summary>

@@ -57,7 +57,7 @@ internal sealed class ForkCommand
         string? prefix = CommandLineCheck.Read(command, () => result.GetValue(_name) is { } given ? MachineName.Check(given, _name.Name) : null);
         string machine = result.GetRequiredValue(_machine);
         using var client = new ControlClient(ControlAddress.Resolve(machine), machine);
-        ControlForkPlan plan = client.Ask("fork-plan").Deserialize(ControlJson.Default.ControlForkPlan) ?? throw ControlClient.Nonsense(machine);
+        ControlForkPlan plan = client.Ask("fork-plan", null, ControlJson.Default.ControlForkPlan);
         if (plan.CommandLine is [not ("run" or ['-', ..]), ..] or [])
         {
             throw new UsageException($"{machine}: only machines of 'vmm run' and of vmm without a command can be forked");
@@ -73,7 +73,7 @@ internal sealed class ForkCommand
 
         using ForkFiles files = ForkFiles.Create(plan.Overlays);
         JsonElement asked = JsonSerializer.SerializeToElement(new ForkArguments(files.Paths, result.GetValue(_asked)), ControlJson.Default.ForkArguments);
-        ControlForked forked = client.Ask("fork", asked, Patience).Deserialize(ControlJson.Default.ControlForked) ?? throw ControlClient.Nonsense(machine);
+        ControlForked forked = client.Ask("fork", asked, ControlJson.Default.ControlForked, Patience);
         files.Seal();
         if (Stderr.IsTerminal)
         {

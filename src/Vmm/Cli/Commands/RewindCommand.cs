@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Text.Json;
 using Vmm.Control;
 using Vmm.Machines;
 using Vmm.Text;
@@ -21,12 +20,11 @@ internal static class RewindCommand
         command.SetAction(result =>
         {
             string name = result.GetRequiredValue(machine);
-            using var client = new ControlClient(ControlAddress.Resolve(name), name);
-            JsonElement done = client.Ask("rewind", null, Patience);
+            using var client = ControlClient.ForLongWork(ControlAddress.Resolve(name), name);
+            ControlRewound done = client.Ask("rewind", null, ControlJson.Default.ControlRewound, Patience);
             Stdout.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{name}: {ByteSize.Format(done.GetProperty("memory").GetUInt64())} of memory put back; the guest stood still for "
-                    + $"{done.GetProperty("pause").GetDouble() * 1000:0.0} ms"));
+                $"{name}: {ByteSize.Format(done.Memory)} of memory put back; the guest stood still for {done.Pause * 1000:0.0} ms"));
             return ExitCodes.Success;
         });
         return command;

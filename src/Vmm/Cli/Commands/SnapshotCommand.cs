@@ -40,12 +40,13 @@ internal static class SnapshotCommand
             ControlText.Check(target);
             var asked = new SnapshotArguments(
                 Path.GetFullPath(target), result.GetValue(stop), result.GetValue(live), from is null ? null : Path.GetFullPath(from));
-            using var client = new ControlClient(ControlAddress.Resolve(name), name);
-            JsonElement saved = client.Ask("snapshot", JsonSerializer.SerializeToElement(asked, ControlJson.Default.SnapshotArguments), Patience);
+            using var client = ControlClient.ForLongWork(ControlAddress.Resolve(name), name);
+            ControlSaved saved = client.Ask(
+                "snapshot", JsonSerializer.SerializeToElement(asked, ControlJson.Default.SnapshotArguments), ControlJson.Default.ControlSaved, Patience);
             Stdout.WriteLine($"{target}: {Describe(saved)}");
-            if (saved.TryGetProperty("note", out JsonElement note))
+            if (saved.Note is { } note)
             {
-                Stderr.WriteLine($"vmm: {note.GetString()}");
+                Stderr.WriteLine($"vmm: {PrintableText.Of(note)}");
             }
 
             return ExitCodes.Success;
@@ -72,16 +73,14 @@ internal static class SnapshotCommand
         return command;
     }
 
-    private static string Describe(JsonElement saved)
+    private static string Describe(ControlSaved saved)
     {
-        int stops = saved.GetProperty("stops").GetInt32();
-        string longest = stops < 2 ? "" : string.Create(
-            CultureInfo.InvariantCulture, $", {stops} times, {saved.GetProperty("longestPause").GetDouble() * 1000:0.0} ms at most");
-        string held = !saved.TryGetProperty("held", out JsonElement programs) ? "" : string.Create(
-            CultureInfo.InvariantCulture, $"; its programs for {programs.GetDouble() * 1000:0.0} ms");
+        string longest = saved.Stops < 2 ? "" : string.Create(
+            CultureInfo.InvariantCulture, $", {saved.Stops} times, {saved.LongestPause * 1000:0.0} ms at most");
+        string held = saved.Held is not { } programs ? "" : string.Create(
+            CultureInfo.InvariantCulture, $"; its programs for {programs * 1000:0.0} ms");
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"{ByteSize.Format(saved.GetProperty("memory").GetUInt64())} of memory; the guest stood still for "
-                + $"{saved.GetProperty("pause").GetDouble() * 1000:0.0} ms{longest}{held}");
+            $"{ByteSize.Format(saved.Memory)} of memory; the guest stood still for {saved.Pause * 1000:0.0} ms{longest}{held}");
     }
 }

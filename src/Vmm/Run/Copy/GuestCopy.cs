@@ -23,7 +23,7 @@ internal sealed class GuestCopy(string path, string name, Action<string> leftOut
             throw new UsageException($"{source}: no such file or directory");
         }
 
-        using var client = new ControlClient(path, name);
+        using var client = ControlClient.ForLongWork(path, name);
         bool isInside = IsDirectory(client, destination);
         (string directory, string called) = isInside ? (destination, Path.GetFileName(from)) : Split(destination);
         if (called.Length == 0)
@@ -80,7 +80,7 @@ internal sealed class GuestCopy(string path, string name, Action<string> leftOut
             throw new UsageException($"{target}: there is no such directory");
         }
 
-        using var client = new ControlClient(path, name);
+        using var client = ControlClient.ForLongWork(path, name);
         using var tar = new GuestProcess(client, Tar("-c", "-f", "-", "-C", directory, "./" + called));
         var extractor = new ArchiveExtractor(target, called, isInside ? called : Path.GetFileName(to), leftOut);
         try

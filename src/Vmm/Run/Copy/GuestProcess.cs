@@ -22,9 +22,8 @@ internal sealed class GuestProcess : SequentialStream
     public GuestProcess(ControlClient client, ExecArguments arguments)
     {
         _client = client;
-        JsonElement result = client.Ask("exec", arguments.ToJson(), Timeout.InfiniteTimeSpan);
-        _opened = result.Deserialize(ControlJson.Default.ControlOpened) ?? throw ControlClient.Nonsense("exec");
-        _credit = _opened.InputWindow;
+        _opened = client.Ask("exec", arguments.ToJson(), ControlJson.Default.ControlOpened, Timeout.InfiniteTimeSpan);
+        _credit = _opened.IsPossible() ? _opened.InputWindow : throw client.IsNoMachine();
     }
 
     /// <summary>How it ended; null while it runs.</summary>

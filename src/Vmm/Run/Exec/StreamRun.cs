@@ -13,7 +13,8 @@ namespace Vmm.Run.Exec;
 internal sealed class StreamRun : IInputSink, IDisposable
 {
     private const int StandardInput = 0, StandardOutput = 1, StandardError = 2;
-    private const ulong Opening = 1;
+    private const string NoMachine = "what listens there is no machine of vmm's";
+    private const ulong Asking = 1, Opening = 2;
 
     private readonly StreamCall _call;
     private readonly EventLoop _loop = new();
@@ -27,7 +28,7 @@ internal sealed class StreamRun : IInputSink, IDisposable
     private StreamOutput? _output, _error;
     private StreamInput? _input;
     private uint _stream;
-    private bool _isGreeted;
+    private bool _isGreeted, _isAnswering;
     private RunVerdict? _verdict;
 
     /// <exception cref="UsageException">Standard input is no terminal.</exception>
@@ -109,15 +110,10 @@ internal sealed class StreamRun : IInputSink, IDisposable
 
         if (!_isGreeted)
         {
+            // It must answer something before anything is started in it: a guest that boots may take its time for that.
             ControlClient.Greet(line, _call.Name);
             _isGreeted = true;
-            _patience.Stop();
-            if (_call.Exec is null)
-            {
-                _machine.Send(new ControlRequest { Command = "events" }, ControlJson.Default.ControlRequest);
-            }
-
-            _machine.Send(_call.Request(Opening), ControlJson.Default.ControlRequest);
+            _machine.Send(new ControlRequest { Id = Asking, Command = _call.Exec is null ? "events" : "status" }, ControlJson.Default.ControlRequest);
             return;
         }
 
@@ -127,22 +123,43 @@ internal sealed class StreamRun : IInputSink, IDisposable
             {
                 Happen(JsonSerializer.Deserialize(line, ControlJson.Default.ControlEvent)!);
             }
-            else if (JsonSerializer.Deserialize(line, ControlJson.Default.ControlReply) is { Id: Opening } reply)
+            else
             {
-                Open(reply);
+                Answered(JsonSerializer.Deserialize(line, ControlJson.Default.ControlReply));
             }
         }
         catch (JsonException)
         {
-            _verdict = RunVerdict.Failed("what listens there is no machine of vmm's");
+            _verdict = RunVerdict.Failed(NoMachine);
+        }
+    }
+
+    private void Answered(ControlReply? reply)
+    {
+        switch (reply)
+        {
+            case null:
+                _verdict = RunVerdict.Failed(NoMachine);
+                break;
+            case { Id: Asking or Opening, Error: { } error }:
+                _verdict = RunVerdict.Failed(Text.PrintableText.Of(error.Message));
+                break;
+            case { Id: Asking } when !_isAnswering:
+                _isAnswering = true;
+                _patience.Stop();
+                _machine.Send(_call.Request(Opening), ControlJson.Default.ControlRequest);
+                break;
+            case { Id: Opening } when _isAnswering && _stream == 0:
+                Open(reply);
+                break;
         }
     }
 
     private void Open(ControlReply reply)
     {
-        if (reply.Result?.Deserialize(ControlJson.Default.ControlOpened) is not { } opened)
+        if (reply.Result?.Deserialize(ControlJson.Default.ControlOpened) is not { } opened || !opened.IsPossible())
         {
-            _verdict = RunVerdict.Failed(Text.PrintableText.Of(reply.Error?.Message ?? "what listens there is no machine of vmm's"));
+            _verdict = RunVerdict.Failed(NoMachine);
             return;
         }
 
@@ -206,7 +223,7 @@ internal sealed class StreamRun : IInputSink, IDisposable
         }
     }
 
-    private void Lost() => _verdict ??= RunVerdict.Failed(_isGreeted ? "the machine has ended" : "what listens there is no machine of vmm's");
+    private void Lost() => _verdict ??= RunVerdict.Failed(_isGreeted ? "the machine has ended" : NoMachine);
 
     /// <summary>Ctrl-C three times within a second.</summary>
     private void Escape()
