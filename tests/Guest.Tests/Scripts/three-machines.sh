@@ -121,6 +121,21 @@ t 0 '"state":"running"' vmm ctl db status
 t 0 '^hello$' vmm exec db -- echo hello
 t 3 - vmm exec db -- sh -c 'exit 3'
 
+# What cannot be run: codes as a shell has them, and one line each.
+t 127 '^vmm: db: /bin/none: no such program in the guest$' vmm exec db -- /bin/none
+t 127 '^none: [a-z ]*not found$' vmm exec db -- none
+t 126 '^vmm: db: /bin: Permission denied$' vmm exec db -- /bin
+t 126 '^vmm: db: /proc/version: Permission denied$' vmm exec db -- /proc/version
+t 126 '^vmm: db: /proc/version/none: Not a directory$' vmm exec db -- /proc/version/none
+t 137 - vmm exec db -- sh -c 'kill -9 $$'
+t 125 '^vmm: db: --workdir /none: No such file or directory in the guest$' vmm exec -w /none db -- true
+t 125 '^vmm: db: --user nosuch: no such user or group in the guest$' vmm exec -u nosuch db -- true
+t 125 "^vmm: none: no such machine; 'vmm ps -a' lists them$" vmm exec none -- true
+t 125 '^vmm: site: commands can be started in machines of .vmm run. only: this one has no agent$' vmm exec site -- true
+t 125 '^vmm: ../none: no machine listens there$' vmm exec ../none -- true
+t 64 '^vmm: a machine and a command are needed' vmm exec db
+t 69 '^vmm: site: commands can be started' vmm cp site:/etc out
+
 # A shell in it, on a terminal: its size, Ctrl-C, its exit code; then the terminal is as it was.
 t 0 'terminal ok, code 5\.' on_terminal "'$here/vmm' exec -it db -- sh" \
     '# ' 'stty size\r' '33 111' "sh -c 'trap \"exit 9\" INT; echo a\"\"b; sleep 1000 & wait'\r" ab '\003' '# ' 'echo code $?\r' 'code 9' 'exit 5\r'

@@ -18,7 +18,7 @@ internal static class AttachCommand
         {
             string name = result.GetRequiredValue(machine);
             bool hasInput = !result.GetValue(noInput);
-            return StreamCalls.Run(new StreamCall
+            return StreamCalls.Run(() => new StreamCall
             {
                 Path = ControlAddress.Resolve(name),
                 Name = name,

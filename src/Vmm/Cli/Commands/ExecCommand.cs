@@ -43,36 +43,32 @@ internal static class ExecCommand
             command.Options.Add(option);
         }
 
-        command.SetAction(result =>
+        command.SetAction(result => StreamCalls.Run(() => CommandLineCheck.Read(command, () =>
         {
-            StreamCall call = CommandLineCheck.Read(command, () =>
+            if (result.GetValue(words) is not [var machine, .. { Length: > 0 } program])
             {
-                if (result.GetValue(words) is not [var machine, .. { Length: > 0 } program])
-                {
-                    throw new UsageException("a machine and a command are needed: vmm exec db -- uname -a");
-                }
+                throw new UsageException("a machine and a command are needed: vmm exec db -- uname -a");
+            }
 
-                bool isTerminal = result.GetValue(tty);
-                (ushort rows, ushort columns) = isTerminal ? Terminal.SizeOf(StandardInput) : default;
-                return new StreamCall
+            bool isTerminal = result.GetValue(tty);
+            (ushort rows, ushort columns) = isTerminal ? Terminal.SizeOf(StandardInput) : default;
+            return new StreamCall
+            {
+                Path = ControlAddress.Resolve(machine),
+                Name = machine,
+                Terminal = isTerminal,
+                Exec = new ExecArguments
                 {
-                    Path = ControlAddress.Resolve(machine),
-                    Name = machine,
-                    Terminal = isTerminal,
-                    Exec = new ExecArguments
-                    {
-                        Args = program,
-                        Env = Variables(BootCommand.All(result, env), isTerminal),
-                        User = result.GetValue(user),
-                        Cwd = result.GetValue(workdir),
-                        Tty = isTerminal,
-                        Rows = rows,
-                        Columns = columns,
-                    },
-                };
-            });
-            return StreamCalls.Run(call);
-        });
+                    Args = program,
+                    Env = Variables(BootCommand.All(result, env), isTerminal),
+                    User = result.GetValue(user),
+                    Cwd = result.GetValue(workdir),
+                    Tty = isTerminal,
+                    Rows = rows,
+                    Columns = columns,
+                },
+            };
+        })));
         return command;
     }
 
