@@ -105,7 +105,8 @@ internal static class MachineListCommand
         return view is { State: MachineStateName.Exited, ExitCode: { } code } ? string.Create(CultureInfo.InvariantCulture, $"{state} ({code})") : state;
     }
 
-    private static string FormatJson(IReadOnlyList<MachineStatus> views, bool isLine) => JsonSerializer.Serialize(
+    /// <summary>As docs/ps.schema.json has it.</summary>
+    internal static string FormatJson(IReadOnlyList<MachineStatus> views, bool isLine) => JsonSerializer.Serialize(
         views, isLine ? MachineLineJson.Default.IReadOnlyListMachineStatus : MachineStatusJson.Default.IReadOnlyListMachineStatus) + "\n";
 
     private static IReadOnlyList<MachineStatus> Look(bool all)
