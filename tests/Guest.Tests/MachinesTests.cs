@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Text;
 using Vmm.Guest.Tests.Harness;
+using Vmm.Named;
 using Vmm.Tests.Kvm;
 using Vmm.Tests.Shared;
 
@@ -26,6 +27,54 @@ public sealed class MachinesTests
             VmmProcess.Ended ended = vmm.WaitForEnd();
             Assert.Equal((69, $"vmm: {folder.Path}/machines: {said}\n"), (ended.Code, ended.Error));
         }
+    }
+
+    /// <summary>As where a file system has had an error: nothing can be written down, and a machine can be ended all the same.</summary>
+    [KvmFact]
+    public void Where_the_place_for_machines_has_become_read_only_machines_are_ended_all_the_same()
+    {
+        using var folder = new TemporaryFolder();
+        using TestGuest idle = SmallGuests.Idle();
+        string state = Directory.CreateDirectory(folder["s"], PrivateFiles.DirectoryMode).FullName;
+        string places = $"export VMM_STATE_DIR={state} VMM_RUNTIME_DIR={folder["r"]} && unset VMM_KVM_EMULATED";
+        VmmProcess.Ended Ask(bool isReadOnly, params string[] words)
+        {
+            using VmmProcess vmm = isReadOnly
+                ? VmmProcess.StartAmongMounts($"mount --bind {state} {state} && mount -o remount,bind,ro {state} && {places}", words)
+                : VmmProcess.StartInShell($"{places} && exec \"$@\"", words);
+            vmm.CloseInput();
+            return vmm.WaitForEnd();
+        }
+
+        try
+        {
+            foreach (string name in (string[])["a", "b"])
+            {
+                VmmProcess.Ended started = Ask(false, "--detach", "--name", name, "--kernel", idle.Path, "-m", "32M", "--restart", name == "a" ? "no" : "always");
+                Assert.True(started.Code == 0, started.Error);
+            }
+
+            const string ReadOnly = "Read-only file system";
+            VmmProcess.Ended stopped = Ask(true, "stop", "a");
+            Assert.Equal((0, "a\n", $"vmm: a: it has ended, and that cannot be written down: {state}/machines/a: {ReadOnly}\n"), (stopped.Code, stopped.Output, stopped.Error));
+            VmmProcess.Ended refused = Ask(true, "kill", "b");
+            Assert.Equal((1, ""), (refused.Code, refused.Output));
+            Assert.StartsWith($"vmm: {state}/machines/b: {ReadOnly}, and it would be started again (--restart); 'kill -9 ", refused.Error, StringComparison.Ordinal);
+            foreach (string[] words in (string[][])[["rename", "b", "c"], ["rm", "a"], ["start", "a"]])
+            {
+                VmmProcess.Ended ended = Ask(true, words);
+                Assert.Equal((1, ""), (ended.Code, ended.Output));
+                OneLine.AssertIs(ReadOnly, ended.Error);
+            }
+
+            Assert.Equal("a\nb\n", Ask(true, "ps", "-aq").Output);
+        }
+        finally
+        {
+            Ask(false, "rm", "-f", "a", "b");
+        }
+
+        Assert.Equal("", Ask(false, "ps", "-aq").Output);
     }
 
     /// <summary>A script of fifty commands over the life of three machines, each with its exit code and what it says; then

@@ -1,3 +1,4 @@
+using Vmm.Boot;
 using Vmm.Host;
 using Vmm.Named.Limits;
 
@@ -25,8 +26,8 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
             return;
         }
 
-        folder.IsToStop = true;
         MachineRecord record = MachineStore.ReadOrExplain(folder);
+        MarkToStop(folder, record);
         ResumeIfPaused(folder);
         process.Signal(LibC.SIGTERM);
         TimeSpan patience = timeout ?? TimeSpan.FromSeconds(record.StopTimeout);
@@ -43,7 +44,7 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
     public void Kill(MachineFolder folder)
     {
         using MachineProcess process = MachineProcess.TryFind(folder) ?? throw NotRunning(folder);
-        folder.IsToStop = true;
+        MarkToStop(folder, MachineStore.ReadOrExplain(folder));
         Kill(folder, process);
         CompleteRecord(folder, "killed", KilledCode);
     }
@@ -171,6 +172,23 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
         }
     }
 
+    /// <summary>So that its process does not start it again. Where nothing can be written that is only in the way of a machine that would.
+    /// </summary>
+    private static void MarkToStop(MachineFolder folder, MachineRecord record)
+    {
+        try
+        {
+            folder.IsToStop = true;
+        }
+        catch (Exception error) when (FileErrors.Describe(error) is { } why)
+        {
+            if (record.Restart != RestartPolicy.NoText)
+            {
+                throw new HostException($"{folder.Path}: {why}, and it would be started again (--restart); 'kill -9 {record.Pid}' ends it all the same");
+            }
+        }
+    }
+
     /// <returns>Null also for one that is removed meanwhile.</returns>
     private static MachineProcess? TryFind(MachineFolder folder)
     {
@@ -242,6 +260,10 @@ internal sealed class MachineActions(MachineStore store, Action<MachineFolder, s
         catch (HostException) when (!Directory.Exists(folder.Path))
         {
             // One in the foreground takes its directory away when it ends.
+        }
+        catch (Exception error) when (error is HostException or ErrnoException or IOException or UnauthorizedAccessException)
+        {
+            Stderr.WriteLine($"vmm: {folder.Name}: it has ended, and that cannot be written down: {FileErrors.Describe(error) ?? error.Message}");
         }
     }
 
