@@ -26,9 +26,24 @@ internal sealed class TapParser
     /// <summary>A list of tests that is being read.</summary>
     private sealed record Level(int Indent, int FirstCase)
     {
+        private readonly HashSet<int> _numbers = [];
+
         public int? Plan { get; set; }
 
-        public int Seen { get; set; }
+        public int Seen { get; private set; }
+
+        /// <summary>A number that came twice; null while there is none.</summary>
+        public int? Twice { get; private set; }
+
+        /// <param name="number">The test's own; none where it has none, or an absurd one.</param>
+        public void See(int? number)
+        {
+            Seen++;
+            if (number is { } one && _numbers.Count < MostCases && !_numbers.Add(one))
+            {
+                Twice ??= one;
+            }
+        }
     }
 
     /// <summary>The cases so far, in order.</summary>
@@ -61,7 +76,8 @@ internal sealed class TapParser
         }
     }
 
-    /// <summary>The command has ended: planned tests without a result are errors.</summary>
+    /// <summary>The command has ended: planned tests without a result are errors, and so are results beyond the plan. A list without a plan
+    /// is none (ktap.rst lets it be left out).</summary>
     public void Finish()
     {
         if (_length > 0)
@@ -179,7 +195,7 @@ internal sealed class TapParser
         }
 
         Level level = Enter(indent);
-        level.Seen++;
+        level.See(int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out int own) ? own : null);
         TestOutcome outcome = OutcomeOf(isOk, directive);
         string? message = outcome is TestOutcome.Pass ? null : MessageOf(directive);
         _notes.Clear();
@@ -256,11 +272,12 @@ internal sealed class TapParser
     {
         Level level = _levels[^1];
         _levels.RemoveAt(_levels.Count - 1);
-        if (level.Plan is { } plan && plan > level.Seen)
+        if (level.Plan is { } plan && (plan != level.Seen || level.Twice is not null))
         {
+            string twice = plan == level.Seen ? string.Create(CultureInfo.InvariantCulture, $", and number {level.Twice} came twice") : "";
             Record(new TestCase(
-                "missing results", TestOutcome.Error,
-                string.Create(CultureInfo.InvariantCulture, $"{plan} tests were planned, {level.Seen} gave a result")));
+                plan < level.Seen ? "results without a plan" : "missing results", TestOutcome.Error,
+                string.Create(CultureInfo.InvariantCulture, $"{plan} tests were planned, {level.Seen} gave a result{twice}")));
         }
     }
 
