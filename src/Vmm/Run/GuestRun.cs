@@ -284,16 +284,16 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         }
 
         _phase = RunPhase.Running;
+        _recorder.CommandBegan();
         _up?.Invoke(_machine);
         Began?.Invoke();
-        _recorder.CommandBegan();
         if (_options.Timeout is { } timeout)
         {
             _timer.Set(timeout);
         }
 
         _input = Own(new StreamInput(
-            _loop, StandardInput, process, _options.Terminal ? () => EndBySignal(LibC.SIGINT) : null));
+            _loop, StandardInput, process, _options.Terminal ? () => EndBySignal(LibC.SIGINT) : null, _recorder.Input));
     }
 
     void IAgentProcessOwner.Wrote(AgentProcess process, bool isError, ReadOnlySpan<byte> bytes)

@@ -18,6 +18,9 @@ internal sealed record RunOptions
     /// <summary><c>NAME=VALUE</c>, each name once.</summary>
     public IReadOnlyList<string> Environment { get; init; } = [];
 
+    /// <summary>Names of those that come from vmm's own environment (<c>--env NAME</c>).</summary>
+    public IReadOnlyList<string> Inherited { get; init; } = [];
+
     public string? User { get; init; }
 
     /// <summary>Where the command starts, in the guest; null for /.</summary>

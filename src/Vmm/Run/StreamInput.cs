@@ -16,15 +16,17 @@ internal sealed class StreamInput : IDisposable
     private readonly InputDescriptor _source;
     private readonly IInputSink _process;
     private readonly Action? _escaped;
+    private readonly Action<ReadOnlySpan<byte>>? _taken;
     private readonly EventLoop.Watch? _watch;
     private bool _ended;
     private int _controls;
     private long _firstControl;
 
     /// <param name="escaped">On a terminal: Ctrl-C came three times within a second. Null where it is none.</param>
-    public StreamInput(EventLoop loop, int fd, IInputSink process, Action? escaped)
+    /// <param name="taken">Hears what the command gets; null for nobody.</param>
+    public StreamInput(EventLoop loop, int fd, IInputSink process, Action? escaped, Action<ReadOnlySpan<byte>>? taken = null)
     {
-        (_loop, _process, _escaped) = (loop, process, escaped);
+        (_loop, _process, _escaped, _taken) = (loop, process, escaped, taken);
         _source = new InputDescriptor(fd, isTerminal: escaped is not null);
         _watch = loop.TryAdd(_source.Number, LibC.EPOLLIN | LibC.EPOLLONESHOT, _ => Read(), "standard input");
         if (_watch is null)
@@ -100,6 +102,7 @@ internal sealed class StreamInput : IDisposable
             }
 
             CountControls(room[..(int)got]);
+            _taken?.Invoke(room[..(int)got]);
             _process.PutInput((int)got);
         }
         while (_watch is null);

@@ -98,39 +98,14 @@ public sealed class RunResultTests : IDisposable
     }
 
     [Fact]
-    public void Reports_are_put_together_each_suite_once()
-    {
-        Record(new RunVerdict(RunOutcome.Passed, 0));
-        File.Copy(At("junit.xml"), At("a.xml"));
-        File.WriteAllText(At("b.xml"), "<testsuite name='other' tests='3' failures='1' time='2.5'><testcase name='x'/></testsuite>");
-        using var whole = new MemoryStream();
-        Assert.Equal((4, 1), JUnitMerge.Write(whole, [At("a.xml"), At("b.xml")]));
-        XElement root = XDocument.Parse(Encoding.UTF8.GetString(whole.ToArray())).Root!;
-        Assert.Equal(("4", "1"), (root.Attribute("tests")!.Value, root.Attribute("failures")!.Value));
-        Assert.Equal(["the name", "other"], root.Elements("testsuite").Select(static each => each.Attribute("name")!.Value));
-    }
-
-    [Theory]
-    [InlineData("<html/>", "is no JUnit file")]
-    [InlineData("<testsuites>\n<testsuite>", "line ")]
-    [InlineData("<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><testsuites>&e;</testsuites>", "a DTD")]
-    [InlineData("", "is no ")]
-    public void What_is_no_report_is_refused_with_its_place(string text, string message)
-    {
-        File.WriteAllText(At("bad.xml"), text);
-        UsageException error = Assert.Throws<UsageException>(() => JUnitMerge.Write(new MemoryStream(), [At("bad.xml")]));
-        Assert.Contains("bad.xml", error.Message, StringComparison.Ordinal);
-        Assert.Contains(message, error.Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
     public void A_bundle_is_there_when_it_failed_and_repeats_the_run()
     {
         Record(new RunVerdict(RunOutcome.Failed, 1), output: "said", bundle: true);
-        Assert.Equal("said", File.ReadAllText(At("bundle/stdout")));
+        Assert.Equal(("said", "typed"), (File.ReadAllText(At("bundle/stdout")), File.ReadAllText(At("bundle/stdin"))));
         Assert.Contains("\"failed\"", File.ReadAllText(At("bundle/result.json")), StringComparison.Ordinal);
         string script = File.ReadAllText(At("bundle/repeat"));
         Assert.StartsWith("#!/bin/sh\n", script, StringComparison.Ordinal);
+        Assert.EndsWith($" <{At("bundle/stdin")}\n", script, StringComparison.Ordinal);
         using Process check = Process.Start("/bin/sh", ["-n", At("bundle/repeat")]);
         check.WaitForExit();
         Assert.Equal(0, check.ExitCode);
@@ -295,6 +270,7 @@ public sealed class RunResultTests : IDisposable
         }));
         recorder.Arrived("Linux 6.1.192 x86_64");
         recorder.CommandBegan();
+        recorder.Input?.Invoke("typed"u8);
         recorder.Console.Write("before\nthe line"u8);
         if (complain is { } kind)
         {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Vmm.Boot;
@@ -11,6 +12,10 @@ namespace Vmm.Run.Results;
 internal sealed class FailureBundle
 {
     private const uint Executable = 0x1ed;      // 755
+
+    /// <summary>Variables on which it depends what vmm does: where it finds its files and the programs that it starts.</summary>
+    private static readonly string[] OfVmm =
+        ["HOME", "PATH", "TERM", "TMPDIR", "XDG_CACHE_HOME", "VMM_CACHE", "VMM_COLD", "VMM_EMULATED"];
 
     private readonly string _directory;
     private readonly bool _isNew;
@@ -42,8 +47,12 @@ internal sealed class FailureBundle
         }
     }
 
+    /// <param name="output">The last of it; likewise the errors.</param>
+    /// <param name="input">What the command got.</param>
+    /// <param name="inherited">Variables of this environment that the command has.</param>
     /// <returns>A message for the user.</returns>
-    public string Write(RunResult result, IReadOnlyList<string> console, byte[] output, byte[] error)
+    public string Write(
+        RunResult result, IReadOnlyList<string> console, byte[] output, byte[] error, BundledInput input, IReadOnlyList<string> inherited)
     {
         try
         {
@@ -51,10 +60,17 @@ internal sealed class FailureBundle
             File.WriteAllLines(Path.Combine(_directory, "console.log"), console);
             File.WriteAllBytes(Path.Combine(_directory, "stdout"), output);
             File.WriteAllBytes(Path.Combine(_directory, "stderr"), error);
-            string repeat = Path.Combine(_directory, "repeat");
+            string repeat = Path.Combine(_directory, "repeat"), given = Path.Combine(_directory, "stdin");
+            if (input.IsKept)
+            {
+                File.WriteAllBytes(given, input.ToArray());
+            }
+
             using (new FileDescriptor(ErrnoException.Check(LibC.open(repeat, LibC.O_WRONLY | LibC.O_CREAT | LibC.O_CLOEXEC, Executable), repeat)))
             {
-                File.WriteAllText(repeat, Script());
+                OwnCommandLine own = OwnCommandLine.Read();
+                own = own with { Arguments = [.. WithoutOneOfMany(FileNames.Arguments([.. own.Arguments]))] };
+                File.WriteAllBytes(repeat, FileNames.ToBytes(Script(own, inherited, input.IsKept ? given : null, input.IsTooLong)));
             }
 
             return $"its files are in {_directory}; {repeat} runs it again";
@@ -65,26 +81,38 @@ internal sealed class FailureBundle
         }
     }
 
-    /// <summary>A script with this command line, in its working directory.</summary>
-    private static string Script()
+    /// <summary>A script with a command line, in this working directory, with the variables that matter.</summary>
+    /// <param name="inherited">Names of variables that the command has from this environment.</param>
+    /// <param name="input">A file with what it is to get; null for the script's own input.</param>
+    /// <param name="isTooLong">The run had an input that was not kept.</param>
+    internal static string Script(OwnCommandLine own, IReadOnlyList<string> inherited, string? input, bool isTooLong = false)
     {
-        OwnCommandLine own = OwnCommandLine.Read();
         var script = new StringBuilder("#!/bin/sh\n");
-        foreach (string name in (string[])["XDG_CACHE_HOME", "VMM_CACHE", "VMM_EMULATED", "TMPDIR"])
+        foreach (string name in OfVmm)
         {
-            if (Environment.GetEnvironmentVariable(name) is { } value)
-            {
-                script.Append($"export {name}={ShellWord.Quote(value)}\n");
-            }
+            script.Append(FileNames.Variable(name) is { } value ? $"export {name}={ShellWord.Quote(value)}\n" : $"unset {name}\n");
+        }
+
+        // Their values may be secrets, and bundles are passed on: who repeats the run has to have them.
+        foreach (string name in inherited.Except(OfVmm, StringComparer.Ordinal).Where(ShellWord.IsVariable))
+        {
+            script.Append(FileNames.Variable(name) is null
+                ? $"unset {name}\n"
+                : $": \"${{{name}?was given to the run by --env, and its value is not kept here: export it}}\"\n");
+        }
+
+        if (isTooLong)
+        {
+            script.Append(CultureInfo.InvariantCulture, $"# Its input had more than {BundledInput.Most >> 20} MiB, and is not kept: give it again.\n");
         }
 
         script.Append($"cd {ShellWord.Quote(Environment.CurrentDirectory)} &&\nexec");
-        foreach (string word in own.Program.Concat(WithoutOneOfMany(own.Arguments)))
+        foreach (string word in own.Program.Concat(own.Arguments))
         {
             script.Append($" {ShellWord.Quote(word)}");
         }
 
-        return script.Append('\n').ToString();
+        return script.Append(input is null ? "\n" : $" <{ShellWord.Quote(input)}\n").ToString();
     }
 
     /// <summary>The words without the internal options that the vmm of many runs adds.</summary>

@@ -22,6 +22,7 @@ internal sealed class RunRecorder : IDisposable
     private readonly FailureBundle? _bundle;
     private readonly TapParser? _tests;
     private readonly ByteTail? _output, _error;
+    private readonly BundledInput? _input;
     private long _entered, _arrived, _commandBegan, _commandEnded;
     private string? _release;
     private bool _isFinished;
@@ -46,7 +47,10 @@ internal sealed class RunRecorder : IDisposable
         }
 
         _tests = _reports.Ktap ? new TapParser() : null;
-        (_output, _error) = _bundle is null ? default : (new ByteTail(BundledBytes), new ByteTail(BundledBytes));
+        if (_bundle is not null)
+        {
+            (_output, _error, _input) = (new ByteTail(BundledBytes), new ByteTail(BundledBytes), new BundledInput(options.Terminal));
+        }
     }
 
     /// <summary>The last console output of the guest's kernel.</summary>
@@ -73,6 +77,9 @@ internal sealed class RunRecorder : IDisposable
     public void CommandBegan() => _commandBegan = Stopwatch.GetTimestamp();
 
     public void CommandEnded() => _commandEnded = _commandEnded == 0 ? Stopwatch.GetTimestamp() : _commandEnded;
+
+    /// <summary>Hears what the command gets as input; null where nobody wants it.</summary>
+    public Action<ReadOnlySpan<byte>>? Input => _input is null ? null : _input.Add;
 
     public void Wrote(bool isError, ReadOnlySpan<byte> bytes)
     {
@@ -215,7 +222,7 @@ internal sealed class RunRecorder : IDisposable
         }
         else
         {
-            Tell(_bundle?.Write(result, Console.Lines(), _output!.ToArray(), _error!.ToArray()));
+            Tell(_bundle?.Write(result, Console.Lines(), _output!.ToArray(), _error!.ToArray(), _input!, _options.Inherited));
         }
 
         return verdict;
