@@ -272,7 +272,12 @@ internal sealed partial record CommandManual(string[] Synopsis, string[] Paragra
             [new("vmm junit merge all.xml shard-*.xml", "one report of several shards")]),
         "vmm junit merge" => new(
             ["OUT IN..."],
-            ["Merges reports, also those of other programs: each test suite once, with totals. Prints the number of tests."],
+            [
+                "Merges reports, also those of other programs: each test suite once, with totals. Prints the number of tests.",
+                "A report that 'vmm run --shard I/N' wrote tells which shard it is: where one of the N is missing, because its machine died for "
+                    + "instance, that is said, and the exit code is 1; what there is is merged all the same. Suites that come again as they "
+                    + "were, from a file that is given twice, are left out.",
+            ],
             [new("vmm junit merge all.xml shard-*.xml", "one report of several shards")]),
         "vmm completion" => new(
             ["bash|zsh|fish"],

@@ -157,6 +157,40 @@ public sealed class ManyRunsTests : IDisposable
         }
     }
 
+    /// <summary>Names are whatever a line holds: none of them is lost, doubled or split, and each has files of its own.</summary>
+    [Fact]
+    public void A_list_of_ten_thousand_odd_names_is_taken_whole_and_each_is_in_one_shard()
+    {
+        string[] odd = ["with space", " leading and trailing ", "-n", "--", "$(x)", "it's", "\"", "a/b", "a-b", "tab\tbed", "ä\u4e2d\ud83d\ude00", "{}", "{#}", "*", new string('x', 5000)];
+        string[] names = [.. odd, .. Enumerable.Range(0, 10_000).Select(static i => $"test {i}")];
+        File.WriteAllText(At("list"), "\n\r\n" + string.Join("\r\n", names) + "\n\n" + names[0]);
+        IReadOnlyList<string> found = RunItems.Find("@" + At("list"));
+        Assert.Equal(names, found);
+        Assert.Equal(
+            names.Order(StringComparer.Ordinal),
+            Enumerable.Range(1, 7).SelectMany(i => RunItems.Take(found, static each => each, (i, 7))).Order(StringComparer.Ordinal));
+        string[] files = [.. found.Select(static (name, place) => RunItems.FileNameOf(name, place))];
+        Assert.Equal(files.Length, files.Distinct(StringComparer.Ordinal).Count());
+        Assert.All(files, static file => Assert.Matches("^[0-9]{3,}-[A-Za-z0-9._-]{1,80}$", file));
+        Assert.Equal("a{#}b", RunItems.Put("{}", "a{#}b", 7));      // what an item holds is no placeholder
+        File.WriteAllText(At("list"), "\n\r\n");
+        Assert.Contains("the list is empty", Assert.Throws<UsageException>(() => RunItems.Find("@" + At("list"))).Message, StringComparison.Ordinal);
+        Assert.Contains("none: no such file", Assert.Throws<UsageException>(() => RunItems.Find("@" + At("none"))).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>A file's name may have a line's end in it.</summary>
+    [Fact]
+    public void A_name_with_a_lines_end_is_one_item_and_one_line_of_the_reports()
+    {
+        const string Odd = "one\ntwo\u001b[2J";
+        File.WriteAllText(At(Odd), "");
+        Assert.Equal([At(Odd)], RunItems.Find(At("one*")));
+        (int code, RunResult[] results) = Run([Odd], "[ \"$item\" = \"$(printf 'one\\ntwo\\033[2J')\" ] || code=1; result");
+        Assert.Equal((0, Odd), (code, Assert.Single(results).Name));
+        XElement suite = Assert.Single(XDocument.Load(At("junit.xml")).Root!.Elements("testsuite"));
+        Assert.Equal("one\ntwo?[2J", suite.Attribute("name")!.Value);
+    }
+
     private (int Code, RunResult[] Results) Run(string[] items, string script, int parallel = 4, bool failFast = false, ulong? available = null)
     {
         // Called as vmm is: OPTIONS --one-of-many FILE -- COMMAND ITEM

@@ -165,9 +165,11 @@ internal sealed class RunManyOptions
             return one;
         }))];
         int cpus = items.Max(static item => item.Cpus);
+        (int Number, int Of)? shard = ofAll.Value(Shard) is { } text ? RunItems.ParseShard(text) : null;
         return new ManyOptions
         {
-            Items = ofAll.Value(Shard) is { } shard ? RunItems.Take(items, static item => item.Name, RunItems.ParseShard(shard)) : items,
+            Items = shard is { } part ? RunItems.Take(items, static item => item.Name, part) : items,
+            Shard = shard,
             Parallel = ofAll.Value(Parallel) is { } parallel ? ParseParallel(parallel) : Math.Max(1, HostProcessors.Count / cpus),
             IsParallelGiven = ofAll.Value(Parallel) is not null,
             Place = ofAll.Value(On) is { } place ? SlurmPlace.Parse(place) : null,

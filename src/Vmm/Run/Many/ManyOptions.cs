@@ -23,6 +23,9 @@ internal sealed record ManyOptions
     /// <summary>Show the output of those that passed, too.</summary>
     public bool ShowAll { get; init; }
 
+    /// <summary>I and N of <c>--shard I/N</c>, whose items these are; null where they are all.</summary>
+    public (int Number, int Of)? Shard { get; init; }
+
     /// <summary>Files for all of them together; <see cref="RunReports.Log"/> and <see cref="RunReports.Bundle"/> are
     /// directories.</summary>
     public required RunReports Reports { get; init; }

@@ -95,7 +95,7 @@ internal sealed class ManyProgress(int total, bool showAll)
         {
             foreach (RunResult result in results.Where(static each => each.Verdict != RunOutcome.Passed))
             {
-                Stderr.WriteLine($"vmm: failed: {PrintableText.Of(result.Name)}: {result.Message ?? $"exit code {result.Code}"}");
+                Stderr.WriteLine($"vmm: failed: {PrintableText.Of(result.Name)}: {PrintableText.Of(result.Message ?? $"exit code {result.Code}")}");
             }
         }
     }

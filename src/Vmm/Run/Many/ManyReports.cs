@@ -10,12 +10,14 @@ namespace Vmm.Run.Many;
 internal sealed class ManyReports : IDisposable
 {
     private readonly RunReports _asked;
+    private readonly (int Number, int Of)? _shard;
     private readonly OutputFile? _result, _junit;
 
     /// <exception cref="UsageException">A file cannot be written.</exception>
-    public ManyReports(RunReports asked)
+    public ManyReports(ManyOptions options)
     {
-        _asked = asked;
+        RunReports asked = options.Reports;
+        (_asked, _shard) = (asked, options.Shard);
         _result = asked.Result is { } result ? OutputFile.Open(result, "--result") : null;
         _junit = asked.JUnit is { } junit ? OutputFile.Open(junit, "--junit") : null;
         foreach ((string? directory, string option) in ((string?, string)[])[(asked.Log, "--log"), (asked.Bundle, "--bundle")])
@@ -61,7 +63,7 @@ internal sealed class ManyReports : IDisposable
 
         if (_junit is not null)
         {
-            JUnitReport.Write(_junit, results);
+            JUnitReport.Write(_junit, results, _shard);
         }
 
         foreach (string? failure in (string?[])[_result?.Failure, _junit?.Failure])

@@ -30,7 +30,7 @@ internal sealed class ManyRuns : IDisposable
         (_options, _available) = (options, available ?? HostMemory.Available);
         _results = new RunResult?[options.Items.Count];
         _progress = new ManyProgress(options.Items.Count, options.ShowAll);
-        _reports = new ManyReports(options.Reports);
+        _reports = new ManyReports(options);
         _signals = new RunSignals(_loop, static signal => signal == LibC.SIGUSR2, Stop, static () => { });       // SIGUSR2 is for commands only
     }
 

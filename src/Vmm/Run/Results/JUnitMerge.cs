@@ -5,36 +5,44 @@ using Vmm.Host;
 
 namespace Vmm.Run.Results;
 
-/// <summary>Merges JUnit files of vmm's shards or of other programs: each testsuite once, with totals in the root element.
-/// </summary>
+/// <summary>Merges JUnit files of vmm's shards or of other programs: each testsuite once, with totals in the root element. A suite that
+/// comes again as it was, since a file was given twice or the whole is merged again, is left out.</summary>
 internal static class JUnitMerge
 {
     private const int MostBytes = 1 << 28;
 
-    private static readonly string[] Counts = ["tests", "failures", "errors", "skipped"];
+    private static readonly string[] Counts = ["tests", "failures", "errors"];
 
     /// <param name="output">Gets the merged file.</param>
     /// <param name="inputs">Files.</param>
-    /// <returns>The totals.</returns>
     /// <exception cref="UsageException">A file is not JUnit XML; the message names it, and the line.</exception>
-    public static (int Tests, int Failed) Write(Stream output, IReadOnlyList<string> inputs)
+    public static JUnitTotals Write(Stream output, IReadOnlyList<string> inputs)
     {
         // Read once, as one may be a pipe.
         List<(string Path, byte[] Bytes)> files = [.. inputs.Select(static path => (path, Read(path)))];
+        var shards = new JUnitShards();
         var sums = new Dictionary<string, long>(StringComparer.Ordinal);
+        var seen = new HashSet<UInt128>();
+        var isAgain = new List<bool>();
         double time = 0;
         foreach ((string, byte[]) input in files)
         {
-            Visit(input, suite =>
+            Visit(input, shards.Add, suite =>
             {
-                foreach (string count in Counts)
+                long[] counts = [.. Counts.Select(count => Whole(suite.GetAttribute(count)))];
+                double seconds = Seconds(suite.GetAttribute("time"));
+                isAgain.Add(!seen.Add(Digest(suite)));
+                if (isAgain[^1])
                 {
-                    sums[count] = sums.GetValueOrDefault(count) + Whole(suite.GetAttribute(count));
+                    return;
                 }
 
-                time += double.TryParse(suite.GetAttribute("time"), NumberStyles.Float, CultureInfo.InvariantCulture, out double seconds)
-                    && double.IsFinite(seconds) ? seconds : 0;
-                suite.Skip();
+                for (int i = 0; i < Counts.Length; i++)
+                {
+                    sums[Counts[i]] = sums.GetValueOrDefault(Counts[i]) + counts[i];
+                }
+
+                time += seconds;
             });
         }
 
@@ -47,18 +55,32 @@ internal static class JUnitMerge
         }
 
         xml.WriteAttributeString("time", time.ToString("0.000", CultureInfo.InvariantCulture));
+        int place = 0;
         foreach ((string, byte[]) input in files)
         {
-            Visit(input, suite => xml.WriteNode(suite, defattr: false));
+            Visit(input, static _ => { }, suite =>
+            {
+                if (isAgain[place++])
+                {
+                    suite.Skip();
+                }
+                else
+                {
+                    xml.WriteNode(suite, defattr: false);
+                }
+            });
         }
 
         xml.WriteEndElement();
         xml.WriteWhitespace("\n");
-        return ((int)sums.GetValueOrDefault("tests"), (int)(sums.GetValueOrDefault("failures") + sums.GetValueOrDefault("errors")));
+        return new JUnitTotals(
+            sums.GetValueOrDefault("tests"), sums.GetValueOrDefault("failures") + sums.GetValueOrDefault("errors"), isAgain.Count(static again => again),
+            shards.Missing());
     }
 
     /// <summary>Calls the visitor for each testsuite that is not inside another; it must leave the reader after it.</summary>
-    private static void Visit((string Path, byte[] Bytes) file, Action<XmlReader> visit)
+    /// <param name="begin">Hears the root's name.</param>
+    private static void Visit((string Path, byte[] Bytes) file, Action<string?> begin, Action<XmlReader> visit)
     {
         using var reader = new XmlTextReader(new MemoryStream(file.Bytes))
         {
@@ -72,6 +94,11 @@ internal static class JUnitMerge
             if (reader.Name is not ("testsuites" or "testsuite"))
             {
                 throw new UsageException($"{file.Path}: is no JUnit file: it begins with <{reader.Name}>");
+            }
+
+            if (reader.Name == "testsuites")
+            {
+                begin(reader.GetAttribute("name"));
             }
 
             while (!reader.EOF)
@@ -121,6 +148,27 @@ internal static class JUnitMerge
         }
     }
 
+    /// <summary>What tells two suites apart: all that is in them. Leaves the reader behind the suite.</summary>
+    private static UInt128 Digest(XmlReader suite)
+    {
+        var digest = new DigestStream();
+        using (XmlTextWriter xml = JUnitReport.Create(digest))
+        {
+            xml.WriteNode(suite, defattr: false);
+        }
+
+        return digest.Value;
+    }
+
+    private static double Seconds(string? text) =>
+        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double seconds) && double.IsFinite(seconds) ? seconds : 0;
+
     private static long Whole(string? text) =>
         long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long number) && number <= int.MaxValue ? number : 0;
 }
+
+/// <summary>What is in a merged report.</summary>
+/// <param name="Failed">Failures and errors.</param>
+/// <param name="Again">Suites that were left out because they came again.</param>
+/// <param name="Missing">Shards that are missing, for people; empty for none.</param>
+internal readonly record struct JUnitTotals(long Tests, long Failed, int Again, string Missing);

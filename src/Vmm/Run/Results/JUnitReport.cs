@@ -8,11 +8,18 @@ namespace Vmm.Run.Results;
 /// read: a testsuite for each run, a testcase for each test in it, or one for the run itself.</summary>
 internal static class JUnitReport
 {
-    public static void Write(Stream stream, IReadOnlyList<RunResult> results)
+    /// <param name="shard">I and N of <c>--shard I/N</c>, which the root's name tells, so that who merges misses none; null where all was
+    /// run.</param>
+    public static void Write(Stream stream, IReadOnlyList<RunResult> results, (int Number, int Of)? shard = null)
     {
         using XmlTextWriter xml = Create(stream);
         xml.WriteStartDocument();
         xml.WriteStartElement("testsuites");
+        if (shard is { } part)
+        {
+            xml.WriteAttributeString("name", JUnitShards.NameOf(part));
+        }
+
         xml.WriteAttributeString("tests", Number(results.Sum(static each => Cases(each).Count)));
         xml.WriteAttributeString("failures", Number(results.Sum(each => Count(each, IsFailure))));
         xml.WriteAttributeString("errors", Number(results.Sum(each => Count(each, IsError))));
@@ -38,7 +45,7 @@ internal static class JUnitReport
         xml.WriteAttributeString("tests", Number(cases.Count));
         xml.WriteAttributeString("failures", Number(Count(result, IsFailure)));
         xml.WriteAttributeString("errors", Number(Count(result, IsError)));
-        xml.WriteAttributeString("skipped", Number(Count(result, static outcome => outcome == TestOutcome.Skip)));
+        xml.WriteAttributeString("skipped", Number(Count(result, IsSkipped)));
         xml.WriteAttributeString("time", Seconds(result.Times.Total));
         xml.WriteAttributeString("timestamp", result.Started.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss", CultureInfo.InvariantCulture));
         WriteProperties(xml, result);
@@ -88,7 +95,7 @@ internal static class JUnitReport
         }
 
         string? element = IsFailure(test.Outcome) ? "failure" : IsError(test.Outcome) ? "error"
-            : test.Outcome is TestOutcome.Skip or TestOutcome.ExpectedFail ? "skipped" : null;
+            : IsSkipped(test.Outcome) ? "skipped" : null;
         if (element is not null)
         {
             string text = Valid(test.Message ?? "");
@@ -129,6 +136,8 @@ internal static class JUnitReport
     private static bool IsFailure(TestOutcome outcome) => outcome == TestOutcome.Fail;
 
     private static bool IsError(TestOutcome outcome) => outcome is TestOutcome.Error or TestOutcome.Timeout;
+
+    private static bool IsSkipped(TestOutcome outcome) => outcome is TestOutcome.Skip or TestOutcome.ExpectedFail;
 
     private static string Number(int number) => number.ToString(CultureInfo.InvariantCulture);
 

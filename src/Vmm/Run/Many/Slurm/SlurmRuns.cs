@@ -31,7 +31,7 @@ internal sealed class SlurmRuns : IDisposable
         (_options, _place) = (options, place);
         _results = new RunResult?[options.Items.Count];
         _progress = new ManyProgress(options.Items.Count, options.ShowAll);
-        _reports = new ManyReports(options.Reports);
+        _reports = new ManyReports(options);
         _directory = Path.Combine(Environment.CurrentDirectory, $".vmm-slurm-{Guid.NewGuid():N}");
         _signals = new RunSignals(_loop, static signal => signal == LibC.SIGUSR2, Stop, static () => { });
     }
