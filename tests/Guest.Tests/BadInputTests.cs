@@ -123,6 +123,30 @@ public sealed class BadInputTests
     [MemberData(nameof(MachineNames))]
     public void An_impossible_machine_is_reported_in_one_line(string mistake) => AssertTold(Machines[mistake]);
 
+    /// <summary>Root may read everything, unless it gives that up.</summary>
+    [KvmFact]
+    public void A_directory_that_may_not_be_read_is_reported_in_one_line_before_the_boot()
+    {
+        using var folder = new TemporaryFolder();
+        string closed = Directory.CreateDirectory(folder["closed"]).FullName;
+        File.SetUnixFileMode(closed, UnixFileMode.None);
+        foreach ((string option, string[] words) in ((string, string[])[])
+        [
+            ("--root", ["--root", closed]),
+            ("--root", ["--pack", "--root", closed]),
+            ("--share", ["--root", "none", "--share", $"{closed}:/x"]),
+        ])
+        {
+            using var vmm = VmmProcess.StartInShell(
+                "if [ $(id -u) = 0 ]; then exec setpriv --bounding-set=-dac_override,-dac_read_search \"$@\"; else exec \"$@\"; fi",
+                ["run", "--kernel", Product.BzImage, .. words, "--", "true"]);
+            vmm.CloseInput();
+            VmmProcess.Ended ended = vmm.WaitForEnd();
+            Assert.Equal(ExitCodes.Usage, ended.Code);
+            OneLine.AssertIs($"{option} {closed}: Permission denied", ended.Error);
+        }
+    }
+
     [KvmFact]
     public void A_disk_without_permission_to_write_is_reported_in_one_line()
     {

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text;
 using Vmm.Devices.Virtio.Vhost;
 using Vmm.Host;
@@ -57,7 +58,7 @@ internal sealed record ShareSpec(string HostPath, string GuestPath, bool IsWrita
     }
 
     /// <summary>The directory, without links.</summary>
-    /// <exception cref="UsageException">There is none.</exception>
+    /// <exception cref="UsageException">There is none that can be read.</exception>
     public string FindDirectory()
     {
         string path = Path.GetFullPath(HostPath);
@@ -66,9 +67,15 @@ internal sealed record ShareSpec(string HostPath, string GuestPath, bool IsWrita
             throw new UsageException($"--share {HostPath}: there is no such directory");
         }
 
-        return (status.Mode & LibC.S_IFMT) == LibC.S_IFDIR
+        if ((status.Mode & LibC.S_IFMT) != LibC.S_IFDIR)
+        {
+            throw new UsageException($"--share {HostPath}: not a directory; share the one that it is in");
+        }
+
+        // virtiofsd could, and the guest would find nothing.
+        return LibC.access(path, LibC.R_OK | LibC.X_OK) == 0
             ? path
-            : throw new UsageException($"--share {HostPath}: not a directory; share the one that it is in");
+            : throw new UsageException($"--share {HostPath}: {ErrnoException.Describe(Marshal.GetLastPInvokeError())}");
     }
 
     private static UsageException Wrong(string text, string why) => new($"--share {text}: {why}");

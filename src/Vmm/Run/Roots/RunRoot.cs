@@ -70,6 +70,11 @@ internal sealed record RunRoot(RootKind Kind, string Path = "")
             return new RunRoot(RootKind.Disk, path);
         }
 
+        if (LibC.access(path, LibC.R_OK | LibC.X_OK) != 0)
+        {
+            throw new UsageException($"--root {path}: {Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError())}");
+        }
+
         if (canShare && !pack)
         {
             return new RunRoot(RootKind.Share, path);
