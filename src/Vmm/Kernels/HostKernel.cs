@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Vmm.Host;
 
 namespace Vmm.Kernels;
@@ -15,15 +16,17 @@ internal sealed record HostKernel(string? CannotBeRead, string? Modules)
     /// <returns>Null where there is no such file.</returns>
     public static HostKernel? Find()
     {
-        if (!File.Exists(Path))
+        int errno = LibC.access(Path, LibC.R_OK) == 0 ? 0 : Marshal.GetLastPInvokeError();
+        if (errno is ErrnoException.ENOENT)
         {
             return null;
         }
 
         string modules = $"/lib/modules/{Release}";
-        bool isReadable = LibC.access(Path, LibC.R_OK) == 0;
-        return new HostKernel(
-            isReadable ? null : $"may not be read; 'sudo chmod +r {Path}' allows it", Directory.Exists(modules) ? modules : null);
+        string? why = errno == 0 ? null
+            : File.Exists(Path) ? $"may not be read; 'sudo chmod +r {Path}' allows it"
+            : ErrnoException.Describe(errno);       // the directory is closed to this user
+        return new HostKernel(why, Directory.Exists(modules) ? modules : null);
     }
 
     private static string ReadRelease()

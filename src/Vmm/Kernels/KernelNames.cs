@@ -26,7 +26,7 @@ internal static class KernelNames
 
         return text switch
         {
-            Host => AddHost(store).KernelPath,
+            Host => AddHost(store, HostKernel.Find()).KernelPath,
             Reference => FindReference()
                 ?? throw new UsageException("--kernel reference: has not been built here; 'make guest' in vmm's source tree does it"),
             _ when store.Find(text) is { } kernel => kernel.KernelPath,
@@ -43,7 +43,7 @@ internal static class KernelNames
     {
         if (IsHostDefault(host))
         {
-            return AddHost(store).KernelPath;
+            return AddHost(store, host).KernelPath;
         }
 
         return store.Newest?.KernelPath
@@ -72,10 +72,13 @@ internal static class KernelNames
     }
 
     /// <summary>Stores this host's own kernel with its modules; again when it has changed since.</summary>
-    private static StoredKernel AddHost(KernelStore store)
+    internal static StoredKernel AddHost(KernelStore store, HostKernel? host)
     {
-        HostKernel host = HostKernel.Find()
-            ?? throw new UsageException($"--kernel host: there is no {HostKernel.Path} here; this fetches another: {HowToGetOne}");
+        if (host is null)
+        {
+            throw new UsageException($"--kernel host: there is no {HostKernel.Path} here; this fetches another: {HowToGetOne}");
+        }
+
         if (host.CannotBeRead is { } why)
         {
             throw new UsageException($"--kernel host: {HostKernel.Path}: {why}; this fetches another: {HowToGetOne}");

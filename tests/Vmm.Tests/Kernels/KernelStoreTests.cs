@@ -204,6 +204,21 @@ public sealed class KernelStoreTests : IDisposable
         Assert.Equal(kernel.KernelPath, KernelNames.Default(_store, new HostKernel("may not be read", null)));
     }
 
+    /// <summary>Distributions keep it from users who are not root.</summary>
+    [Fact]
+    public void This_hosts_kernel_that_may_not_be_read_or_is_not_there_is_one_line_with_a_way_out()
+    {
+        foreach ((HostKernel? host, string why) in ((HostKernel?, string)[])
+            [(new HostKernel("may not be read; 'sudo chmod +r it' allows it", null), "may not be read; 'sudo chmod +r it' allows it"), (null, "there is no /boot/vmlinuz-")])
+        {
+            string message = Assert.Throws<UsageException>(() => KernelNames.AddHost(_store, host)).Message;
+            Assert.StartsWith("--kernel host: ", message, StringComparison.Ordinal);
+            Assert.Contains(why, message, StringComparison.Ordinal);
+            Assert.EndsWith($"this fetches another: {KernelNames.HowToGetOne}", message, StringComparison.Ordinal);
+            Assert.DoesNotContain('\n', message);
+        }
+    }
+
     [Fact]
     public void Leftovers_of_killed_processes_are_deleted_at_the_next_addition()
     {
