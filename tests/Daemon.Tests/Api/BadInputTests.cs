@@ -84,6 +84,32 @@ public sealed class BadInputTests
         Assert.Contains("application/problem+json", answer, StringComparison.Ordinal);
     }
 
+    /// <summary>In pieces, whose whole length nobody says beforehand.</summary>
+    [Fact]
+    public async Task A_body_without_an_end_is_refused_where_it_is_too_long()
+    {
+        using var homes = new TestHomes();
+        await using TestDaemon daemon = await TestDaemon.StartAsync(homes);
+        using Socket socket = await TestDaemon.ConnectAsync(homes.Socket);
+        Task<string> answer = ReadAsync(socket);
+        byte[] piece = [.. "10000\r\n"u8, .. Enumerable.Repeat((byte)' ', 0x10000), .. "\r\n"u8];
+        try
+        {
+            await socket.SendAsync("POST /v1/machines HTTP/1.1\r\nHost: vmmd\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"u8.ToArray());
+            for (int i = 0; i < 1600 && !answer.IsCompleted; i++)
+            {
+                await socket.SendAsync(piece);
+            }
+        }
+        catch (SocketException)
+        {
+            // It is closed.
+        }
+
+        Assert.StartsWith("HTTP/1.1 413", await answer.WaitAsync(TimeSpan.FromMinutes(1)), StringComparison.Ordinal);
+        Assert.Equal(0, (await daemon.GetAsync("/v1/machines")).GetProperty("machines").GetArrayLength());
+    }
+
     [Fact]
     public async Task A_body_that_is_cut_costs_nothing_but_its_connection()
     {
