@@ -21,15 +21,11 @@ public static class CommandLine
 
     /// <summary>Puts the command line together. What the user gives comes last: Linux lets the last value of an
     /// option win, and all that follows a lone "--" goes to init.</summary>
+    /// <param name="start"><see cref="Default"/> or <see cref="WithVirtioConsole"/>.</param>
     /// <param name="given">--cmdline, or null.</param>
     /// <param name="only">--cmdline-only: take it as it is.</param>
     /// <param name="added">What the machine adds of its own, such as virtio_mmio.device=...</param>
-    public static string Compose(string? given, bool only, params ReadOnlySpan<string> added) =>
-        ComposeFrom(Default, given, only, added);
-
-    /// <inheritdoc cref="Compose"/>
-    /// <param name="start">Instead of <see cref="Default"/>.</param>
-    public static string ComposeFrom(string start, string? given, bool only, params ReadOnlySpan<string> added)
+    public static string Compose(string start, string? given, bool only, params ReadOnlySpan<string> added)
     {
         if (only)
         {

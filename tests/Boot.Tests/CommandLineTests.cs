@@ -13,7 +13,7 @@ public sealed class CommandLineTests
     [InlineData("quiet", true, "quiet")]
     [InlineData(null, true, "")]
     public void What_the_user_gives_is_added_or_replaces(string? given, bool only, string line) =>
-        Assert.Equal(line, CommandLine.Compose(given, only, "a=b"));
+        Assert.Equal(line, CommandLine.Compose(CommandLine.Default, given, only, "a=b"));
 
     [Theory]
     [InlineData(null, false, "dir/kernel")]
@@ -43,7 +43,7 @@ public sealed class CommandLineTests
                 text.Append(random.Next(32) == 0 ? longOnes[random.Next(longOnes.Length)] : pieces[random.Next(pieces.Length)]);
             }
 
-            string line = CommandLine.Compose(text.ToString(), random.Next(2) == 0, pieces[random.Next(5)]);
+            string line = CommandLine.Compose(CommandLine.Default, text.ToString(), random.Next(2) == 0, pieces[random.Next(5)]);
             ulong limit = random.Next(4) == 0 ? (ulong)random.Next(4096) : CommandLine.LinuxLimit;
             try
             {

@@ -41,6 +41,5 @@ public sealed record AcpiPci
 /// <summary>A device on the virtio-mmio transport, so that kernels with ACPI find it without a command line.</summary>
 /// <param name="Base">First register, below 4 GiB.</param>
 /// <param name="Length">Bytes of registers.</param>
-/// <param name="Gsi">Its interrupt, active high.</param>
-/// <param name="Level">Level triggered; edge (what an irqfd makes) otherwise.</param>
-public readonly record struct AcpiVirtioMmio(uint Base, uint Length, int Gsi, bool Level = false);
+/// <param name="Gsi">Its interrupt, active high and edge triggered, as an irqfd makes it.</param>
+public readonly record struct AcpiVirtioMmio(uint Base, uint Length, int Gsi);

@@ -28,12 +28,12 @@ internal sealed class AmlResources(TableWriter bytes)
         bytes.U16(1 << irq);
     }
 
-    /// <summary>Interrupt (ResourceConsumer, Level or Edge, ActiveHigh, Exclusive) {gsi}</summary>
-    public void Interrupt(int gsi, bool level)
+    /// <summary>Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) {gsi}</summary>
+    public void Interrupt(int gsi)
     {
         bytes.U8(0x89);
         bytes.U16(6);
-        bytes.U8(Consumer | (level ? 0 : 2));
+        bytes.U8(Consumer | 2);       // edge triggered
         bytes.U8(1);
         bytes.U32((uint)gsi);
     }

@@ -120,7 +120,7 @@ internal static class Dsdt
             aml.Name("_CRS").ResourceTemplate(crs =>
             {
                 crs.Memory32Fixed(device.Base, device.Length);
-                crs.Interrupt(device.Gsi, device.Level);
+                crs.Interrupt(device.Gsi);
             });
         });
 }

@@ -36,6 +36,6 @@ internal static class GuestCommandLine
         }
 
         string start = options.Console == ConsoleKind.Virtio ? CommandLine.WithVirtioConsole : CommandLine.Default;
-        return CommandLine.ComposeFrom(start, options.CommandLine, options.CommandLineOnly, [.. added]);
+        return CommandLine.Compose(start, options.CommandLine, options.CommandLineOnly, [.. added]);
     }
 }

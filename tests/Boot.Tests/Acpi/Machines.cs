@@ -15,7 +15,7 @@ internal static class Machines
         {
             Cpus = 1,
             VirtioMmio = [.. Enumerable.Range(0, 20).Select(i =>
-                new AcpiVirtioMmio(0xd100_0000 + ((uint)i * 0x1000), 0x200, 5 + (i % 19), Level: i == 3))],
+                new AcpiVirtioMmio(0xd100_0000 + ((uint)i * 0x1000), 0x200, 5 + (i % 19)))],
         },
         _ => new AcpiOptions { Cpus = int.Parse(name), Pci = Pci(1) },
     };

@@ -49,7 +49,7 @@ public sealed partial class VirtioNet
                 return;
             }
 
-            int length = _backend.Receive(pair, held.VectorsAnd(new IoVector(AddressOf(_overflow, 0), (nuint)_overflow.Length)));
+            int length = _backend.Receive(pair, held.VectorsAnd(new IoVector(AddressOf(_overflow), (nuint)_overflow.Length)));
             if (length <= 0)
             {
                 return;

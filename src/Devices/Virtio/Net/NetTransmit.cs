@@ -88,7 +88,7 @@ public sealed partial class VirtioNet
 
         // The backend gets the header that was checked, not the one that the guest may have changed since.
         int first = 1 + VirtqueueBuffers.Skip(frame, HeaderBytes);
-        _sendVectors[first - 1] = new IoVector(AddressOf(_header, 0), HeaderBytes);
+        _sendVectors[first - 1] = new IoVector(AddressOf(_header), HeaderBytes);
         if (!_backend.TrySend(pair, _sendVectors.AsSpan(first - 1, chain.Readable + 2 - first)))
         {
             return false;

@@ -271,6 +271,6 @@ public sealed partial class VirtioNet : VirtioDevice, INetCard
         }
     }
 
-    /// <summary>The address of a pinned array's element.</summary>
-    private static nint AddressOf<T>(T[] pinned, int index) => Marshal.UnsafeAddrOfPinnedArrayElement(pinned, index);
+    /// <summary>The address of a pinned array.</summary>
+    private static nint AddressOf(byte[] pinned) => Marshal.UnsafeAddrOfPinnedArrayElement(pinned, 0);
 }
