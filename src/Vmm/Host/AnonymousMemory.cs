@@ -3,8 +3,8 @@ using Tmds.Linux;
 
 namespace Vmm.Host;
 
-/// <summary>Memory from the kernel, outside the GC heap, taken only as it is touched: zeroed, or with what a file holds. From 2 MiB
-/// on it begins at a multiple of them.</summary>
+/// <summary>A memory mapping outside the GC heap, whose pages are allocated on first access: zeros, or a private copy of a file. One of
+/// 2 MiB or more starts at a multiple of 2 MiB.</summary>
 internal sealed unsafe class AnonymousMemory : SafeHandle
 {
     private const nint HugePage = 2 << 20;
@@ -16,7 +16,7 @@ internal sealed unsafe class AnonymousMemory : SafeHandle
 
     /// <param name="length">Bytes; a multiple of the page size.</param>
     /// <param name="remedy">For the error: what the user can do.</param>
-    /// <param name="shared">Other processes are to map it, too: <see cref="Shared"/>.</param>
+    /// <param name="shared">Other processes can map it (<see cref="Shared"/>).</param>
     /// <param name="content">A file of that length, which it begins with and which it never changes: a page is read when it is
     /// touched first. Owned from now on; null for zeros. Not with <paramref name="shared"/>.</param>
     /// <exception cref="HostException">The host does not have that much memory.</exception>
@@ -50,7 +50,7 @@ internal sealed unsafe class AnonymousMemory : SafeHandle
     /// file's length is sealed.</summary>
     public FileDescriptor? Shared { get; }
 
-    /// <summary>The file that it began with; null where that were zeros.</summary>
+    /// <summary>The file with the initial content; null for zeros.</summary>
     public FileDescriptor? Content { get; }
 
     public override bool IsInvalid => handle == Failed;

@@ -28,7 +28,7 @@ internal sealed class BackgroundTask : IDisposable
         _error?.Throw();
     }
 
-    /// <summary>Runs this on the thread afterwards; the thread ends with it.</summary>
+    /// <summary>Runs a second task on the thread after the first; then the thread ends.</summary>
     /// <param name="next">Must not throw.</param>
     public void RunNext(Action next)
     {

@@ -45,7 +45,7 @@ internal sealed class ErrnoException : Exception
 
     public int Errno { get; }
 
-    /// <summary>Throws when a call gave -1; else hands its result on.</summary>
+    /// <summary>Returns the result of a call; throws if it is -1.</summary>
     public static int Check(int result, string call, string? remedy = null) =>
         result >= 0 ? result : throw new ErrnoException(call, Marshal.GetLastPInvokeError(), remedy);
 

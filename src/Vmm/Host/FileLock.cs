@@ -25,7 +25,7 @@ internal static unsafe class FileLock
         return LibC.fcntl(fd.Number, LibC.F_OFD_GETLK, &request) == 0 && request.l_type != LibC.F_UNLCK;
     }
 
-    /// <summary>Before the descriptor is closed, where something else may still hold the open file.</summary>
+    /// <summary>Releases the lock. Needed where something else may still hold the open file after the descriptor is closed.</summary>
     public static void Release(FileDescriptor fd) => _ = Set(fd, LibC.F_UNLCK);
 
     /// <param name="length">0: to the end, wherever that will be.</param>

@@ -17,7 +17,7 @@ internal class HostFile : BlockFile
     {
     }
 
-    /// <param name="data">What operations go to, where that is another.</param>
+    /// <param name="data">The descriptor for operations, if it is another one.</param>
     protected HostFile(string path, FileDescriptor fd, FileDescriptor data, bool readOnly, FileEngine engine)
     {
         Path = path;

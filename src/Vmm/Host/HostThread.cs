@@ -22,7 +22,7 @@ internal sealed unsafe class HostThread
 
     private HostThread(string name, Action work) => (_name, _work) = (name, work);
 
-    /// <summary>Frees what the C library keeps for whoever joins the thread.</summary>
+    /// <summary>Detaches a thread that was not joined, so that the C library frees its resources.</summary>
     ~HostThread()
     {
         if (_thread != 0)

@@ -21,11 +21,11 @@ internal sealed unsafe class IgnoredSignals : IDisposable
         }
     }
 
-    /// <summary>Those that a resource limit or a closed pipe sends, for as long as the process lives: a closed pipe is EPIPE
-    /// from now on, and a file size limit (<c>ulimit -f</c>) EFBIG.</summary>
+    /// <summary>Ignores SIGPIPE and SIGXFSZ for the life of the process: writing to a closed pipe gives EPIPE, writing past the file
+    /// size limit (<c>ulimit -f</c>) EFBIG.</summary>
     public static void IgnoreResourceSignals() => _ = new IgnoredSignals(LibC.SIGPIPE, LibC.SIGXFSZ);
 
-    /// <summary>They do again what they did before.</summary>
+    /// <summary>Restores the signals' former actions.</summary>
     public void Dispose()
     {
         foreach ((int signal, sigaction before) in _taken)

@@ -7,7 +7,7 @@ internal static unsafe class InternetAddress
 {
     private const int V4Bytes = 4, V6Bytes = 16;
 
-    /// <summary>Its 4 or 16 bytes; null when it is none.</summary>
+    /// <summary>The 4 or 16 bytes of an address; null for any other text.</summary>
     public static byte[]? TryParse(string text)
     {
         bool isV6 = text.Contains(':', StringComparison.Ordinal);

@@ -1,6 +1,6 @@
 namespace Vmm.Host;
 
-/// <summary>The system's clock, with timers on the event loop: what devices get as their time.</summary>
+/// <summary>The system's clock, with timers on the event loop, for devices.</summary>
 /// <remarks>The timers of <see cref="TimeProvider.System"/> run on the thread pool. They would still fire when the machine has
 /// ended, and an exception in one would end the process.</remarks>
 internal sealed class LoopTime(EventLoop loop) : TimeProvider, IDisposable

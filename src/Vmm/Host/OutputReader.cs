@@ -2,15 +2,15 @@ using Tmds.Linux;
 
 namespace Vmm.Host;
 
-/// <summary>Notices that nobody reads this process's output any more, before the next line is written: <c>vmm logs -f db | head -n 1</c>
-/// ends with head.</summary>
+/// <summary>Detects that the reader of standard output has gone, even while nothing is written: <c>vmm logs -f db | head -n 1</c> ends
+/// with head.</summary>
 /// <remarks>poll(2) reports POLLERR for a pipe without readers, POLLHUP for a terminal that was hung up, whatever is asked for; nothing for a
 /// regular file.</remarks>
 internal static unsafe class OutputReader
 {
     private const int StandardOutput = 1;
 
-    /// <summary>Does what prints until its reader has had enough: that is no error, as in <c>vmm ps --watch | head</c>.</summary>
+    /// <summary>Runs an action that prints until its reader goes away, which is no error (<c>vmm ps --watch | head</c>).</summary>
     public static void Follow(Action print)
     {
         try
@@ -19,7 +19,7 @@ internal static unsafe class OutputReader
         }
         catch (ErrnoException error) when (error.Errno == ErrnoException.EPIPE)
         {
-            // Nobody wants more.
+            // The reader has gone.
         }
     }
 

@@ -6,7 +6,7 @@ internal static class PackageManager
     /// <summary>Has this host dnf, as Fedora's relatives do, and no apt?</summary>
     public static bool IsDnf => Find("apt-get") is null && Find("dnf") is not null;
 
-    /// <summary>What to type for it.</summary>
+    /// <summary>The command that installs packages.</summary>
     /// <param name="debian">The packages that have it in Debian; with a remark, if need be.</param>
     /// <param name="fedora">Those of Fedora; null where they have the same names.</param>
     public static string Install(string debian, string? fedora = null) =>

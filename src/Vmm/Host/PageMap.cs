@@ -3,7 +3,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Vmm.Host;
 
-/// <summary>Tells which pages of a mapping this process has: /proc/self/pagemap, which any user may read but for page numbers.</summary>
+/// <summary>Finds the pages of a mapping that are present: /proc/self/pagemap, which any user may read except page frame numbers.</summary>
 internal static class PageMap
 {
     // Documentation/admin-guide/mm/pagemap.rst: bit 63 the page is present, bit 62 it is swapped out, bit 61 it is a file's page or
@@ -16,7 +16,7 @@ internal static class PageMap
     /// <param name="pages">How many it has.</param>
     /// <param name="ownOnly">Report only pages that this process has a copy of, because they were written to (private mappings of files).</param>
     /// <param name="found">Called for each page that is there, by its number in the mapping.</param>
-    /// <returns>False where the host does not tell.</returns>
+    /// <returns>False where the host does not report them.</returns>
     public static bool TryFind(nint start, ulong pages, bool ownOnly, Action<ulong> found)
     {
         int number = LibC.open("/proc/self/pagemap", LibC.O_RDONLY | LibC.O_CLOEXEC, 0);

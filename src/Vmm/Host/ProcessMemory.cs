@@ -10,9 +10,9 @@ internal static unsafe class ProcessMemory
 {
     private const int StackSize = 128 << 10;
 
-    /// <summary>Gives back what a start needed and nothing uses any more, on a thread of its own: it takes some milliseconds. For machines
-    /// that stay, of which there may be many.</summary>
-    /// <remarks>On the thread that did most of the start.</remarks>
+    /// <summary>Releases memory that only start-up needed, on a thread of its own, because it takes some milliseconds. For long-lived
+    /// machines, of which there may be many.</summary>
+    /// <remarks>Call it on the thread that did most of start-up: the array pool keeps arrays for each thread.</remarks>
     public static void TrimSoon()
     {
         EmptyPool();
@@ -22,12 +22,12 @@ internal static unsafe class ProcessMemory
         }
         catch (HostException)
         {
-            // It is no more than a saving.
+            // Only an optimization.
         }
     }
 
-    /// <summary>The pool keeps an array of each size for the thread that returned it, those of JSON's readers and writers among them, and
-    /// drops it only when it was not used for long: whoever takes it and does not return it leaves it to the collector.</summary>
+    /// <summary>The pool keeps one array of each size for the thread that returned it (JSON readers and writers do) for a long time. Arrays
+    /// that are rented and not returned are collected.</summary>
     private static void EmptyPool()
     {
         const int Least = 1 << 10, Most = 64 << 10;
@@ -41,19 +41,19 @@ internal static unsafe class ProcessMemory
     {
         (nint Start, nint Length)[] code = [.. ProgramParts()];
         GC.Collect();
-        GC.WaitForPendingFinalizers();      // what has one lives until it has run
+        GC.WaitForPendingFinalizers();      // objects with a finalizer are freed by the next collection
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         _ = LibC.malloc_trim(0);
         foreach ((nint start, nint length) in code)
         {
-            // SAFETY: these pages are as the file has them, and cannot be written to: what is used again comes from the file again, which
-            // is in the page cache for most of it.
+            // SAFETY: these pages are unmodified and read-only, so they are read from the file again when they are used again, mostly
+            // from the page cache.
             _ = LibC.madvise((void*)start, (size_t)length, LibC.MADV_DONTNEED);
         }
     }
 
-    /// <summary>The program's code and constants, of which a start uses far more than a machine that runs: those mappings of its file
-    /// that cannot be written to and never were (proc_pid_smaps(5): no page of theirs is anonymous).</summary>
+    /// <summary>The program's code and constants, most of which only start-up uses: mappings of its file that are read-only and were never
+    /// written to (proc_pid_smaps(5): they have no anonymous page).</summary>
     private static IEnumerable<(nint Start, nint Length)> ProgramParts()
     {
         string[] lines;

@@ -6,7 +6,7 @@ namespace Vmm.Host;
 /// <summary>The processor that this process runs on, as CPUID tells it.</summary>
 internal static class Processor
 {
-    /// <summary>The features that its leaves 1, 7, 0xD and 0x80000001 name: those that add instructions.</summary>
+    /// <summary>The features of leaves 1, 7, 0xD and 0x80000001, which include all that add instructions.</summary>
     /// <remarks>In a virtual machine each CPUID is an exit, 4 us and more. The C library has asked already, for itself.</remarks>
     public static CpuFeatureSet Features => new(
     [

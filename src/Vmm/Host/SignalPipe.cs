@@ -14,8 +14,8 @@ internal sealed unsafe class SignalPipe : IDisposable
     // Native/signals.c; bound by the linker, as the C library is.
     private const string Library = "vmmnative";
 
-    // Pipes are never closed, since a handler may be at work in some thread, but used again. A signal that nobody read before
-    // the end of one is for the next: with --on-reboot restart that is the next machine's.
+    // Pipes are reused and never closed, since a handler may be running in some thread. A signal that was not read when one was
+    // disposed is read from the next: with --on-reboot restart by the next machine.
     private static readonly ConcurrentStack<(FileDescriptor Read, FileDescriptor Write)> Spare = [];
     private static readonly ConcurrentStack<SafeHandle> Kept = [];
 
@@ -47,8 +47,8 @@ internal sealed unsafe class SignalPipe : IDisposable
         return got == 1;
     }
 
-    /// <summary>Has a signal that a pipe has taken do now, to this process, what it does by default; SIGTSTP: returns when the process
-    /// is continued.</summary>
+    /// <summary>Performs the default action of a signal that a pipe has taken on this process. For SIGTSTP it returns when the process is
+    /// continued.</summary>
     public static void DoDefault(int signal)
     {
         var action = new sigaction { sa_handler = LibC.SIG_DFL };
@@ -62,7 +62,7 @@ internal sealed unsafe class SignalPipe : IDisposable
         ErrnoException.Check(LibC.sigaction(signal, &mine, null), "sigaction");
     }
 
-    /// <summary>From now on the signals do what they did before.</summary>
+    /// <summary>Restores the signals' former actions.</summary>
     public void Dispose()
     {
         foreach ((int signal, sigaction before, int pipe) in _taken)

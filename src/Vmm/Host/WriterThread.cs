@@ -165,7 +165,7 @@ internal sealed unsafe class WriterThread : IDisposable
         {
             if (_failure is not null)
             {
-                // Taken and dropped: the sender must not wait for ever.
+                // Dropped, but counted as written: the sender must not wait for ever.
                 _total += bytes.Length;
                 return bytes.Length;
             }

@@ -8,7 +8,7 @@ namespace Vmm.Kernels;
 /// <param name="Modules">Their directory; null where there is none.</param>
 internal sealed record HostKernel(string? CannotBeRead, string? Modules)
 {
-    /// <summary>As uname -r.</summary>
+    /// <summary>The release, as uname -r prints it.</summary>
     public static string Release { get; } = ReadRelease();
 
     public static string Path { get; } = $"/boot/vmlinuz-{Release}";

@@ -105,7 +105,7 @@ internal sealed class KernelStore(string root)
             : throw new UsageException($"{file}: is no Linux kernel that tells its version; give it by its path instead: --kernel {file}");
     }
 
-    /// <returns>False if there is none.</returns>
+    /// <returns>False if there is no such kernel.</returns>
     public bool Remove(string name)
     {
         if (Find(name) is not { } kernel)

@@ -43,7 +43,7 @@ internal sealed record StoredKernel
 
     public string ModulePath(string file) => Path.Combine(Directory, "modules", file);
 
-    /// <summary>Reads one.</summary>
+    /// <summary>Reads the kernel.json of a directory.</summary>
     /// <returns>Null where there is none, or it is incomplete.</returns>
     public static StoredKernel? TryRead(string directory)
     {

@@ -23,7 +23,7 @@ internal sealed class GuestRam : IBalloonMemory, IDisposable
     /// <param name="size">Bytes, as --mem gives it.</param>
     /// <param name="shared">Other processes can map it.</param>
     /// <param name="saved">Gives the memory's content; null for zeros.</param>
-    /// <exception cref="HostException">The host does not have so much.</exception>
+    /// <exception cref="HostException">The host does not have that much memory.</exception>
     /// <exception cref="UsageException">What was saved is damaged.</exception>
     public GuestRam(ulong size, bool shared = false, ISavedMachine? saved = null)
     {

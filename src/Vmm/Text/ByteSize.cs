@@ -3,7 +3,7 @@ using Vmm.Host;
 
 namespace Vmm.Text;
 
-/// <summary>Sizes as people write them: <c>512M</c>, <c>1G</c>, <c>65536K</c>, <c>268435456</c>; powers of 1024.</summary>
+/// <summary>Sizes with a unit: <c>512M</c>, <c>1G</c>, <c>65536K</c>, <c>268435456</c>; powers of 1024.</summary>
 internal static class ByteSize
 {
     /// <param name="text">Digits for a number of bytes, or digits and one of K, M, G, T in either case; nothing else.</param>

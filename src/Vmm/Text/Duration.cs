@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace Vmm.Text;
 
-/// <summary>Nanoseconds as people read them: three digits and a unit.</summary>
+/// <summary>Formats nanoseconds with three digits and a unit.</summary>
 internal static class Duration
 {
     private static readonly (double Size, string Unit)[] Units = [(1e9, "s"), (1e6, "ms"), (1e3, "us")];

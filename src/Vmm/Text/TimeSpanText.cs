@@ -38,6 +38,6 @@ internal static class TimeSpanText
         };
     }
 
-    /// <summary>Short and for people: 1.5 s, 90 s.</summary>
+    /// <summary>Seconds with at most two decimals: 1.5 s, 90 s.</summary>
     public static string Format(TimeSpan time) => string.Create(CultureInfo.InvariantCulture, $"{time.TotalSeconds:0.##} s");
 }

@@ -37,7 +37,7 @@ internal sealed class PortSocket : ISerialOutput, IDisposable
         _listening = new Interest(loop, _name.Number, LibC.EPOLLIN, _ => Accept());
     }
 
-    /// <summary>For the device.</summary>
+    /// <summary>The port, to be given to the device.</summary>
     public ConsolePort Port { get; }
 
     /// <summary>Bytes from the guest. They are dropped while no program is connected; the guest is told that.</summary>

@@ -62,7 +62,7 @@ internal static class DiskFiles
         return new FileDescriptor(ErrnoException.Check(LibC.memfd_create("vmm-ephemeral"u8, LibC.MFD_CLOEXEC), "memfd_create"));
     }
 
-    /// <summary>One that was open already; owned from now on.</summary>
+    /// <summary>Wraps a temporary file that is open; owned from now on.</summary>
     public static HostFile Temporary(FileDescriptor fd, FileEngine engine) =>
         new("ephemeral overlay", fd, readOnly: false, engine) { IgnoresFlush = true };
 

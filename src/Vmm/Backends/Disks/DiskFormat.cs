@@ -17,7 +17,7 @@ internal static class DiskFormats
     /// <summary>As <c>format=</c>, <c>--format</c> and a qcow2 header write it.</summary>
     public static string Name(this DiskFormat format) => format == DiskFormat.Qcow2 ? "qcow2" : "raw";
 
-    /// <summary>Understands such a name.</summary>
+    /// <summary>Parses a format's name.</summary>
     /// <returns>Null: there is no such format.</returns>
     public static DiskFormat? Parse(string name) => name switch
     {

@@ -24,7 +24,8 @@ internal enum DiskCache
 /// value is written twice.</summary>
 internal sealed record DiskSpec(string Path, bool ReadOnly = false)
 {
-    /// <summary>Is it a file that this process has open, as the image that vmm made of a root directory? No other process finds it.</summary>
+    /// <summary>Is the path a descriptor of this process (/proc/self/fd), as for the image that vmm makes of a root directory? Other
+    /// processes cannot open it.</summary>
     public bool IsOfThisProcess => Path.StartsWith("/proc/self/fd/", StringComparison.Ordinal);
 
     /// <summary>What may follow the path, for help and for errors.</summary>

@@ -65,7 +65,7 @@ internal static class ImageContent
         }
     }
 
-    /// <summary>The same check for a file that is not open.</summary>
+    /// <summary>Checks a file that is not open.</summary>
     /// <returns>What is wrong; null for nothing.</returns>
     /// <exception cref="UsageException">It cannot be read.</exception>
     public static string? Contradiction(string path, DiskFormat format)

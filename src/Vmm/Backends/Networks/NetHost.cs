@@ -48,7 +48,7 @@ internal sealed class NetHost(EventLoop loop, string machine, IDeviceLog log) : 
     }
 
     /// <summary>Waits for helper programs to be ready, just before the machine runs.</summary>
-    /// <exception cref="HostException">It does not start.</exception>
+    /// <exception cref="HostException">A program does not start.</exception>
     public void WaitUntilReady()
     {
         foreach (PasstNet starting in _starting)

@@ -51,7 +51,7 @@ internal sealed class Virtiofsd : IDisposable
     /// <summary>Is the program there?</summary>
     public static bool IsInstalled => Find() is not null;
 
-    /// <summary>For messages.</summary>
+    /// <summary>How to install it, for messages.</summary>
     public static string HowToInstall => PackageManager.Install("virtiofsd (Debian 12: qemu-system-common)", "virtiofsd");
 
     /// <summary>The front end's end of the connection. Owned by the caller.</summary>

@@ -9,7 +9,7 @@ namespace Vmm.Backends.Sockets;
 /// <summary>A Unix socket that is the host's end of a connection of the guest.</summary>
 /// <param name="socket">Owned from now on.</param>
 /// <param name="greets">Its program asked for a port and waits for the answer <c>OK</c>.</param>
-/// <param name="closed">Called at the end.</param>
+/// <param name="closed">Called when it is closed.</param>
 internal sealed class VsockSocket(EventLoop loop, ConnectedSocket socket, bool greets, Action<VsockSocket> closed) : IVsockPeer
 {
     private IVsockConnection? _connection;

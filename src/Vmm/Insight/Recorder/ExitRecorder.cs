@@ -66,7 +66,7 @@ internal sealed unsafe class ExitRecorder
     /// <summary>In the order of their first exits. Any thread: the array is replaced when a row is added.</summary>
     public IReadOnlyList<ExitRow> Rows => _rows;
 
-    /// <summary>So far. Any thread.</summary>
+    /// <summary>Exits recorded so far. Any thread.</summary>
     public long Exits => Volatile.Read(ref _exits);
 
     /// <summary>Nanoseconds in user space so far. Any thread.</summary>

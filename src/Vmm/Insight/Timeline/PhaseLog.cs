@@ -7,7 +7,7 @@ internal sealed class PhaseLog
 {
     private readonly List<(string Name, long End)> _steps = [];
 
-    /// <summary>In order; ends are Stopwatch timestamps.</summary>
+    /// <summary>The steps in order; ends are Stopwatch timestamps.</summary>
     public IReadOnlyList<(string Name, long End)> Steps => _steps;
 
     /// <summary>Records that a step ends now.</summary>
