@@ -140,7 +140,7 @@ public sealed class HeldGuestTests : IDisposable
             _server = _socket.Serve(_machine, "1.2.3", guest);
             _run = Task.Run(_machine.Run);
             WaitUntilItCounts();
-            Client = new ControlClient(path, "db");
+            Client = new ControlClient(path, "db", TimeSpan.FromMinutes(3));       // an emulated host that is busy takes its time
             Raw = new ControlStand.Client(path);
         }
 

@@ -60,7 +60,12 @@ public sealed class DiskIntoLazyMemoryTests : IDiskCompletions, IDisposable
         File.WriteAllBytes(image, _content);
         using var ram = new GuestRam(Size, saved: way == "uffd" ? new FaultServerTests.Served(_file, _checksums) : new MemoryFileTests.FileOnly(_file));
         using var disks = new DiskHost(_loop, allowIoUring: ioUring);
-        OpenDisk disk = disks.Open(DiskSpec.Parse($"{image},cache={cache}"));
+        OpenDisk? disk = TryOpen(disks, $"{image},cache={cache}");
+        if (disk is null)
+        {
+            return;
+        }
+
         disk.Backend.Attach(this);
         Assert.True(ram.Server is null || Resident(ram) == 0);
         for (int i = 0; i < Requests; i++)
@@ -90,6 +95,19 @@ public sealed class DiskIntoLazyMemoryTests : IDiskCompletions, IDisposable
         {
             Assert.Equal(DiskResult.Ok, completion.Result);
             _done++;
+        }
+    }
+
+    /// <returns>Null where the file system has no O_DIRECT, as tmpfs before Linux 6.6.</returns>
+    private static OpenDisk? TryOpen(DiskHost disks, string option)
+    {
+        try
+        {
+            return disks.Open(DiskSpec.Parse(option));
+        }
+        catch (UsageException error) when (error.Message.Contains("cannot do cache=none", StringComparison.Ordinal))
+        {
+            return null;
         }
     }
 
