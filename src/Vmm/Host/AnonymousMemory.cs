@@ -68,10 +68,15 @@ internal sealed unsafe class AnonymousMemory : SafeHandle
         0);
 
     /// <summary>Asks for huge pages: fewer page faults and shorter page walks. Does nothing where the host has them switched
-    /// off.</summary>
+    /// off, and for what is mapped from a disk: the kernel would read 2 MiB for each byte that is touched, holes among them.</summary>
     /// <param name="from">Offset of the first byte that is to have them, a multiple of the page size.</param>
     public void WantHugePages(ulong from)
     {
+        if (Content is { } file && !IsInMemory(file))
+        {
+            return;
+        }
+
         _hugeFrom = from;
         if (from < _length)
         {
@@ -129,6 +134,15 @@ internal sealed unsafe class AnonymousMemory : SafeHandle
         {
             _ = LibC.madvise(address, (size_t)length, LibC.MADV_HUGEPAGE);      // as its neighbours, with which it is one mapping then
         }
+    }
+
+    private static bool IsInMemory(FileDescriptor file)
+    {
+        const int Longs = 15;
+        long* status = stackalloc long[Longs];
+
+        // SAFETY: a struct statfs on this stack.
+        return LibC.fstatfs(file.Number, status) == 0 && status[0] == LibC.TMPFS_MAGIC;
     }
 
     protected override bool ReleaseHandle() => LibC.munmap((void*)handle, (size_t)_length) == 0;

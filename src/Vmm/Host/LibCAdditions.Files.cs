@@ -4,7 +4,7 @@ using Vmm.Boot;
 
 namespace Vmm.Host;
 
-// <fcntl.h>, <sys/stat.h>, <sys/uio.h>, <linux/fs.h>, <linux/io_uring.h>.
+// <fcntl.h>, <sys/stat.h>, <sys/uio.h>, <sys/vfs.h>, <linux/fs.h>, <linux/io_uring.h>.
 internal static unsafe partial class LibCAdditions
 {
     extension(LibC)
@@ -113,6 +113,12 @@ internal static unsafe partial class LibCAdditions
                 return LibC.memfd_create(start, flags);
             }
         }
+
+        /// <summary>Of <c>f_type</c>, the first field of struct statfs, which has 120 bytes (statfs(2), linux/magic.h).</summary>
+        public static long TMPFS_MAGIC => 0x01021994;
+
+        [DllImport(Library, SetLastError = true)]
+        public static extern int fstatfs(int fd, long* result);
 
         [DllImport(Library, SetLastError = true)]
         public static extern long readv(int fd, iovec* vectors, int count);

@@ -16,7 +16,7 @@ public sealed partial class LibCTests
         "errno.h", "fcntl.h", "limits.h", "malloc.h", "poll.h", "signal.h", "spawn.h", "termios.h", "time.h", "unistd.h",
         "netinet/in.h", "sys/epoll.h", "sys/eventfd.h", "sys/file.h", "sys/ioctl.h", "sys/mman.h", "sys/platform/x86.h", "sys/prctl.h",
         "sys/socket.h", "sys/stat.h", "sys/sysinfo.h", "sys/timerfd.h", "sys/uio.h", "sys/un.h", "sys/wait.h", "net/if.h",
-        "linux/fs.h", "linux/if_tun.h", "linux/io_uring.h",
+        "linux/fs.h", "linux/if_tun.h", "linux/io_uring.h", "linux/magic.h",
     ];
 
     private static readonly Type[] Own = [typeof(LibCAdditions), typeof(Boot.LibCOfBoot)];

@@ -43,6 +43,32 @@ public sealed class MemoryFileTests
         Assert.DoesNotContain(true, HeldMemory.Find(ram));
     }
 
+    /// <summary>Huge pages would have the kernel read 2 MiB for a byte: only what is in memory anyway is to have them.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public unsafe void Of_a_file_on_a_disk_no_more_is_read_than_is_touched(bool inMemory)
+    {
+        using FileDescriptor file = inMemory
+            ? new FileDescriptor(ErrnoException.Check(LibC.memfd_create("memory"u8, LibC.MFD_CLOEXEC), "memfd_create"))
+            : DiskFiles.CreateNameless();
+        using GuestRam ram = Filled(shared: false);
+        Copy(file, ram, out _);
+        long* status = stackalloc long[15];
+        Assert.Equal(0, LibC.fstatfs(file.Number, status));
+        bool isTmpfs = status[0] == LibC.TMPFS_MAGIC;       // files of tests may lie there
+        Assert.True(isTmpfs || !inMemory);
+        Assert.Equal(isTmpfs && Directory.Exists("/sys/kernel/mm/transparent_hugepage"), FlagsOf(file).Contains("hg"));
+
+        static string[] FlagsOf(FileDescriptor file)
+        {
+            using var mapped = new GuestRam(Size, saved: new FileOnly(file));
+            string end = $"{mapped.HostStart + (nint)Size:x} ";
+            return [.. File.ReadLines("/proc/self/smaps").SkipWhile(line => !line.Contains('-' + end, StringComparison.Ordinal))
+                .First(static line => line.StartsWith("VmFlags:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)];
+        }
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
