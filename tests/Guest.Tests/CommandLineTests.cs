@@ -202,6 +202,15 @@ public sealed class CommandLineTests
         Assert.Equal(before, folder.Inventory());
     }
 
+    /// <summary>Batch systems limit addresses (RLIMIT_AS), too; the collector would like more of them than anybody needs.</summary>
+    [Fact]
+    public void A_gigabyte_of_addresses_is_enough_to_start()
+    {
+        using VmmProcess vmm = VmmProcess.StartInShell("ulimit -v 1000000; exec \"$@\"", "--version");
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.Equal(("", ExitCodes.Success), (ended.Error, ended.Code));
+    }
+
     /// <summary>Whichever of a machine's files is the one too many.</summary>
     [KvmFact]
     public void Too_few_files_for_a_machine_are_the_hosts_fault()

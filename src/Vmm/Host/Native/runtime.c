@@ -50,7 +50,7 @@ void __wrap__Z19InitializeCpuCGroupv(void)
 int __wrap_pthread_getattr_np(pthread_t thread, pthread_attr_t *attributes)
 {
     struct rlimit limit;
-    if (gettid() != getpid() || getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+    if (gettid() != getpid() || getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= (uintptr_t)__libc_stack_end)
         return __real_pthread_getattr_np(thread, attributes);
     uintptr_t top = ((uintptr_t)__libc_stack_end + PAGE - 1) & -PAGE;
     size_t size = limit.rlim_cur & -PAGE;
