@@ -29,6 +29,39 @@ public sealed class StopTests
         Assert.Contains("90 s (--stop-timeout)", ended.Error, StringComparison.Ordinal);
     }
 
+    /// <summary>Signals that come while vmm takes away what its machine had, and writes down how it ended, do not end it there.</summary>
+    [KvmFact]
+    public void A_signal_that_comes_again_and_again_leaves_nothing_behind()
+    {
+        using var folder = new TemporaryFolder();
+        using TestGuest guest = SmallGuests.Endless();
+        using (VmmProcess vmm = Start(guest, "--control", folder["control"], "--vsock", folder["vsock"]))
+        {
+            while (vmm.IsRunning)
+            {
+                vmm.Signal(Signals.SIGTERM);
+                Thread.Sleep(1);
+            }
+
+            VmmProcess.Ended ended = vmm.WaitForEnd();
+            Assert.True(ended is { Code: ExitCodes.SignalBase + Signals.SIGTERM, Error: "vmm: stopped by SIGTERM\n" }, $"{ended}");
+        }
+
+        Assert.Empty(Directory.EnumerateFileSystemEntries(folder.Path));
+
+        const string Background = """
+            export VMM_STATE_DIR=$2 VMM_RUNTIME_DIR=$2/run
+            "$1" --detach --name storm --kernel "$3" --mem 32M
+            pid=$(sed -n 's/^ *"pid": *\([0-9]*\).*/\1/p' "$2/machines/storm/machine.json")
+            while kill "$pid" 2>/dev/null; do sleep 0.001; done
+            "$1" wait storm
+            "$1" rm storm
+            ls "$2/run"
+            """;
+        using VmmProcess shell = VmmProcess.StartInShell(Background, folder.Path, guest.Path);
+        Assert.Equal("storm\n143\nstorm\n", shell.WaitForEnd().Output);
+    }
+
     [KvmFact]
     public void A_SIGTERM_later_ends_a_guest_that_takes_its_time()
     {

@@ -28,10 +28,9 @@ internal static class MachineRunner
                 }
 
                 fork = null;
-                MachineEnd end = RunToEnd(machine, clock, life, socket);
+                MachineEnd end = RunToEnd(machine, clock, life, socket, options.OnReboot);
                 int code = Report(machine, end, options, clock);
-                bool isOver = end.Kind != MachineEndKind.Reset || machine.IsButtonPressed;
-                if (isOver || options.OnReboot != RebootAction.Restart)
+                if (IsLast(machine, end, options.OnReboot))
                 {
                     return code;
                 }
@@ -66,8 +65,12 @@ internal static class MachineRunner
         return isWhole ? code : ExitCodes.HostCannot;
     }
 
+    private static bool IsLast(Machine machine, MachineEnd end, RebootAction onReboot) =>
+        end.Kind != MachineEndKind.Reset || machine.IsButtonPressed || onReboot != RebootAction.Restart;
+
     /// <summary>Runs it until the guest, the user or a signal ends it, and restores the terminal.</summary>
-    public static MachineEnd RunToEnd(Machine machine, StartClock clock, BackgroundMachine? life = null, ControlSocket? socket = null)
+    public static MachineEnd RunToEnd(
+        Machine machine, StartClock clock, BackgroundMachine? life = null, ControlSocket? socket = null, RebootAction onReboot = RebootAction.End)
     {
         using ControlServer? control = socket?.Serve(machine, VersionCommand.Version);
         using var signals = new StopSignals(machine.Loop, machine, machine.StopTimeout);
@@ -76,6 +79,11 @@ internal static class MachineRunner
         {
             life?.Up(StartSteps.Of(clock, life, Stopwatch.GetTimestamp()));
             MachineEnd end = machine.Run(signals);
+            if (IsLast(machine, end, onReboot))
+            {
+                LastSignals.Hold();
+            }
+
             life?.Tell(end.Summary);
             if (end.Kind == MachineEndKind.Stopped)
             {

@@ -42,8 +42,7 @@ internal sealed class StopSignals : IDisposable
     private readonly EventLoop _loop;
     private readonly ISignalled _machine;
     private readonly TimeSpan _stopTimeout;
-    private readonly SignalPipe _pipe = new(
-        LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM, LibC.SIGXCPU, LibC.SIGTSTP, LibC.SIGCONT, LibC.SIGWINCH);
+    private readonly SignalPipe _pipe;
 
     private readonly IgnoredSignals _ignored = new(LibC.SIGTTIN, LibC.SIGTTOU);
     private readonly EventLoop.Watch _watch;
@@ -57,6 +56,9 @@ internal sealed class StopSignals : IDisposable
         _loop = loop;
         _machine = machine;
         _stopTimeout = stopTimeout;
+        LastSignals.Take();
+        _pipe = new SignalPipe(
+            LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM, LibC.SIGXCPU, LibC.SIGTSTP, LibC.SIGCONT, LibC.SIGWINCH);
         _timer = new LoopTimer(loop, () => machine.End(MachineEnd.StopTimedOut(stopTimeout)));
         _watch = loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");
     }

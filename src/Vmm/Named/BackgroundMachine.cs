@@ -184,6 +184,7 @@ internal sealed unsafe class BackgroundMachine : IDisposable
         if (delay is { } pause)
         {
             // Signals do here what they do by default: SIGTERM ends the process, and what is written stays true.
+            LastSignals.Release();
             Thread.Sleep(pause);
             if (!IsToStop)
             {

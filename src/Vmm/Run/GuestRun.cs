@@ -165,6 +165,7 @@ internal sealed partial class GuestRun : IMachineGuest, IAgentOwner, IAgentProce
         verdict = _recorder.Finish(verdict, _machine.FirstEntry, console);
         tell(verdict, verdict.Message ?? string.Create(CultureInfo.InvariantCulture, $"the command ended with {verdict.Code}"));
         VerdictText.Write(verdict, _findings, _options.ShowConsole ? null : console, _recorder.Decisive);
+        LastSignals.Hold();
         return verdict.Code;
     }
 
