@@ -8,6 +8,8 @@ public static class FileErrors
 {
     internal const string PermissionDenied = "permission denied";
 
+    private const string TooLarge = "is larger than the file size limit (ulimit -f), or than its file system can have";
+
     private const int MostErrno = 4095;
 
     /// <returns>Null if the exception is not about a file.</returns>
@@ -18,10 +20,11 @@ public static class FileErrors
         DirectoryNotFoundException => "no such file or directory",
         UnauthorizedAccessException => PermissionDenied,
         NotSupportedException => "is not a regular file: copy it into one",
-        ArgumentOutOfRangeException => "is larger than its file system can have",      // EFBIG, by .NET
+        ArgumentOutOfRangeException => TooLarge,        // EFBIG, by .NET
         PathTooLongException => "the path is too long",
         ArgumentException => "is not a path",
         IOException io when io.HResult == LibC.EWOULDBLOCK => "is in use: something else writes to it",      // flock(2), by .NET
+        IOException io when io.HResult == LibC.EFBIG => TooLarge,
         // The number of the failed call's error, where .NET has no exception of its own for it.
         IOException { HResult: > 0 and <= MostErrno } io => Marshal.GetPInvokeErrorMessage(io.HResult),
         IOException => error.Message,
@@ -33,6 +36,7 @@ public static class FileErrors
         errno == LibC.ENOENT ? "no such file or directory"
         : errno == LibC.EPERM || errno == LibC.EACCES ? PermissionDenied
         : errno == LibC.EISDIR ? "is a directory: give a file"
+        : errno == LibC.EFBIG ? TooLarge
         : errno == LibC.ENAMETOOLONG ? "the path is too long"
         : Marshal.GetPInvokeErrorMessage(errno) + Remedy(errno);
 

@@ -28,7 +28,7 @@ public sealed class FileErrorsTests : IDisposable
         }
 
         // What FileStream.SetLength makes of EFBIG; not every file system has it.
-        Assert.Equal("is larger than its file system can have", FileErrors.Describe(new ArgumentOutOfRangeException()));
+        Assert.Equal("is larger than the file size limit (ulimit -f), or than its file system can have", FileErrors.Describe(new ArgumentOutOfRangeException()));
     }
 
     [Fact]

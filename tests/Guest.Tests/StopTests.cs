@@ -120,6 +120,27 @@ public sealed class StopTests
     }
 
     [KvmFact]
+    public void A_file_size_limit_fails_a_snapshot_and_leaves_nothing_of_it()
+    {
+        using var folder = new TemporaryFolder();
+        using TestGuest guest = SmallGuests.Endless();
+        using VmmProcess vmm = VmmProcess.StartInShell(
+            "export DOTNET_EnableWriteXorExecute=0; ulimit -f 8; exec \"$@\"", "--kernel", guest.Path, "--mem", "32M", "--control", folder["control"]);
+        vmm.Output.WaitFor(SmallGuests.Ready);
+        foreach (string[] way in (string[][])[[], ["--live"]])
+        {
+            using VmmProcess snapshot = VmmProcess.Start(["snapshot", .. way, folder["control"], folder["saved"]]);
+            VmmProcess.Ended ended = snapshot.WaitForEnd();
+            Assert.True(ended.Code == ExitCodes.HostCannot, $"{ended}");
+            OneLine.AssertIs("saved: is larger than the file size limit (ulimit -f)", ended.Error);
+        }
+
+        Assert.Equal([folder["control"]], Directory.EnumerateFileSystemEntries(folder.Path));
+        vmm.Signal(Signals.SIGINT);
+        Assert.Equal(ExitCodes.SignalBase + Signals.SIGINT, vmm.WaitForEnd().Code);
+    }
+
+    [KvmFact]
     public void SIGTERM_ends_vmm_after_its_guest_where_the_rest_of_the_output_is_not_read()
     {
         // 16 KB into a pipe of 4: the guest has ended, and vmm waits for a reader.

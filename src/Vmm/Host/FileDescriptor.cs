@@ -1,4 +1,6 @@
+using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using Vmm.Boot;
 
 namespace Vmm.Host;
 
@@ -30,6 +32,17 @@ internal sealed class FileDescriptor : SafeHandleMinusOneIsInvalid
         FileDescriptor taken = Duplicate(number, least);
         _ = LibC.close(number);
         return taken;
+    }
+
+    /// <summary>Makes a file shorter or longer. .NET's own way takes EFBIG for a mistake of the program.</summary>
+    /// <exception cref="IOException">The host cannot.</exception>
+    public void SetLength(ulong length)
+    {
+        if (LibC.ftruncate(Number, (long)length) != 0)
+        {
+            int errno = Marshal.GetLastPInvokeError();
+            throw new IOException(FileErrors.Describe(errno), errno);
+        }
     }
 
     /// <summary>A handle for .NET's methods; valid while this object is open.</summary>

@@ -40,7 +40,7 @@ internal static class FileExtents
         using var source = from.Borrow();
         using var target = to.Borrow();
         long length = RandomAccess.GetLength(source);
-        RandomAccess.SetLength(target, length);
+        to.SetLength((ulong)length);
         byte[] buffer = new byte[1 << 20];
         foreach ((ulong start, ulong end) in DataOf(from, (ulong)length))
         {

@@ -29,7 +29,7 @@ internal sealed unsafe class MemoryCopy : IDisposable
         _filled = new PageSet(_length);
         Pages = new PageSet(_length);
         Checksums = checksums ?? new uint[MemoryChecksums.Count(_length)];
-        RandomAccess.SetLength(_target, (long)_length);
+        file.SetLength(_length);
     }
 
     /// <summary>A checksum for each chunk.</summary>

@@ -72,7 +72,7 @@ internal static class SnapshotMerge
     {
         using var file = target.Borrow();
         ulong length = diff.Head.Machine.Memory, written = 0;
-        RandomAccess.SetLength(file, (long)length);
+        target.SetLength(length);
         byte[] buffer = new byte[MemoryChecksums.ChunkBytes];
         for (int i = 0; i < diff.Checksums.Length; i++)
         {

@@ -159,10 +159,7 @@ internal static class DiskCommand
     {
         if (LibC.ftruncate(fd.Number, (long)bytes) != 0)
         {
-            int errno = Marshal.GetLastPInvokeError();
-            throw new UsageException($"{path}: " + (errno == ErrnoException.EFBIG
-                ? "is larger than its file system can have"
-                : FileErrors.Describe(errno)));
+            throw new UsageException($"{path}: {FileErrors.Describe(Marshal.GetLastPInvokeError())}");
         }
     });
 }
