@@ -85,7 +85,7 @@ internal sealed partial record CommandManual
                 "Starts another command in a machine that 'vmm run --control PATH' made, carries its standard streams, and ends with its "
                     + "exit code, as vmm run does: 125: vmm or the machine could not do it, or the machine has ended; 126: the command "
                     + "cannot be executed; 127: there is no such command in the guest; 128 + N: signal N ended it. SIGINT, SIGTERM, SIGHUP, "
-                    + "SIGQUIT and SIGUSR2 go to the command; one that comes three times ends vmm exec alone. When that ends before the "
+                    + "SIGQUIT, SIGUSR2 and SIGXCPU (ulimit -t) go to the command; one that comes three times ends vmm exec alone. When that ends before the "
                     + "command does, the command gets SIGHUP.",
                 "The command has the variables, directory and user of the machine's own command, where nothing else is said. It waits "
                     + "until that command runs.",

@@ -66,7 +66,7 @@ internal sealed partial record CommandManual(string[] Synopsis, string[] Paragra
                     + "executed; 127: there is no such command in the guest; 128 + N: the command was ended by signal N; 71: the "
                     + "guest's kernel panicked (255 with --virtme-codes); 70: the guest crashed; 74: its kernel complained of what --fail-on "
                     + "names; 1 with --ktap: a test failed.",
-                "SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGUSR2 go to the command; one that comes three times ends the machine, and so "
+                "SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR2 and SIGXCPU (ulimit -t) go to the command; one that comes three times ends the machine, and so "
                     + "does one that comes before the command runs.",
                 "The command sees this host's files, and changes none: / is shared read-only, by virtiofsd, under an overlay in the guest's "
                     + "memory, with fresh /tmp, /run, /dev, /proc and /sys. It starts in this working directory; --rw lets it write there. "

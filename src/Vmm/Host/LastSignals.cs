@@ -17,7 +17,7 @@ internal static unsafe class LastSignals
     public static void Take()
     {
         void* handler = vmm_held_signal_handler();
-        foreach (int signal in (ReadOnlySpan<int>)[LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM])
+        foreach (int signal in (ReadOnlySpan<int>)[LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM, LibC.SIGXCPU])
         {
             sigaction before;
 

@@ -24,7 +24,7 @@ internal sealed class RunSignals : IDisposable
         (_loop, _forward, _end, _resized) = (loop, forward, end, resized);
         LastSignals.Take();
         _pipe = new SignalPipe(
-            LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM, LibC.SIGUSR2, LibC.SIGWINCH);
+            LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM, LibC.SIGUSR2, LibC.SIGXCPU, LibC.SIGWINCH);
         _watch = loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");
     }
 
@@ -56,7 +56,7 @@ internal sealed class RunSignals : IDisposable
         int? end = null;
         while (_pipe.TryRead(out int signal))
         {
-            end = signal == LibC.SIGWINCH || signal == LibC.SIGUSR2 ? end : signal;
+            end = signal == LibC.SIGWINCH || signal == LibC.SIGUSR2 || signal == LibC.SIGXCPU ? end : signal;
         }
 
         return end;
