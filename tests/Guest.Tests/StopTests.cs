@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Text;
 using Vmm.Guest.Tests.Harness;
 using Vmm.Machines;
 using Vmm.Tests.Kvm;
@@ -51,6 +53,7 @@ public sealed class StopTests
 
         const string Background = """
             export VMM_STATE_DIR=$2 VMM_RUNTIME_DIR=$2/run
+            unset VMM_KVM_EMULATED      # the host lives as long as this test
             "$1" --detach --name storm --kernel "$3" --mem 32M
             pid=$(sed -n 's/^ *"pid": *\([0-9]*\).*/\1/p' "$2/machines/storm/machine.json")
             while kill "$pid" 2>/dev/null; do sleep 0.001; done
@@ -60,6 +63,42 @@ public sealed class StopTests
             """;
         using VmmProcess shell = VmmProcess.StartInShell(Background, folder.Path, guest.Path);
         Assert.Equal("storm\n143\nstorm\n", shell.WaitForEnd().Output);
+    }
+
+    /// <summary>As for a job that is cancelled while its root is packed, here by a mke2fs that never ends.</summary>
+    [Fact]
+    public void A_signal_before_there_is_a_machine_leaves_nothing_behind()
+    {
+        using var folder = new TemporaryFolder();
+        const UnixFileMode Own = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        foreach (string name in (string[])["root", "bin", "sockets"])
+        {
+            Directory.CreateDirectory(folder[name], Own);
+        }
+
+        folder.Write("bin/mke2fs", Encoding.ASCII.GetBytes($"#!/bin/sh\necho $$ >{folder["pid.new"]}; mv {folder["pid.new"]} {folder["pid"]}\nexec sleep 10000\n"));
+        File.SetUnixFileMode(folder["bin/mke2fs"], Own);
+        using VmmProcess vmm = VmmProcess.StartInShell(
+            $"unset VMM_KVM_EMULATED; export PATH={folder["bin"]}:$PATH VMM_STATE_DIR={folder["sockets"]} VMM_RUNTIME_DIR={folder["sockets"]}; exec \"$@\"",
+            "run", "--name", "early", "--kernel", Product.BzImage, "--root", folder["root"], "--pack", "--vsock", folder["sockets/vsock"],
+            "--result", folder["result"], "--", "true");
+        var clock = Stopwatch.StartNew();
+        while (!File.Exists(folder["pid"]) && vmm.IsRunning && clock.Elapsed < Product.Patience)
+        {
+            Thread.Sleep(10);
+        }
+
+        if (vmm.IsRunning)
+        {
+            vmm.Signal(Signals.SIGTERM);
+        }
+
+        VmmProcess.Ended ended = vmm.WaitForEnd();
+        Assert.True(ended.Code == ExitCodes.SignalBase + Signals.SIGTERM, $"{ended}");
+        Assert.EndsWith("\nvmm: stopped by SIGTERM\n", ended.Error, StringComparison.Ordinal);
+        Assert.False(Directory.Exists($"/proc/{File.ReadAllText(folder["pid"]).TrimEnd()}"));
+        Assert.Contains("\"verdict\": \"stopped\"", File.ReadAllText(folder["result"]), StringComparison.Ordinal);
+        Assert.Equal([folder["sockets/machines"]], Directory.EnumerateFileSystemEntries(folder["sockets"], "*", SearchOption.AllDirectories));
     }
 
     [KvmFact]

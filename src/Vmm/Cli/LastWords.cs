@@ -15,6 +15,9 @@ internal static class LastWords
             case UsageException usage:
                 Stderr.WriteLine($"vmm: {usage.Line}");
                 return ExitCodes.Usage;
+            case StoppedException stopped:
+                Stderr.WriteLine($"vmm: {stopped.Message}");
+                return ExitCodes.SignalBase + stopped.Signal;
             case CpuModelException or BootException { IsHostsFault: false }:
                 Stderr.WriteLine($"vmm: {error.Message}");
                 return ExitCodes.Usage;

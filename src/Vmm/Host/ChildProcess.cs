@@ -108,7 +108,9 @@ internal static unsafe class ChildProcess
         }
     }
 
-    /// <summary>Runs a program to its end, as <see cref="Start"/> starts one.</summary>
+    /// <summary>Runs a program to its end, as <see cref="Start"/> starts one. A signal that ends vmm (<see cref="EarlySignals"/>) kills it,
+    /// and what it has started.</summary>
+    /// <exception cref="StoppedException">One came.</exception>
     public static Ended Run(string program, IReadOnlyList<string> arguments, int handOver)
     {
         (FileDescriptor read, FileDescriptor write) = Pipe.Create();
@@ -117,7 +119,7 @@ internal static unsafe class ChildProcess
             int? pid;
             using (write)
             {
-                pid = Start(program, arguments, write.Number, handOver);
+                pid = Start(program, arguments, write.Number, handOver, ownGroup: EarlySignals.Number >= 0);
             }
 
             if (pid is not { } child)
@@ -125,8 +127,15 @@ internal static unsafe class ChildProcess
                 return new Ended(NotFound, $"{program}: not found");
             }
 
-            string said = ReadToEnd(read, Timeout.InfiniteTimeSpan) ?? "";
-            return new Ended(Wait(child) ?? -1, said);
+            string? said = ReadToEnd(read, Timeout.InfiniteTimeSpan, EarlySignals.Number);
+            if (said is null)
+            {
+                KillGroup(child);
+            }
+
+            int code = Wait(child) ?? -1;
+            EarlySignals.Check();
+            return new Ended(code, said ?? "");
         }
     }
 
@@ -151,8 +160,9 @@ internal static unsafe class ChildProcess
 
     /// <summary>Reads text until all writers have closed the pipe, or the time is over.</summary>
     /// <param name="patience">For how long; infinite for ever.</param>
-    /// <returns>Null when the time was over.</returns>
-    public static string? ReadToEnd(FileDescriptor pipe, TimeSpan patience)
+    /// <param name="stop">Readable when nobody waits for it any more; -1 for nothing.</param>
+    /// <returns>Null when the time was over, or nobody waits.</returns>
+    public static string? ReadToEnd(FileDescriptor pipe, TimeSpan patience, int stop = -1)
     {
         const int Most = 64 << 10;
         var text = new StringBuilder();
@@ -161,7 +171,7 @@ internal static unsafe class ChildProcess
         while (true)
         {
             TimeSpan left = patience == Timeout.InfiniteTimeSpan ? patience : TimeSpan.FromMilliseconds(Math.Max(0, end - Environment.TickCount64));
-            if (Pipe.Read(pipe, buffer, left) is not { } count)
+            if (Pipe.Read(pipe, buffer, left, stop) is not { } count)
             {
                 return null;
             }

@@ -34,7 +34,7 @@ internal static unsafe class LastSignals
     /// <summary>The machine has ended. While its <see cref="SignalPipe"/> is still there, so that there is no gap.</summary>
     public static void Hold() => vmm_hold_signals(MonotonicClock.Now() + (long)Patience.TotalNanoseconds);
 
-    /// <summary>Another one begins.</summary>
+    /// <summary>A machine begins, which hears them itself.</summary>
     public static void Release() => vmm_hold_signals(0);
 
     [DllImport(Library)]

@@ -18,12 +18,13 @@ internal static unsafe class Pipe
 
     /// <summary>Reads what is there, or comes in time.</summary>
     /// <param name="patience">Infinite for ever.</param>
-    /// <returns>Bytes; 0 once all writers have closed it, -1 for an error; null where the time was over.</returns>
-    public static int? Read(FileDescriptor read, Span<byte> buffer, TimeSpan patience)
+    /// <param name="stop">Readable when the wait is to end; -1 for nothing.</param>
+    /// <returns>Bytes; 0 once all writers have closed it, -1 for an error; null where the time was over, or the wait is to end.</returns>
+    public static int? Read(FileDescriptor read, Span<byte> buffer, TimeSpan patience, int stop = -1)
     {
         while (true)
         {
-            if (!Wait(read, LibC.POLLIN, patience))
+            if (!Wait(read, LibC.POLLIN, patience, stop))
             {
                 return null;
             }
@@ -101,20 +102,22 @@ internal static unsafe class Pipe
 
     private static bool WasInterrupted => Marshal.GetLastPInvokeError() == ErrnoException.EINTR;
 
-    /// <returns>False where the time was over.</returns>
-    private static bool Wait(FileDescriptor end, short events, TimeSpan patience)
+    /// <returns>False where the time was over, or the wait is to end.</returns>
+    private static bool Wait(FileDescriptor end, short events, TimeSpan patience, int stop = -1)
     {
+        pollfd* polls = stackalloc pollfd[2];
         long last = Environment.TickCount64 + (long)patience.TotalMilliseconds;
         while (true)
         {
-            var poll = new pollfd { fd = end.Number, events = events };
+            polls[0] = new pollfd { fd = end.Number, events = events };
+            polls[1] = new pollfd { fd = stop, events = LibC.POLLIN };
             int left = patience == Timeout.InfiniteTimeSpan ? -1 : (int)Math.Max(0, last - Environment.TickCount64);
 
-            // SAFETY: a struct on this stack.
-            int ready = LibC.Poll(&poll, 1, left);
+            // SAFETY: two structs on this stack.
+            int ready = LibC.Poll(polls, 2, left);
             if (ready >= 0 || !WasInterrupted)
             {
-                return ready != 0;      // what is wrong with it the next call tells
+                return ready < 0 || (ready > 0 && polls[1].revents == 0);      // what is wrong with it the next call tells
             }
         }
     }

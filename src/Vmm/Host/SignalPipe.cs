@@ -26,12 +26,31 @@ internal sealed unsafe class SignalPipe : IDisposable
 
     /// <param name="signals">Their numbers, below 256.</param>
     public SignalPipe(params ReadOnlySpan<int> signals)
+        : this(null, signals)
+    {
+    }
+
+    /// <param name="from">A pipe that loses the signals of this one, with those of them that came; null for none.</param>
+    /// <param name="isEarly">Nobody may come to hear a signal: then it ends the process ten seconds later.</param>
+    /// <inheritdoc cref="SignalPipe(ReadOnlySpan{int})"/>
+    public SignalPipe(SignalPipe? from, ReadOnlySpan<int> signals, bool isEarly = false)
     {
         (_read, _write) = Spare.TryPop(out (FileDescriptor, FileDescriptor) spare) ? spare : Create();
-        void* handler = vmm_signal_handler();
+        void* handler = isEarly ? vmm_early_signal_handler() : vmm_signal_handler();
         foreach (int signal in signals)
         {
             Take(signal, handler);
+            if (from?._taken.FindIndex(each => each.Signal == signal) is { } at and >= 0)
+            {
+                _taken[^1] = from._taken[at];
+                from._taken.RemoveAt(at);
+            }
+        }
+
+        while (from?.TryRead(out int came) == true)
+        {
+            byte number = (byte)came;
+            _ = LibC.write(_write.Number, &number, 1);
         }
     }
 
@@ -115,6 +134,9 @@ internal sealed unsafe class SignalPipe : IDisposable
 
     [DllImport(Library)]
     private static extern void* vmm_signal_handler();
+
+    [DllImport(Library)]
+    private static extern void* vmm_early_signal_handler();
 
     private static void SetNonblocking(FileDescriptor fd) =>
         ErrnoException.Check(LibC.fcntl(fd.Number, LibC.F_SETFL, LibC.O_NONBLOCK), "fcntl");

@@ -16,5 +16,5 @@ internal static class Failures
     };
 
     public static bool IsExpected(Exception error) => error
-        is HostException or ErrnoException or UsageException or BootException or CpuModelException or GuestMemoryException or IOException;
+        is HostException or ErrnoException or UsageException or BootException or CpuModelException or GuestMemoryException or IOException or StoppedException;
 }

@@ -56,8 +56,7 @@ internal sealed class StopSignals : IDisposable
         _loop = loop;
         _machine = machine;
         _stopTimeout = stopTimeout;
-        LastSignals.Take();
-        _pipe = new SignalPipe(
+        _pipe = EarlySignals.HandOver(
             LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM, LibC.SIGXCPU, LibC.SIGTSTP, LibC.SIGCONT, LibC.SIGWINCH);
         _timer = new LoopTimer(loop, () => machine.End(MachineEnd.StopTimedOut(stopTimeout)));
         _watch = loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");

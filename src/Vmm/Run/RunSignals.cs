@@ -22,8 +22,7 @@ internal sealed class RunSignals : IDisposable
     public RunSignals(EventLoop loop, Func<int, bool> forward, Action<int> end, Action resized)
     {
         (_loop, _forward, _end, _resized) = (loop, forward, end, resized);
-        LastSignals.Take();
-        _pipe = new SignalPipe(
+        _pipe = EarlySignals.HandOver(
             LibC.SIGHUP, LibC.SIGINT, LibC.SIGQUIT, LibC.SIGTERM, LibC.SIGUSR2, LibC.SIGXCPU, LibC.SIGWINCH);
         _watch = loop.Add(_pipe.Number, LibC.EPOLLIN, _ => Hear(), "signals");
     }

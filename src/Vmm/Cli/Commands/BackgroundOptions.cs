@@ -87,6 +87,7 @@ internal sealed class BackgroundOptions
     {
         if (result.GetValue(_directory) is { } directory)
         {
+            using EarlySignals machine = EarlySignals.Begin();
             return Live(result, spec, directory, live);
         }
 
@@ -100,6 +101,7 @@ internal sealed class BackgroundOptions
             string? alone = result.GetResult(_restart) is not null ? Restart
                 : result.GetResult(_forkPort) is not null ? ForkPort
                 : _limits.Given(result);
+            using EarlySignals here = EarlySignals.Begin();
             return alone is not null ? throw new UsageException($"{alone}: goes with {Detach}")
                 : spec.Name is { } name && !IsInEmulatedHost ? RunNamed(spec, name, hasAgent, live)
                 : live(null);

@@ -187,6 +187,11 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
             recorder.Finish(new RunVerdict(RunOutcome.NotStarted, ExitCodes.Usage, error.Message), entered: 0, console: []);
             throw;
         }
+        catch (StoppedException error)
+        {
+            recorder.Finish(RunVerdict.StoppedBy(error.Signal), entered: 0, console: []);
+            throw;
+        }
         catch (Exception error) when (error is HostException or ErrnoException or IOException)
         {
             string why = Failures.Describe(error);
