@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Vmm.Machines;
 using Vmm.Run.Results;
 
 namespace Vmm.Run.Many;
@@ -32,7 +33,9 @@ internal static class RunEnd
         string said = Tail(output).Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault() ?? "";
         return Without(
             item,
-            said.StartsWith("vmm: ", StringComparison.Ordinal)
+            code == ExitCodes.SignalBase + LibC.SIGKILL
+                ? "vmm was killed by SIGKILL; if that was the host's kernel, for lack of memory, 'dmesg' tells"
+                : said.StartsWith("vmm: ", StringComparison.Ordinal)
                 ? said["vmm: ".Length..]
                 : string.Create(CultureInfo.InvariantCulture, $"vmm ended with {code} and left no result"),
             code,
