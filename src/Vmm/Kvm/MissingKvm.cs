@@ -18,10 +18,11 @@ internal static class MissingKvm
 
     /// <summary>The remedy, in one line.</summary>
     /// <param name="modules">The kernel's modules, also those that are built in.</param>
-    public static string Remedy(bool hasVtX, bool hasAmdV, string modules = "/sys/module")
+    /// <param name="device">There where the kernel has the device, whatever serves it, also in a container that has not.</param>
+    public static string Remedy(bool hasVtX, bool hasAmdV, string modules = "/sys/module", string device = "/sys/class/misc/kvm")
     {
         bool Has(string module) => Directory.Exists(Path.Combine(modules, module));
-        string? loaded = Has("kvm_intel") ? "kvm_intel" : Has("kvm_amd") ? "kvm_amd" : null;
+        string? loaded = Has("kvm_intel") ? "kvm_intel" : Has("kvm_amd") ? "kvm_amd" : Directory.Exists(device) ? "KVM" : null;
         if (loaded is not null)
         {
             return $"the kernel has {loaded}, so this is a container or chroot without the device: start it with --device /dev/kvm";

@@ -13,6 +13,7 @@ public sealed class MissingKvmTests : IDisposable
     [InlineData("kvm", true, false, "modprobe kvm_intel")]
     [InlineData("", false, true, "modprobe kvm_amd")]
     [InlineData("kvm kvm_pvm", false, false, "is a PVM guest")]
+    [InlineData("kvm kvm_pvm device", false, false, "the kernel has KVM, so this is a container or chroot without the device: start it with --device /dev/kvm")]
     [InlineData("", false, false, "in the firmware, or ask your cloud")]
     public void What_to_do_depends_on_why_there_is_none(string modules, bool hasVtX, bool hasAmdV, string expected)
     {
@@ -21,7 +22,7 @@ public sealed class MissingKvmTests : IDisposable
             Directory.CreateDirectory(Path.Combine(_modules, module));
         }
 
-        string remedy = MissingKvm.Remedy(hasVtX, hasAmdV, _modules);
+        string remedy = MissingKvm.Remedy(hasVtX, hasAmdV, _modules, Path.Combine(_modules, "device"));
         Assert.Contains(expected, remedy, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', remedy);
     }
