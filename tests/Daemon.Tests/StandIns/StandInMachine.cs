@@ -17,7 +17,8 @@ internal sealed class StandInMachine : IAsyncDisposable
     private readonly CancellationTokenSource _over = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<Session> _sessions = [];
-    private readonly DateTimeOffset _started = DateTimeOffset.UtcNow;
+    // In whole milliseconds: times in a log are cut to microseconds, and differences of them are compared.
+    private readonly DateTimeOffset _started = DateTimeOffset.FromUnixTimeMilliseconds(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds());
     private readonly Task _accepting;
     private volatile bool _isSilent;
 
