@@ -236,6 +236,22 @@ public sealed class VhostUserTests
         }
     }
 
+    /// <summary>Without protocol features the first answer is the only one.</summary>
+    [Fact]
+    public void A_program_that_was_just_started_has_more_time_for_its_first_answer()
+    {
+        byte[]? Late(R asked, byte[]? right)
+        {
+            Thread.Sleep(3 * Short);
+            return right;
+        }
+
+        using FakeBackend fake = new FakeBackend { Features = 1UL << 32, Instead = Late }.Start();
+        using VhostRig rig = RigFor(fake, Short);
+        rig.Backend.Greet(2, first: TimeSpan.FromMinutes(2));
+        Assert.Equal(1UL << 32, rig.Backend.Features);
+    }
+
     [Fact]
     public void Too_few_queues_or_an_old_virtio_are_refused()
     {

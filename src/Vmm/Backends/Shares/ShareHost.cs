@@ -11,6 +11,9 @@ internal sealed class ShareHost : IDisposable
     private const int Queues = 2;
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
 
+    // On a busy host a program takes long to start. Where it ends instead, that is seen at once.
+    private static readonly TimeSpan StartPatience = TimeSpan.FromSeconds(60);
+
     private static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(5);
 
     private readonly EventLoop _loop;
@@ -55,7 +58,7 @@ internal sealed class ShareHost : IDisposable
         {
             try
             {
-                share.Backend.Greet(Queues);
+                share.Backend.Greet(Queues, StartPatience);
             }
             catch (VhostUserException error)
             {

@@ -74,12 +74,16 @@ internal sealed partial class VhostUserBackend : IVhostBackend, IDisposable
 
     /// <summary>Negotiates features with the program. Once, before the guest runs.</summary>
     /// <param name="queues">The number of queues that it has to serve.</param>
+    /// <param name="first">How long its first answer may take, where it was started a moment ago; null for as long as each answer.</param>
     /// <exception cref="VhostUserException">The program cannot be used.</exception>
-    public void Greet(int queues)
+    public void Greet(int queues, TimeSpan? first = null)
     {
         const VhostUserProtocolFeatures Wanted = VhostUserProtocolFeatures.Mq | VhostUserProtocolFeatures.ReplyAck
             | VhostUserProtocolFeatures.Config | VhostUserProtocolFeatures.DeviceState;
+        TimeSpan patience = _channel.Patience;
+        _channel.Patience = first ?? patience;
         ulong features = _channel.Ask(VhostUserRequest.GetFeatures);
+        _channel.Patience = patience;
         if ((features & Version1) == 0)
         {
             throw new VhostUserException("it does not know virtio 1.0");

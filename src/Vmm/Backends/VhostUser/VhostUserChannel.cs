@@ -31,7 +31,7 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
     public int Number => socket.Number;
 
     /// <summary>How long an answer may take.</summary>
-    public TimeSpan Patience => patience;
+    public TimeSpan Patience { get; set; } = patience;
 
     /// <summary>REPLY_ACK is negotiated: the back end answers each request with success or failure.</summary>
     public bool Acknowledges { get; set; }
@@ -126,7 +126,7 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
 
     private ReadOnlySpan<byte> Answer(VhostUserRequest request, int length)
     {
-        long end = Environment.TickCount64 + (long)patience.TotalMilliseconds;
+        long end = Environment.TickCount64 + (long)Patience.TotalMilliseconds;
         Span<byte> header = _message.AsSpan(0, HeaderBytes);
         Receive(header, request, end);
         if (BinaryPrimitives.ReadUInt32LittleEndian(header) != (uint)request
@@ -151,7 +151,7 @@ internal sealed unsafe class VhostUserChannel(FileDescriptor socket, TimeSpan pa
             int ready = LibC.Poll(&poll, 1, (int)Math.Max(0, end - Environment.TickCount64));
             if (ready == 0)
             {
-                throw new VhostUserException($"it has not answered {request} for {patience.TotalSeconds:0} seconds");
+                throw new VhostUserException($"it has not answered {request} for {Patience.TotalSeconds:0} seconds");
             }
 
             long count;
