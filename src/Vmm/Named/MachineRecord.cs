@@ -106,20 +106,7 @@ internal sealed record MachineRecord
     public string Log { get; init => field = value ?? LogFormat.FileName; } = LogFormat.FileName;
 
     /// <summary>Of the boot that this host is in.</summary>
-    public static string BootOfHost
-    {
-        get
-        {
-            try
-            {
-                return File.ReadAllText("/proc/sys/kernel/random/boot_id").Trim();
-            }
-            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-            {
-                return "";
-            }
-        }
-    }
+    public static string BootOfHost => SmallFile.BootId ?? "";
 
     /// <summary>All limits.</summary>
     [JsonIgnore]

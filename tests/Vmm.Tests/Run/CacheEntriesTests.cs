@@ -66,7 +66,7 @@ public sealed class CacheEntriesTests
         origin.Add(FileStamp.TryOf(file)!.Value, file);
         File.WriteAllText(saved, origin.ToString());
         Assert.False(BootOrigin.IsStale(saved));
-        File.WriteAllText(saved, origin.ToString().Replace(BootOrigin.Host!, "another-boot", StringComparison.Ordinal));
+        File.WriteAllText(saved, origin.ToString().Replace(SmallFile.BootId!, "another-boot", StringComparison.Ordinal));
         Assert.True(BootOrigin.IsStale(saved));
         File.WriteAllText(saved, origin.ToString());
         File.WriteAllText(file, "four");

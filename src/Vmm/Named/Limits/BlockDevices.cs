@@ -1,3 +1,5 @@
+using Vmm.Host;
+
 namespace Vmm.Named.Limits;
 
 /// <summary>The host's block devices, to which limits of input and output apply one by one.</summary>
@@ -27,15 +29,6 @@ internal static class BlockDevices
         return found;
     }
 
-    private static string? Read(string device, string file)
-    {
-        try
-        {
-            return File.ReadAllText(Path.Combine(device, file)).Trim();
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            return null;        // it was taken away meanwhile
-        }
-    }
+    /// <returns>Null where it was taken away meanwhile.</returns>
+    private static string? Read(string device, string file) => SmallFile.TryReadLine(Path.Combine(device, file));
 }

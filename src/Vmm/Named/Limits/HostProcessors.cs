@@ -50,15 +50,5 @@ internal static class HostProcessors
             ? (int)Math.Clamp((time + all - 1) / all, 1, int.MaxValue)
             : null;
 
-    private static string? Read(string directory, string file)
-    {
-        try
-        {
-            return File.ReadAllText(Path.Combine(directory, file)).Trim();
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            return null;
-        }
-    }
+    private static string? Read(string directory, string file) => SmallFile.TryReadLine(Path.Combine(directory, file));
 }

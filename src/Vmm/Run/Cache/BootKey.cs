@@ -37,7 +37,7 @@ internal sealed record BootKey(string Text, string Origin)
             || machine.ServedDisks.Count > 0 || machine.ServedNets.Count > 0;
 
         // Who wants to see the kernel boot, or have it told, has it boot.
-        if (isOpen || options.ShowConsole || options.Trace is not null || options.HasProfile || BootOrigin.Host is not { } host)
+        if (isOpen || options.ShowConsole || options.Trace is not null || options.HasProfile || SmallFile.BootId is not { } host)
         {
             return null;
         }

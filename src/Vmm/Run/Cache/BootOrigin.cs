@@ -1,4 +1,5 @@
 using System.Text;
+using Vmm.Host;
 
 namespace Vmm.Run.Cache;
 
@@ -10,10 +11,7 @@ internal sealed class BootOrigin
 
     private readonly StringBuilder _text = new();
 
-    /// <summary>The host since it was started; null where that cannot be read.</summary>
-    public static string? Host { get; } = TryRead("/proc/sys/kernel/random/boot_id")?.Trim();
-
-    public override string ToString() => $"{HostWord}{Host}\n{_text}";
+    public override string ToString() => $"{HostWord}{SmallFile.BootId}\n{_text}";
 
     public void Add(FileStamp stamp, string path)
     {
@@ -25,26 +23,14 @@ internal sealed class BootOrigin
     }
 
     /// <param name="file">What <see cref="ToString"/> gave.</param>
-    public static bool IsStale(string file) => TryRead(file) is not { Length: > 0 } text
+    public static bool IsStale(string file) => SmallFile.TryRead(file) is not { Length: > 0 } text
         || text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Any(static line => !IsAsBefore(line));
-
-    public static string? TryRead(string path)
-    {
-        try
-        {
-            return File.ReadAllText(path);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            return null;
-        }
-    }
 
     private static bool IsAsBefore(string line)
     {
         if (line.StartsWith(HostWord, StringComparison.Ordinal))
         {
-            return line[HostWord.Length..] == Host;
+            return line[HostWord.Length..] == SmallFile.BootId;
         }
 
         int path = line.IndexOf(" /", StringComparison.Ordinal);

@@ -40,7 +40,7 @@ internal sealed class FoundBoot : IDisposable
         Snapshot? snapshot = null;
         try
         {
-            if (BootOrigin.TryRead($"{files}/{CachedBoot.KeyFile}") == key.Text)
+            if (SmallFile.TryRead($"{files}/{CachedBoot.KeyFile}") == key.Text)
             {
                 snapshot = Snapshot.Open(files);
                 if (snapshot.IsTrusted)
@@ -63,7 +63,7 @@ internal sealed class FoundBoot : IDisposable
 
     /// <summary>Is it still what its name leads to?</summary>
     public bool HasName => HostFile.TryStatus(Path, out Statx named) && HostFile.TryStatus($"/proc/self/fd/{_directory.Number}", out Statx own)
-        && named.Inode == own.Inode;
+        && named.IsSameFile(own);
 
     public void Dispose()
     {
