@@ -12,6 +12,9 @@ namespace Vmm.Control;
 /// <remarks>The other end is not trusted: it can cost only a limited time and one line's memory.</remarks>
 internal sealed class ControlClient : IDisposable
 {
+    /// <summary>What is wrong with a socket whose answers are none of the protocol.</summary>
+    public const string NoMachine = "what listens there is no machine of vmm's";
+
     private const int MostLine = 1 << 20;
 
     /// <summary>For an answer.</summary>
@@ -274,5 +277,5 @@ internal sealed class ControlClient : IDisposable
     /// <summary>For who asked and got an answer that no machine gives.</summary>
     public HostException IsNoMachine() => Nonsense(_name);
 
-    private static HostException Nonsense(string name) => new($"{name}: what listens there is no machine of vmm's");
+    private static HostException Nonsense(string name) => new($"{name}: {NoMachine}");
 }

@@ -104,7 +104,7 @@ internal sealed class GuestProcess : SequentialStream
         }
         catch (JsonException)
         {
-            throw new HostException("what listens there is no machine of vmm's");
+            throw new HostException(ControlClient.NoMachine);
         }
 
         if (happened?.Stream != _opened.Stream)

@@ -13,7 +13,6 @@ namespace Vmm.Run.Exec;
 internal sealed class StreamRun : IInputSink, IDisposable
 {
     private const int StandardInput = 0, StandardOutput = 1, StandardError = 2;
-    private const string NoMachine = "what listens there is no machine of vmm's";
     private const ulong Asking = 1, Opening = 2;
 
     private readonly StreamCall _call;
@@ -130,7 +129,7 @@ internal sealed class StreamRun : IInputSink, IDisposable
         }
         catch (JsonException)
         {
-            _verdict = RunVerdict.Failed(NoMachine);
+            _verdict = RunVerdict.Failed(ControlClient.NoMachine);
         }
     }
 
@@ -139,7 +138,7 @@ internal sealed class StreamRun : IInputSink, IDisposable
         switch (reply)
         {
             case null:
-                _verdict = RunVerdict.Failed(NoMachine);
+                _verdict = RunVerdict.Failed(ControlClient.NoMachine);
                 break;
             case { Id: Asking or Opening, Error: { } error }:
                 _verdict = RunVerdict.Failed(Text.PrintableText.Of(error.Message));
@@ -159,7 +158,7 @@ internal sealed class StreamRun : IInputSink, IDisposable
     {
         if (reply.Result?.Deserialize(ControlJson.Default.ControlOpened) is not { } opened || !opened.IsPossible())
         {
-            _verdict = RunVerdict.Failed(NoMachine);
+            _verdict = RunVerdict.Failed(ControlClient.NoMachine);
             return;
         }
 
@@ -223,7 +222,7 @@ internal sealed class StreamRun : IInputSink, IDisposable
         }
     }
 
-    private void Lost() => _verdict ??= RunVerdict.Failed(_isGreeted ? "the machine has ended" : NoMachine);
+    private void Lost() => _verdict ??= RunVerdict.Failed(_isGreeted ? "the machine has ended" : ControlClient.NoMachine);
 
     /// <summary>Ctrl-C three times within a second.</summary>
     private void Escape()
