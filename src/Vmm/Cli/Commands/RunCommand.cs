@@ -269,7 +269,7 @@ internal sealed class RunCommand(BootCommand boot, StartClock clock, RunFigures?
             Root = root,
             Command = command,
             Environment = EnvironmentOf(result, isBusybox: root.Kind == RootKind.Busybox),
-            Inherited = [.. BootCommand.All(result, _env).Where(static each => !each.Contains('=', StringComparison.Ordinal))],
+            Inherited = [.. GuestVariables.Inherited(BootCommand.All(result, _env))],
             User = result.GetValue(_user),
             Directory = result.GetValue(_workdir) ?? RunRootOptions.WorkDirectory(root),
             Hostname = CheckHostname(result.GetValue(_hostname) ?? "vmm"),
