@@ -2,6 +2,7 @@ using System.Text.Json;
 using Vmm.Guest.Tests.Harness;
 using Vmm.Host;
 using Vmm.Named;
+using Vmm.Tests.Named;
 
 namespace Vmm.Guest.Tests;
 
@@ -136,20 +137,7 @@ public sealed class ForeignSocketTests : IDisposable
     private Sleeper Add(MachineStore store, string name, (string Said, string? Answer) peer)
     {
         Directory.CreateDirectory(_folder["run"], PrivateFiles.DirectoryMode);
-        MachineRecord record = new()
-        {
-            Version = MachineRecord.CurrentVersion,
-            Name = name,
-            CommandLine = ["run", "-d", "--name", name],
-            Directory = "/",
-            HasAgent = true,
-            Kernel = "/boot/vmlinuz",
-            Memory = 256 << 20,
-            Cpus = 1,
-            StopTimeout = 90,
-            Runtime = store.Runtime,
-            Created = DateTimeOffset.UtcNow,
-        };
+        MachineRecord record = TestRecord.Of(name, store.Runtime);
         (MachineFolder folder, FileDescriptor life) = store.TryCreate(record)!.Value;
         using (life)
         using (var nothing = FileDescriptor.Open("/dev/null", LibC.O_RDWR))

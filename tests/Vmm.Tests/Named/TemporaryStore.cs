@@ -19,20 +19,7 @@ internal sealed class TemporaryStore : IDisposable
 
     public string Runtime { get; }
 
-    public MachineRecord Record(string name) => new()
-    {
-        Version = MachineRecord.CurrentVersion,
-        Name = name,
-        CommandLine = ["run", "-d", "--name", name],
-        Directory = "/",
-        HasAgent = true,
-        Kernel = "/boot/vmlinuz",
-        Memory = 256 << 20,
-        Cpus = 1,
-        StopTimeout = 90,
-        Runtime = Runtime,
-        Created = DateTimeOffset.UtcNow,
-    };
+    public MachineRecord Record(string name) => TestRecord.Of(name, Runtime);
 
     /// <summary>One that does not run.</summary>
     public MachineFolder Add(string name, Func<MachineRecord, MachineRecord>? change = null)
